@@ -1,0 +1,146 @@
+//! Digests and checksums: SHA-256 (one stream, or many blocks side by side), CRC-32, hex, base64.
+
+mod lanes;
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use sha2::Digest as _;
+
+pub use lanes::Lanes;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Returns the digest as 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        use fmt::Write;
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes all");
+            text
+        })
+    }
+
+    /// Returns the digest as EBS writes checksums: standard base64, padded.
+    #[must_use]
+    pub fn base64(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// Reads 64 lower-case hexadecimal digits; anything else is `None`.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        let bytes = text.as_bytes();
+        if bytes.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| match digit {
+                b'0'..=b'9' => Some(digit.strict_sub(b'0')),
+                b'a'..=b'f' => Some(digit.strict_sub(b'a').strict_add(10)),
+                _ => None,
+            });
+            *byte = (high? << 4) | low?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("sha256:{self}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_prefix("sha256:").and_then(Self::from_hex).ok_or_else(|| {
+            serde::de::Error::custom(format_args!(
+                "digest is {text:?}, expected sha256: and 64 lower-case hexadecimal digits"
+            ))
+        })
+    }
+}
+
+/// SHA-256 of one stream.
+#[derive(Clone, Default)]
+pub struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    /// Starts a digest of nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends `bytes` to the stream.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Ends the stream.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sha256")
+    }
+}
+
+/// Returns the SHA-256 of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(sha2::Sha256::digest(bytes).into())
+}
+
+/// Returns the CRC-32 (IEEE 802.3, reflected, as in zlib) of `bytes`.
+#[must_use]
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_comes_back_and_nothing_else_does() {
+        let digest = sha256(b"amikit");
+        assert_eq!(Digest::from_hex(&digest.hex()), Some(digest));
+        let upper = digest.hex().to_uppercase();
+        for wrong in ["", "00", &upper, &digest.hex()[1..], &format!("{digest}0")] {
+            assert_eq!(Digest::from_hex(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn crc_is_the_one_of_zlib() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+}

@@ -1,0 +1,221 @@
+//! The one public error: a small kind to branch on, the place, and the cause.
+//!
+//! Parsers know nothing of files: each returns its own small enum that implements [`Fault`]. The
+//! caller, who knows where the bytes came from, adds the offset and the path.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Whose failure it is, and so what the caller can do about it.
+///
+/// The exit code of the program follows from the kind alone, and both are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The operating system refused; trying again may work.
+    Io,
+    /// The input breaks its own format; get a good copy.
+    Corrupt,
+    /// The input is sound but uses something that this version cannot read.
+    Unsupported,
+    /// The input is over a limit that guards memory or time.
+    Limit,
+    /// The bytes do not have the digest that they must have.
+    Mismatch,
+    /// The request makes no sense; change the request.
+    Invalid,
+    /// The user asked to stop.
+    Interrupted,
+}
+
+impl Kind {
+    /// Returns the kind's stable name, as `--json` output carries it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::Limit => "limit",
+            Self::Mismatch => "mismatch",
+            Self::Invalid => "invalid",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What is wrong inside one format, said before anyone knows the file or the offset.
+pub trait Fault: StdError + Send + Sync + 'static {
+    /// Tells whose failure it is.
+    fn kind(&self) -> Kind;
+}
+
+/// Any failure of this crate.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    path: Option<PathBuf>,
+    offset: Option<u64>,
+    cause: Box<dyn StdError + Send + Sync>,
+    advice: Option<String>,
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Makes an error of `kind` out of a sentence: what it is, then what was expected.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, path: None, offset: None, cause: text.into().into(), advice: None }
+    }
+
+    /// Makes an [`Kind::Io`] error that names what was being done to which file.
+    ///
+    /// An input that ends too early is the file's failure rather than the system's, so
+    /// [`io::ErrorKind::UnexpectedEof`] becomes [`Kind::Corrupt`].
+    pub fn io(doing: &'static str, path: &Path, error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::UnexpectedEof => Kind::Corrupt,
+            io::ErrorKind::Interrupted => Kind::Interrupted,
+            _ => Kind::Io,
+        };
+        let cause = Box::new(IoCause { doing, error });
+        Self { kind, path: Some(path.to_owned()), offset: None, cause, advice: None }
+    }
+
+    /// Makes an [`Kind::Invalid`] error: the request itself cannot be met.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, text)
+    }
+
+    /// Makes a [`Kind::Corrupt`] error out of a sentence.
+    pub fn corrupt(text: impl Into<String>) -> Self {
+        Self::new(Kind::Corrupt, text)
+    }
+
+    /// Makes the error of a run that the user stopped.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "stopped on request; nothing was left under the output's name")
+    }
+
+    /// Returns the kind to branch on.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the file that the failure is about, where there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Returns the byte offset in that file, where one is known.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
+    /// Returns what the user can do next, where there is something.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+
+    /// Adds the byte offset in the file where the bad field starts, unless one is known already.
+    #[must_use]
+    pub fn at(mut self, offset: u64) -> Self {
+        self.offset.get_or_insert(offset);
+        self
+    }
+
+    /// Adds the file that the failure is about, unless one is known already.
+    #[must_use]
+    pub fn in_file(mut self, path: &Path) -> Self {
+        self.path.get_or_insert_with(|| path.to_owned());
+        self
+    }
+
+    /// Adds a sentence that says what to do next.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+impl<F: Fault> From<F> for Error {
+    fn from(fault: F) -> Self {
+        Self { kind: fault.kind(), path: None, offset: None, cause: Box::new(fault), advice: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            // A name with a newline or an escape must not forge a line of its own.
+            write!(f, "{}: ", path.display().to_string().escape_debug())?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, "at byte {offset} ({offset:#x}): ")?;
+        }
+        write!(f, "{}", self.cause)?;
+        if let Some(advice) = &self.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.source()
+    }
+}
+
+/// A failed system call: what was being done, and what the system said.
+#[derive(Debug)]
+struct IoCause {
+    doing: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for IoCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.error)
+    }
+}
+
+impl StdError for IoCause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_the_place_before_the_cause() {
+        let error =
+            Error::corrupt("count is 7, expected 3").at(16).in_file(Path::new("a.snap")).at(99);
+        assert_eq!(error.to_string(), "a.snap: at byte 16 (0x10): count is 7, expected 3");
+    }
+
+    #[test]
+    fn a_cut_input_is_the_files_failure() {
+        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(Error::io("read", Path::new("x"), cut).kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn a_path_cannot_forge_a_line() {
+        let error = Error::invalid("no").in_file(Path::new("a\nerror: fine"));
+        assert_eq!(error.to_string(), "a\\nerror: fine: no");
+    }
+}

@@ -1,0 +1,9 @@
+//! amikit packs, compares, checks and ships Amazon Machine Images, offline.
+//!
+//! The rooms of this crate stand on floors, and a room uses lower floors only; see
+//! `docs/ARCHITECTURE.md`.
+
+pub mod digest;
+pub mod error;
+pub mod field;
+pub mod units;
