@@ -76,6 +76,7 @@ impl Error {
     ///
     /// An input that ends too early is the file's failure rather than the system's, so
     /// [`io::ErrorKind::UnexpectedEof`] becomes [`Kind::Corrupt`].
+    #[must_use]
     pub fn io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::UnexpectedEof => Kind::Corrupt,

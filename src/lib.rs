@@ -3,7 +3,10 @@
 //! The rooms of this crate stand on floors, and a room uses lower floors only; see
 //! `docs/ARCHITECTURE.md`.
 
+pub mod compress;
 pub mod digest;
 pub mod error;
 pub mod field;
+pub mod io;
 pub mod units;
+pub mod work;

@@ -1,0 +1,424 @@
+//! Outputs: written beside their final name, synced, renamed; or a block device, written in place.
+//!
+//! A regular output appears under its name whole or not at all, and once [`OutputFile::commit`] has
+//! returned it is on the disk. Nothing is ever renamed after a failed sync: the kernel reports a
+//! lost write once, and a second sync would lie.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::FallocateFlags;
+use rustix::fs::RenameFlags;
+use tempfile::NamedTempFile;
+use tempfile::TempDir;
+
+use crate::error::Error;
+use crate::error::Result;
+
+/// Longest run of zeros that is written at once, in bytes.
+const ZEROS_LEN: usize = 128 << 10;
+
+/// What [`ZEROS_LEN`] zeros are written from.
+static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
+
+/// Bytes that can be written at any place, by any number of threads.
+pub trait WriteAt: Send + Sync {
+    /// Writes all of `bytes` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses: no space, a limit, a broken disk.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Makes `len` bytes from `offset` on written zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteAt::write_all_at`].
+    fn write_zeros_at(&self, len: u64, offset: u64) -> Result<()> {
+        let end = offset.strict_add(len);
+        let mut at = offset;
+        while at < end {
+            let rest = usize::try_from(end.strict_sub(at)).unwrap_or(ZEROS_LEN).min(ZEROS_LEN);
+            self.write_all_at(&ZEROS[..rest], at)?;
+            // Cannot overflow: at most `end`.
+            at = at.strict_add(u64::try_from(rest).expect("at most 128 KiB"));
+        }
+        Ok(())
+    }
+
+    /// Makes `len` bytes from `offset` on read as zeros, at the least cost in space.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteAt::write_all_at`].
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()>;
+
+    /// Makes the output `size` bytes long, where it has a length of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteAt::write_all_at`]; a device that is too small is `Invalid`.
+    fn set_size(&self, size: u64) -> Result<()>;
+}
+
+/// Says what to do where the disk is full.
+fn write_failed(path: &Path, offset: u64, error: io::Error) -> Error {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let error = Error::io("write", path, error).at(offset);
+    if full { error.advise("free some space, or write the output elsewhere") } else { error }
+}
+
+/// Returns the folder that holds `path`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Returns the prefix of the temporary names beside `target`, and checks that it names something.
+fn temporary_prefix(target: &Path) -> Result<String> {
+    let name = target
+        .file_name()
+        .ok_or_else(|| Error::invalid("the output has no file name").in_file(target))?;
+    Ok(format!(".{}.", name.to_string_lossy()))
+}
+
+/// Syncs a folder, so that a rename in it survives a power cut.
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::io("sync the folder", folder, e))
+}
+
+/// A new regular file, under a temporary name until [`OutputFile::commit`].
+///
+/// Dropped without a commit, it leaves nothing behind.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl OutputFile {
+    /// Starts an output that will be called `target`.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the folder cannot be written; `Invalid` if `target` is there and is no regular file.
+    pub fn create(target: &Path) -> Result<Self> {
+        if let Ok(meta) = fs::symlink_metadata(target)
+            && !meta.file_type().is_file()
+            && !meta.file_type().is_symlink()
+        {
+            return Err(Error::invalid("it is there already and is no regular file")
+                .in_file(target)
+                .advise("choose another name for the output"));
+        }
+        let file = tempfile::Builder::new()
+            .prefix(&temporary_prefix(target)?)
+            .suffix(".part")
+            // What any new file gets; the umask takes its share.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(parent(target))
+            .map_err(|e| Error::io("make a file beside", target, e))?;
+        Ok(Self { file, target: target.to_owned() })
+    }
+
+    /// Returns the final name.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Returns the file under its temporary name.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Syncs the file, gives it its final name, and syncs the folder.
+    ///
+    /// Whatever had the name before is replaced in one step.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; then the name means what it meant before.
+    pub fn commit(self) -> Result<()> {
+        let target = self.target;
+        self.file.as_file().sync_all().map_err(|e| Error::io("sync", &target, e))?;
+        self.file.persist(&target).map_err(|e| Error::io("name", &target, e.error))?;
+        sync_folder(parent(&target))
+    }
+}
+
+impl WriteAt for OutputFile {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file
+            .as_file()
+            .write_all_at(bytes, offset)
+            .map_err(|e| write_failed(&self.target, offset, e))
+    }
+
+    /// A new file is a hole where nothing is written.
+    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        self.file.as_file().set_len(size).map_err(|e| write_failed(&self.target, size, e))
+    }
+}
+
+/// A block device, written where it stands: there is no name to swap, so a run that stops half way
+/// leaves it half written.
+#[derive(Debug)]
+pub struct Device {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Device {
+    /// Opens a block device for writing, alone.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses, as it does while the device is mounted or otherwise in use.
+    pub fn open(path: &Path) -> Result<Self> {
+        use io::Seek;
+        // On a block device, O_EXCL without O_CREAT asks for sole use.
+        let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).expect("a small flag");
+        let mut file =
+            OpenOptions::new().write(true).read(true).custom_flags(exclusive).open(path).map_err(
+                |e| {
+                    let busy = e.kind() == io::ErrorKind::ResourceBusy;
+                    let error = Error::io("open for writing", path, e);
+                    if busy { error.advise("unmount it, or stop what uses it") } else { error }
+                },
+            )?;
+        let len = file.seek(io::SeekFrom::End(0)).map_err(|e| Error::io("measure", path, e))?;
+        Ok(Self { file, path: path.to_owned(), len })
+    }
+
+    /// Brings all that was written to the disk.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; then the device's content is unknown.
+    pub fn commit(self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, e))
+    }
+}
+
+impl WriteAt for Device {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| write_failed(&self.path, offset, e))
+    }
+
+    /// Old content must not show through, so a hole is zeroed, by the device itself where it can.
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, len) {
+            Ok(()) => Ok(()),
+            // Not offered, or not at this alignment.
+            Err(_) => self.write_zeros_at(len, offset),
+        }
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        if size <= self.len {
+            return Ok(());
+        }
+        let text = format!("the device has {} bytes, expected {size} or more", self.len);
+        Err(Error::invalid(text).in_file(&self.path).advise("use a device that is large enough"))
+    }
+}
+
+/// Tells whether `path` leads to a block device.
+#[must_use]
+pub fn is_block_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device())
+}
+
+/// Where an image goes: a file under a new name, or a block device.
+#[derive(Debug)]
+pub enum Target {
+    /// A regular file, renamed at the end.
+    File(OutputFile),
+    /// A block device, written in place.
+    Device(Device),
+}
+
+impl Target {
+    /// Opens the output that the user named: a block device in place, anything else as a new file.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::create`] and [`Device::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        if is_block_device(path) {
+            Device::open(path).map(Self::Device)
+        } else {
+            OutputFile::create(path).map(Self::File)
+        }
+    }
+
+    /// Finishes the output: it is on the disk, under its name, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, as [`OutputFile::commit`] and [`Device::commit`].
+    pub fn commit(self) -> Result<()> {
+        match self {
+            Self::File(file) => file.commit(),
+            Self::Device(device) => device.commit(),
+        }
+    }
+
+    fn writer(&self) -> &dyn WriteAt {
+        match self {
+            Self::File(file) => file,
+            Self::Device(device) => device,
+        }
+    }
+}
+
+impl WriteAt for Target {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.writer().write_all_at(bytes, offset)
+    }
+
+    fn write_zeros_at(&self, len: u64, offset: u64) -> Result<()> {
+        self.writer().write_zeros_at(len, offset)
+    }
+
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        self.writer().make_hole_at(len, offset)
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        self.writer().set_size(size)
+    }
+}
+
+/// A new folder, under a temporary name until [`OutputDir::commit`].
+#[derive(Debug)]
+pub struct OutputDir {
+    dir: TempDir,
+    target: PathBuf,
+}
+
+impl OutputDir {
+    /// Starts a folder that will be called `target`.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the folder around it cannot be written.
+    pub fn create(target: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&temporary_prefix(target)?)
+            .suffix(".part")
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(parent(target))
+            .map_err(|e| Error::io("make a folder beside", target, e))?;
+        Ok(Self { dir, target: target.to_owned() })
+    }
+
+    /// Returns the final name.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes a folder inside.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn make_dir(&self, name: &str) -> Result<()> {
+        fs::create_dir_all(self.dir.path().join(name))
+            .map_err(|e| Error::io("make a folder in", &self.target, e))
+    }
+
+    /// Starts a file inside, under a name of its own until it is given to [`OutputDir::place`].
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn new_file(&self) -> Result<OutputFile> {
+        OutputFile::create(&self.dir.path().join("new"))
+    }
+
+    /// Syncs `file` and puts it at `name` inside.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn place(&self, file: OutputFile, name: &str) -> Result<()> {
+        let path = self.dir.path().join(name);
+        file.file.as_file().sync_all().map_err(|e| Error::io("sync", &path, e))?;
+        file.file.persist(&path).map_err(|e| Error::io("name", &path, e.error))?;
+        Ok(())
+    }
+
+    /// Writes a small file inside.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let file = self.new_file()?;
+        file.write_all_at(bytes, 0)?;
+        self.place(file, name)
+    }
+
+    /// Syncs the folders, gives the whole its final name, and syncs the folder around it.
+    ///
+    /// A folder that has the name already changes places with the new one and is then removed; the
+    /// caller has made sure that it may be.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; then the name means what it meant before.
+    pub fn commit(self) -> Result<()> {
+        let target = &self.target;
+        let mut folders = vec![self.dir.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            sync_folder(&folder)?;
+            for entry in fs::read_dir(&folder).map_err(|e| Error::io("list", &folder, e))?.flatten()
+            {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        let here = rustix::fs::CWD;
+        let fresh = self.dir.path();
+        let swap = if target.symlink_metadata().is_ok() {
+            RenameFlags::EXCHANGE
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
+            // A file system without the flags: a plain rename never replaces a filled folder.
+            Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
+            other => other,
+        };
+        renamed.map_err(|e| Error::io("name", target, e.into()))?;
+        sync_folder(parent(target))?;
+        // What is left under the temporary name is the old folder, or nothing.
+        let _ = self.dir.close();
+        Ok(())
+    }
+}

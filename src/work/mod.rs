@@ -1,0 +1,292 @@
+//! Work on many threads: jobs run side by side, results come back in the order of the jobs.
+//!
+//! Memory is bounded by a window of jobs, and what comes out does not depend on how many threads
+//! there are or how they are scheduled.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use crate::error::Error;
+use crate::error::Result;
+
+/// Whoever follows a long run: told how far it is, and asked whether to go on.
+pub trait Watch: Sync {
+    /// Hears that `bytes` more bytes of the volume are done.
+    fn advance(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Tells whether the user wants the run to stop.
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    /// Fails if the user wants the run to stop.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted`.
+    fn check(&self) -> Result<()> {
+        if self.stopped() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+}
+
+/// Nobody follows the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
+/// Returns the threads to use where the user names no number: one a processor.
+#[must_use]
+pub fn default_threads() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// Buffers that are used again, so that no job allocates.
+#[derive(Debug, Default)]
+pub struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// Takes an empty buffer, with the capacity that it had in its last life.
+    #[must_use]
+    pub fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// Jobs that one thread may have waiting or running: one to work on, one to go on with.
+const WINDOW_PER_THREAD: usize = 2;
+
+/// Runs `work` over `jobs` on `threads` threads and hands each result to `commit`, in job order.
+///
+/// Each thread has a state of its own, made by `state`. Jobs are drawn, and results committed, on
+/// the calling thread. The first failure of a job, in job order, of `work` or of `commit`, stops
+/// the run and is returned.
+///
+/// # Errors
+///
+/// Whatever `jobs`, `state`, `work` or `commit` return; `Interrupted` if `watch` says to stop.
+///
+/// # Panics
+///
+/// If `work` panics, with its panic.
+pub fn in_order<J: Send, R: Send, S>(
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+    mut jobs: impl Iterator<Item = Result<J>>,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, J) -> Result<R> + Sync,
+    mut commit: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    if threads.get() == 1 {
+        let mut state = state()?;
+        for job in jobs {
+            watch.check()?;
+            commit(work(&mut state, job?)?)?;
+        }
+        return watch.check();
+    }
+    let window = threads.get().strict_mul(WINDOW_PER_THREAD);
+    let (send_job, take_job) = bounded::<(u64, J)>(window);
+    let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
+    thread::scope(|scope| {
+        // Moved in, so that an early return closes the queues and lets the threads end.
+        let (send_job, take_result) = (send_job, take_result);
+        let mut started = 0_usize;
+        for number in 0..threads.get() {
+            let (take_job, send_result) = (take_job.clone(), send_result.clone());
+            let (state, work) = (&state, &work);
+            let body = move || {
+                let mut own: Option<S> = None;
+                for (number, job) in take_job {
+                    let run = AssertUnwindSafe(|| {
+                        let own = match &mut own {
+                            Some(own) => own,
+                            none => none.insert(state()?),
+                        };
+                        work(own, job)
+                    });
+                    let result = catch_unwind(run);
+                    let panicked = result.is_err();
+                    if send_result.send((number, result)).is_err() || panicked {
+                        break;
+                    }
+                }
+            };
+            let name = format!("amikit-{number}");
+            // Under a limit on processes the run goes on with the threads that there are.
+            if thread::Builder::new().name(name).spawn_scoped(scope, body).is_ok() {
+                started = started.strict_add(1);
+            }
+        }
+        drop((take_job, send_result));
+        if started == 0 {
+            let text = "the system starts no thread; try --threads 1";
+            return Err(Error::new(crate::error::Kind::Io, text));
+        }
+        // Results that came early wait here; the front belongs to job `done`.
+        let mut waiting: VecDeque<Option<Result<R>>> = VecDeque::new();
+        let (mut sent, mut done, mut more) = (0_u64, 0_u64, true);
+        loop {
+            while more && waiting.len() < window {
+                watch.check()?;
+                match jobs.next() {
+                    Some(job) => {
+                        let lost = send_job.send((sent, job?)).is_err();
+                        assert!(!lost, "the threads live as long as their queue");
+                        waiting.push_back(None);
+                        sent = sent.strict_add(1);
+                    }
+                    None => more = false,
+                }
+            }
+            if waiting.is_empty() {
+                return watch.check();
+            }
+            let (number, result) =
+                take_result.recv().expect("a thread that takes a job sends its result");
+            let result = result.unwrap_or_else(|panic| resume_unwind(panic));
+            let place = usize::try_from(number.strict_sub(done)).expect("inside the window");
+            waiting[place] = Some(result);
+            while let Some(Some(_)) = waiting.front() {
+                let result = waiting.pop_front().flatten().expect("just seen");
+                done = done.strict_add(1);
+                commit(result?)?;
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering;
+
+    use crate::error::Kind;
+
+    fn threads(count: usize) -> NonZero<usize> {
+        NonZero::new(count).unwrap()
+    }
+
+    /// Takes longer for some jobs than for the next ones.
+    fn slow_square(job: u64) -> u64 {
+        thread::sleep(std::time::Duration::from_micros(job * 7919 % 300));
+        job * job
+    }
+
+    #[test]
+    fn results_come_in_job_order_at_any_number_of_threads() {
+        for count in [1, 2, 3, 7, 16] {
+            let mut seen = Vec::new();
+            in_order(
+                threads(count),
+                &Unwatched,
+                (0..500).map(Ok),
+                || Ok(()),
+                |(), job| Ok(slow_square(job)),
+                |result| {
+                    seen.push(result);
+                    Ok(())
+                },
+            )
+            .unwrap();
+            assert_eq!(seen, (0..500).map(|job| job * job).collect::<Vec<_>>(), "{count} threads");
+        }
+    }
+
+    #[test]
+    fn the_first_failure_in_job_order_is_returned() {
+        for count in [1, 2, 7] {
+            let mut committed = 0;
+            let failed = in_order(
+                threads(count),
+                &Unwatched,
+                (0..500_u64).map(Ok),
+                || Ok(()),
+                |(), job| {
+                    slow_square(job);
+                    if job >= 100 { Err(Error::invalid(format!("job {job}"))) } else { Ok(()) }
+                },
+                |()| {
+                    committed += 1;
+                    Ok(())
+                },
+            );
+            assert_eq!(failed.unwrap_err().to_string(), "job 100");
+            assert_eq!(committed, 100, "{count} threads");
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_window_is_under_way() {
+        let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        in_order(
+            threads(3),
+            &Unwatched,
+            (0..300_u64).map(|job| {
+                let under_way = begun.fetch_add(1, Ordering::SeqCst) - ended.load(Ordering::SeqCst);
+                assert!(under_way <= 6, "{under_way} jobs");
+                Ok(job)
+            }),
+            || Ok(()),
+            |(), job| Ok(slow_square(job)),
+            |_| {
+                ended.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            },
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_panic_of_a_thread_reaches_the_caller() {
+        let run = catch_unwind(|| {
+            in_order(
+                threads(3),
+                &Unwatched,
+                (0..100_u64).map(Ok),
+                || Ok(()),
+                |(), job| {
+                    assert!(job != 50, "job 50");
+                    Ok(())
+                },
+                Ok,
+            )
+        });
+        assert!(run.is_err());
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_run() {
+        struct Stop(AtomicU64);
+        impl Watch for Stop {
+            fn stopped(&self) -> bool {
+                self.0.fetch_add(1, Ordering::SeqCst) > 20
+            }
+        }
+        for count in [1, 4] {
+            let stop = Stop(AtomicU64::new(0));
+            let jobs = (0..).map(Ok);
+            let run = in_order(threads(count), &stop, jobs, || Ok(()), |(), _: u64| Ok(()), Ok);
+            assert_eq!(run.unwrap_err().kind(), Kind::Interrupted);
+        }
+    }
+}
