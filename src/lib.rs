@@ -9,4 +9,5 @@ pub mod error;
 pub mod field;
 pub mod io;
 pub mod units;
+pub mod volume;
 pub mod work;

@@ -168,27 +168,6 @@ impl Input {
         &self.file
     }
 
-    /// Fails if the file is not what it was when it was opened.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if its size, times or place on disk are others now.
-    pub fn check_unchanged(&self) -> Result<()> {
-        let Some(then) = self.identity else { return Ok(()) };
-        let now = Identity::of(&self.file).map_err(|e| Error::io("look at", &self.path, e))?;
-        if now == then {
-            return Ok(());
-        }
-        let what = if now.size == then.size {
-            "its contents changed while it was read".to_owned()
-        } else {
-            format!("its size changed from {} to {} bytes while it was read", then.size, now.size)
-        };
-        Err(Error::new(Kind::Io, what)
-            .in_file(&self.path)
-            .advise("stop whatever writes to it and run this again"))
-    }
-
     /// Returns the file's data and holes, as the file system tells them, ascending.
     ///
     /// A block device, and a file system that has no holes, gives one extent of data.
@@ -269,5 +248,21 @@ impl ReadAt for Input {
             }
             Error::io("read", &self.path, e).at(offset)
         })
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        let Some(then) = self.identity else { return Ok(()) };
+        let now = Identity::of(&self.file).map_err(|e| Error::io("look at", &self.path, e))?;
+        if now == then {
+            return Ok(());
+        }
+        let what = if now.size == then.size {
+            "its contents changed while it was read".to_owned()
+        } else {
+            format!("its size changed from {} to {} bytes while it was read", then.size, now.size)
+        };
+        Err(Error::new(Kind::Io, what)
+            .in_file(&self.path)
+            .advise("stop whatever writes to it and run this again"))
     }
 }

@@ -45,6 +45,15 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
     /// file and the offset.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()>;
 
+    /// Fails if the bytes are not what they were when they were opened.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if they changed, or if that cannot be told any more.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Tells whether there are no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -58,6 +67,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         (**self).read_exact_at(buf, offset)
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        (**self).check_unchanged()
     }
 }
 
@@ -141,5 +154,9 @@ impl<R: ReadAt> ReadAt for Part<R> {
             }
             _ => Err(Error::corrupt("the part ends early").at(self.start.saturating_add(offset))),
         }
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.whole.check_unchanged()
     }
 }

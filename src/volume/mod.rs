@@ -1,0 +1,269 @@
+//! Volumes: a map of runs and the sources that it points into, read by position.
+//!
+//! After opening, a volume is immutable data: no lock, no cache, any number of threads.
+
+mod runs;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt;
+use crate::units::BlockIndex;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::units::MAX_VOLUME_SIZE;
+
+pub use runs::Place;
+pub use runs::RunMap;
+
+/// Most runs of a map: 4 Mi runs of at most 32 bytes are 128 MiB of memory.
+pub const MAX_RUNS: usize = 4 << 20;
+
+/// The bytes and states of a volume, wherever they come from.
+pub trait ReadVolume: Send + Sync + fmt::Debug {
+    /// Returns the volume's size in bytes.
+    fn size(&self) -> u64;
+
+    /// Returns the longest extent of one kind that starts at byte `offset`.
+    ///
+    /// Zeros inside stored data count as data here; [`crate::units::ExtentKind`] of a block is decided by its
+    /// bytes too.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` or `Io` if the metadata cannot be read; `Invalid` if `offset` is not inside.
+    fn extent_at(&self, offset: u64) -> Result<Extent>;
+
+    /// Fills `buf` with the volume's bytes from byte `offset` on; zeros and holes read as 0.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the range ends past the volume; `Corrupt`, `Mismatch` or `Io` if a part of it
+    /// cannot be read.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Fails if a source is not what it was when it was opened.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if a source changed.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Iterates over a volume's extents, ascending; they tile `0..size`.
+pub fn extents(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<Extent>> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at >= volume.size() {
+            return None;
+        }
+        let extent = volume.extent_at(at);
+        // After a failure there is no next place to look at.
+        at = extent.as_ref().map_or(u64::MAX, |extent| extent.range.end);
+        Some(extent)
+    })
+}
+
+/// Tells what can be said of a block without reading it: `Data` means that its bytes decide.
+///
+/// # Errors
+///
+/// As [`ReadVolume::extent_at`].
+pub fn block_hint(volume: &dyn ReadVolume, index: BlockIndex) -> Result<ExtentKind> {
+    let range = index.range(volume.size());
+    let mut hint = ExtentKind::Hole;
+    let mut at = range.start;
+    while at < range.end {
+        let extent = volume.extent_at(at)?;
+        match extent.kind {
+            ExtentKind::Data => return Ok(ExtentKind::Data),
+            ExtentKind::Zero => hint = ExtentKind::Zero,
+            ExtentKind::Hole => {}
+        }
+        at = extent.range.end;
+    }
+    Ok(hint)
+}
+
+/// A volume read through a map.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    map: RunMap,
+    sources: Vec<Arc<dyn ReadAt>>,
+}
+
+impl Volume {
+    /// Joins a map with the sources that it points into.
+    ///
+    /// # Errors
+    ///
+    /// `Limit` if the volume is over 64 TiB; `Invalid` if it is empty.
+    ///
+    /// # Panics
+    ///
+    /// If a run points into a source that is not there: that is the format's own mistake.
+    pub fn new(map: RunMap, sources: Vec<Arc<dyn ReadAt>>) -> Result<Self> {
+        check_size(map.size())?;
+        for (_, place) in map.within(0..map.size()) {
+            if let Place::Stored { source, .. } = place {
+                assert!(usize::from(source) < sources.len(), "source {source} is not there");
+            }
+        }
+        Ok(Self { map, sources })
+    }
+
+    /// Returns the map.
+    #[must_use]
+    pub fn map(&self) -> &RunMap {
+        &self.map
+    }
+
+    fn inside(&self, offset: u64, len: usize) -> Result<u64> {
+        u64::try_from(len)
+            .ok()
+            .and_then(|len| offset.checked_add(len))
+            .filter(|end| *end <= self.map.size())
+            .ok_or_else(|| {
+                let size = self.map.size();
+                Error::invalid(format!(
+                    "{len} bytes from byte {offset} on are not inside the volume of {size} bytes"
+                ))
+            })
+    }
+}
+
+/// Checks a volume's size, wherever it was learnt.
+///
+/// # Errors
+///
+/// `Limit` over 64 TiB, `Invalid` for 0.
+pub fn check_size(size: u64) -> Result<()> {
+    if size > MAX_VOLUME_SIZE {
+        let text = format!("the volume has {size} bytes, expected at most 64 TiB");
+        return Err(Error::new(Kind::Limit, text));
+    }
+    if size == 0 {
+        return Err(Error::invalid("the volume is empty, expected at least one byte"));
+    }
+    Ok(())
+}
+
+impl ReadVolume for Volume {
+    fn size(&self) -> u64 {
+        self.map.size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        self.inside(offset, 1)?;
+        let mut runs = self.map.within(offset..self.map.size());
+        let (mut range, place) = runs.next().expect("a map tiles its size");
+        let kind = place.kind();
+        for (next, place) in runs {
+            if place.kind() != kind {
+                break;
+            }
+            range.end = next.end;
+        }
+        Ok(Extent { range, kind })
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = self.inside(offset, buf.len())?;
+        let mut rest = buf;
+        for (range, place) in self.map.within(offset..end) {
+            let len =
+                usize::try_from(range.end.strict_sub(range.start)).expect("inside the buffer");
+            let (part, behind) = rest.split_at_mut(len);
+            rest = behind;
+            match place {
+                Place::Stored { source, offset } => {
+                    let source = &self.sources[usize::from(source)];
+                    let mut at = offset;
+                    for piece in part.chunks_mut(READ_PIECE_LEN) {
+                        source.read_exact_at(piece, at)?;
+                        at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+                    }
+                }
+                Place::Fill(mut pattern) => {
+                    pattern.rotate_left(usize::try_from(range.start % 4).expect("below 4"));
+                    let (words, tail) = part.as_chunks_mut();
+                    words.fill(pattern);
+                    tail.copy_from_slice(&pattern[..tail.len()]);
+                }
+                Place::Zero | Place::Hole | Place::Backing => part.fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.sources.iter().try_for_each(super::io::ReadAt::check_unchanged)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    fn volume() -> Volume {
+        let mut map = RunMap::default();
+        map.push(3, Place::Hole);
+        map.push(5, Place::Stored { source: 0, offset: 2 });
+        map.push(6, Place::Fill(*b"abcd"));
+        map.push(4, Place::Zero);
+        map.push(2, Place::Hole);
+        Volume::new(map, vec![Arc::new(b"..hello..".to_vec())]).unwrap()
+    }
+
+    #[test]
+    fn every_range_reads_as_a_part_of_the_whole() {
+        let volume = volume();
+        let whole = b"\0\0\0helloabcdab\0\0\0\0\0\0";
+        for start in 0..=whole.len() {
+            for end in start..=whole.len() {
+                let mut buf = vec![0xee; end - start];
+                volume.read_at(start.try_into().unwrap(), &mut buf).unwrap();
+                assert_eq!(buf, whole[start..end], "{start}..{end}");
+            }
+        }
+        assert_eq!(volume.read_at(20, &mut [0]).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(volume.read_at(u64::MAX, &mut [0]).unwrap_err().kind(), Kind::Invalid);
+    }
+
+    #[test]
+    fn extents_tile_the_volume_and_join_like_kinds() {
+        let volume = volume();
+        let extents: Vec<_> =
+            extents(&volume).map(|e| e.map(|e| (e.range, e.kind)).unwrap()).collect();
+        assert_eq!(
+            extents,
+            [
+                (0..3, ExtentKind::Hole),
+                (3..14, ExtentKind::Data),
+                (14..18, ExtentKind::Zero),
+                (18..20, ExtentKind::Hole)
+            ]
+        );
+        assert_eq!(volume.extent_at(5).unwrap().range, 5..14);
+        assert!(volume.extent_at(20).is_err());
+    }
+
+    #[test]
+    fn an_empty_and_an_oversized_volume_are_refused() {
+        let kind_of = |size| {
+            let mut map = RunMap::default();
+            map.push(size, Place::Hole);
+            Volume::new(map, Vec::new()).map_err(|e| e.kind()).err()
+        };
+        assert_eq!(kind_of(0), Some(Kind::Invalid));
+        assert_eq!(kind_of(MAX_VOLUME_SIZE), None);
+        assert_eq!(kind_of(MAX_VOLUME_SIZE + 1), Some(Kind::Limit));
+    }
+}
