@@ -8,6 +8,7 @@ pub mod digest;
 pub mod error;
 pub mod field;
 pub mod io;
+pub mod manifest;
 pub mod units;
 pub mod volume;
 pub mod work;

@@ -1,0 +1,381 @@
+//! Snapshot manifests: what each block of a volume is at one instant.
+//!
+//! The format is `docs/formats/manifest.md`. A manifest is a file that is mapped and looked into;
+//! nothing is parsed ahead, so opening one of a 64 TiB volume takes milliseconds.
+
+mod builder;
+pub mod layout;
+
+use std::sync::OnceLock;
+
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::digest::crc32;
+use crate::digest::sha256;
+use crate::error::Error;
+use crate::error::Result;
+use crate::field;
+use crate::io::Input;
+use crate::io::Mapped;
+use crate::io::ReadAt;
+use crate::units::BLOCK_LEN;
+use crate::units::BlockIndex;
+use crate::units::ExtentKind;
+use crate::units::block_count;
+
+pub use builder::Builder;
+pub use builder::Summary;
+pub use layout::Counts;
+use layout::ENTRY_LEN;
+pub use layout::Entry;
+pub use layout::GROUP_BLOCKS;
+pub use layout::Header;
+pub use layout::MAGIC;
+use layout::MAP_LEN;
+use layout::MAPS_LEN;
+pub use layout::ManifestFault;
+use layout::Root;
+
+/// Media type of a manifest in a bundle.
+pub const MEDIA_TYPE: &str = "application/vnd.amikit.snapshot.v1";
+
+/// Returns the digest of a block of zeros: that of every zero block.
+#[must_use]
+pub fn zero_block_digest() -> Digest {
+    static DIGEST: OnceLock<Digest> = OnceLock::new();
+    *DIGEST.get_or_init(|| sha256(&vec![0; BLOCK_LEN]))
+}
+
+/// What a block of a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Its bytes are the chunk of this id.
+    Data(Digest),
+    /// Somebody wrote zeros.
+    Zero,
+    /// Nobody ever wrote.
+    Hole,
+}
+
+impl Block {
+    /// Returns the block's state.
+    #[must_use]
+    pub fn kind(&self) -> ExtentKind {
+        match self {
+            Self::Data(_) => ExtentKind::Data,
+            Self::Zero => ExtentKind::Zero,
+            Self::Hole => ExtentKind::Hole,
+        }
+    }
+}
+
+/// A manifest, open: header, table and root digest are checked, groups when they are looked at.
+#[derive(Debug)]
+pub struct Manifest {
+    bytes: Mapped,
+    header: Header,
+}
+
+impl Manifest {
+    /// Opens the manifest that is all of `input`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Unsupported` or `Limit`, with the file's name, if it is not a sound manifest.
+    pub fn open(input: &Input) -> Result<Self> {
+        Self::open_part(input, 0, input.len())
+    }
+
+    /// Opens the manifest that is `len` bytes of `input`, from byte `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::open`].
+    pub fn open_part(input: &Input, offset: u64, len: u64) -> Result<Self> {
+        Mapped::new(input, offset, len).and_then(Self::new).map_err(|e| e.in_file(input.path()))
+    }
+
+    /// Opens the manifest in `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::open`], without a name.
+    pub fn new(bytes: Mapped) -> Result<Self> {
+        let file_len = u64::try_from(bytes.len()).expect("memory is under 2^64 bytes");
+        let header = Header::parse(&bytes, file_len)?;
+        let manifest = Self { bytes, header };
+        manifest.check_table()?;
+        Ok(manifest)
+    }
+
+    fn check_table(&self) -> Result<()> {
+        let table = self.table();
+        let (found, expected) = (crc32(table.as_flattened()), self.header.table_crc);
+        if found != expected {
+            let fault = ManifestFault::Checksum { of: "table", found, expected };
+            return Err(Error::from(fault).at(self.header.table_offset));
+        }
+        let groups = block_count(self.header.volume_size).div_ceil(GROUP_BLOCKS);
+        let mut root = Root::new(self.header.volume_size);
+        let mut counts = Counts::default();
+        let (mut next_group, mut next_offset) = (0, layout::HEADER_SIZE);
+        for bytes in table {
+            let entry = Entry::parse(bytes)?;
+            if entry.group < next_group || entry.group >= groups || entry.offset != next_offset {
+                return Err(ManifestFault::Entry { group: entry.group }.into());
+            }
+            next_group = entry.group.strict_add(1);
+            let len = u64::try_from(entry.group_len()).expect("at most 33,024");
+            next_offset = next_offset.strict_add(len);
+            counts.data = counts.data.strict_add(entry.data.into());
+            counts.zero = counts.zero.strict_add(entry.zero.into());
+            root.group(entry.group, &entry.digest);
+        }
+        if next_offset.next_multiple_of(layout::HEADER_SIZE) != self.header.table_offset {
+            let (offset, count) = (self.header.table_offset, self.header.group_count);
+            return Err(ManifestFault::Table { offset, count }.into());
+        }
+        let padding = usize::try_from(next_offset).expect("inside memory")..self.table_start();
+        if self.bytes[padding].iter().any(|byte| *byte != 0) {
+            return Err(Error::from(ManifestFault::Padding).at(next_offset));
+        }
+        let (found, expected) = (counts.written(), self.header.counts.written());
+        if counts.data != self.header.counts.data || found != expected {
+            return Err(ManifestFault::Counts { found, expected }.into());
+        }
+        if root.finish() != self.header.root {
+            return Err(ManifestFault::Digest { of: "root" }.into());
+        }
+        Ok(())
+    }
+
+    /// Returns the header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns the volume's size in bytes.
+    #[must_use]
+    pub fn volume_size(&self) -> u64 {
+        self.header.volume_size
+    }
+
+    /// Returns how many blocks the volume has.
+    #[must_use]
+    pub fn block_count(&self) -> u32 {
+        block_count(self.header.volume_size)
+    }
+
+    /// Returns the identity of the snapshot.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.header.root
+    }
+
+    fn table_start(&self) -> usize {
+        // The header was checked against the length of the bytes.
+        usize::try_from(self.header.table_offset).expect("inside memory")
+    }
+
+    fn table(&self) -> &[[u8; ENTRY_LEN]] {
+        self.bytes[self.table_start()..].as_chunks().0
+    }
+
+    /// Iterates over the stored groups, ascending: those with anything but holes.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry>> + '_ {
+        self.table().iter().map(|bytes| Entry::parse(bytes).map_err(Error::from))
+    }
+
+    /// Returns the entry of group `number`, or `None` if all of it are holes.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the table changed under us.
+    pub fn entry(&self, number: u32) -> Result<Option<Entry>> {
+        let table = self.table();
+        match table.binary_search_by_key(&number, |bytes| field::u32_le(bytes, 0)) {
+            Ok(place) => Ok(Some(Entry::parse(&table[place])?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Returns a stored group, after a check against its CRC-32.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the group is damaged.
+    pub fn group(&self, entry: &Entry) -> Result<Group<'_>> {
+        let start = usize::try_from(entry.offset).expect("the table was checked");
+        let bytes = start
+            .checked_add(entry.group_len())
+            .and_then(|end| self.bytes.get(start..end))
+            .ok_or(ManifestFault::Entry { group: entry.group })?;
+        let found = crc32(bytes);
+        if found != entry.crc {
+            let fault = ManifestFault::Checksum { of: "group", found, expected: entry.crc };
+            return Err(Error::from(fault).at(entry.offset));
+        }
+        let (maps, digests) = bytes.split_at(MAPS_LEN);
+        let group = Group {
+            number: entry.group,
+            written: Bits(maps[..MAP_LEN].try_into().expect("half of the maps")),
+            data: Bits(maps[MAP_LEN..].try_into().expect("half of the maps")),
+            digests: digests.as_chunks().0,
+        };
+        group
+            .check(entry, self.block_count())
+            .map_err(|fault| Error::from(fault).at(entry.offset))?;
+        Ok(group)
+    }
+
+    /// Returns what block `index` is.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if its group is damaged.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is past the volume.
+    pub fn block(&self, index: BlockIndex) -> Result<Block> {
+        assert!(index.0 < self.block_count(), "block {index} of {}", self.block_count());
+        match self.entry(index.0 / GROUP_BLOCKS)? {
+            Some(entry) => Ok(self.group(&entry)?.block(index.0 % GROUP_BLOCKS)),
+            None => Ok(Block::Hole),
+        }
+    }
+
+    /// Calls `visit` for each written block, ascending.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a group is damaged, and whatever `visit` returns.
+    pub fn for_each_written(
+        &self,
+        mut visit: impl FnMut(BlockIndex, Block) -> Result<()>,
+    ) -> Result<()> {
+        for entry in self.entries() {
+            let group = self.group(&entry?)?;
+            for bit in 0..GROUP_BLOCKS {
+                let block = group.block(bit);
+                if block != Block::Hole {
+                    visit(group.index(bit), block)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every group against its digest, and the LINEAR aggregate.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming the first group that is damaged.
+    pub fn verify(&self) -> Result<()> {
+        let mut linear = Sha256::new();
+        for entry in self.entries() {
+            let entry = entry?;
+            let group = self.group(&entry)?;
+            let start = usize::try_from(entry.offset).expect("the table was checked");
+            if sha256(&self.bytes[start..][..entry.group_len()]) != entry.digest {
+                return Err(Error::from(ManifestFault::Digest { of: "group" }).at(entry.offset));
+            }
+            let zero = zero_block_digest();
+            for bit in 0..GROUP_BLOCKS {
+                match group.block(bit) {
+                    Block::Data(digest) if digest == zero => {
+                        return Err(Error::from(ManifestFault::Maps { group: entry.group })
+                            .at(entry.offset));
+                    }
+                    Block::Data(digest) => linear.update(&digest.0),
+                    Block::Zero => linear.update(&zero.0),
+                    Block::Hole => {}
+                }
+            }
+        }
+        if linear.finish() != self.header.linear {
+            return Err(ManifestFault::Digest { of: "LINEAR aggregate" }.into());
+        }
+        Ok(())
+    }
+}
+
+/// One bit for each block of a group, least significant first.
+#[derive(Clone, Copy, Debug)]
+struct Bits<'a>(&'a [u8; MAP_LEN]);
+
+impl Bits<'_> {
+    fn get(self, bit: u32) -> bool {
+        let byte = usize::try_from(bit / 8).expect("inside the group");
+        self.0[byte] >> (bit % 8) & 1 == 1
+    }
+
+    /// Counts the bits below `bit` that are set.
+    fn count_below(self, bit: u32) -> u32 {
+        let whole = usize::try_from(bit / 8).expect("inside the group");
+        let part = self.0.get(whole).map_or(0, |byte| (byte & !(0xff << (bit % 8))).count_ones());
+        // At most 1,024.
+        self.0[..whole].iter().map(|byte| byte.count_ones()).sum::<u32>().strict_add(part)
+    }
+}
+
+/// A group of 1,024 blocks, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    number: u32,
+    written: Bits<'a>,
+    data: Bits<'a>,
+    digests: &'a [[u8; 32]],
+}
+
+impl Group<'_> {
+    fn check(&self, entry: &Entry, block_count: u32) -> Result<(), ManifestFault> {
+        let fault = ManifestFault::Maps { group: self.number };
+        let subset = self.data.0.iter().zip(self.written.0).all(|(data, all)| data & !all == 0);
+        let written = self.written.count_below(GROUP_BLOCKS);
+        let data = self.data.count_below(GROUP_BLOCKS);
+        let counted = data == entry.data.into()
+            && written == u32::from(entry.data).strict_add(entry.zero.into());
+        // Cannot overflow: the number of a group of a volume of at most 2^27 blocks.
+        let rest = block_count.saturating_sub(self.number.strict_mul(GROUP_BLOCKS));
+        let inside = self.written.count_below(rest.min(GROUP_BLOCKS)) == written;
+        if subset && counted && inside { Ok(()) } else { Err(fault) }
+    }
+
+    /// Returns the volume's number of the group's block `bit`.
+    #[must_use]
+    pub fn index(&self, bit: u32) -> BlockIndex {
+        BlockIndex(self.number.strict_mul(GROUP_BLOCKS).strict_add(bit))
+    }
+
+    /// Returns what the group's block `bit` is; past the volume's end that is a hole.
+    ///
+    /// # Panics
+    ///
+    /// If `bit` is 1,024 or more.
+    #[must_use]
+    pub fn block(&self, bit: u32) -> Block {
+        if self.data.get(bit) {
+            let place = usize::try_from(self.data.count_below(bit)).expect("at most 1,024");
+            Block::Data(Digest(self.digests[place]))
+        } else if self.written.get(bit) {
+            Block::Zero
+        } else {
+            Block::Hole
+        }
+    }
+
+    /// Returns the state of block `bit`, without its digest.
+    #[must_use]
+    pub fn kind(&self, bit: u32) -> ExtentKind {
+        match (self.written.get(bit), self.data.get(bit)) {
+            (_, true) => ExtentKind::Data,
+            (true, false) => ExtentKind::Zero,
+            (false, false) => ExtentKind::Hole,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
