@@ -9,6 +9,7 @@ pub mod error;
 pub mod field;
 pub mod io;
 pub mod manifest;
+pub mod pack;
 pub mod units;
 pub mod volume;
 pub mod work;

@@ -125,9 +125,33 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
+/// Bytes that are tested at once: enough for wide registers, few enough to stop early.
+const ZERO_GROUP: usize = 256;
+
+/// Tells whether all of `bytes` are zero, at the speed of memory.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (groups, tail) = bytes.as_chunks::<ZERO_GROUP>();
+    groups.iter().all(|group| group.iter().fold(0, |seen, byte| seen | byte) == 0)
+        && tail.iter().all(|byte| *byte == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_byte_anywhere_makes_it_no_zero() {
+        let mut bytes = vec![0; 1000];
+        for len in [0, 1, 255, 256, 257, 1000] {
+            assert!(is_zero(&bytes[..len]), "{len}");
+        }
+        for at in 0..bytes.len() {
+            bytes[at] = 1;
+            assert!(!is_zero(&bytes), "{at}");
+            bytes[at] = 0;
+        }
+    }
 
     #[test]
     fn hex_comes_back_and_nothing_else_does() {
