@@ -133,6 +133,12 @@ impl<R: ReadAt> Part<R> {
         }
     }
 
+    /// Returns the whole.
+    #[must_use]
+    pub fn whole(&self) -> &R {
+        &self.whole
+    }
+
     /// Returns the byte of the whole at which the part starts.
     #[must_use]
     pub fn start(&self) -> u64 {

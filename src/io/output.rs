@@ -141,10 +141,16 @@ impl OutputFile {
         &self.target
     }
 
-    /// Returns the file under its temporary name.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        self.file.as_file()
+    /// Fills `buf` with what was written from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file
+            .as_file()
+            .read_exact_at(buf, offset)
+            .map_err(|e| Error::io("read back", &self.target, e).at(offset))
     }
 
     /// Syncs the file, gives it its final name, and syncs the folder.

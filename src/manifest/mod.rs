@@ -335,8 +335,8 @@ impl Group<'_> {
         let subset = self.data.0.iter().zip(self.written.0).all(|(data, all)| data & !all == 0);
         let written = self.written.count_below(GROUP_BLOCKS);
         let data = self.data.count_below(GROUP_BLOCKS);
-        let counted = data == entry.data.into()
-            && written == u32::from(entry.data).strict_add(entry.zero.into());
+        let counted = data == u32::from(entry.data)
+            && written == u32::from(entry.data).strict_add(u32::from(entry.zero));
         // Cannot overflow: the number of a group of a volume of at most 2^27 blocks.
         let rest = block_count.saturating_sub(self.number.strict_mul(GROUP_BLOCKS));
         let inside = self.written.count_below(rest.min(GROUP_BLOCKS)) == written;

@@ -1,0 +1,374 @@
+//! Bundles: an AMI on disk, as an OCI image layout.
+//!
+//! The format is `docs/formats/bundle.md`.
+
+mod ami;
+mod oci;
+mod snapshot;
+mod store;
+mod tar;
+mod writer;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bundle::store::Blob;
+use crate::bundle::store::Store;
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::digest::sha256;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt;
+use crate::manifest;
+use crate::manifest::Manifest;
+use crate::pack;
+use crate::pack::Chunks;
+use crate::pack::Pack;
+use crate::work::Watch;
+
+pub use ami::Ami;
+pub use ami::AmiFault;
+pub use ami::Architecture;
+pub use ami::BootMode;
+pub use ami::Ebs;
+pub use ami::Mapping;
+pub use ami::Virtualization;
+pub use ami::check_devices;
+pub use ami::check_name;
+pub use oci::ARTIFACT_TYPE;
+pub use oci::CONFIG_TYPE;
+pub use oci::Descriptor;
+pub use snapshot::Snapshot;
+pub use store::is_archive_name;
+pub use tar::TarFault;
+pub use writer::VolumeWriter;
+pub use writer::Writer;
+pub use writer::WrittenVolume;
+
+/// Most bytes of `index.json`.
+const MAX_INDEX_LEN: u64 = 1 << 20;
+
+/// Most bytes of the OCI manifest: 300 for each pack of the largest volume.
+const MAX_MANIFEST_LEN: u64 = 32 << 20;
+
+/// Most bytes of the AMI description.
+const MAX_CONFIG_LEN: u64 = 1 << 20;
+
+/// A snapshot layer of a bundle.
+#[derive(Clone, Debug)]
+pub struct SnapshotLayer {
+    /// The blob.
+    pub blob: Descriptor,
+    /// Device of the AMI.
+    pub device: String,
+    /// Root digest, as annotated.
+    pub root: Digest,
+}
+
+/// A bundle, open: its documents are read and checked, its snapshots and packs are not yet.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    store: Store,
+    digest: Digest,
+    reference: Option<String>,
+    ami: Ami,
+    config: Descriptor,
+    snapshots: Vec<SnapshotLayer>,
+    packs: Vec<Descriptor>,
+}
+
+impl Bundle {
+    /// Tells whether `path` looks like a bundle: a folder with an OCI layout, or a tar archive.
+    #[must_use]
+    pub fn is_at(path: &Path) -> bool {
+        if path.is_dir() {
+            return path.join("oci-layout").is_file();
+        }
+        let mut magic = [0; 6];
+        crate::io::Input::open(path)
+            .and_then(|input| input.read_exact_at(&mut magic, 257))
+            .is_ok_and(|()| matches!(&magic, b"ustar\0" | b"ustar "))
+    }
+
+    /// Opens the bundle at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Unsupported`, `Mismatch` or `Limit` if its documents are not those of a bundle;
+    /// `Io` if they cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let store = Store::open(path)?;
+        store.check_layout()?;
+        let index_path = store.path_of(store::INDEX_NAME);
+        let bytes = store.read(store::INDEX_NAME, MAX_INDEX_LEN)?;
+        let index: oci::Index = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::corrupt(format!("index.json: {e}")).in_file(&index_path))?;
+        let [entry] = &index.manifests[..] else {
+            let text = format!("index.json names {} manifests, expected 1", index.manifests.len());
+            return Err(Error::corrupt(text).in_file(&index_path));
+        };
+        let entry = entry.clone();
+        let manifest_path = store.path_of_blob(&entry.digest);
+        let bytes = read_document(&store, &entry, MAX_MANIFEST_LEN)?;
+        let manifest: oci::Manifest = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::corrupt(format!("OCI manifest: {e}")).in_file(&manifest_path))?;
+        let artifact = manifest.artifact_type.as_deref();
+        if artifact != Some(ARTIFACT_TYPE) || manifest.config.media_type != CONFIG_TYPE {
+            let found = artifact.unwrap_or(&manifest.config.media_type);
+            let text = format!("the OCI image is of type {found:?}, expected {ARTIFACT_TYPE}");
+            return Err(Error::new(Kind::Unsupported, text).in_file(&manifest_path));
+        }
+        let config_path = store.path_of_blob(&manifest.config.digest);
+        let bytes = read_document(&store, &manifest.config, MAX_CONFIG_LEN)?;
+        let ami: Ami = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::corrupt(format!("AMI description: {e}")).in_file(&config_path))?;
+        ami.check().map_err(|fault| {
+            Error::corrupt(format!("AMI description: {fault}")).in_file(&config_path)
+        })?;
+        let (snapshots, packs) =
+            sort_layers(&manifest.layers).map_err(|e| e.in_file(&manifest_path))?;
+        check_mapping(&ami, &snapshots).map_err(|e| e.in_file(&config_path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            digest: entry.digest,
+            reference: entry.annotations.get(oci::REF_NAME).cloned(),
+            store,
+            ami,
+            config: manifest.config,
+            snapshots,
+            packs,
+        })
+    }
+
+    /// Returns the path, as the user gave it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the digest of the OCI manifest: the identity of the bundle.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns the name by which OCI tools know the AMI.
+    #[must_use]
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()
+    }
+
+    /// Returns the AMI's description.
+    #[must_use]
+    pub fn ami(&self) -> &Ami {
+        &self.ami
+    }
+
+    /// Returns the description's blob.
+    #[must_use]
+    pub fn config(&self) -> &Descriptor {
+        &self.config
+    }
+
+    /// Returns the snapshots, ascending by device.
+    #[must_use]
+    pub fn snapshots(&self) -> &[SnapshotLayer] {
+        &self.snapshots
+    }
+
+    /// Returns the packs' blobs.
+    #[must_use]
+    pub fn packs(&self) -> &[Descriptor] {
+        &self.packs
+    }
+
+    /// Returns the snapshot of `device`, with or without `/dev/`; of the root device for `None`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, naming the devices that there are.
+    pub fn find(&self, device: Option<&str>) -> Result<&SnapshotLayer> {
+        let device = device.unwrap_or(&self.ami.root_device_name);
+        let bare = |name: &str| name.strip_prefix("/dev/").unwrap_or(name).to_owned();
+        self.snapshots.iter().find(|it| bare(&it.device) == bare(device)).ok_or_else(|| {
+            let there: Vec<_> = self.snapshots.iter().map(|it| it.device.as_str()).collect();
+            Error::invalid(format!(
+                "device {device} is not in the bundle, it has {}",
+                there.join(", ")
+            ))
+            .in_file(&self.path)
+        })
+    }
+
+    /// Opens a blob of the right size.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it is not there or of another size.
+    fn blob(&self, blob: &Descriptor) -> Result<Blob> {
+        open_blob(&self.store, blob)
+    }
+
+    /// Opens the manifest of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Unsupported` or `Limit` if it is not a sound manifest; `Mismatch` if it is of
+    /// another snapshot.
+    pub fn manifest(&self, layer: &SnapshotLayer) -> Result<Manifest> {
+        let blob = self.blob(&layer.blob)?;
+        let manifest = Manifest::open_part(blob.whole(), blob.start(), blob.len())?;
+        if manifest.root() != layer.root {
+            let text = format!(
+                "the snapshot's root digest is {}, expected {}",
+                manifest.root(),
+                layer.root
+            );
+            return Err(Error::new(Kind::Mismatch, text)
+                .in_file(&self.store.path_of_blob(&layer.blob.digest)));
+        }
+        Ok(manifest)
+    }
+
+    /// Opens a pack.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` or `Unsupported` if it is not a sound pack.
+    pub fn pack(&self, blob: &Descriptor) -> Result<Pack> {
+        let file = self.blob(blob)?;
+        Pack::open(Arc::clone(file.whole()), file.start(), file.len())
+    }
+
+    /// Opens all packs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::pack`].
+    pub fn chunks(&self) -> Result<Chunks> {
+        self.packs.iter().map(|blob| self.pack(blob)).collect::<Result<_>>().map(Chunks::new)
+    }
+
+    /// Opens the snapshot of `device`, or of the root device, as a volume.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::find`], [`Bundle::manifest`] and [`Bundle::pack`].
+    pub fn snapshot(&self, device: Option<&str>) -> Result<Snapshot> {
+        let manifest = self.manifest(self.find(device)?)?;
+        Ok(Snapshot::new(manifest, Arc::new(self.chunks()?)))
+    }
+
+    /// Checks a blob's stored bytes against its digest.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch` if they differ; `Corrupt` or `Io` if they cannot be read.
+    pub fn check_blob(&self, blob: &Descriptor, watch: &dyn Watch) -> Result<()> {
+        let file = self.blob(blob)?;
+        let path = self.store.path_of_blob(&blob.digest);
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; READ_PIECE_LEN];
+        let mut at = 0;
+        while at < file.len() {
+            watch.check()?;
+            let rest = usize::try_from(file.len().strict_sub(at)).unwrap_or(READ_PIECE_LEN);
+            let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
+            file.read_exact_at(piece, at)?;
+            digest.update(piece);
+            at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+        }
+        expect_digest(digest.finish(), blob).map_err(|e| e.in_file(&path))
+    }
+}
+
+fn expect_digest(found: Digest, blob: &Descriptor) -> Result<()> {
+    if found == blob.digest {
+        return Ok(());
+    }
+    let text = format!("the SHA-256 of the stored bytes is {found}, expected {}", blob.digest);
+    Err(Error::new(Kind::Mismatch, text))
+}
+
+fn open_blob(store: &Store, blob: &Descriptor) -> Result<Blob> {
+    let path = store.path_of_blob(&blob.digest);
+    let file = store.blob(&blob.digest)?.ok_or_else(|| {
+        let text = format!("the bundle lacks the blob sha256:{}", blob.digest);
+        Error::corrupt(text).in_file(&path)
+    })?;
+    if file.len() != blob.size {
+        let text = format!(
+            "the blob sha256:{} has {} bytes, expected {}",
+            blob.digest,
+            file.len(),
+            blob.size
+        );
+        return Err(Error::corrupt(text).in_file(&path));
+    }
+    Ok(file)
+}
+
+/// Reads a document of a bundle and checks it against its digest.
+fn read_document(store: &Store, blob: &Descriptor, most: u64) -> Result<Vec<u8>> {
+    let path = store.path_of_blob(&blob.digest);
+    let file = open_blob(store, blob)?;
+    let bytes = store::read_small(&file, most).map_err(|e| e.in_file(&path))?;
+    expect_digest(sha256(&bytes), blob).map_err(|e| e.in_file(&path))?;
+    Ok(bytes)
+}
+
+/// Tells snapshots from packs, and refuses what is neither.
+fn sort_layers(layers: &[Descriptor]) -> Result<(Vec<SnapshotLayer>, Vec<Descriptor>)> {
+    let (mut snapshots, mut packs): (Vec<SnapshotLayer>, Vec<Descriptor>) = Default::default();
+    for layer in layers {
+        let annotation = |name: &str| {
+            layer.annotations.get(name).cloned().ok_or_else(|| {
+                Error::corrupt(format!("a snapshot layer lacks the annotation {name}"))
+            })
+        };
+        match layer.media_type.as_str() {
+            pack::MEDIA_TYPE => packs.push(layer.clone()),
+            manifest::MEDIA_TYPE => {
+                let device = annotation(oci::DEVICE)?;
+                let root = annotation(oci::ROOT_DIGEST)?;
+                let root =
+                    root.strip_prefix("sha256:").and_then(Digest::from_hex).ok_or_else(|| {
+                        Error::corrupt(format!("a snapshot layer's root digest is {root:?}"))
+                    })?;
+                snapshots.push(SnapshotLayer { blob: layer.clone(), device, root });
+            }
+            other => {
+                let text = format!("a layer is of type {other:?}, which this amikit does not know");
+                return Err(Error::new(Kind::Unsupported, text));
+            }
+        }
+    }
+    Ok((snapshots, packs))
+}
+
+/// Checks that mapping and snapshots name each other.
+fn check_mapping(ami: &Ami, snapshots: &[SnapshotLayer]) -> Result<()> {
+    let mapped: Vec<_> = ami
+        .block_device_mappings
+        .iter()
+        .map(|it| (it.device_name.as_str(), it.ebs.snapshot_digest))
+        .collect();
+    let stored: Vec<_> = snapshots.iter().map(|it| (it.device.as_str(), it.root)).collect();
+    if mapped == stored {
+        Ok(())
+    } else {
+        let list = |devices: &[(&str, Digest)]| {
+            devices.iter().map(|(device, _)| *device).collect::<Vec<_>>().join(", ")
+        };
+        Err(Error::corrupt(format!(
+            "the AMI maps {}, but the bundle's snapshots are of {}, or of other root digests",
+            list(&mapped),
+            list(&stored)
+        )))
+    }
+}

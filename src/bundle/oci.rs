@@ -1,0 +1,86 @@
+//! The OCI documents of a bundle: image index and image manifest, as far as a bundle uses them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::digest::Digest;
+
+/// Content of `oci-layout`.
+pub(super) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Media type of an image index.
+pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Media type of an image manifest.
+pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// What an image manifest of an AMI says it is.
+pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
+
+/// Media type of the AMI description.
+pub const CONFIG_TYPE: &str = "application/vnd.amikit.ami.config.v1+json";
+
+/// Annotation that holds the reference name.
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Annotation that holds a snapshot's device.
+pub(super) const DEVICE: &str = "io.amikit.device";
+
+/// Annotation that holds a snapshot's root digest.
+pub(super) const ROOT_DIGEST: &str = "io.amikit.root-digest";
+
+/// Annotation that holds a volume's bytes.
+pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
+
+/// Annotation that holds the number of a pack's chunks.
+pub(super) const CHUNKS: &str = "io.amikit.chunks";
+
+/// A blob that a document refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the blob is.
+    pub media_type: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// What the thing described is, for a manifest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub artifact_type: Option<String>,
+    /// More about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `index.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Index {
+    pub(super) schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) media_type: Option<String>,
+    pub(super) manifests: Vec<Descriptor>,
+}
+
+/// An image manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest {
+    pub(super) schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) media_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) artifact_type: Option<String>,
+    pub(super) config: Descriptor,
+    pub(super) layers: Vec<Descriptor>,
+}
+
+/// Writes a document: two spaces of indent, one newline at the end.
+pub(super) fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(document).expect("plain data always serialises");
+    bytes.push(b'\n');
+    bytes
+}

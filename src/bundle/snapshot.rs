@@ -1,0 +1,159 @@
+//! A snapshot of a bundle, read as a volume.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Result;
+use crate::manifest::Block;
+use crate::manifest::GROUP_BLOCKS;
+use crate::manifest::Manifest;
+use crate::pack::ChunkReader;
+use crate::pack::Chunks;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::volume::ReadVolume;
+
+/// A snapshot and the chunks that it is made of.
+#[derive(Debug)]
+pub struct Snapshot {
+    manifest: Manifest,
+    chunks: Arc<Chunks>,
+    /// What threads need to read chunks, lent to one at a time.
+    readers: Mutex<Vec<ChunkReader>>,
+}
+
+impl Snapshot {
+    /// Joins a manifest with the chunks of its bundle.
+    #[must_use]
+    pub fn new(manifest: Manifest, chunks: Arc<Chunks>) -> Self {
+        Self { manifest, chunks, readers: Mutex::default() }
+    }
+
+    /// Returns the manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns the chunks.
+    #[must_use]
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// Returns the first block after `first` that is of another kind.
+    fn end_of_run(&self, first: BlockIndex, kind: ExtentKind) -> Result<BlockIndex> {
+        let count = self.manifest.block_count();
+        let mut next = first.0;
+        while next < count {
+            let number = next / GROUP_BLOCKS;
+            let group_end = number.strict_add(1).strict_mul(GROUP_BLOCKS).min(count);
+            match self.manifest.entry(number)? {
+                None if kind == ExtentKind::Hole => next = group_end,
+                None => break,
+                Some(entry) => {
+                    let group = self.manifest.group(&entry)?;
+                    while next < group_end && group.kind(next % GROUP_BLOCKS) == kind {
+                        next = next.strict_add(1);
+                    }
+                    if next < group_end {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(BlockIndex(next))
+    }
+
+    /// Reads whole data blocks, one after the other, each checked.
+    fn read_chunks(&self, ids: &[Digest], first: BlockIndex, plain: &mut [u8]) -> Result<()> {
+        let lent = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = match lent {
+            Some(reader) => reader,
+            None => ChunkReader::new()?,
+        };
+        let read = self.chunks.read(ids, plain, &mut reader).map_err(|e| {
+            let last = first.0.strict_add(u32::try_from(ids.len()).expect("a few")).strict_sub(1);
+            e.advise(format!(
+                "a block of {first} to {last} cannot be restored; `amikit verify` lists all damage"
+            ))
+        });
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        read
+    }
+
+    /// Reads the bytes `range` of the volume, all in one data block.
+    fn read_part(&self, id: Digest, range: Range<u64>, buf: &mut [u8]) -> Result<()> {
+        let index = BlockIndex::holding(range.start).expect("inside the volume");
+        let mut plain = vec![0; BLOCK_LEN];
+        self.read_chunks(&[id], index, &mut plain)?;
+        let start = usize::try_from(range.start.strict_sub(index.offset())).expect("in a block");
+        buf.copy_from_slice(&plain[start..][..buf.len()]);
+        Ok(())
+    }
+}
+
+impl ReadVolume for Snapshot {
+    fn size(&self) -> u64 {
+        self.manifest.volume_size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        if offset >= self.size() {
+            return Err(Error::invalid(format!("byte {offset} is past the volume")));
+        }
+        let index = BlockIndex::holding(offset).expect("inside the volume");
+        let kind = self.manifest.block(index)?.kind();
+        let end = self.end_of_run(index, kind)?.offset().min(self.size());
+        Ok(Extent { range: offset..end, kind })
+    }
+
+    /// Whole blocks that follow each other are decompressed in place and hashed side by side.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = u64::try_from(buf.len()).expect("memory is under 2^64 bytes");
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size()) else {
+            let text = format!("{len} bytes from byte {offset} on are not inside the volume");
+            return Err(Error::invalid(text));
+        };
+        let mut rest = buf;
+        let mut at = offset;
+        let mut ids = Vec::new();
+        while at < end {
+            let first = BlockIndex::holding(at).expect("inside the volume");
+            ids.clear();
+            let mut next = first;
+            // Whole data blocks from here on.
+            while next.offset() >= at && next.offset().strict_add(BLOCK_SIZE) <= end {
+                let Block::Data(id) = self.manifest.block(next)? else { break };
+                ids.push(id);
+                next = BlockIndex(next.0.strict_add(1));
+            }
+            if ids.is_empty() {
+                let stop = first.offset().strict_add(BLOCK_SIZE).min(end);
+                let len = usize::try_from(stop.strict_sub(at)).expect("at most a block");
+                let (part, behind) = rest.split_at_mut(len);
+                match self.manifest.block(first)? {
+                    Block::Data(id) => self.read_part(id, at..stop, part)?,
+                    Block::Zero | Block::Hole => part.fill(0),
+                }
+                (rest, at) = (behind, stop);
+            } else {
+                let (part, behind) = rest.split_at_mut(ids.len().strict_mul(BLOCK_LEN));
+                self.read_chunks(&ids, first, part)?;
+                (rest, at) = (behind, next.offset());
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.chunks.check_unchanged()
+    }
+}

@@ -1,0 +1,251 @@
+//! Writing a bundle: volume after volume, then the documents that join them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use crate::bundle::ami::Ami;
+use crate::bundle::ami::reference_name;
+use crate::bundle::oci;
+use crate::bundle::oci::Descriptor;
+use crate::bundle::store;
+use crate::bundle::store::NewBlob;
+use crate::bundle::store::Sink;
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::digest::sha256;
+use crate::error::Result;
+use crate::io::OutputFile;
+use crate::io::READ_PIECE_LEN;
+use crate::io::WriteAt;
+use crate::manifest;
+use crate::manifest::Builder;
+use crate::manifest::Summary;
+use crate::pack;
+use crate::pack::KnownChunks;
+use crate::pack::PackWriter;
+use crate::units::ExtentKind;
+
+/// What was written for one volume.
+#[derive(Clone, Debug)]
+pub struct WrittenVolume {
+    /// Its device.
+    pub device: String,
+    /// What its manifest says.
+    pub summary: Summary,
+    /// Chunks that it was the first to need.
+    pub new_chunks: u64,
+    /// Stored bytes of those chunks, with the packs around them.
+    pub stored_bytes: u64,
+}
+
+/// A bundle under way.
+#[derive(Debug)]
+pub struct Writer {
+    sink: Sink,
+    layers: Vec<Descriptor>,
+    pack_size: u64,
+    known: RwLock<KnownChunks>,
+}
+
+impl Writer {
+    /// Starts a bundle that will be called `target`: one file if that ends in `.tar`, else a
+    /// folder. Packs are closed at `pack_size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the place cannot be written; `Invalid` if something stands there that is no bundle.
+    pub fn create(target: &Path, pack_size: u64) -> Result<Self> {
+        let sink = Sink::create(target)?;
+        Ok(Self { sink, layers: Vec::new(), pack_size, known: RwLock::default() })
+    }
+
+    /// Returns the chunks that need not be stored again.
+    #[must_use]
+    pub fn known(&self) -> &RwLock<KnownChunks> {
+        &self.known
+    }
+
+    /// Starts the scratch file for the next volume's manifest.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if it cannot be made.
+    pub fn scratch(&self) -> Result<OutputFile> {
+        self.sink.scratch()
+    }
+
+    /// Starts a volume; its manifest is built in `scratch` and its chunks go into packs.
+    #[must_use]
+    pub fn volume<'a>(&'a mut self, scratch: &'a OutputFile) -> VolumeWriter<'a> {
+        VolumeWriter {
+            sink: &mut self.sink,
+            layers: &mut self.layers,
+            pack_size: self.pack_size,
+            builder: Builder::new(scratch),
+            scratch,
+            pack: None,
+            new_chunks: 0,
+            stored_bytes: 0,
+        }
+    }
+
+    /// Writes a document as a blob.
+    fn document(&mut self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let digest = sha256(bytes);
+        let size = u64::try_from(bytes.len()).expect("memory is under 2^64 bytes");
+        let blob = self.sink.new_blob()?;
+        self.sink.with_blob(&blob, |out| out.write_all_at(bytes, 0))?;
+        self.sink.place_blob(blob, &digest, size)?;
+        Ok(descriptor(media_type, digest, size))
+    }
+
+    /// Joins the volumes to the AMI that `ami` describes and gives the bundle its name. Returns the
+    /// digest of the OCI manifest: the identity of the bundle.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the description is none that EC2 takes; `Io`, and then nothing has the name.
+    pub fn finish(mut self, ami: &Ami) -> Result<Digest> {
+        ami.check()?;
+        let config = self.document(oci::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        let manifest = oci::Manifest {
+            schema_version: 2,
+            media_type: Some(oci::MANIFEST_TYPE.to_owned()),
+            artifact_type: Some(oci::ARTIFACT_TYPE.to_owned()),
+            config,
+            layers: std::mem::take(&mut self.layers),
+        };
+        let mut manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
+        let digest = manifest.digest;
+        manifest.artifact_type = Some(oci::ARTIFACT_TYPE.to_owned());
+        manifest.annotations.insert(oci::REF_NAME.to_owned(), reference_name(&ami.name));
+        let index = oci::Index {
+            schema_version: 2,
+            media_type: Some(oci::INDEX_TYPE.to_owned()),
+            manifests: vec![manifest],
+        };
+        self.sink.write(store::INDEX_NAME, &oci::to_bytes(&index))?;
+        self.sink.commit()?;
+        Ok(digest)
+    }
+}
+
+fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// A volume under way, block after block.
+#[derive(Debug)]
+pub struct VolumeWriter<'a> {
+    sink: &'a mut Sink,
+    layers: &'a mut Vec<Descriptor>,
+    pack_size: u64,
+    builder: Builder<'a>,
+    scratch: &'a OutputFile,
+    pack: Option<(PackWriter, NewBlob)>,
+    new_chunks: u64,
+    stored_bytes: u64,
+}
+
+impl VolumeWriter<'_> {
+    /// Adds `count` blocks that are all zero or all holes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the bundle cannot be written.
+    pub fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
+        self.builder.push_run(kind, count)
+    }
+
+    /// Adds a data block, and stores its frame unless the chunk is known by now.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the bundle cannot be written.
+    pub fn data(
+        &mut self,
+        id: Digest,
+        frame: Option<&[u8]>,
+        known: &RwLock<KnownChunks>,
+    ) -> Result<()> {
+        self.builder.push_data(&id)?;
+        let Some(frame) = frame else { return Ok(()) };
+        // Only this thread adds to the known chunks, so nothing slips in between.
+        if known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+            return Ok(());
+        }
+        if self.pack.as_ref().is_some_and(|(pack, _)| pack.is_full_for(frame.len(), self.pack_size))
+        {
+            self.close_pack()?;
+        }
+        if self.pack.is_none() {
+            self.pack = Some((PackWriter::new(), self.sink.new_blob()?));
+        }
+        let (pack, blob) = self.pack.as_mut().expect("just made");
+        self.sink.with_blob(blob, |out| pack.append(out, id, frame))?;
+        known.write().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.new_chunks = self.new_chunks.strict_add(1);
+        Ok(())
+    }
+
+    fn close_pack(&mut self) -> Result<()> {
+        let Some((pack, blob)) = self.pack.take() else { return Ok(()) };
+        let done = self.sink.with_blob(&blob, |out| pack.finish(out))?;
+        self.sink.place_blob(blob, &done.digest, done.file_len)?;
+        self.stored_bytes = self.stored_bytes.strict_add(done.file_len);
+        let mut layer = descriptor(pack::MEDIA_TYPE, done.digest, done.file_len);
+        layer.annotations.insert(oci::CHUNKS.to_owned(), done.chunk_count.to_string());
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Ends the volume: `device` of the AMI, `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the bundle cannot be written.
+    pub fn finish(mut self, device: &str, size: u64) -> Result<WrittenVolume> {
+        self.close_pack()?;
+        let summary = self.builder.finish(size)?;
+        let blob = self.sink.new_blob()?;
+        let digest = self.sink.with_blob(&blob, |out| copy(self.scratch, summary.file_len, out))?;
+        self.sink.place_blob(blob, &digest, summary.file_len)?;
+        let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
+        layer.annotations.extend([
+            (oci::DEVICE.to_owned(), device.to_owned()),
+            (oci::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
+            (oci::VOLUME_SIZE.to_owned(), size.to_string()),
+        ]);
+        self.layers.push(layer);
+        Ok(WrittenVolume {
+            device: device.to_owned(),
+            summary,
+            new_chunks: self.new_chunks,
+            stored_bytes: self.stored_bytes,
+        })
+    }
+}
+
+/// Copies the first `len` bytes of a scratch file and returns their digest.
+fn copy(from: &OutputFile, len: u64, to: &dyn WriteAt) -> Result<Digest> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; READ_PIECE_LEN];
+    let mut at = 0;
+    while at < len {
+        let rest = usize::try_from(len.strict_sub(at)).unwrap_or(READ_PIECE_LEN);
+        let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
+        from.read_exact_at(piece, at)?;
+        digest.update(piece);
+        to.write_all_at(piece, at)?;
+        at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+    }
+    Ok(digest.finish())
+}
