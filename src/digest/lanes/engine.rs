@@ -4,6 +4,8 @@ use std::array;
 
 use crate::digest::lanes::Block;
 use crate::digest::lanes::State;
+#[cfg(target_arch = "x86_64")]
+use crate::digest::lanes::hybrid;
 use crate::digest::lanes::portable;
 #[cfg(target_arch = "x86_64")]
 use crate::digest::lanes::sha_ni;
@@ -15,12 +17,14 @@ pub enum Engine {
     Portable,
     /// Up to four streams side by side with the SHA instructions of x86-64.
     ShaNi,
+    /// Eight streams side by side: rounds with the SHA instructions, message schedule with AVX-512.
+    Hybrid,
 }
 
 impl Engine {
     /// Returns the engines that this processor can run, the slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Portable, Self::ShaNi].into_iter().filter(|it| it.is_available())
+        [Self::Portable, Self::ShaNi, Self::Hybrid].into_iter().filter(|it| it.is_available())
     }
 
     /// Returns the fastest engine that this processor can run.
@@ -41,8 +45,15 @@ impl Engine {
                     && is_x86_feature_detected!("sse4.1")
                     && is_x86_feature_detected!("ssse3")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Hybrid => {
+                Self::ShaNi.is_available()
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::ShaNi => false,
+            Self::ShaNi | Self::Hybrid => false,
         }
     }
 
@@ -52,6 +63,7 @@ impl Engine {
         match self {
             Self::Portable => 1,
             Self::ShaNi => 4,
+            Self::Hybrid => 8,
         }
     }
 
@@ -74,8 +86,14 @@ impl Engine {
             (Self::Portable, _) => side_by_side(states, data, |[state]: &mut [_; 1], [blocks]| {
                 portable::compress(state, blocks);
             }),
+            // Eight streams of which three are copies still beat five on the other path.
             #[cfg(target_arch = "x86_64")]
-            (Self::ShaNi, count) => {
+            (Self::Hybrid, 5..) => side_by_side(states, data, |states, data| {
+                // SAFETY: the processor has the target features: `compress` asked it.
+                unsafe { hybrid::compress(states, data) };
+            }),
+            #[cfg(target_arch = "x86_64")]
+            (Self::ShaNi | Self::Hybrid, count) => {
                 /// The call for one count of streams.
                 fn call<const N: usize>(states: &mut [State; N], data: [&[Block]; N]) {
                     // SAFETY: the processor has the target features: `compress` asked it, and
@@ -90,7 +108,7 @@ impl Engine {
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            (Self::ShaNi, _) => unreachable!("never available"),
+            (Self::ShaNi | Self::Hybrid, _) => unreachable!("never available"),
         }
     }
 }

@@ -1,6 +1,11 @@
 //! SHA-256 of several streams at once: independent blocks fill the processor where one cannot.
 
 mod engine;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // Vector loads and stores, and assembly.
+#[allow(clippy::cast_ptr_alignment)] // The loads and stores are of the unaligned kind.
+#[allow(clippy::wildcard_imports)] // A list of intrinsics says nothing.
+mod hybrid;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // Vector loads and stores.
