@@ -4,7 +4,7 @@ mod lanes;
 
 use std::fmt;
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::Deserializer;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::Serializer;
 use sha2::Digest as _;
 
+pub use lanes::Engine;
 pub use lanes::Lanes;
 
 /// A SHA-256 digest.

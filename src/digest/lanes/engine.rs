@@ -1,0 +1,129 @@
+//! The ways to compute SHA-256, and which of them this processor has.
+
+use std::array;
+
+use crate::digest::lanes::Block;
+use crate::digest::lanes::State;
+#[cfg(target_arch = "x86_64")]
+use crate::digest::lanes::hybrid;
+use crate::digest::lanes::portable;
+#[cfg(target_arch = "x86_64")]
+use crate::digest::lanes::sha_ni;
+
+/// One implementation of SHA-256 over several streams. All give the same digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Stream after stream with the `sha2` crate: on any processor.
+    Portable,
+    /// Up to four streams side by side with the SHA instructions of x86-64.
+    ShaNi,
+    /// Eight streams side by side: rounds with the SHA instructions, message schedule with AVX-512.
+    Hybrid,
+}
+
+impl Engine {
+    /// Returns the engines that this processor can run, the slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Self::Portable, Self::ShaNi, Self::Hybrid].into_iter().filter(|it| it.is_available())
+    }
+
+    /// Returns the fastest engine that this processor can run.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Portable)
+    }
+
+    /// Tells whether this processor can run the engine.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        // The standard library asks the processor once and keeps the answer.
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi => {
+                is_x86_feature_detected!("sha")
+                    && is_x86_feature_detected!("sse4.1")
+                    && is_x86_feature_detected!("ssse3")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Hybrid => {
+                Self::ShaNi.is_available()
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::ShaNi | Self::Hybrid => false,
+        }
+    }
+
+    /// Returns how many streams the engine is fastest with; it takes any count.
+    #[must_use]
+    pub fn streams(self) -> usize {
+        match self {
+            Self::Portable => 1,
+            Self::ShaNi => 4,
+            Self::Hybrid => 8,
+        }
+    }
+
+    /// Hashes `data(i)` into `states[i]`; all streams must have the same length.
+    pub(super) fn compress<'a>(self, states: &mut [State], data: impl Fn(usize) -> &'a [Block]) {
+        assert!(self.is_available(), "with_engine() lets no other pass");
+        let mut first = 0;
+        while first < states.len() {
+            let rest = &mut states[first..];
+            let data = |stream: usize| data(first.strict_add(stream));
+            let done = self.compress_some(rest, data);
+            first = first.strict_add(done);
+        }
+    }
+
+    /// Hashes as many of the first streams as one call takes; returns how many.
+    #[allow(unsafe_code)] // The calls into code for a processor that has what the engine needs.
+    fn compress_some<'a>(self, states: &mut [State], data: impl Fn(usize) -> &'a [Block]) -> usize {
+        match (self, states.len()) {
+            (Self::Portable, _) => side_by_side(states, data, |[state]: &mut [_; 1], [blocks]| {
+                portable::compress(state, blocks);
+            }),
+            // Eight streams of which three are copies still beat five on the other path.
+            #[cfg(target_arch = "x86_64")]
+            (Self::Hybrid, 5..) => side_by_side(states, data, |states, data| {
+                // SAFETY: the processor has the target features: `compress` asked it.
+                unsafe { hybrid::compress(states, data) };
+            }),
+            #[cfg(target_arch = "x86_64")]
+            (Self::ShaNi | Self::Hybrid, count) => {
+                /// The call for one count of streams.
+                fn call<const N: usize>(states: &mut [State; N], data: [&[Block]; N]) {
+                    // SAFETY: the processor has the target features: `compress` asked it, and
+                    // nothing else calls this function.
+                    unsafe { sha_ni::compress(states, data) };
+                }
+                match count {
+                    1 => side_by_side(states, data, call::<1>),
+                    2 => side_by_side(states, data, call::<2>),
+                    3 => side_by_side(states, data, call::<3>),
+                    _ => side_by_side(states, data, call::<4>),
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            (Self::ShaNi | Self::Hybrid, _) => unreachable!("never available"),
+        }
+    }
+}
+
+/// Runs `compress` over the first `N` streams, or over all of them and copies of the last; returns
+/// how many streams that were.
+fn side_by_side<'a, const N: usize>(
+    states: &mut [State],
+    data: impl Fn(usize) -> &'a [Block],
+    compress: impl FnOnce(&mut [State; N], [&'a [Block]; N]),
+) -> usize {
+    let taken = states.len().min(N);
+    let last = taken.strict_sub(1);
+    let mut some = array::from_fn(|stream| states[stream.min(last)]);
+    compress(&mut some, array::from_fn(|stream| data(stream.min(last))));
+    states[..taken].copy_from_slice(&some[..taken]);
+    taken
+}
