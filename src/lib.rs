@@ -9,6 +9,7 @@ pub mod compress;
 pub mod digest;
 pub mod error;
 pub mod field;
+pub mod format;
 pub mod io;
 pub mod manifest;
 pub mod pack;

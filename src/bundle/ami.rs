@@ -282,7 +282,7 @@ fn is_device_name(name: &str) -> bool {
 
 /// Returns an AMI's name as a reference name of OCI.
 #[must_use]
-pub fn reference_name(name: &str) -> String {
+pub(super) fn reference_name(name: &str) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.chars().map(|c| if keep(c) { c } else { '-' }).collect()
 }

@@ -9,7 +9,6 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
 use crate::manifest::Block;
-use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
@@ -17,7 +16,6 @@ use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::Extent;
-use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 
 /// A snapshot and the chunks that it is made of.
@@ -46,30 +44,6 @@ impl Snapshot {
     #[must_use]
     pub fn chunks(&self) -> &Chunks {
         &self.chunks
-    }
-
-    /// Returns the first block after `first` that is of another kind.
-    fn end_of_run(&self, first: BlockIndex, kind: ExtentKind) -> Result<BlockIndex> {
-        let count = self.manifest.block_count();
-        let mut next = first.0;
-        while next < count {
-            let number = next / GROUP_BLOCKS;
-            let group_end = number.strict_add(1).strict_mul(GROUP_BLOCKS).min(count);
-            match self.manifest.entry(number)? {
-                None if kind == ExtentKind::Hole => next = group_end,
-                None => break,
-                Some(entry) => {
-                    let group = self.manifest.group(&entry)?;
-                    while next < group_end && group.kind(next % GROUP_BLOCKS) == kind {
-                        next = next.strict_add(1);
-                    }
-                    if next < group_end {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(BlockIndex(next))
     }
 
     /// Reads whole data blocks, one after the other, each checked.
@@ -110,8 +84,8 @@ impl ReadVolume for Snapshot {
             return Err(Error::invalid(format!("byte {offset} is past the volume")));
         }
         let index = BlockIndex::holding(offset).expect("inside the volume");
-        let kind = self.manifest.block(index)?.kind();
-        let end = self.end_of_run(index, kind)?.offset().min(self.size());
+        let (kind, end) = self.manifest.run_at(index)?;
+        let end = end.offset().min(self.size());
         Ok(Extent { range: offset..end, kind })
     }
 

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use zstd::bulk::Compressor;
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe;
+use zstd::zstd_safe::CParameter;
 
 use crate::error::Error;
 use crate::error::Fault;
@@ -18,6 +19,10 @@ pub const LEVELS: RangeInclusive<i32> = 1..=22;
 
 /// Level where the user names none.
 pub const DEFAULT_LEVEL: i32 = 3;
+
+/// Level 3 with tables between those of its own and of level 4. On the 4,262 chunks of a Debian root
+/// volume they save 0.21 % of the bytes for 0 to 5 % of the speed; level 4's save 0.30 % for 6 to 15 %.
+const LEVEL_3_TABLES: [CParameter; 2] = [CParameter::HashLog(18), CParameter::ChainLog(17)];
 
 /// Returns the most bytes that a frame of `len` plain bytes can take.
 #[must_use]
@@ -39,9 +44,14 @@ impl Encoder {
             let text = format!("compression level is {level}, expected {LEVELS:?}");
             return Err(Error::invalid(text));
         }
-        let compressor = Compressor::new(level).map_err(|e| {
-            Error::new(Kind::Io, format!("cannot set up compression at level {level}: {e}"))
-        })?;
+        let fail =
+            |e| Error::new(Kind::Io, format!("cannot set up compression at level {level}: {e}"));
+        let mut compressor = Compressor::new(level).map_err(fail)?;
+        if level == DEFAULT_LEVEL {
+            for parameter in LEVEL_3_TABLES {
+                compressor.set_parameter(parameter).map_err(fail)?;
+            }
+        }
         Ok(Self(compressor))
     }
 

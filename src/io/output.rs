@@ -141,6 +141,12 @@ impl OutputFile {
         &self.target
     }
 
+    /// Returns the name that the file has until it is committed.
+    #[must_use]
+    pub fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Fills `buf` with what was written from `offset` on.
     ///
     /// # Errors

@@ -19,8 +19,8 @@ use crate::manifest::zero_block_digest;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::units::MAX_BLOCK_COUNT;
+use crate::units::MAX_VOLUME_SIZE;
 use crate::units::block_count;
-use crate::volume::check_size;
 
 /// What a finished manifest says of its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +134,15 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     ///
-    /// `Invalid` for an empty volume, `Limit` over 64 TiB, `Io` if the output cannot be written.
+    /// `Io` if the output cannot be written.
     ///
     /// # Panics
     ///
-    /// If the blocks pushed are not those of such a volume.
+    /// If there is no such volume, or if the blocks pushed are not those of one: whoever reads a
+    /// volume checks its size.
     pub fn finish(mut self, volume_size: u64) -> Result<Summary> {
-        check_size(volume_size)?;
+        let possible = 1..=MAX_VOLUME_SIZE;
+        assert!(possible.contains(&volume_size), "a volume of {volume_size} bytes");
         assert_eq!(self.next, block_count(volume_size), "blocks of the volume");
         self.close_group(self.next / GROUP_BLOCKS)?;
         let mut root = Root::new(volume_size);

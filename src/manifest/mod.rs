@@ -155,6 +155,18 @@ impl Manifest {
         &self.header
     }
 
+    /// Returns what the header says of the snapshot.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            volume_size: self.header.volume_size,
+            counts: self.header.counts,
+            root: self.header.root,
+            linear: self.header.linear,
+            file_len: self.header.file_len,
+        }
+    }
+
     /// Returns the volume's size in bytes.
     #[must_use]
     pub fn volume_size(&self) -> u64 {
@@ -246,6 +258,39 @@ impl Manifest {
         }
     }
 
+    /// Returns the state of block `first`, and the first block behind it that is in another.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a group on the way is damaged.
+    ///
+    /// # Panics
+    ///
+    /// If `first` is past the volume.
+    pub fn run_at(&self, first: BlockIndex) -> Result<(ExtentKind, BlockIndex)> {
+        let kind = self.block(first)?.kind();
+        let count = self.block_count();
+        let mut next = first.0;
+        while next < count {
+            let number = next / GROUP_BLOCKS;
+            let group_end = number.strict_add(1).strict_mul(GROUP_BLOCKS).min(count);
+            match self.entry(number)? {
+                None if kind == ExtentKind::Hole => next = group_end,
+                None => break,
+                Some(entry) => {
+                    let group = self.group(&entry)?;
+                    while next < group_end && group.kind(next % GROUP_BLOCKS) == kind {
+                        next = next.strict_add(1);
+                    }
+                    if next < group_end {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((kind, BlockIndex(next)))
+    }
+
     /// Calls `visit` for each written block, ascending.
     ///
     /// # Errors
@@ -267,6 +312,24 @@ impl Manifest {
         Ok(())
     }
 
+    /// Returns a stored group, after a check against its digest: what `verify` wants.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the group is damaged, or records a block of zeros as data.
+    pub fn verified_group(&self, entry: &Entry) -> Result<Group<'_>> {
+        let group = self.group(entry)?;
+        let start = usize::try_from(entry.offset).expect("the table was checked");
+        let fault = if sha256(&self.bytes[start..][..entry.group_len()]) != entry.digest {
+            ManifestFault::Digest { of: "group" }
+        } else if group.digests.contains(&zero_block_digest().0) {
+            ManifestFault::Maps { group: entry.group }
+        } else {
+            return Ok(group);
+        };
+        Err(Error::from(fault).at(entry.offset))
+    }
+
     /// Checks every group against its digest, and the LINEAR aggregate.
     ///
     /// # Errors
@@ -275,21 +338,11 @@ impl Manifest {
     pub fn verify(&self) -> Result<()> {
         let mut linear = Sha256::new();
         for entry in self.entries() {
-            let entry = entry?;
-            let group = self.group(&entry)?;
-            let start = usize::try_from(entry.offset).expect("the table was checked");
-            if sha256(&self.bytes[start..][..entry.group_len()]) != entry.digest {
-                return Err(Error::from(ManifestFault::Digest { of: "group" }).at(entry.offset));
-            }
-            let zero = zero_block_digest();
+            let group = self.verified_group(&entry?)?;
             for bit in 0..GROUP_BLOCKS {
                 match group.block(bit) {
-                    Block::Data(digest) if digest == zero => {
-                        return Err(Error::from(ManifestFault::Maps { group: entry.group })
-                            .at(entry.offset));
-                    }
                     Block::Data(digest) => linear.update(&digest.0),
-                    Block::Zero => linear.update(&zero.0),
+                    Block::Zero => linear.update(&zero_block_digest().0),
                     Block::Hole => {}
                 }
             }

@@ -235,6 +235,15 @@ impl ChunkReader {
         })
     }
 
+    /// Checks a chunk's stored bytes against their CRC-32 and decompresses nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Io` or `Corrupt`, with the file's name and the offset.
+    pub fn check_stored(&mut self, pack: &Pack, entry: &Entry) -> Result<()> {
+        pack.read_stored(entry, &mut self.stored)
+    }
+
     /// Hashes `plain`, chunk by chunk but side by side, into `ids`.
     ///
     /// # Panics

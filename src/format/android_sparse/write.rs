@@ -1,0 +1,453 @@
+//! From a volume to an Android sparse image: data in parallel, chunks in order.
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::WriteOptions;
+use crate::format::android_sparse::layout::CHUNK_HEADER_LEN;
+use crate::format::android_sparse::layout::ChunkHeader;
+use crate::format::android_sparse::layout::ChunkKind;
+use crate::format::android_sparse::layout::HEADER_LEN;
+use crate::format::android_sparse::layout::Header;
+use crate::format::spans::spans;
+use crate::io::WriteAt;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::volume::ReadVolume;
+use crate::volume::extents;
+use crate::work::Buffers;
+use crate::work::in_order;
+
+/// Bytes of a sparse block, the best first: consumers expect 4096, and img2simg takes no less than
+/// 1024.
+const BLOCK_LENS: [u32; 2] = [4096, 1024];
+
+/// Most bytes of a RAW chunk, as in AOSP's writer; the format itself ends below 4 GiB.
+const MAX_RAW_LEN: u64 = 64 << 20;
+
+/// Writes a volume as an Android sparse image, states kept block by block.
+///
+/// The bytes written depend on nothing but the volume.
+///
+/// # Errors
+///
+/// `Unsupported` for a size that the format cannot say: no multiple of 1,024 bytes, or 2^32 blocks
+/// and more; whatever reading and writing return.
+pub fn write(
+    volume: &dyn ReadVolume,
+    sink: &dyn WriteAt,
+    options: &WriteOptions<'_>,
+) -> Result<()> {
+    let (block_len, block_count) = geometry(volume.size())?;
+    let buffers = Buffers::default();
+    let mut edges = Tiler { block_len: block_len.into(), at: 0 };
+    let tiles = extents(volume).flat_map(move |extent| {
+        let (whole, failed) = match extent {
+            Ok(extent) => (Some(edges.next(extent)), None),
+            Err(e) => (None, Some(Err(e))),
+        };
+        whole.into_iter().flatten().map(Ok).chain(failed)
+    });
+    let mut writer = Writer::new(sink, block_len);
+    in_order(
+        options.threads,
+        options.watch,
+        spans(tiles),
+        || Ok(()),
+        |(), tile: Extent| {
+            let mut pieces = Vec::new();
+            let mut buffer = Vec::new();
+            match tile.kind {
+                ExtentKind::Hole => pieces.push(Piece { len: tile.len(), content: Content::Hole }),
+                ExtentKind::Zero => {
+                    pieces.push(Piece { len: tile.len(), content: Content::Fill([0; 4]) });
+                }
+                ExtentKind::Data => {
+                    buffer = buffers.take();
+                    buffer.resize(usize::try_from(tile.len()).expect("at most a span"), 0);
+                    volume.read_at(tile.range.start, &mut buffer)?;
+                    let block_len = usize::try_from(block_len).expect("a small number");
+                    classify(&buffer, block_len, &mut pieces);
+                }
+            }
+            Ok((tile.len(), buffer, pieces))
+        },
+        |(len, buffer, pieces)| {
+            let mut rest = &buffer[..];
+            for piece in pieces {
+                if piece.content == Content::Raw {
+                    let len = usize::try_from(piece.len).expect("inside the buffer");
+                    let (bytes, behind) = rest.split_at(len);
+                    rest = behind;
+                    writer.raw(bytes)?;
+                } else {
+                    // The buffer holds the bytes of a fill too, unless it was not read at all.
+                    let len = usize::try_from(piece.len).unwrap_or(usize::MAX).min(rest.len());
+                    rest = &rest[len..];
+                    writer.push(piece)?;
+                }
+            }
+            buffers.give(buffer);
+            options.watch.advance(len);
+            Ok(())
+        },
+    )?;
+    writer.finish(block_count)
+}
+
+/// Chooses the block size for a volume of `size` bytes, and counts its blocks.
+fn geometry(size: u64) -> Result<(u32, u32)> {
+    let block_len = BLOCK_LENS
+        .into_iter()
+        .find(|len| size.is_multiple_of(u64::from(*len)))
+        .ok_or_else(|| {
+            let text = format!(
+                "the volume has {size} bytes, expected a multiple of 1024 for android-sparse"
+            );
+            Error::new(Kind::Unsupported, text).advise("write it as raw, which keeps any length")
+        })?;
+    let count = size.strict_div(block_len.into());
+    let count = u32::try_from(count).map_err(|_| {
+        let text = format!(
+            "the volume has {count} blocks of {block_len} bytes, expected fewer than 2^32 for \
+             android-sparse"
+        );
+        Error::new(Kind::Unsupported, text).advise("write it as raw")
+    })?;
+    Ok((block_len, count))
+}
+
+/// Where the edges of extents are moved between sparse blocks.
+///
+/// A block that extents of different kinds share becomes data, so that its bytes decide: a block is
+/// a hole only if all of it is.
+struct Tiler {
+    block_len: u64,
+    /// Every block before is handed out.
+    at: u64,
+}
+
+impl Tiler {
+    /// Takes the next extent and returns the whole blocks that it completes: first one that it
+    /// shares with those before, then its own. Either may be empty.
+    fn next(&mut self, Extent { range, kind }: Extent) -> [Extent; 2] {
+        if kind == ExtentKind::Data {
+            // The blocks that it shares at either end are data too. The volume is a multiple of a
+            // block, so rounding up never leaves it.
+            let end = range.end.next_multiple_of(self.block_len);
+            return [self.take(0, kind), self.take(end, kind)];
+        }
+        let start = range.start.next_multiple_of(self.block_len);
+        // What was not handed out before `start` is a block that an earlier extent ended inside.
+        let shared = self.take(start, ExtentKind::Data);
+        let end = range.end.strict_sub(range.end.strict_rem(self.block_len));
+        [shared, self.take(end, kind)]
+    }
+
+    /// Hands out everything up to `end` as `kind`.
+    fn take(&mut self, end: u64, kind: ExtentKind) -> Extent {
+        let start = self.at;
+        self.at = start.max(end);
+        Extent { range: start..self.at, kind }
+    }
+}
+
+/// Finds the runs of whole blocks that are fills, and those that are not.
+fn classify(bytes: &[u8], block_len: usize, pieces: &mut Vec<Piece>) {
+    let len = u64::try_from(block_len).expect("a small number");
+    for block in bytes.chunks_exact(block_len) {
+        let content = word_of(block).map_or(Content::Raw, Content::Fill);
+        match pieces.last_mut() {
+            Some(last) if last.content == content => last.len = last.len.strict_add(len),
+            _ => pieces.push(Piece { len, content }),
+        }
+    }
+}
+
+/// Returns the word that fills `block`, if one does. Blocks are multiples of 4 and not empty.
+fn word_of(block: &[u8]) -> Option<[u8; 4]> {
+    // Equal to itself one word on: one comparison of memory, which ends at the first difference.
+    let (word, behind) = block.split_first_chunk::<4>()?;
+    (*behind == block[..behind.len()]).then_some(*word)
+}
+
+/// What some sparse blocks hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Raw,
+    Fill([u8; 4]),
+    Hole,
+}
+
+/// Some sparse blocks of one content, `len` bytes of the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    len: u64,
+    content: Content,
+}
+
+/// Writes chunks one after the other, each as long as its content goes on.
+struct Writer<'a> {
+    sink: &'a dyn WriteAt,
+    block_len: u32,
+    /// Byte of the output at which the next one goes.
+    at: u64,
+    chunk_count: u32,
+    /// The chunk that may still grow, and the byte at which its header goes.
+    open: Option<(u64, Piece)>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(sink: &'a dyn WriteAt, block_len: u32) -> Self {
+        let at = u64::try_from(HEADER_LEN).expect("a small number");
+        Self { sink, block_len, at, chunk_count: 0, open: None }
+    }
+
+    /// Adds blocks to the open chunk, or closes it and opens the next.
+    fn push(&mut self, piece: Piece) -> Result<()> {
+        if let Some((_, open)) = &mut self.open
+            && open.content == piece.content
+        {
+            open.len = open.len.strict_add(piece.len);
+            return Ok(());
+        }
+        self.close()?;
+        self.open = Some((self.at, piece));
+        self.at = self.at.strict_add(u64::try_from(CHUNK_HEADER_LEN).expect("a small number"));
+        Ok(())
+    }
+
+    /// Adds blocks that are stored as they are.
+    fn raw(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = match self.open {
+                Some((_, Piece { len, content: Content::Raw })) => MAX_RAW_LEN.strict_sub(len),
+                _ => 0,
+            };
+            if room == 0 {
+                self.close()?;
+            }
+            let room = if room == 0 { MAX_RAW_LEN } else { room };
+            let len = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+            let (part, behind) = bytes.split_at(len);
+            bytes = behind;
+            let len = u64::try_from(len).expect("inside the buffer");
+            self.push(Piece { len, content: Content::Raw })?;
+            self.sink.write_all_at(part, self.at)?;
+            self.at = self.at.strict_add(len);
+        }
+        Ok(())
+    }
+
+    /// Writes the header of the open chunk, now that its length is known.
+    fn close(&mut self) -> Result<()> {
+        let Some((header_at, piece)) = self.open.take() else { return Ok(()) };
+        let blocks = piece.len.strict_div(self.block_len.into());
+        let (kind, payload_len) = match piece.content {
+            Content::Raw => {
+                (ChunkKind::Raw, u32::try_from(piece.len).expect("at most MAX_RAW_LEN"))
+            }
+            Content::Fill(_) => (ChunkKind::Fill, 4),
+            Content::Hole => (ChunkKind::DontCare, 0),
+        };
+        let block_count = u32::try_from(blocks).expect("no more than the volume has");
+        let mut bytes = ChunkHeader { kind, block_count, payload_len }.encode().to_vec();
+        if let Content::Fill(word) = piece.content {
+            bytes.extend(word);
+            self.at = self.at.strict_add(4);
+        }
+        // A chunk has a block at least, so there are no more chunks than blocks.
+        self.chunk_count = self.chunk_count.strict_add(1);
+        self.sink.write_all_at(&bytes, header_at)
+    }
+
+    /// Ends the image: the file header comes last, because it counts the chunks.
+    fn finish(mut self, block_count: u32) -> Result<()> {
+        self.close()?;
+        let header = Header {
+            header_len: u16::try_from(HEADER_LEN).expect("a small number"),
+            chunk_header_len: u16::try_from(CHUNK_HEADER_LEN).expect("a small number"),
+            block_len: self.block_len,
+            block_count,
+            chunk_count: self.chunk_count,
+            crc: 0,
+        };
+        self.sink.write_all_at(&header.encode(), 0)?;
+        self.sink.set_size(self.at)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::num::NonZero;
+    use std::sync::Mutex;
+
+    use crate::format::android_sparse::map::parse;
+    use crate::volume::Place;
+    use crate::volume::RunMap;
+    use crate::volume::Volume;
+    use crate::work::Unwatched;
+
+    /// A file in memory.
+    #[derive(Default)]
+    struct Memory(Mutex<Vec<u8>>);
+
+    impl WriteAt for Memory {
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+            let mut file = self.0.lock().unwrap();
+            let start = usize::try_from(offset).unwrap();
+            let end = start + bytes.len();
+            if file.len() < end {
+                file.resize(end, 0);
+            }
+            file[start..end].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+            unreachable!("an Android sparse image has no holes of its own")
+        }
+
+        fn set_size(&self, size: u64) -> Result<()> {
+            self.0.lock().unwrap().resize(usize::try_from(size).unwrap(), 0);
+            Ok(())
+        }
+    }
+
+    fn written(volume: &Volume, threads: usize) -> Vec<u8> {
+        let memory = Memory::default();
+        let options = WriteOptions { threads: NonZero::new(threads).unwrap(), watch: &Unwatched };
+        write(volume, &memory, &options).unwrap();
+        memory.0.into_inner().unwrap()
+    }
+
+    /// Chunks of an image: kind, blocks.
+    fn chunks(bytes: &[u8]) -> Vec<(ChunkKind, u32)> {
+        let header = Header::parse(bytes.first_chunk().unwrap()).unwrap();
+        let mut at = HEADER_LEN;
+        let mut out = Vec::new();
+        for _ in 0..header.chunk_count {
+            let chunk = ChunkHeader::parse(bytes[at..].first_chunk().unwrap(), &header).unwrap();
+            at += CHUNK_HEADER_LEN + usize::try_from(chunk.payload_len).unwrap();
+            out.push((chunk.kind, chunk.block_count));
+        }
+        assert_eq!(at, bytes.len());
+        out
+    }
+
+    #[test]
+    fn the_block_size_follows_from_the_size() {
+        assert_eq!(geometry(8192).unwrap(), (4096, 2));
+        assert_eq!(geometry(5120).unwrap(), (1024, 5));
+        assert_eq!(geometry((1 << 44) - 4096).unwrap(), (4096, u32::MAX));
+        for size in [1, 512, 4097, 1 << 44, (1 << 42) + 1024] {
+            let error = geometry(size).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unsupported);
+            assert!(error.advice().unwrap().contains("raw"));
+        }
+    }
+
+    /// The slow twin of `Tiler`: asks each byte of each block.
+    #[test]
+    fn a_block_is_a_hole_or_zero_only_if_all_of_it_is() {
+        const BLOCK: u64 = 8;
+        let mut state = 0x2545_f491_u64;
+        let mut below = |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % n
+        };
+        for round in 0..20_000 {
+            let (mut extents, mut at) = (Vec::new(), 0);
+            let size = BLOCK * (1 + below(6));
+            while at < size {
+                let end = size.min(at + 1 + below(20));
+                let kind = [ExtentKind::Data, ExtentKind::Zero, ExtentKind::Hole]
+                    [usize::try_from(below(3)).unwrap()];
+                extents.push(Extent { range: at..end, kind });
+                at = end;
+            }
+            let mut tiler = Tiler { block_len: BLOCK, at: 0 };
+            let mut quick = Vec::new();
+            for extent in extents.clone() {
+                for tile in tiler.next(extent) {
+                    assert_eq!(tile.range.start % BLOCK, 0);
+                    assert_eq!(tile.range.end % BLOCK, 0);
+                    for _ in 0..tile.len() / BLOCK {
+                        quick.push(tile.kind);
+                    }
+                }
+            }
+            let slow: Vec<_> = (0..size / BLOCK)
+                .map(|block| {
+                    let block = block * BLOCK..(block + 1) * BLOCK;
+                    let mut touching = extents
+                        .iter()
+                        .filter(|e| e.range.start < block.end && e.range.end > block.start);
+                    let first = touching.next().unwrap();
+                    // Two extents of one kind that meet inside a block may be told as data.
+                    if touching.next().is_none() { first.kind } else { ExtentKind::Data }
+                })
+                .collect();
+            assert_eq!(quick, slow, "round {round}: {extents:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_fills_a_block_is_found() {
+        let mut block = b"wxyz".repeat(256);
+        assert_eq!(word_of(&block), Some(*b"wxyz"));
+        for at in 0..block.len() {
+            block[at] ^= 1;
+            assert_eq!(word_of(&block), None, "byte {at}");
+            block[at] ^= 1;
+        }
+        assert_eq!(word_of(&[0; 1024]), Some([0; 4]));
+    }
+
+    #[test]
+    fn neighbours_join_over_spans_and_raw_ends_at_64_mib() {
+        let stored: Vec<u8> = (0..70_u32 << 18)
+            .flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes())
+            .collect();
+        let mut map = RunMap::default();
+        map.push(5 << 20, Place::Hole);
+        map.push(70 << 20, Place::Stored { source: 0, offset: 0 });
+        map.push(9 << 20, Place::Fill(*b"wxyz"));
+        map.push(200 << 20, Place::Zero);
+        let volume = Volume::new(map, vec![std::sync::Arc::new(stored)]).unwrap();
+        let bytes = written(&volume, 1);
+        assert_eq!(
+            chunks(&bytes),
+            [
+                (ChunkKind::DontCare, 5 << 8),
+                (ChunkKind::Raw, 64 << 8),
+                (ChunkKind::Raw, 6 << 8),
+                (ChunkKind::Fill, 9 << 8),
+                (ChunkKind::Fill, 200 << 8),
+            ]
+        );
+        let again = parse(&bytes, 0, Place::Hole).unwrap();
+        let again = Volume::new(again.map, vec![std::sync::Arc::new(bytes.clone())]).unwrap();
+        assert_eq!(written(&again, 3), bytes);
+    }
+
+    #[test]
+    fn extents_that_meet_inside_a_block_are_decided_by_the_bytes() {
+        let mut map = RunMap::default();
+        map.push(1000, Place::Hole);
+        map.push(3096, Place::Zero);
+        map.push(4096, Place::Hole);
+        map.push(100, Place::Hole);
+        map.push(3996, Place::Fill(*b"wxyz"));
+        let volume = Volume::new(map, Vec::new()).unwrap();
+        assert_eq!(
+            chunks(&written(&volume, 1)),
+            [(ChunkKind::Fill, 1), (ChunkKind::DontCare, 1), (ChunkKind::Raw, 1)]
+        );
+    }
+}

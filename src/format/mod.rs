@@ -1,0 +1,160 @@
+//! Image formats: which there are, which one a file is in, and how each becomes a volume and back.
+//!
+//! A format is a row of [`FORMATS`]. Opening reads an image's metadata once and returns a map of
+//! where each byte lies; no byte of an image is ever turned into a path that we open.
+
+pub mod android_sparse;
+mod probe;
+pub mod raw;
+pub mod sidecar;
+mod spans;
+
+use std::fmt;
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::io::Input;
+use crate::io::ReadAt;
+use crate::io::WriteAt;
+use crate::volume::ReadVolume;
+use crate::volume::Volume;
+use crate::work::Unwatched;
+use crate::work::Watch;
+use crate::work::default_threads;
+
+/// Makes an image of a volume in one format.
+///
+/// Syncing and naming the output is the caller's; so is `check_unchanged` of the volume.
+pub type WriteFn = fn(&dyn ReadVolume, &dyn WriteAt, &WriteOptions<'_>) -> Result<()>;
+
+/// How a writer works; nothing here changes the bytes that it writes.
+#[derive(Clone, Copy)]
+pub struct WriteOptions<'a> {
+    /// Threads that read and classify.
+    pub threads: NonZero<usize>,
+    /// Whoever follows the run; told of each byte of the volume once.
+    pub watch: &'a dyn Watch,
+}
+
+impl fmt::Debug for WriteOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteOptions").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// One image format.
+#[derive(Debug)]
+pub struct Format {
+    /// Stable name, as the command line takes it.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// Whether a volume of any size comes back with exactly its bytes.
+    pub keeps_length: bool,
+    /// Tells whether the bytes say of themselves that they are in this format.
+    pub probe: fn(&dyn ReadAt) -> Result<bool>,
+    /// Makes a volume of an image; several inputs are a split set, in order. The inputs are the
+    /// volume's sources, in the same order.
+    pub open: fn(Vec<Arc<Input>>) -> Result<Volume>,
+    /// Makes an image of a volume, where this version can.
+    pub write: Option<WriteFn>,
+}
+
+/// All formats that this version reads.
+pub static FORMATS: &[Format] = &[raw::FORMAT, android_sparse::FORMAT];
+
+/// Returns the format of that name.
+///
+/// # Errors
+///
+/// `Invalid`, with the names that there are.
+pub fn by_name(name: &str) -> Result<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name).ok_or_else(|| {
+        Error::invalid(format!("format is {name:?}, expected {}", names(FORMATS.iter(), "or")))
+    })
+}
+
+/// Lists formats in a sentence.
+fn names(formats: impl Iterator<Item = &'static Format>, last: &str) -> String {
+    let names: Vec<_> = formats.map(|format| format.name).collect();
+    probe::list(&names, last)
+}
+
+/// An image that was opened.
+#[derive(Debug)]
+pub struct OpenedImage {
+    /// The format that it is in.
+    pub format: &'static Format,
+    /// Its volume.
+    pub volume: Volume,
+    /// The files that it consists of, in order; a sidecar is not one of them.
+    pub inputs: Vec<Arc<Input>>,
+    /// What the user should hear although nothing failed: sentences without a full stop.
+    pub notes: Vec<String>,
+}
+
+/// Opens the image at `path`, together with the further `parts` of a split set, in order.
+///
+/// Without `format`, the bytes of `path` decide: see `docs/formats/raw.md` for the rule. `extents`
+/// is a sidecar that tells data from holes: a bmap, or what `qemu-img map --output=json` prints. It
+/// is checked against the image, which reads the image once with all processors.
+///
+/// Opening an Android sparse image that carries a CRC reads all of it.
+///
+/// # Errors
+///
+/// `Invalid` for an empty volume, or for parts of a format that has none; `Unsupported` for a
+/// format that this version cannot read, by name, and for bytes that match two formats;
+/// `Corrupt`, `Limit` or `Io` as the format has it; `Mismatch` for a sidecar of another image.
+pub fn open(
+    path: &Path,
+    parts: &[PathBuf],
+    format: Option<&'static Format>,
+    extents: Option<&Path>,
+) -> Result<OpenedImage> {
+    let first = Arc::new(Input::open(path)?);
+    if first.is_empty() {
+        return Err(Error::invalid("the file is empty, expected an image").in_file(path));
+    }
+    let format = match format {
+        Some(format) => format,
+        None => probe::probe(&first).map_err(|e| e.in_file(path))?,
+    };
+    let mut inputs = vec![first];
+    for part in parts {
+        inputs.push(Arc::new(Input::open(part)?));
+    }
+    let volume = (format.open)(inputs.clone()).map_err(|e| e.in_file(path))?;
+    let mut image = OpenedImage { format, volume, inputs, notes: Vec::new() };
+    if let Some(sidecar) = extents {
+        let map = sidecar::read(sidecar)?;
+        image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
+        let runs = map
+            .apply(&image.volume, default_threads(), &Unwatched)
+            .map_err(|e| e.in_file(sidecar))?;
+        let sources = image.inputs.iter().cloned().map(|input| -> Arc<dyn ReadAt> { input });
+        image.volume = Volume::new(runs, sources.collect())?;
+    }
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::error::Kind;
+
+    #[test]
+    fn an_unknown_format_is_answered_with_the_known_ones() {
+        let error = by_name("qcow3").unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.to_string(), "format is \"qcow3\", expected raw or android-sparse");
+        for format in FORMATS {
+            assert_eq!(by_name(format.name).unwrap().name, format.name);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Which format a file is in, by its magic numbers alone.
+//!
+//! Raw has no magic, so it is what is left when nothing else matches, and a guest can write any
+//! magic it likes into its own raw disk. Therefore a match of a format that we do not read refuses
+//! the file instead of ignoring the match, two matches refuse it too, and only a user who says
+//! `--format raw` makes it raw.
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::field;
+use crate::format::FORMATS;
+use crate::format::Format;
+use crate::io::ReadAt;
+
+/// What a user does with an image that another tool can convert.
+const CONVERT: &str = "convert it with `qemu-img convert -O raw`";
+/// What a user does with a packed file.
+const UNPACK: &str = "unpack it first";
+/// What a user does with one of our own files.
+const OURS: &str = "name the bundle that it belongs to instead";
+
+/// Where a magic stands.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// From this byte on.
+    Start(u64),
+    /// This many bytes before the end.
+    End(u64),
+}
+
+/// A magic number of a format that we know by name only.
+struct Magic {
+    format: &'static str,
+    at: At,
+    bytes: &'static [u8],
+    advice: &'static str,
+}
+
+const fn magic(format: &'static str, at: At, bytes: &'static [u8], advice: &'static str) -> Magic {
+    Magic { format, at, bytes, advice }
+}
+
+/// Formats that are refused by name. Rows of one format stand together.
+static FOREIGN: &[Magic] = &[
+    magic("qcow2", At::Start(0), b"QFI\xfb", CONVERT),
+    magic("qed", At::Start(0), b"QED\0", CONVERT),
+    magic("vmdk", At::Start(0), b"KDMV", CONVERT),
+    magic("vmdk", At::Start(0), b"COWD", CONVERT),
+    magic("vmdk", At::Start(0), b"# Disk DescriptorFile", CONVERT),
+    magic("vhdx", At::Start(0), b"vhdxfile", CONVERT),
+    magic("vhd", At::Start(0), b"conectix", CONVERT),
+    // A fixed VHD is a raw disk with a footer behind it, so only its end tells; Virtual PC before
+    // 2004 wrote footers of 511 bytes.
+    magic("vhd", At::End(512), b"conectix", CONVERT),
+    magic("vhd", At::End(511), b"conectix", CONVERT),
+    magic("vdi", At::Start(0x40), &0xbeda_107f_u32.to_le_bytes(), CONVERT),
+    magic("luks", At::Start(0), b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
+    magic(ISO_9660, At::Start(32_769), b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
+    magic("gzip", At::Start(0), b"\x1f\x8b\x08", UNPACK),
+    magic("xz", At::Start(0), b"\xfd7zXZ\0", UNPACK),
+    magic("zstd", At::Start(0), b"\x28\xb5\x2f\xfd", UNPACK),
+    magic("bzip2", At::Start(0), b"BZh", UNPACK),
+    magic("tar", At::Start(257), b"ustar", "unpack it, or if it is a bundle, name it as one"),
+    magic("amikit snapshot", At::Start(0), b"\x89AMS\r\n\x1a\n", OURS),
+    magic("amikit pack", At::Start(8), b"\x89AMP\r\n\x1a\n", OURS),
+];
+
+const ISO_9660: &str = "iso9660";
+
+/// Says which format `source` is in.
+///
+/// # Errors
+///
+/// `Unsupported` if it is in another format or matches two, `Io` if it cannot be read.
+pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
+    let mut own = Vec::new();
+    for format in FORMATS {
+        if (format.probe)(source)? {
+            own.push(format);
+        }
+    }
+    let mut foreign: Vec<&Magic> = Vec::new();
+    for magic in FOREIGN {
+        // A format may have two magics, as a VHD has at both ends.
+        let seen = foreign.last().is_some_and(|last| last.format == magic.format);
+        if !seen && has(source, magic.at, magic.bytes)? && !is_hybrid(source, magic)? {
+            foreign.push(magic);
+        }
+    }
+    let names: Vec<_> = own
+        .iter()
+        .map(|format| format.name)
+        .chain(foreign.iter().map(|magic| magic.format))
+        .collect();
+    match (own[..].first(), &foreign[..]) {
+        (None, []) => Ok(&super::raw::FORMAT),
+        (Some(format), []) if names.len() == 1 => Ok(format),
+        (None, [one]) => Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "it is in the format {}, expected {}",
+                one.format,
+                super::names(FORMATS.iter(), "or")
+            ),
+        )
+        .advise(format!("{}, or pass `--format raw` if it really is a raw volume", one.advice))),
+        _ => Err(Error::new(
+            Kind::Unsupported,
+            format!("it matches the formats {}, expected one", list(&names, "and")),
+        )
+        .advise("pass `--format` with the name of the one that it really is")),
+    }
+}
+
+/// Tells whether the CD magic belongs to a disk that is a CD beside: an isohybrid image.
+///
+/// A disk has a partition table at its start, where a plain CD has 32 KiB of nothing, and
+/// CD001 is then no more than content of that disk.
+fn is_hybrid(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
+    const TABLE_AT: usize = 446;
+    if magic.format != ISO_9660 {
+        return Ok(false);
+    }
+    if has(source, At::Start(512), b"EFI PART")? || has(source, At::Start(4096), b"EFI PART")? {
+        return Ok(true);
+    }
+    let mut sector = [0; 512];
+    source.read_exact_at(&mut sector, 0)?;
+    let (entries, signature) = sector[TABLE_AT..].as_chunks::<16>();
+    // Byte 4 is the partition's type, bytes 12 to 15 its length in sectors; neither is 0 in use.
+    let used = entries.iter().any(|entry| entry[4] != 0 && field::u32_le(entry, 12) != 0);
+    Ok(signature == [0x55, 0xaa] && used)
+}
+
+/// Tells whether `bytes` stand at `at`; what lies outside the source does not.
+pub(super) fn starts_with(source: &dyn ReadAt, bytes: &[u8]) -> Result<bool> {
+    has(source, At::Start(0), bytes)
+}
+
+fn has(source: &dyn ReadAt, at: At, bytes: &[u8]) -> Result<bool> {
+    let offset = match at {
+        At::Start(offset) => Some(offset),
+        At::End(distance) => source.len().checked_sub(distance),
+    };
+    let Some(offset) = offset else { return Ok(false) };
+    let mut found = [0; 32];
+    let found = &mut found[..bytes.len()];
+    let len = u64::try_from(bytes.len()).expect("a magic is short");
+    // Cannot overflow: offsets of magics are small, or below the source's length.
+    if offset.saturating_add(len) > source.len() {
+        return Ok(false);
+    }
+    source.read_exact_at(found, offset)?;
+    Ok(found == bytes)
+}
+
+/// Lists words in a sentence: `a, b or c`.
+pub(super) fn list(words: &[&str], last: &str) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [rest @ .., end] => format!("{} {last} {end}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 64 << 10;
+
+    fn put(bytes: &mut [u8], magic: &Magic) {
+        let at = match magic.at {
+            At::Start(offset) => usize::try_from(offset).unwrap(),
+            At::End(distance) => LEN - usize::try_from(distance).unwrap(),
+        };
+        bytes[at..][..magic.bytes.len()].copy_from_slice(magic.bytes);
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        let error = probe(&bytes.to_vec()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
+        error.to_string()
+    }
+
+    #[test]
+    fn each_foreign_magic_is_refused_by_name() {
+        for magic in FOREIGN {
+            let mut bytes = vec![0; LEN];
+            put(&mut bytes, magic);
+            let text = refusal(&bytes);
+            assert!(text.starts_with(&format!("it is in the format {}, ", magic.format)), "{text}");
+            assert!(text.contains("--format raw") && text.contains(magic.advice), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_two_formats_are_refused_with_both_names() {
+        for one in FOREIGN {
+            for other in FOREIGN.iter().filter(|other| other.format != one.format) {
+                let mut bytes = vec![0; LEN];
+                put(&mut bytes, one);
+                put(&mut bytes, other);
+                if has(&bytes, one.at, one.bytes).unwrap() {
+                    let text = refusal(&bytes);
+                    assert!(text.contains(one.format) && text.contains(other.format), "{text}");
+                }
+            }
+        }
+        let mut bytes = vec![0; LEN];
+        bytes[..4].copy_from_slice(&0xed26_ff3a_u32.to_le_bytes());
+        assert_eq!(probe(&bytes).unwrap().name, "android-sparse");
+        put(&mut bytes, &FOREIGN[7]);
+        assert!(refusal(&bytes).contains("android-sparse and vhd"));
+    }
+
+    #[test]
+    fn a_magic_at_both_ends_is_one_match() {
+        let mut bytes = vec![0; LEN];
+        put(&mut bytes, &FOREIGN[6]);
+        put(&mut bytes, &FOREIGN[7]);
+        assert!(refusal(&bytes).starts_with("it is in the format vhd,"));
+    }
+
+    #[test]
+    fn a_cd_with_a_partition_table_is_a_raw_disk() {
+        let mut cd = vec![0; LEN];
+        cd[32_769..][..5].copy_from_slice(b"CD001");
+        let mut gpt = cd.clone();
+        gpt[512..][..8].copy_from_slice(b"EFI PART");
+        assert_eq!(probe(&gpt).unwrap().name, "raw");
+        cd[510..][..2].copy_from_slice(&[0x55, 0xaa]);
+        // A signature alone, without a partition, is no partition table.
+        assert!(refusal(&cd).contains(ISO_9660));
+        (cd[446 + 4], cd[446 + 12]) = (0x17, 1);
+        assert_eq!(probe(&cd).unwrap().name, "raw");
+    }
+
+    #[test]
+    fn a_file_that_is_shorter_than_a_magic_has_none() {
+        assert_eq!(probe(&vec![0; 1]).unwrap().name, "raw");
+        assert_eq!(probe(&b"QFI".to_vec()).unwrap().name, "raw");
+    }
+}

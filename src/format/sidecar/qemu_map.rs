@@ -1,0 +1,418 @@
+//! The list of extents that `qemu-img map --output=json` prints.
+//!
+//! ```text
+//! [{ "start": 0, "length": 65536, "depth": 0, "present": true, "zero": false, "data": true,
+//!    "compressed": false, "offset": 327680}, ...]
+//!
+//! start, length   bytes of the volume
+//! depth           layer of a chain of images that has them; not looked at
+//! present         whether a layer has them at all
+//! zero            whether they read as zeros
+//! data            whether they are stored
+//! offset          where in the file; only if they lie there as they are
+//! ```
+
+use std::fmt;
+use std::io::BufWriter;
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::error::Fault;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::sidecar::Says;
+use crate::volume::MAX_RUNS;
+use crate::volume::Place;
+use crate::volume::Volume;
+
+/// Bytes to a multiple of which qemu rounds the size of an image up.
+const SECTOR_SIZE: u64 = 512;
+
+/// What is wrong with a list of extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QemuMapFault {
+    /// There are too many extents.
+    Rows {
+        /// How many there are.
+        found: usize,
+    },
+    /// An extent ends past 2^64.
+    Overflow {
+        /// Byte at which it starts.
+        start: u64,
+    },
+    /// An extent starts before the one above it ends.
+    Overlap {
+        /// Byte at which it starts.
+        start: u64,
+        /// Byte at which the one above ends.
+        expected: u64,
+    },
+    /// An extent starts after the one above it ends.
+    Gap {
+        /// Byte at which it starts.
+        start: u64,
+        /// Byte at which the one above ends.
+        expected: u64,
+    },
+    /// The extents do not end with the volume.
+    End {
+        /// Byte at which they end.
+        found: u64,
+        /// Size of the volume.
+        expected: u64,
+    },
+}
+
+impl fmt::Display for QemuMapFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Rows { found } => {
+                write!(f, "there are {found} extents, expected at most {MAX_RUNS}")
+            }
+            Self::Overflow { start } => {
+                write!(f, "the extent at byte {start} ends past 2^64")
+            }
+            Self::Overlap { start, expected } => write!(
+                f,
+                "an extent starts at byte {start}, expected {expected}: it overlaps the one above"
+            ),
+            Self::Gap { start, expected } => {
+                write!(f, "an extent starts at byte {start}, expected {expected}: it leaves a gap")
+            }
+            Self::End { found, expected } => write!(
+                f,
+                "the extents end at byte {found}, expected {expected}, the end of the volume"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for QemuMapFault {}
+
+impl Fault for QemuMapFault {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Rows { .. } => Kind::Limit,
+            _ => Kind::Corrupt,
+        }
+    }
+}
+
+/// One extent, as qemu-img tells it. Fields that we do not know are passed over.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+struct Row {
+    start: u64,
+    length: u64,
+    #[serde(default)]
+    depth: u64,
+    /// Told by qemu-img 6.1 and later.
+    present: Option<bool>,
+    zero: bool,
+    data: bool,
+    offset: Option<u64>,
+}
+
+impl Row {
+    fn present(&self) -> bool {
+        self.present.unwrap_or(self.data || self.offset.is_some())
+    }
+}
+
+/// A list of extents, checked: they tile the bytes from 0 on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuMap {
+    rows: Vec<Row>,
+    end: u64,
+}
+
+impl QemuMap {
+    /// Parses and checks the list.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` for whatever breaks the format, `Limit` over [`MAX_RUNS`] extents.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let rows: Vec<Row> = serde_json::from_slice(bytes)
+            .map_err(|e| Error::corrupt(format!("it is no JSON list of extents: {e}")))?;
+        Ok(Self::check(rows)?)
+    }
+
+    fn check(rows: Vec<Row>) -> Result<Self, QemuMapFault> {
+        if rows.len() > MAX_RUNS {
+            return Err(QemuMapFault::Rows { found: rows.len() });
+        }
+        let mut end = 0;
+        for &Row { start, length, .. } in &rows {
+            if start < end {
+                return Err(QemuMapFault::Overlap { start, expected: end });
+            }
+            if start > end {
+                return Err(QemuMapFault::Gap { start, expected: end });
+            }
+            end = start.checked_add(length).ok_or(QemuMapFault::Overflow { start })?;
+        }
+        Ok(Self { rows, end })
+    }
+
+    /// Tells whether the list is that of a raw file: all of it is there, and where it stands.
+    ///
+    /// In another format the first bytes of the file are a header, so the extent at byte 0 of the
+    /// volume cannot lie at byte 0 of the file.
+    fn is_of_raw(&self) -> bool {
+        self.rows.iter().all(|row| row.present() && row.depth == 0 && row.offset == Some(row.start))
+    }
+
+    /// Says what each byte of a volume of `size` bytes is.
+    pub(super) fn says(&self, size: u64) -> Result<Vec<(Range<u64>, Says)>> {
+        // qemu-img tells a raw file of an odd size as if it went on to the end of its sector.
+        if self.end < size || self.end > size.next_multiple_of(SECTOR_SIZE) {
+            return Err(QemuMapFault::End { found: self.end, expected: size }.into());
+        }
+        let raw = self.is_of_raw();
+        let said = |row: &Row| match (row.data, row.zero) {
+            (false, true) if raw || !row.present() => Says::Hole,
+            (false, true) => Says::Zero,
+            (false, false) if !row.present() => Says::Hole,
+            _ => Says::Written,
+        };
+        // Cannot overflow: the sum was checked.
+        let cut = |row: &Row| row.start.min(size)..row.start.strict_add(row.length).min(size);
+        Ok(self
+            .rows
+            .iter()
+            .map(|row| (cut(row), said(row)))
+            .filter(|(range, _)| !range.is_empty())
+            .collect())
+    }
+}
+
+/// What one row says beside its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Flags {
+    present: bool,
+    zero: bool,
+    data: bool,
+    offset: Option<u64>,
+}
+
+/// Writes the extents of a volume in the very shape of `qemu-img map --output=json`.
+///
+/// For a raw image it is what qemu-img says of it, except that an odd size is told as it is. For
+/// other volumes a hole is not present and written zeros are, as qemu-img tells them of qcow2; an
+/// offset is given where the image is one file and holds the bytes as they are.
+///
+/// # Errors
+///
+/// `Io` if `out` cannot be written.
+pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
+    let map = volume.map();
+    let runs = || map.within(0..map.size());
+    let raw = runs().all(|(range, place)| match place {
+        Place::Stored { source, offset } => source == 0 && offset == range.start,
+        Place::Hole => true,
+        Place::Fill(_) | Place::Zero | Place::Backing => false,
+    });
+    let single =
+        runs().all(|(_, place)| !matches!(place, Place::Stored { source, .. } if source != 0));
+    let flags = |range: &Range<u64>, place| match place {
+        Place::Stored { offset, .. } => {
+            Flags { present: true, zero: false, data: true, offset: single.then_some(offset) }
+        }
+        Place::Fill(_) => Flags { present: true, zero: false, data: true, offset: None },
+        Place::Zero => Flags { present: true, zero: true, data: false, offset: None },
+        Place::Hole | Place::Backing => {
+            Flags { present: raw, zero: true, data: false, offset: raw.then_some(range.start) }
+        }
+    };
+    let mut out = BufWriter::new(out);
+    let mut row = |range: &Range<u64>, flags: Flags, behind: &str| {
+        let Flags { present, zero, data, offset } = flags;
+        let lead = if range.start == 0 { "[" } else { "" };
+        let length = range.end.strict_sub(range.start);
+        write!(
+            out,
+            "{lead}{{ \"start\": {}, \"length\": {length}, \"depth\": 0, \"present\": {present}, \
+             \"zero\": {zero}, \"data\": {data}, \"compressed\": false",
+            range.start
+        )?;
+        if let Some(offset) = offset {
+            write!(out, ", \"offset\": {offset}")?;
+        }
+        write!(out, "}}{behind}")?;
+        if behind.starts_with(']') { out.flush() } else { Ok(()) }
+    };
+    let mut held: Option<(Range<u64>, Flags)> = None;
+    let mut told = || {
+        for (range, place) in runs() {
+            let next = flags(&range, place);
+            match &mut held {
+                // Fills of different words are one row: it says nothing of what they hold.
+                Some((last, same)) if *same == next && next.offset.is_none() => {
+                    last.end = range.end;
+                }
+                _ => {
+                    if let Some((last, flags)) = held.replace((range, next)) {
+                        row(&last, flags, ",\n")?;
+                    }
+                }
+            }
+        }
+        // A volume has a byte at least.
+        held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n"))
+    };
+    told().map_err(|e| Error::io("write", Path::new("the list of extents"), e))
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::single_range_in_vec_init)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::io::ReadAt;
+    use crate::volume::RunMap;
+
+    fn row(start: u64, length: u64) -> Row {
+        Row {
+            start,
+            length,
+            depth: 0,
+            present: Some(true),
+            zero: false,
+            data: true,
+            offset: Some(start),
+        }
+    }
+
+    fn says(rows: Vec<Row>, size: u64) -> Vec<(Range<u64>, Says)> {
+        QemuMap::check(rows).unwrap().says(size).unwrap()
+    }
+
+    /// Each check, tripped by one row.
+    #[test]
+    fn a_list_that_does_not_tile_is_refused() {
+        use QemuMapFault as F;
+        let check = |rows: &[Row]| QemuMap::check(rows.to_vec()).map(|map| map.end);
+        assert_eq!(check(&[row(0, 5), row(5, 5)]), Ok(10));
+        let overlap = Err(F::Overlap { start: 4, expected: 5 });
+        assert_eq!(check(&[row(0, 5), row(4, 5)]), overlap);
+        assert_eq!(check(&[row(0, 5), row(6, 5)]), Err(F::Gap { start: 6, expected: 5 }));
+        assert_eq!(check(&[row(0, 5), row(5, u64::MAX)]), Err(F::Overflow { start: 5 }));
+        let map = QemuMap::check(vec![row(0, 1024)]).unwrap();
+        for size in [1024, 1000, 513] {
+            assert_eq!(map.says(size).unwrap(), [(0..size, Says::Written)]);
+        }
+        for size in [512, 1025] {
+            assert_eq!(map.says(size).unwrap_err().kind(), Kind::Corrupt);
+        }
+        for text in ["", "{}", "[1]", "[{}]", "[{\"start\": -1}]", "start 0 length 1"] {
+            let error = QemuMap::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt);
+            assert!(error.to_string().contains("JSON"));
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_and_unknown_fields_are_passed_over() {
+        let rows = "[{\"start\":0,\"length\":9,\"zero\":true,\"data\":false,\"x\":{\"y\":[1]}}]";
+        assert_eq!(QemuMap::parse(rows.as_bytes()).unwrap().end, 9);
+        let deep = format!("[{{\"x\":{}", "[".repeat(1_000_000));
+        assert_eq!(QemuMap::parse(deep.as_bytes()).unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    /// What qemu-img 10.0.2 printed of a raw file with a hole.
+    #[test]
+    fn zeros_of_a_raw_file_are_a_hole() {
+        let hole = Row { zero: true, data: false, ..row(5, 5) };
+        let written = (0..5, Says::Written);
+        assert_eq!(says(vec![row(0, 5), hole], 10), [written.clone(), (5..10, Says::Hole)]);
+        // Without the field, from before qemu-img 6.1.
+        let hole = Row { present: None, ..hole };
+        assert_eq!(says(vec![row(0, 5), hole], 10), [written, (5..10, Says::Hole)]);
+    }
+
+    /// What qemu-img 10.0.2 printed of a qcow2 file: clusters of data, not there, and of zeros with
+    /// and without a place in the file.
+    #[test]
+    fn zeros_of_a_qcow2_file_are_written_and_what_is_not_there_is_a_hole() {
+        let rows = vec![
+            Row { offset: Some(100), ..row(0, 5) },
+            Row { present: Some(false), zero: true, data: false, offset: None, ..row(5, 5) },
+            Row { zero: true, data: false, offset: None, ..row(10, 5) },
+            Row { zero: true, data: false, offset: Some(200), ..row(15, 5) },
+            Row { offset: None, depth: 1, ..row(20, 5) },
+        ];
+        let expected = [Says::Written, Says::Hole, Says::Zero, Says::Zero, Says::Written];
+        let told: Vec<_> = says(rows, 25).into_iter().map(|(_, said)| said).collect();
+        assert_eq!(told, expected);
+    }
+
+    /// All of it is there, but not where it stands: no raw file.
+    #[test]
+    fn a_zero_cluster_is_written_even_where_no_cluster_is_missing() {
+        let zero = Row { zero: true, data: false, ..row(5, 5) };
+        let moved = Row { offset: Some(100), ..row(0, 5) };
+        let below = Row { depth: 1, ..row(0, 5) };
+        for first in [moved, below] {
+            assert_eq!(says(vec![first, zero], 10)[1], (5..10, Says::Zero));
+        }
+    }
+
+    fn text(map: RunMap) -> String {
+        let source = || -> Arc<dyn ReadAt> { Arc::new(vec![0; 100]) };
+        let mut out = Vec::new();
+        write_qemu_map(&Volume::new(map, vec![source(), source()]).unwrap(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_raw_volume_is_told_in_the_words_of_qemu_img() {
+        let mut map = RunMap::default();
+        map.push(10, Place::Stored { source: 0, offset: 0 });
+        map.push(5, Place::Hole);
+        assert_eq!(
+            text(map),
+            "[{ \"start\": 0, \"length\": 10, \"depth\": 0, \"present\": true, \"zero\": false, \
+             \"data\": true, \"compressed\": false, \"offset\": 0},\n\
+             { \"start\": 10, \"length\": 5, \"depth\": 0, \"present\": true, \"zero\": true, \
+             \"data\": false, \"compressed\": false, \"offset\": 10}]\n"
+        );
+    }
+
+    #[test]
+    fn the_three_states_come_back() {
+        let mut map = RunMap::default();
+        map.push(10, Place::Stored { source: 0, offset: 40 });
+        map.push(8, Place::Fill(*b"abcd"));
+        map.push(8, Place::Fill(*b"wxyz"));
+        map.push(5, Place::Zero);
+        map.push(5, Place::Hole);
+        let text = text(map);
+        assert_eq!(text.lines().count(), 4, "fills join: {text}");
+        let read = QemuMap::parse(text.as_bytes()).unwrap();
+        assert_eq!(
+            read.says(36).unwrap(),
+            [
+                (0..10, Says::Written),
+                (10..26, Says::Written),
+                (26..31, Says::Zero),
+                (31..36, Says::Hole)
+            ]
+        );
+    }
+
+    #[test]
+    fn offsets_are_left_out_where_there_are_several_files() {
+        let mut map = RunMap::default();
+        map.push(10, Place::Stored { source: 0, offset: 40 });
+        map.push(10, Place::Stored { source: 1, offset: 40 });
+        assert!(!text(map).contains("offset"));
+    }
+}

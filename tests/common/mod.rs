@@ -1,0 +1,228 @@
+//! What several test programs need: fixtures, scratch folders, random volumes, foreign tools.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(unreachable_pub, reason = "shared by programs, exported by none")]
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
+
+use std::fs;
+use std::fs::File;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use amikit::digest::Sha256;
+use amikit::format::Format;
+use amikit::format::WriteOptions;
+use amikit::io::Target;
+use amikit::units::ExtentKind;
+use amikit::volume::ReadVolume;
+use amikit::volume::extents;
+use amikit::work::Unwatched;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+/// An entry of `fixtures/expected.json`; `fixtures/README.md` says what the fields mean.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entry {
+    pub file: String,
+    pub stored: String,
+    pub format: Option<String>,
+    #[serde(default)]
+    pub of: Vec<String>,
+    pub sidecar_of: Option<String>,
+    pub size: Option<u64>,
+    pub sha256: Option<String>,
+    #[serde(default)]
+    pub extents: Vec<(u64, u64, String)>,
+    pub refused: Option<String>,
+    pub contains: Option<String>,
+}
+
+/// Returns the folder of the fixtures' images.
+pub fn images() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images")
+}
+
+/// Reads `fixtures/expected.json`.
+pub fn entries() -> Vec<Entry> {
+    let path = images().with_file_name("expected.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Returns the entry of that file.
+pub fn entry(file: &str) -> Entry {
+    entries().into_iter().find(|entry| entry.file == file).unwrap_or_else(|| panic!("no {file}"))
+}
+
+/// Makes a folder that is gone when it is dropped.
+pub fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("amikit-test-").tempdir().unwrap()
+}
+
+/// Returns the path of an entry's image. A compressed one is expanded into `dir`; if it is a raw
+/// image, what its extents call a hole is left unwritten.
+pub fn expand(entry: &Entry, dir: &Path) -> PathBuf {
+    let stored = images().join(&entry.file);
+    if entry.stored == "plain" {
+        return stored;
+    }
+    let bytes = zstd::stream::decode_all(File::open(stored).unwrap()).unwrap();
+    let path = dir.join(entry.file.trim_end_matches(".zst"));
+    let file = File::create(&path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    if entry.extents.is_empty() {
+        file.write_all_at(&bytes, 0).unwrap();
+    }
+    for (start, length, kind) in &entry.extents {
+        let range = *start as usize..(*start + *length) as usize;
+        if kind == "hole" {
+            assert!(bytes[range].iter().all(|byte| *byte == 0));
+        } else {
+            file.write_all_at(&bytes[range], *start).unwrap();
+        }
+    }
+    // Some file systems tell a new file's holes only once it is on the disk.
+    file.sync_all().unwrap();
+    path
+}
+
+/// Returns the SHA-256 of a volume's bytes in hexadecimal, holes as zeros.
+pub fn sha256_of(volume: &dyn ReadVolume) -> String {
+    let mut digest = Sha256::new();
+    for_each_piece(volume, 1 << 20, |_, bytes| digest.update(bytes));
+    digest.finish().hex()
+}
+
+/// Reads a volume whole.
+pub fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
+    let mut all = Vec::new();
+    for_each_piece(volume, 1 << 20, |_, bytes| all.extend_from_slice(bytes));
+    all
+}
+
+fn for_each_piece(volume: &dyn ReadVolume, len: u64, mut each: impl FnMut(u64, &[u8])) {
+    let mut at = 0;
+    while at < volume.size() {
+        let mut piece = vec![0; len.min(volume.size() - at) as usize];
+        volume.read_at(at, &mut piece).unwrap();
+        each(at, &piece);
+        at += piece.len() as u64;
+    }
+}
+
+/// Returns a volume's extents as `expected.json` writes them.
+pub fn extents_of(volume: &dyn ReadVolume) -> Vec<(u64, u64, String)> {
+    extents(volume)
+        .map(|extent| {
+            let extent = extent.unwrap();
+            (extent.range.start, extent.len(), extent.kind.name().to_owned())
+        })
+        .collect()
+}
+
+/// Returns the state of each page of 4 KiB: a hole if all of it is, zero if its bytes are, else data.
+pub fn page_states(volume: &dyn ReadVolume) -> Vec<ExtentKind> {
+    let mut states = Vec::new();
+    for_each_piece(volume, 4096, |at, bytes| {
+        let extent = volume.extent_at(at).unwrap();
+        states.push(
+            if extent.kind == ExtentKind::Hole && extent.range.end >= at + bytes.len() as u64 {
+                ExtentKind::Hole
+            } else if bytes.iter().all(|byte| *byte == 0) {
+                ExtentKind::Zero
+            } else {
+                ExtentKind::Data
+            },
+        );
+    });
+    states
+}
+
+/// Numbers that look random and are the same for the same seed.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        // Small seeds differ in few bits: spread them, and never start at 0.
+        Self((seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Returns a number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 11) % end
+    }
+
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for piece in bytes.chunks_mut(8) {
+            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+        }
+    }
+}
+
+/// Makes a sparse file of `size` bytes at `path`: holes, written zeros, fills and noise, in pieces
+/// that mostly but not always start at a page.
+pub fn random_file(path: &Path, size: u64, random: &mut Random) {
+    let file = File::create(path).unwrap();
+    file.set_len(size).unwrap();
+    let mut at = 0;
+    while at < size {
+        let len = match random.below(8) {
+            0 => 1 + random.below(9000),
+            _ => 4096 * (1 + random.below(40)),
+        };
+        let mut bytes = vec![0; len.min(size - at) as usize];
+        match random.below(5) {
+            0 | 1 => {}
+            2 => file.write_all_at(&bytes, at).unwrap(),
+            3 => {
+                let word = (random.next() as u32).to_le_bytes();
+                bytes.chunks_mut(4).for_each(|four| four.copy_from_slice(&word[..four.len()]));
+                file.write_all_at(&bytes, at).unwrap();
+            }
+            _ => {
+                random.fill(&mut bytes);
+                file.write_all_at(&bytes, at).unwrap();
+            }
+        }
+        at += len;
+    }
+    file.sync_all().unwrap();
+}
+
+/// Writes a volume as an image at `path`.
+pub fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
+    let target = Target::open(path).unwrap();
+    let threads = NonZero::new(threads).unwrap();
+    let options = WriteOptions { threads, watch: &Unwatched };
+    format.write.unwrap()(volume, &target, &options).unwrap();
+    target.commit().unwrap();
+}
+
+/// Tells whether a foreign tool is installed, and says so if it is not.
+pub fn has_tool(name: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Runs a foreign tool that must succeed, and returns what it printed.
+#[track_caller]
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?} failed: {told}");
+    done.stdout
+}
