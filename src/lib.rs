@@ -12,6 +12,7 @@ pub mod field;
 pub mod format;
 pub mod io;
 pub mod manifest;
+pub mod ops;
 pub mod pack;
 pub mod units;
 pub mod volume;

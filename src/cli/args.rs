@@ -1,0 +1,441 @@
+//! What can be typed: commands, their arguments and their help.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use amikit::bundle::Architecture;
+use amikit::bundle::BootMode;
+use amikit::bundle::Virtualization;
+use amikit::chunking::States;
+use amikit::format;
+use amikit::format::FORMATS;
+use amikit::format::Format;
+use amikit::ops::ImageRequest;
+use amikit::units::parse_size;
+use amikit::work::default_threads;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+use clap::builder::ValueParser;
+use clap_complete::Shell;
+
+/// Packs, compares, checks and ships Amazon Machine Images, offline
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// Print one JSON document on standard output, and errors as JSON on standard error
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    /// Show no progress and no notes
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, and all is well
+  1    done, and the answer is no: damaged, or different
+  2    the request makes no sense
+  3    the system refused: no such file, no space, in use, changed while read
+  4    an input breaks its own format
+  5    an input uses something that this version cannot read
+  6    an input is over a limit
+  7    bytes do not have the digest that they must have
+  70   amikit itself failed; please report it
+  128+n  stopped by signal n; outputs are untouched";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Pack(Pack),
+    Unpack(Unpack),
+    Verify(Verify),
+    Inspect(Inspect),
+    Map(Map),
+    Snapshot(Snapshot),
+    Convert(Convert),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// Packs disk images into an AMI bundle
+///
+/// Each image is cut into blocks of 512 KiB. Equal blocks are stored once, compressed; written
+/// zeros and holes are recorded as what they are. The bundle is an OCI image layout: a folder, or
+/// one file if its name ends in .tar.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  amikit pack root.raw --map /dev/sdf=data.raw -o web.ami --name web \
+                        --boot-mode uefi-preferred"
+)]
+pub(super) struct Pack {
+    #[command(flatten)]
+    pub(super) image: Image,
+
+    /// Another volume of the AMI: its device and its image
+    #[arg(long, value_name = "DEVICE=IMAGE", value_parser = parse_mapping)]
+    pub(super) map: Vec<(String, PathBuf)>,
+
+    /// Where the bundle goes; a bundle that is there already is replaced in one step
+    #[arg(long, short, value_name = "BUNDLE")]
+    pub(super) output: PathBuf,
+
+    /// Name of the AMI [default: the bundle's file name without its suffix]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+
+    /// Text for people
+    #[arg(long)]
+    pub(super) description: Option<String>,
+
+    /// Processor architecture
+    #[arg(long, default_value = "x86_64", value_parser = values::<Architecture>(&["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]))]
+    pub(super) arch: Architecture,
+
+    /// How the hypervisor runs the machine
+    #[arg(long, default_value = "hvm", value_parser = values::<Virtualization>(&["hvm", "paravirtual"]))]
+    pub(super) virtualization: Virtualization,
+
+    /// How the machine boots [default: what the instance type does]
+    #[arg(long, value_parser = values::<BootMode>(&["legacy-bios", "uefi", "uefi-preferred"]))]
+    pub(super) boot_mode: Option<BootMode>,
+
+    /// Device of the root volume, which is IMAGE
+    #[arg(long, default_value = "/dev/xvda", value_name = "DEVICE")]
+    pub(super) root_device: String,
+
+    /// Compression level of zstd, 1 to 22
+    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
+    pub(super) level: i32,
+
+    /// Close a pack at this size, so that registries take it
+    #[arg(long = "pack-size", default_value = "1GiB", value_parser = parse_size, value_name = "SIZE")]
+    pub(super) closing_size: u64,
+
+    #[command(flatten)]
+    pub(super) states: StateArgs,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Writes a volume of a bundle as an image again
+///
+/// Every chunk is checked before the image gets its name, so a damaged bundle leaves nothing
+/// behind. Onto a block device, holes are written as zeros: nothing old shows through.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit unpack web.ami /dev/sdf -o data.raw")]
+pub(super) struct Unpack {
+    /// The bundle
+    pub(super) bundle: PathBuf,
+
+    /// Device of the AMI [default: the root device]
+    pub(super) device: Option<String>,
+
+    /// Where the image goes: a file, replaced in one step, or a block device
+    #[arg(long, short, value_name = "IMAGE")]
+    pub(super) output: PathBuf,
+
+    /// Format of the image
+    #[arg(long, default_value = "raw", value_parser = written_formats())]
+    pub(super) format: &'static Format,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Checks a bundle, and names every damaged chunk with the blocks that it hits
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  amikit verify web.ami\n  amikit verify web.ami --against root.raw"
+)]
+pub(super) struct Verify {
+    /// The bundle
+    pub(super) bundle: PathBuf,
+
+    /// Check stored bytes only: decompress nothing
+    #[arg(long, conflicts_with = "against")]
+    pub(super) quick: bool,
+
+    /// An image that a volume must equal, bytes and states; the root volume where no device is named
+    #[arg(long, value_name = "[DEVICE=]IMAGE", value_parser = parse_against)]
+    pub(super) against: Vec<(Option<String>, PathBuf)>,
+
+    /// Read images although another process has them open for writing
+    #[arg(long)]
+    pub(super) force: bool,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Says what a file is and what is in it: an image, a snapshot manifest, a pack or a bundle
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit inspect web.ami")]
+pub(super) struct Inspect {
+    #[command(flatten)]
+    pub(super) image: Image,
+
+    /// Read an image whole, for the state of its blocks and EBS's checksum
+    #[arg(long)]
+    pub(super) read: bool,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Lists an image's extents: data, written zeros and holes
+///
+/// With --json, in the shape of `qemu-img map --output=json`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  amikit map root.raw\n  amikit map root.raw --bmap > root.bmap"
+)]
+pub(super) struct Map {
+    #[command(flatten)]
+    pub(super) image: Image,
+
+    /// Write a block map for bmaptool, version 2.0, with the digest of each range
+    #[arg(long, conflicts_with = "json")]
+    pub(super) bmap: bool,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Writes the snapshot manifest of an image, without its chunks
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit snapshot root.raw -o root.snap")]
+pub(super) struct Snapshot {
+    #[command(flatten)]
+    pub(super) image: Image,
+
+    /// Where the manifest goes; a file that is there already is replaced in one step
+    #[arg(long, short, value_name = "MANIFEST")]
+    pub(super) output: PathBuf,
+
+    #[command(flatten)]
+    pub(super) states: StateArgs,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Writes an image in another format, states kept
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit convert root.raw root.simg --format android-sparse")]
+pub(super) struct Convert {
+    /// The image; - for standard input
+    #[arg(value_name = "IN")]
+    pub(super) path: PathBuf,
+
+    /// Where the new image goes: a file, replaced in one step, or a block device
+    #[arg(value_name = "OUT")]
+    pub(super) output: PathBuf,
+
+    /// Format of the new image
+    #[arg(long, value_parser = written_formats())]
+    pub(super) format: &'static Format,
+
+    /// Format of IN [default: what its bytes say]
+    #[arg(long, value_parser = formats())]
+    pub(super) input_format: Option<&'static Format>,
+
+    /// A further part of a split Android sparse set, in order
+    #[arg(long = "part", value_name = "FILE")]
+    pub(super) parts: Vec<PathBuf>,
+
+    /// A bmap, or the output of `qemu-img map --output=json`, that tells data from holes
+    #[arg(long, value_name = "FILE")]
+    pub(super) extents: Option<PathBuf>,
+
+    /// Read IN although another process has it open for writing
+    #[arg(long)]
+    pub(super) force: bool,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Measures each stage beside the limit of this machine, in the same run
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit bench root.raw")]
+pub(super) struct Bench {
+    /// The image to measure with [default: content made for it]
+    pub(super) image: Option<PathBuf>,
+
+    /// Bytes to work on at most
+    #[arg(long, default_value = "256MiB", value_parser = parse_size, value_name = "SIZE")]
+    pub(super) size: u64,
+
+    /// Rounds; the median of each stage counts
+    #[arg(long, default_value = "5")]
+    pub(super) rounds: NonZero<usize>,
+
+    /// Compression level of zstd, 1 to 22
+    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL)]
+    pub(super) level: i32,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+/// Prints the completion script of a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit completions bash > /etc/bash_completion.d/amikit")]
+pub(super) struct Completions {
+    /// The shell
+    pub(super) shell: Shell,
+}
+
+/// Writes the manual pages into a folder
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit man /usr/local/share/man/man1")]
+pub(super) struct Man {
+    /// The folder, which must be there
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+}
+
+/// An image to be read.
+#[derive(Debug, Args)]
+pub(super) struct Image {
+    /// The image; - for standard input, where a pipe can be read
+    #[arg(value_name = "IMAGE")]
+    path: PathBuf,
+
+    /// Format of the image [default: what its bytes say]
+    #[arg(long, value_parser = formats())]
+    format: Option<&'static Format>,
+
+    /// A further part of a split Android sparse set, in order
+    #[arg(long = "part", value_name = "FILE")]
+    parts: Vec<PathBuf>,
+
+    /// A bmap, or the output of `qemu-img map --output=json`, that tells data from holes
+    #[arg(long, value_name = "FILE")]
+    extents: Option<PathBuf>,
+
+    /// Read the image although another process has it open for writing
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+impl Image {
+    pub(super) fn request(&self) -> ImageRequest {
+        ImageRequest {
+            path: self.path.clone(),
+            parts: self.parts.clone(),
+            format: self.format,
+            extents: self.extents.clone(),
+            force: self.force,
+        }
+    }
+}
+
+impl Convert {
+    pub(super) fn request(&self) -> ImageRequest {
+        ImageRequest {
+            path: self.path.clone(),
+            parts: self.parts.clone(),
+            format: self.input_format,
+            extents: self.extents.clone(),
+            force: self.force,
+        }
+    }
+}
+
+/// What is done about states.
+#[derive(Debug, Args)]
+pub(super) struct StateArgs {
+    /// Record holes as what they are, or as zeros that somebody wrote
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    holes: Holes,
+
+    /// Record written zeros as what they are, or as holes: unsafe on encrypted volumes
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    zeros: Zeros,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Holes {
+    Keep,
+    Zero,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Zeros {
+    Keep,
+    Hole,
+}
+
+impl StateArgs {
+    pub(super) fn states(&self) -> States {
+        States {
+            holes_as_zeros: self.holes == Holes::Zero,
+            zeros_as_holes: self.zeros == Zeros::Hole,
+        }
+    }
+}
+
+/// How many threads work.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Threads {
+    /// Threads to work on; the output is the same at any number [default: one a processor]
+    #[arg(long)]
+    threads: Option<NonZero<usize>>,
+}
+
+impl Threads {
+    pub(super) fn count(self) -> NonZero<usize> {
+        self.threads.unwrap_or_else(default_threads)
+    }
+}
+
+/// Takes the values of one of EC2's own types, and shows them in the help.
+fn values<T>(names: &'static [&'static str]) -> ValueParser
+where
+    T: std::str::FromStr + Clone + Send + Sync + 'static,
+    T::Err: std::error::Error + Send + Sync,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
+}
+
+/// Takes the names of formats that can be read.
+fn formats() -> ValueParser {
+    let names: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
+    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+/// Takes the names of formats that can be written.
+fn written_formats() -> ValueParser {
+    let written = FORMATS.iter().filter(|format| format.write.is_some());
+    let names: Vec<&'static str> = written.map(|format| format.name).collect();
+    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((device, image)) if !device.is_empty() && !image.is_empty() => {
+            Ok((device.to_owned(), PathBuf::from(image)))
+        }
+        _ => Err("expected a device, = and an image, as in /dev/sdf=data.raw".to_owned()),
+    }
+}
+
+/// An image may have `=` in its name, so what stands in front of one is a device only if it says so.
+#[allow(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
+fn parse_against(text: &str) -> Result<(Option<String>, PathBuf), String> {
+    match text.split_once('=') {
+        Some((device, image)) if device.starts_with("/dev/") => {
+            Ok((Some(device.to_owned()), PathBuf::from(image)))
+        }
+        _ => Ok((None, PathBuf::from(text))),
+    }
+}

@@ -1,0 +1,339 @@
+//! The command line: parse, call one operation, render, exit code. Only here is anything printed.
+
+mod args;
+mod progress;
+mod render;
+
+use std::io;
+use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::ExitCode;
+
+use amikit::error::Error;
+use amikit::error::Kind;
+use amikit::error::Result;
+use amikit::format::sidecar;
+use amikit::io::catch_bus_errors;
+use amikit::ops;
+use anstream::AutoStream;
+use clap::CommandFactory;
+use clap::Parser;
+use serde::Serialize;
+
+use self::args::Cli;
+use self::args::Command;
+use self::progress::Follower;
+
+/// Exit code of a run that was done and whose answer is no.
+const NO: u8 = 1;
+
+/// Exit code of a failure of amikit itself.
+const INTERNAL: u8 = 70;
+
+/// Runs the program.
+pub(super) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let printed = error.print();
+            let code = if printed.is_err() { exit_code(Kind::Io) } else { error.exit_code() };
+            return ExitCode::from(u8::try_from(code).unwrap_or(INTERNAL));
+        }
+    };
+    let code = catch_unwind(AssertUnwindSafe(|| run(&cli))).unwrap_or_else(|_| {
+        complain("amikit itself failed; please report the lines above");
+        INTERNAL
+    });
+    ExitCode::from(code)
+}
+
+/// Returns the exit code of a kind of failure.
+fn exit_code(kind: Kind) -> i32 {
+    match kind {
+        Kind::Invalid => 2,
+        Kind::Io => 3,
+        Kind::Corrupt => 4,
+        Kind::Unsupported => 5,
+        Kind::Limit => 6,
+        Kind::Mismatch => 7,
+        _ => i32::from(INTERNAL),
+    }
+}
+
+/// Prints a line on standard error, if there is one to print on.
+fn complain(line: &str) {
+    let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
+}
+
+fn run(cli: &Cli) -> u8 {
+    let follower = match Follower::new(cli.quiet) {
+        Ok(follower) => follower,
+        Err(error) => {
+            complain(&format!("cannot handle signals: {error}"));
+            return INTERNAL;
+        }
+    };
+    let output = Output { json: cli.json, quiet: cli.quiet };
+    let done = catch_bus_errors().and_then(|()| command(&cli.command, output, &follower));
+    follower.end();
+    match done {
+        Ok(code) => code,
+        Err(error) if error.kind() == Kind::Interrupted => {
+            output.error(&error);
+            // The shell's way to say which signal it was; a write cut short by none is a failure.
+            128_u8.saturating_add(follower.signal())
+        }
+        Err(error) => {
+            output.error(&error);
+            u8::try_from(exit_code(error.kind())).unwrap_or(INTERNAL)
+        }
+    }
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug)]
+struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// Prints a report as JSON, or as text by `text`.
+    fn report<T: Serialize>(
+        self,
+        report: &T,
+        text: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        print(|out| {
+            let written = if self.json {
+                serde_json::to_writer_pretty(&mut *out, report)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(out))
+            } else {
+                text(report, out)
+            };
+            written.map_err(|e| Error::io("write to", Path::new("standard output"), e))
+        })
+    }
+
+    fn notes(self, notes: &[String]) {
+        if !self.json && !self.quiet {
+            for note in notes {
+                complain(&format!("note: {note}"));
+            }
+        }
+    }
+
+    fn error(self, error: &Error) {
+        if self.json {
+            let document = serde_json::json!({ "error": {
+                "kind": error.kind().name(),
+                "message": error.to_string(),
+                "path": error.path(),
+                "offset_bytes": error.offset(),
+                "advice": error.advice(),
+            }});
+            let _ = writeln!(io::stderr().lock(), "{document}");
+        } else {
+            complain(&format!("error: {error}"));
+        }
+    }
+}
+
+/// Calls `print` with standard output. A reader that went away is no failure; a full disk is.
+fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut out = io::BufWriter::new(Stdout { lost: false });
+    print(&mut out)?;
+    out.flush().map_err(|e| Error::io("write to", Path::new("standard output"), e))
+}
+
+/// Standard output; once its reader has gone, writes go nowhere in silence.
+struct Stdout {
+    lost: bool,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.lost {
+            return Ok(bytes.len());
+        }
+        match io::stdout().lock().write(bytes) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                self.lost = true;
+                Ok(bytes.len())
+            }
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match io::stdout().lock().flush() {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8> {
+    match command {
+        Command::Pack(args) => pack(args, output, follower),
+        Command::Unpack(args) => {
+            let request = ops::UnpackRequest {
+                bundle: args.bundle.clone(),
+                device: args.device.clone(),
+                output: args.output.clone(),
+                format: args.format,
+                threads: args.threads.count(),
+            };
+            let report = ops::unpack(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+            follower.end();
+            output.report(&report, render::unpack).map(|()| 0)
+        }
+        Command::Verify(args) => verify(args, output, follower),
+        Command::Inspect(args) => {
+            let read = args.read.then(|| args.threads.count());
+            let begin = |bytes| follower.begin(Some(bytes));
+            let report = ops::inspect(&args.image.request(), read, follower, begin)?;
+            follower.end();
+            output.report(&report, render::inspect).map(|()| 0)
+        }
+        Command::Map(args) => map(args, output, follower),
+        Command::Snapshot(args) => snapshot(args, output, follower),
+        Command::Convert(args) => {
+            let request = ops::ConvertRequest {
+                image: args.request(),
+                output: args.output.clone(),
+                format: args.format,
+                threads: args.threads.count(),
+            };
+            let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;
+            follower.end();
+            output.notes(&report.notes);
+            output.report(&report, render::convert).map(|()| 0)
+        }
+        Command::Completions(args) => print(|out| {
+            clap_complete::generate(args.shell, &mut Cli::command(), "amikit", &mut &mut *out);
+            Ok(())
+        })
+        .map(|()| 0),
+        Command::Man(args) => man(&args.folder, output),
+    }
+}
+
+fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => default_name(&args.output)?,
+    };
+    let root = ops::VolumeRequest { device: args.root_device.clone(), image: args.image.request() };
+    let others = args.map.iter().map(|(device, path)| ops::VolumeRequest {
+        device: device.clone(),
+        image: ops::ImageRequest { force: args.image.force, ..ops::ImageRequest::of(path) },
+    });
+    let request = ops::PackRequest {
+        volumes: std::iter::once(root).chain(others).collect(),
+        output: args.output.clone(),
+        name,
+        description: args.description.clone(),
+        architecture: args.arch,
+        virtualization: args.virtualization,
+        boot_mode: args.boot_mode,
+        root_device: args.root_device.clone(),
+        level: args.level,
+        pack_size: args.closing_size,
+        threads: args.threads.count(),
+        states: args.states.states(),
+    };
+    warn_of_states(&args.states, output);
+    let report = ops::pack(&request, follower, |bytes| follower.begin(bytes))?;
+    follower.end();
+    for volume in &report.volumes {
+        output.notes(&volume.snapshot.notes);
+    }
+    output.report(&report, render::pack).map(|()| 0)
+}
+
+/// Takes the AMI's name from the bundle's: `web` for `web.ami` and for `web.ami.tar`.
+fn default_name(output: &Path) -> Result<String> {
+    let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.strip_suffix(".tar").unwrap_or(name);
+    let name = name.strip_suffix(".ami").unwrap_or(name);
+    amikit::bundle::check_name(name).map_err(|fault| {
+        Error::from(fault).advise("the name comes from the bundle's; give another with --name")
+    })?;
+    Ok(name.to_owned())
+}
+
+fn warn_of_states(args: &args::StateArgs, output: Output) {
+    if args.states().zeros_as_holes {
+        output.notes(&[
+            "--zeros hole leaves out zeros that somebody wrote; on an encrypted volume \
+                        those blocks read as garbage"
+                .to_owned(),
+        ]);
+    }
+}
+
+fn snapshot(args: &args::Snapshot, output: Output, follower: &Follower) -> Result<u8> {
+    let request = ops::SnapshotRequest {
+        image: args.image.request(),
+        output: args.output.clone(),
+        threads: args.threads.count(),
+        states: args.states.states(),
+    };
+    warn_of_states(&args.states, output);
+    let report = ops::snapshot(&request, follower, |bytes| follower.begin(bytes))?;
+    follower.end();
+    output.notes(&report.notes);
+    output.report(&report, |report, out| render::snapshot(&args.output, report, out)).map(|()| 0)
+}
+
+fn verify(args: &args::Verify, output: Output, follower: &Follower) -> Result<u8> {
+    let against = args.against.iter().map(|(device, path)| ops::Against {
+        device: device.clone(),
+        image: ops::ImageRequest { force: args.force, ..ops::ImageRequest::of(path) },
+    });
+    let request = ops::VerifyRequest {
+        bundle: args.bundle.clone(),
+        quick: args.quick,
+        against: against.collect(),
+        threads: args.threads.count(),
+    };
+    let report = ops::verify(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    follower.end();
+    output.report(&report, |report, out| render::verify(&args.bundle, report, out))?;
+    Ok(if report.sound { 0 } else { NO })
+}
+
+fn map(args: &args::Map, output: Output, follower: &Follower) -> Result<u8> {
+    let image = ops::open_image(&args.image.request())?;
+    output.notes(&image.notes);
+    print(|out| {
+        if args.bmap {
+            follower.begin(Some(amikit::volume::ReadVolume::size(&image.volume)));
+            sidecar::write_bmap(&image.volume, out, follower, args.threads.count())
+        } else if output.json {
+            sidecar::write_qemu_map(&image.volume, out)
+        } else {
+            render::map(&image.volume, out)
+        }
+    })
+    .map(|()| 0)
+}
+
+fn man(folder: &Path, output: Output) -> Result<u8> {
+    let fail = |e| Error::io("write the manual pages into", folder, e);
+    // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
+    clap_mangen::generate_to(Cli::command(), folder).map_err(fail)?;
+    let mut names = vec![folder.join("amikit.1")];
+    for command in Cli::command().get_subcommands() {
+        names.push(folder.join(format!("amikit-{}.1", command.get_name())));
+    }
+    output
+        .report(&names, |names, out| {
+            names.iter().try_for_each(|it| writeln!(out, "{}", it.display()))
+        })
+        .map(|()| 0)
+}

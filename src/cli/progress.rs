@@ -1,0 +1,74 @@
+//! Progress on a terminal, and the wish to stop.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use amikit::work::Watch;
+use indicatif::ProgressBar;
+use indicatif::ProgressDrawTarget;
+use indicatif::ProgressStyle;
+
+/// Follows a run: draws a bar on standard error if that is a terminal, and hears signals.
+#[derive(Debug)]
+pub(super) struct Follower {
+    shown: bool,
+    bar: OnceLock<ProgressBar>,
+    signal: Arc<AtomicUsize>,
+}
+
+impl Follower {
+    pub(super) fn new(quiet: bool) -> std::io::Result<Self> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in
+            [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            let value = usize::try_from(number).expect("signals have small numbers");
+            signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?;
+        }
+        // By default a file over the limit kills the process; with any handler the write fails.
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
+        let shown = !quiet && std::io::stderr().is_terminal();
+        Ok(Self { shown, bar: OnceLock::new(), signal })
+    }
+
+    /// Starts the bar of a run over `bytes`, or one that only counts.
+    pub(super) fn begin(&self, bytes: Option<u64>) {
+        if !self.shown {
+            return;
+        }
+        let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(10));
+        let template = match bytes {
+            Some(_) => "{bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            None => "{spinner} {bytes}, {bytes_per_sec}",
+        };
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is sound"));
+        let _ = self.bar.set(bar);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Returns the signal that was heard, or 0.
+    pub(super) fn signal(&self) -> u8 {
+        u8::try_from(self.signal.load(Ordering::Relaxed)).expect("signals have small numbers")
+    }
+}
+
+impl Watch for Follower {
+    fn advance(&self, bytes: u64) {
+        if let Some(bar) = self.bar.get() {
+            bar.inc(bytes);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) != 0
+    }
+}

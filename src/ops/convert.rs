@@ -1,0 +1,136 @@
+//! `convert`: an image of one format to an image of another.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format;
+use crate::format::Format;
+use crate::format::WriteOptions;
+use crate::io::Input;
+use crate::io::OutputFile;
+use crate::io::Stream;
+use crate::io::Target;
+use crate::io::WriteAt;
+use crate::ops::open::ImageRequest;
+use crate::ops::open::OpenedSource;
+use crate::ops::open::open_source;
+use crate::volume::ReadVolume;
+use crate::volume::check_size;
+use crate::work::Watch;
+
+/// Bytes that are taken from a pipe at once.
+const STREAM_PIECE_LEN: usize = 1 << 20;
+
+/// What is converted, and to where.
+#[derive(Clone, Debug)]
+pub struct ConvertRequest {
+    /// The image.
+    pub image: ImageRequest,
+    /// Where the new image goes: a new file, or a block device.
+    pub output: PathBuf,
+    /// Format of the new image.
+    pub format: &'static Format,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// What was converted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConvertReport {
+    /// The new image.
+    pub output: PathBuf,
+    /// Format of the image.
+    pub from: &'static str,
+    /// Format of the new image.
+    pub to: &'static str,
+    /// Bytes of the volume.
+    pub volume_size_bytes: u64,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Writes the volume of an image as another image. `begin` hears the bytes of the volume, where
+/// they are known.
+///
+/// # Errors
+///
+/// As [`crate::ops::open_source`]; `Invalid` or `Unsupported` if the new format cannot take the
+/// volume; `Io` if the output cannot be written.
+pub fn convert(
+    request: &ConvertRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(Option<u64>),
+) -> Result<ConvertReport> {
+    let source = open_source(&request.image)?;
+    begin(source.size());
+    let (from, notes) = (source.format_name(), source.notes());
+    let target = Target::open(&request.output)?;
+    let write = |volume: &dyn ReadVolume| {
+        write_image(request.format, volume, target, &request.output, request.threads, watch)
+    };
+    let volume_size_bytes = match source {
+        OpenedSource::Image(image) => {
+            write(&image.volume).map_err(|e| e.in_file(&request.image.path))?;
+            image.volume.size()
+        }
+        OpenedSource::Stream(mut stream) => {
+            // A pipe is laid down beside the output first: most formats need its size up front.
+            let scratch = OutputFile::create(&request.output)?;
+            let size = save(&mut stream, &scratch, watch)?;
+            let raw = format::by_name("raw")?;
+            let input = Arc::new(Input::open(scratch.temporary_path())?);
+            let volume = (raw.open)(vec![input])?;
+            write(&volume)?;
+            size
+        }
+    };
+    Ok(ConvertReport {
+        output: request.output.clone(),
+        from,
+        to: request.format.name,
+        volume_size_bytes,
+        notes,
+    })
+}
+
+/// Writes a volume as an image, and finishes the output if every byte of it was sound.
+pub(super) fn write_image(
+    format: &'static Format,
+    volume: &dyn ReadVolume,
+    target: Target,
+    output: &Path,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<()> {
+    let Some(write) = format.write else {
+        let text = format!("this amikit does not write the format {}", format.name);
+        return Err(Error::new(Kind::Unsupported, text).in_file(output));
+    };
+    write(volume, &target, &WriteOptions { threads, watch })?;
+    volume.check_unchanged()?;
+    target.commit()
+}
+
+/// Writes what a stream gives and returns how many bytes that was.
+fn save(stream: &mut Stream, file: &OutputFile, watch: &dyn Watch) -> Result<u64> {
+    let mut buffer = vec![0; STREAM_PIECE_LEN];
+    let mut size = 0_u64;
+    loop {
+        watch.check()?;
+        let len = stream.read_full(&mut buffer)?;
+        file.write_all_at(&buffer[..len], size)?;
+        size = size.strict_add(u64::try_from(len).expect("at most a mebibyte"));
+        if len < buffer.len() {
+            check_size(size).map_err(|e| e.in_file(stream.path()))?;
+            return Ok(size);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `inspect`: what a file is, and what is in it.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::bundle::Ami;
+use crate::bundle::Bundle;
+use crate::chunking;
+use crate::chunking::Sink;
+use crate::chunking::States;
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::error::Result;
+use crate::io::Input;
+use crate::io::ReadAt;
+use crate::manifest;
+use crate::manifest::Counts;
+use crate::manifest::Manifest;
+use crate::manifest::zero_block_digest;
+use crate::ops::open::ImageRequest;
+use crate::ops::open::open_image;
+use crate::ops::snapshot::SnapshotReport;
+use crate::pack::Pack;
+use crate::pack::layout as pack_layout;
+use crate::units::BLOCK_SIZE;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::units::ebs_gib;
+use crate::volume::ReadVolume;
+use crate::volume::extents;
+use crate::work::Watch;
+
+/// What a pack holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PackContent {
+    /// The pack's digest, for a pack of a bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Chunks in it.
+    pub chunks: u64,
+    /// Bytes of the chunks when plain.
+    pub plain_bytes: u64,
+    /// Bytes of the pack.
+    pub stored_bytes: u64,
+}
+
+/// Bytes of a volume in each kind of extent, as the format tells them without reading the content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExtentBytes {
+    /// Bytes that are stored.
+    pub data_bytes: u64,
+    /// Bytes that the format says are zeros.
+    pub zero_bytes: u64,
+    /// Bytes that nobody wrote.
+    pub hole_bytes: u64,
+    /// Extents of all kinds.
+    pub extents: u64,
+}
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Inspected {
+    /// A bundle.
+    Bundle {
+        /// The file or folder.
+        path: PathBuf,
+        /// Digest of the OCI manifest.
+        digest: Digest,
+        /// Name by which OCI tools know it.
+        reference: Option<String>,
+        /// The AMI's description.
+        ami: Ami,
+        /// Its snapshots, ascending by device.
+        snapshots: Vec<SnapshotReport>,
+        /// Its packs.
+        packs: Vec<PackContent>,
+    },
+    /// A snapshot manifest.
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        #[serde(flatten)]
+        snapshot: SnapshotReport,
+    },
+    /// A pack.
+    Pack {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        #[serde(flatten)]
+        content: PackContent,
+    },
+    /// An image.
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+        /// Bytes of the file, of all parts together.
+        file_bytes: u64,
+        /// Bytes of the volume.
+        volume_size_bytes: u64,
+        /// GiB that EBS makes of it.
+        ebs_volume_size_gib: u64,
+        /// What the format says of its extents.
+        #[serde(flatten)]
+        content: ExtentBytes,
+        /// Blocks of 512 KiB in each state and EBS's checksum, if the image was read for them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        read: Option<ReadContent>,
+        /// What the user should hear although nothing failed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
+    },
+}
+
+/// What only reading an image tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadContent {
+    /// Blocks of 512 KiB in each state.
+    pub blocks: Counts,
+    /// EBS's checksum of the written blocks: SHA-256, LINEAR, base64.
+    pub linear_sha256_base64: String,
+}
+
+/// Tells what a file is and what is in it. With `read`, an image is read for what only its content
+/// tells; `begin` hears the bytes of its volume then.
+///
+/// # Errors
+///
+/// As [`Bundle::open`], [`Manifest::open`], [`Pack::open`] and [`open_image`], whichever it is.
+pub fn inspect(
+    request: &ImageRequest,
+    read: Option<NonZero<usize>>,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<Inspected> {
+    let path = request.path.clone();
+    // A format that the user names is believed.
+    if request.format.is_none() {
+        if Bundle::is_at(&path) {
+            return inspect_bundle(&path);
+        }
+        match own_magic(&path)? {
+            Some(OwnFile::Manifest) => {
+                let manifest = Manifest::open(&Input::open(&path)?)?;
+                let snapshot = SnapshotReport::new(&manifest.summary());
+                return Ok(Inspected::Manifest { path, snapshot });
+            }
+            Some(OwnFile::Pack) => {
+                let input = Arc::new(Input::open(&path)?);
+                let len = input.len();
+                let pack = Pack::open(input, 0, len)?;
+                return Ok(Inspected::Pack { path, content: content_of(&pack, None) });
+            }
+            None => {}
+        }
+    }
+    let image = open_image(request)?;
+    let mut content = ExtentBytes::default();
+    for extent in extents(&image.volume) {
+        count(&mut content, &extent?);
+    }
+    let read = match read {
+        Some(threads) => {
+            begin(image.volume.size());
+            Some(read_content(&image.volume, threads, watch).map_err(|e| e.in_file(&path))?)
+        }
+        None => None,
+    };
+    Ok(Inspected::Image {
+        path,
+        format: image.format.name,
+        file_bytes: image.inputs.iter().map(ReadAt::len).sum(),
+        volume_size_bytes: image.volume.size(),
+        ebs_volume_size_gib: ebs_gib(image.volume.size()),
+        content,
+        read,
+        notes: image.notes,
+    })
+}
+
+/// A file of one of our own formats.
+enum OwnFile {
+    Manifest,
+    Pack,
+}
+
+fn own_magic(path: &Path) -> Result<Option<OwnFile>> {
+    let input = Input::open(path)?;
+    let mut head = [0; 16];
+    if input.len() < 16 {
+        return Ok(None);
+    }
+    input.read_exact_at(&mut head, 0)?;
+    Ok(if head[..8] == manifest::MAGIC {
+        Some(OwnFile::Manifest)
+    } else if head[8..] == pack_layout::MAGIC {
+        Some(OwnFile::Pack)
+    } else {
+        None
+    })
+}
+
+fn inspect_bundle(path: &Path) -> Result<Inspected> {
+    let bundle = Bundle::open(path)?;
+    let mut snapshots = Vec::new();
+    for layer in bundle.snapshots() {
+        let report = SnapshotReport::new(&bundle.manifest(layer)?.summary());
+        snapshots.push(SnapshotReport { device: Some(layer.device.clone()), ..report });
+    }
+    let mut packs = Vec::new();
+    for blob in bundle.packs() {
+        packs.push(content_of(&bundle.pack(blob)?, Some(blob.digest)));
+    }
+    Ok(Inspected::Bundle {
+        path: path.to_owned(),
+        digest: bundle.digest(),
+        reference: bundle.reference().map(str::to_owned),
+        ami: bundle.ami().clone(),
+        snapshots,
+        packs,
+    })
+}
+
+fn content_of(pack: &Pack, digest: Option<Digest>) -> PackContent {
+    let chunks = u64::from(pack.chunk_count());
+    PackContent {
+        digest,
+        chunks,
+        // At most 65,536 chunks of 512 KiB.
+        plain_bytes: chunks.strict_mul(BLOCK_SIZE),
+        stored_bytes: pack.file_len(),
+    }
+}
+
+fn count(content: &mut ExtentBytes, extent: &Extent) {
+    let bytes = match extent.kind {
+        ExtentKind::Data => &mut content.data_bytes,
+        ExtentKind::Zero => &mut content.zero_bytes,
+        ExtentKind::Hole => &mut content.hole_bytes,
+    };
+    // The extents tile a volume of at most 2^46 bytes.
+    *bytes = bytes.strict_add(extent.len());
+    content.extents = content.extents.strict_add(1);
+}
+
+/// A sink that counts and aggregates.
+#[derive(Default)]
+struct CountSink {
+    blocks: Counts,
+    linear: Sha256,
+}
+
+impl Sink for CountSink {
+    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
+        if kind == ExtentKind::Hole {
+            self.blocks.hole = self.blocks.hole.strict_add(u64::from(count));
+            return Ok(());
+        }
+        self.blocks.zero = self.blocks.zero.strict_add(u64::from(count));
+        for _ in 0..count {
+            self.linear.update(&zero_block_digest().0);
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+        self.blocks.data = self.blocks.data.strict_add(1);
+        self.linear.update(&id.0);
+        Ok(())
+    }
+}
+
+fn read_content(
+    volume: &dyn ReadVolume,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<ReadContent> {
+    let mut sink = CountSink::default();
+    let options = chunking::Options { threads, watch, states: States::default(), store: None };
+    chunking::run(chunking::Source::Volume(volume), &options, &mut sink)?;
+    Ok(ReadContent { blocks: sink.blocks, linear_sha256_base64: sink.linear.finish().base64() })
+}

@@ -1,0 +1,40 @@
+//! What a user can ask for, one verb a file: a request in, a report out. Nothing here prints.
+
+mod convert;
+mod inspect;
+mod open;
+mod pack;
+mod snapshot;
+mod unpack;
+mod verify;
+
+pub use convert::ConvertReport;
+pub use convert::ConvertRequest;
+pub use convert::convert;
+pub use inspect::ExtentBytes;
+pub use inspect::Inspected;
+pub use inspect::PackContent;
+pub use inspect::ReadContent;
+pub use inspect::inspect;
+pub use open::ImageRequest;
+pub use open::OpenedSource;
+pub use open::open_image;
+pub use open::open_source;
+pub use pack::PackReport;
+pub use pack::PackRequest;
+pub use pack::VolumeReport;
+pub use pack::VolumeRequest;
+pub use pack::pack;
+pub use snapshot::SnapshotReport;
+pub use snapshot::SnapshotRequest;
+pub use snapshot::snapshot;
+pub use unpack::UnpackReport;
+pub use unpack::UnpackRequest;
+pub use unpack::unpack;
+pub use verify::Against;
+pub use verify::BlockRange;
+pub use verify::Damage;
+pub use verify::Difference;
+pub use verify::VerifyReport;
+pub use verify::VerifyRequest;
+pub use verify::verify;

@@ -1,0 +1,136 @@
+//! Opening the images that a user names.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::chunking::Source;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format;
+use crate::format::Format;
+use crate::format::OpenedImage;
+use crate::io;
+use crate::io::Opened;
+use crate::io::Stream;
+use crate::volume::ReadVolume;
+
+/// An image as the user names it.
+#[derive(Clone, Debug, Default)]
+pub struct ImageRequest {
+    /// The image; `-` is standard input.
+    pub path: PathBuf,
+    /// Further parts of a split set, in order.
+    pub parts: Vec<PathBuf>,
+    /// The format, where the user says it; else the bytes decide.
+    pub format: Option<&'static Format>,
+    /// A sidecar that tells data from holes.
+    pub extents: Option<PathBuf>,
+    /// Read the image although another process has it open for writing.
+    pub force: bool,
+}
+
+impl ImageRequest {
+    /// Names one file and nothing else.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+}
+
+/// An image, open.
+#[derive(Debug)]
+pub enum OpenedSource {
+    /// One that can be read at any place.
+    Image(OpenedImage),
+    /// One that comes through a pipe: raw bytes, in order.
+    Stream(Stream),
+}
+
+impl OpenedSource {
+    /// Returns the volume's size in bytes, where it is known before reading.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Image(image) => Some(image.volume.size()),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Returns the blocks' source.
+    pub fn blocks(&mut self) -> Source<'_> {
+        match self {
+            Self::Image(image) => Source::Volume(&image.volume),
+            Self::Stream(stream) => Source::Stream(stream),
+        }
+    }
+
+    /// Returns the name of the format.
+    #[must_use]
+    pub fn format_name(&self) -> &'static str {
+        match self {
+            Self::Image(image) => image.format.name,
+            Self::Stream(_) => "raw",
+        }
+    }
+
+    /// Returns what the user should hear although nothing failed.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Image(image) => image.notes.clone(),
+            Self::Stream(stream) => vec![format!(
+                "{}: a pipe cannot tell holes from zeros, so all zeros count as written",
+                stream.path().display()
+            )],
+        }
+    }
+}
+
+/// Opens an image that may come through a pipe.
+///
+/// # Errors
+///
+/// As [`open_image`]; `Invalid` if a pipe is given a format other than raw, parts or a sidecar.
+pub fn open_source(request: &ImageRequest) -> Result<OpenedSource> {
+    let Some(stream) = open_stream(&request.path)? else {
+        return open_image(request).map(OpenedSource::Image);
+    };
+    let raw = request.format.is_none_or(|format| format.name == "raw");
+    if !raw || !request.parts.is_empty() || request.extents.is_some() {
+        let text = "it is a pipe, expected a file for this format, for parts or for a sidecar";
+        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
+    }
+    Ok(OpenedSource::Stream(stream))
+}
+
+/// Opens a pipe or standard input; `None` for what can be read at any place.
+fn open_stream(path: &Path) -> Result<Option<Stream>> {
+    match io::open(path)? {
+        Opened::Stream(stream) => Ok(Some(stream)),
+        Opened::File(_) => Ok(None),
+    }
+}
+
+/// Opens an image that can be read at any place.
+///
+/// # Errors
+///
+/// As [`format::open`]; `Io` if another process has it open for writing and the request does not
+/// force it.
+pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
+    let extents = request.extents.as_deref();
+    let image = format::open(&request.path, &request.parts, request.format, extents)?;
+    if !request.force {
+        for input in &image.inputs {
+            let writers = io::writers_of(input);
+            if !writers.is_empty() {
+                let text = format!("it is in use: open for writing by {}", writers.join(", "));
+                return Err(Error::new(Kind::Io, text)
+                    .in_file(input.path())
+                    .advise("stop the writer, or pass --force to read it all the same"));
+            }
+        }
+    }
+    Ok(image)
+}

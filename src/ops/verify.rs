@@ -1,0 +1,495 @@
+//! `verify`: whether a bundle is what it says, and every place where it is not.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
+use crate::chunking;
+use crate::chunking::Sink;
+use crate::chunking::States;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::manifest::Block;
+use crate::manifest::GROUP_BLOCKS;
+use crate::manifest::Manifest;
+use crate::ops::open::ImageRequest;
+use crate::ops::open::open_source;
+use crate::pack::ChunkReader;
+use crate::pack::Chunks;
+use crate::pack::Entry;
+use crate::pack::Pack;
+use crate::units::BLOCK_LEN;
+use crate::units::BlockIndex;
+use crate::units::ExtentKind;
+use crate::work::Watch;
+use crate::work::in_order;
+
+/// Chunks that a worker decompresses before it hashes them side by side.
+const BATCH: usize = 8;
+
+/// An image that a snapshot must equal.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// Device of the AMI; the root device where the user names none.
+    pub device: Option<String>,
+    /// The image.
+    pub image: ImageRequest,
+}
+
+/// What is verified, and how far.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Check stored bytes only: decompress nothing.
+    pub quick: bool,
+    /// Images that snapshots must equal, bytes and states.
+    pub against: Vec<Against>,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// Blocks of a volume that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockRange {
+    /// Device of the AMI.
+    pub device: String,
+    /// First block.
+    pub first_block: u32,
+    /// How many there are.
+    pub block_count: u32,
+    /// First byte of the volume.
+    pub start_bytes: u64,
+    /// First byte behind them.
+    pub end_bytes: u64,
+}
+
+impl BlockRange {
+    fn new(device: &str, first: u32, count: u32, volume_size: u64) -> Self {
+        let end = BlockIndex(first.strict_add(count)).offset().min(volume_size);
+        Self {
+            device: device.to_owned(),
+            first_block: first,
+            block_count: count,
+            start_bytes: BlockIndex(first).offset(),
+            end_bytes: end,
+        }
+    }
+
+    /// Takes the block in, if it is the next one.
+    fn extend(&mut self, device: &str, block: u32, volume_size: u64) -> bool {
+        let next = self.first_block.strict_add(self.block_count);
+        if self.device != device || next != block {
+            return false;
+        }
+        *self = Self::new(device, self.first_block, self.block_count.strict_add(1), volume_size);
+        true
+    }
+}
+
+/// One thing that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// What is damaged: `chunk`, `pack`, `manifest` or `group`.
+    pub what: &'static str,
+    /// The chunk, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<Digest>,
+    /// What is wrong, with the file and the place.
+    pub error: String,
+    /// The blocks that cannot be restored because of it.
+    pub blocks: Vec<BlockRange>,
+}
+
+/// Blocks of a volume that are not those of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Where.
+    #[serde(flatten)]
+    pub blocks: BlockRange,
+    /// State in the bundle.
+    pub bundle: &'static str,
+    /// State in the image.
+    pub image: &'static str,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Whether all is well.
+    pub sound: bool,
+    /// Whether stored bytes only were checked.
+    pub quick: bool,
+    /// The bundle's digest.
+    pub digest: Digest,
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Packs looked at.
+    pub packs: u64,
+    /// Chunks checked.
+    pub chunks: u64,
+    /// Stored bytes of the packs.
+    pub stored_bytes: u64,
+    /// Every damage found.
+    pub damage: Vec<Damage>,
+    /// Every difference to the images found.
+    pub differences: Vec<Difference>,
+}
+
+/// Verifies a bundle. `begin` hears the bytes that will be checked.
+///
+/// Damage to snapshots and chunks is no error: it is what the report is for.
+///
+/// # Errors
+///
+/// As [`Bundle::open`] if the bundle's documents themselves are damaged; as
+/// [`crate::ops::open_source`] and [`chunking::run`] for the images; `Interrupted` on request.
+pub fn verify(
+    request: &VerifyRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<VerifyReport> {
+    let bundle = Bundle::open(&request.bundle)?;
+    let stored: u64 = bundle.packs().iter().map(|pack| pack.size).sum();
+    begin(stored.saturating_mul(2));
+    let mut check = Check {
+        bundle: &bundle,
+        request,
+        watch,
+        damage: Vec::new(),
+        chunks: BTreeMap::new(),
+        checked: 0,
+    };
+    let packs = check.packs()?;
+    let manifests = check.manifests()?;
+    let checked = check.checked;
+    let chunks = Chunks::new(packs);
+    for (layer, manifest) in &manifests {
+        check.restorable(layer, manifest, &chunks)?;
+    }
+    let mut damage = check.damage;
+    damage.extend(check.chunks.into_values());
+    let mut differences = Vec::new();
+    for against in &request.against {
+        let layer = bundle.find(against.device.as_deref())?;
+        // A manifest that cannot be read is in the report already.
+        let Some((_, manifest)) = manifests.iter().find(|(it, _)| it.device == layer.device) else {
+            continue;
+        };
+        differences.append(&mut compare(&layer.device, manifest, against, request, watch)?);
+    }
+    Ok(VerifyReport {
+        sound: damage.is_empty() && differences.is_empty(),
+        quick: request.quick,
+        digest: bundle.digest(),
+        snapshots: u64::try_from(bundle.snapshots().len()).expect("a few"),
+        packs: u64::try_from(bundle.packs().len()).expect("a few"),
+        chunks: checked,
+        stored_bytes: stored,
+        damage,
+        differences,
+    })
+}
+
+/// A verification under way.
+struct Check<'a> {
+    bundle: &'a Bundle,
+    request: &'a VerifyRequest,
+    watch: &'a dyn Watch,
+    damage: Vec<Damage>,
+    /// Chunks that are damaged or missing.
+    chunks: BTreeMap<Digest, Damage>,
+    checked: u64,
+}
+
+/// A part of the packs that one worker checks.
+enum Job<'a> {
+    /// The digest of a whole pack.
+    Blob(usize),
+    /// A few of its chunks, ascending by place.
+    Chunks(&'a Pack, Vec<Entry>),
+}
+
+/// What a worker found.
+enum Found {
+    Blob(usize, Result<()>),
+    Chunks(u64, Vec<(Digest, Error)>),
+}
+
+impl Check<'_> {
+    /// Checks all packs and returns those that can be read.
+    fn packs(&mut self) -> Result<Vec<Pack>> {
+        let mut packs = Vec::new();
+        for blob in self.bundle.packs() {
+            match self.bundle.pack(blob) {
+                Ok(pack) => packs.push(pack),
+                Err(error) => self.add("pack", &error, Vec::new()),
+            }
+        }
+        let mut places = Vec::new();
+        for pack in &packs {
+            places.push(by_place(pack)?);
+        }
+        let blobs = (0..self.bundle.packs().len()).map(Job::Blob);
+        let batches = packs.iter().zip(places).flat_map(|(pack, entries)| {
+            entries.chunks(BATCH).map(|batch| Job::Chunks(pack, batch.to_vec())).collect::<Vec<_>>()
+        });
+        let (bundle, quick, watch) = (self.bundle, self.request.quick, self.watch);
+        let mut blob_errors = Vec::new();
+        let mut chunk_errors = Vec::new();
+        let mut checked = 0_u64;
+        in_order(
+            self.request.threads,
+            watch,
+            blobs.chain(batches).map(Ok),
+            || Ok((ChunkReader::new()?, vec![0; BATCH.strict_mul(BLOCK_LEN)])),
+            |(reader, plain), job| {
+                let found = match job {
+                    Job::Blob(number) => {
+                        let blob = &bundle.packs()[number];
+                        Found::Blob(number, bundle.check_blob(blob, watch))
+                    }
+                    Job::Chunks(pack, entries) => {
+                        let count = u64::try_from(entries.len()).expect("a few");
+                        Found::Chunks(count, check_chunks(pack, &entries, quick, reader, plain))
+                    }
+                };
+                Ok(found)
+            },
+            |found| {
+                match found {
+                    Found::Blob(number, result) => {
+                        watch.advance(bundle.packs()[number].size);
+                        match result {
+                            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                            Err(error) => blob_errors.push((number, error)),
+                            Ok(()) => {}
+                        }
+                    }
+                    Found::Chunks(count, errors) => {
+                        checked = checked.strict_add(count);
+                        chunk_errors.extend(errors);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        self.checked = checked;
+        for (number, error) in blob_errors {
+            // Where the pack could not be opened, that was said already.
+            let digest = self.bundle.packs()[number].digest.hex();
+            if !self.damage.iter().any(|damage| damage.error.contains(&digest)) {
+                self.add("pack", &error, Vec::new());
+            }
+        }
+        for (id, error) in chunk_errors {
+            self.chunk(id, error.to_string());
+        }
+        Ok(packs)
+    }
+
+    /// Checks all manifests and returns those that can be read.
+    fn manifests(&mut self) -> Result<Vec<(SnapshotLayer, Manifest)>> {
+        let mut manifests = Vec::new();
+        for layer in self.bundle.snapshots() {
+            self.watch.check()?;
+            if let Err(error) = self.bundle.check_blob(&layer.blob, self.watch) {
+                self.add("manifest", &error, Vec::new());
+            }
+            match self.bundle.manifest(layer) {
+                Ok(manifest) => manifests.push((layer.clone(), manifest)),
+                Err(error) => self.add("manifest", &error, Vec::new()),
+            }
+        }
+        Ok(manifests)
+    }
+
+    /// Looks up every chunk that a snapshot needs, and notes the blocks of those that are lost.
+    fn restorable(
+        &mut self,
+        layer: &SnapshotLayer,
+        manifest: &Manifest,
+        chunks: &Chunks,
+    ) -> Result<()> {
+        let size = manifest.volume_size();
+        for entry in manifest.entries() {
+            self.watch.check()?;
+            let entry = entry?;
+            let group = if self.request.quick {
+                manifest.group(&entry)
+            } else {
+                manifest.verified_group(&entry)
+            };
+            let first = entry.group.strict_mul(GROUP_BLOCKS);
+            let group = match group {
+                Ok(group) => group,
+                Err(error) => {
+                    let count = manifest.block_count().strict_sub(first).min(GROUP_BLOCKS);
+                    let blocks = vec![BlockRange::new(&layer.device, first, count, size)];
+                    self.add("group", &error, blocks);
+                    continue;
+                }
+            };
+            for bit in 0..GROUP_BLOCKS {
+                let Block::Data(id) = group.block(bit) else { continue };
+                if !self.chunks.contains_key(&id) && chunks.find(&id)?.is_none() {
+                    self.chunk(id, "no sound pack of the bundle has the chunk".to_owned());
+                }
+                if let Some(damage) = self.chunks.get_mut(&id) {
+                    let block = group.index(bit).0;
+                    let last = damage.blocks.last_mut();
+                    if !last.is_some_and(|range| range.extend(&layer.device, block, size)) {
+                        damage.blocks.push(BlockRange::new(&layer.device, block, 1, size));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, what: &'static str, error: &Error, blocks: Vec<BlockRange>) {
+        self.damage.push(Damage { what, chunk: None, error: error.to_string(), blocks });
+    }
+
+    fn chunk(&mut self, id: Digest, error: String) {
+        let damage = Damage { what: "chunk", chunk: Some(id), error, blocks: Vec::new() };
+        self.chunks.entry(id).or_insert(damage);
+    }
+}
+
+/// Returns a pack's entries in the order of their places, so that it is read once and in order.
+fn by_place(pack: &Pack) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> =
+        (0..pack.chunk_count()).map(|number| pack.entry(number)).collect::<Result<_>>()?;
+    entries.sort_unstable_by_key(|entry| entry.offset);
+    Ok(entries)
+}
+
+/// Checks a few chunks and returns those that are damaged.
+fn check_chunks(
+    pack: &Pack,
+    entries: &[Entry],
+    quick: bool,
+    reader: &mut ChunkReader,
+    plain: &mut [u8],
+) -> Vec<(Digest, Error)> {
+    let mut damaged = Vec::new();
+    if quick {
+        for entry in entries {
+            if let Err(error) = reader.check_stored(pack, entry) {
+                damaged.push((entry.id, error));
+            }
+        }
+        return damaged;
+    }
+    let mut ids = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let place = ids.len().strict_mul(BLOCK_LEN);
+        match reader.decode(pack, entry, &mut plain[place..][..BLOCK_LEN]) {
+            Ok(()) => ids.push(entry.id),
+            Err(error) => damaged.push((entry.id, error)),
+        }
+    }
+    let mut found = vec![Digest([0; 32]); ids.len()];
+    reader.digests(&plain[..ids.len().strict_mul(BLOCK_LEN)], &mut found);
+    for (id, found) in ids.into_iter().zip(found) {
+        if id != found {
+            let text = format!("the chunk's SHA-256 is {found}, expected {id}");
+            damaged.push((id, Error::new(Kind::Mismatch, text).in_file(pack.input().path())));
+        }
+    }
+    damaged
+}
+
+/// Compares a snapshot with an image, block by block.
+fn compare(
+    device: &str,
+    manifest: &Manifest,
+    against: &Against,
+    request: &VerifyRequest,
+    watch: &dyn Watch,
+) -> Result<Vec<Difference>> {
+    let mut source = open_source(&against.image)?;
+    let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
+    let options = chunking::Options {
+        threads: request.threads,
+        watch,
+        states: States::default(),
+        store: None,
+    };
+    let path = &against.image.path;
+    let size = chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(path))?;
+    let expected = manifest.volume_size();
+    if size != expected {
+        let (first, count) = (manifest.block_count(), sink.next.max(manifest.block_count()));
+        let blocks = BlockRange {
+            device: device.to_owned(),
+            first_block: first.min(sink.next),
+            block_count: count.strict_sub(first.min(sink.next)),
+            start_bytes: size.min(expected),
+            end_bytes: size.max(expected),
+        };
+        let (bundle, image) =
+            if size < expected { ("there", "past the end") } else { ("past the end", "there") };
+        sink.differences.push(Difference { blocks, bundle, image });
+    }
+    Ok(sink.differences)
+}
+
+/// A sink that holds an image's blocks against a manifest.
+struct CompareSink<'a> {
+    device: &'a str,
+    manifest: &'a Manifest,
+    next: u32,
+    differences: Vec<Difference>,
+}
+
+impl CompareSink<'_> {
+    fn differ(&mut self, count: u32, bundle: &'static str, image: &'static str) {
+        let size = self.manifest.volume_size();
+        if let Some(last) = self.differences.last_mut()
+            && (last.bundle, last.image) == (bundle, image)
+            && last.blocks.first_block.strict_add(last.blocks.block_count) == self.next
+        {
+            let (first, before) = (last.blocks.first_block, last.blocks.block_count);
+            last.blocks = BlockRange::new(self.device, first, before.strict_add(count), size);
+            return;
+        }
+        let blocks = BlockRange::new(self.device, self.next, count, size);
+        self.differences.push(Difference { blocks, bundle, image });
+    }
+}
+
+impl Sink for CompareSink<'_> {
+    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
+        let end = self.next.strict_add(count);
+        while self.next < end.min(self.manifest.block_count()) {
+            let (stored, stop) = self.manifest.run_at(BlockIndex(self.next))?;
+            let count = stop.0.min(end).strict_sub(self.next);
+            if stored != kind {
+                self.differ(count, stored.name(), kind.name());
+            }
+            self.next = self.next.strict_add(count);
+        }
+        self.next = end;
+        Ok(())
+    }
+
+    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+        if self.next < self.manifest.block_count() {
+            match self.manifest.block(BlockIndex(self.next))? {
+                Block::Data(stored) if stored == id => {}
+                Block::Data(_) => self.differ(1, "data", "other data"),
+                other => self.differ(1, other.kind().name(), "data"),
+            }
+        }
+        self.next = self.next.strict_add(1);
+        Ok(())
+    }
+}
