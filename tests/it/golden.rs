@@ -1,0 +1,170 @@
+//! Our own formats never change by accident: every encoder is held to a stored file, and every
+//! document to the bytes that it shows.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+
+use amikit::bundle::Architecture;
+use amikit::bundle::BootMode;
+use amikit::bundle::Bundle;
+use amikit::bundle::Virtualization;
+use amikit::chunking::States;
+use amikit::compress::Encoder;
+use amikit::digest::sha256;
+use amikit::io::OutputFile;
+use amikit::ops;
+use amikit::ops::ImageRequest;
+use amikit::pack::PackWriter;
+use amikit::units::BLOCK_LEN;
+use amikit::units::BLOCK_SIZE;
+use amikit::work::Unwatched;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares `actual` with `fixtures/golden/<name>`; with `BLESS=1` in the environment, stores it.
+fn check_golden(name: &str, actual: &[u8]) {
+    let path = root().join("fixtures/golden").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, actual).unwrap();
+    }
+    let expected = fs::read(&path).unwrap();
+    let differs = actual.iter().zip(&expected).position(|(a, e)| a != e);
+    assert!(
+        actual == expected,
+        "{name}: {} bytes, expected {}; first difference at byte {differs:?}; meant? BLESS=1",
+        actual.len(),
+        expected.len()
+    );
+}
+
+/// A volume of three blocks: 524,288 times `A`, written zeros, a hole.
+fn three_blocks(folder: &Path) -> PathBuf {
+    let path = folder.join("three-blocks.raw");
+    let mut bytes = vec![b'A'; BLOCK_LEN];
+    bytes.resize(2 * BLOCK_LEN, 0);
+    fs::write(&path, bytes).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(3 * BLOCK_SIZE).unwrap();
+    path
+}
+
+/// Shows bytes as the documents do: sixteen a line, lines of zeros left out.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (line, chunk) in bytes.chunks(16).enumerate() {
+        if chunk.iter().any(|byte| *byte != 0) {
+            let digits: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+            let line = format!("{:06x}: {}\n", line.strict_mul(16), digits.join(" "));
+            text.push_str(&line);
+        }
+    }
+    text
+}
+
+/// Holds the last block of a document, in ```` ``` ```` marks, to `shown`.
+fn check_document(name: &str, shown: &str) {
+    let path = root().join("docs/formats").join(name);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut parts: Vec<&str> = text.split("```").collect();
+    let place = parts.len().strict_sub(2);
+    let block = format!("text\n{shown}");
+    if std::env::var_os("BLESS").is_some() {
+        parts[place] = &block;
+        fs::write(&path, parts.join("```")).unwrap();
+        return;
+    }
+    assert_eq!(parts[place], block, "the worked example of {name}; meant? BLESS=1");
+}
+
+fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
+    ops::PackRequest {
+        volumes: vec![ops::VolumeRequest {
+            device: "/dev/xvda".to_owned(),
+            image: ImageRequest::of(image),
+        }],
+        output: output.to_owned(),
+        name: "three blocks".to_owned(),
+        description: Some("a worked example".to_owned()),
+        architecture: Architecture::Arm64,
+        virtualization: Virtualization::Hvm,
+        boot_mode: Some(BootMode::Uefi),
+        root_device: "/dev/xvda".to_owned(),
+        level: 3,
+        pack_size: amikit::pack::DEFAULT_PACK_SIZE,
+        threads: NonZero::new(2).unwrap(),
+        states: States::default(),
+    }
+}
+
+#[test]
+fn manifest_v1_three_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = ops::SnapshotRequest {
+        image: ImageRequest::of(&three_blocks(folder.path())),
+        output: folder.path().join("three-blocks.snap"),
+        threads: NonZero::new(2).unwrap(),
+        states: States::default(),
+    };
+    ops::snapshot(&request, &Unwatched, |_| ()).unwrap();
+    let bytes = fs::read(&request.output).unwrap();
+    check_golden("three-blocks.snap", &bytes);
+    check_document("manifest.md", &hex(&bytes));
+}
+
+#[test]
+fn pack_v1_two_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two-chunks.pack");
+    let out = OutputFile::create(&path).unwrap();
+    let mut writer = PackWriter::new();
+    let mut encoder = Encoder::new(3).unwrap();
+    for fill in *b"AB" {
+        let plain = vec![fill; BLOCK_LEN];
+        let mut frame = Vec::new();
+        encoder.append(&plain, &mut frame);
+        writer.append(&out, sha256(&plain), &frame).unwrap();
+    }
+    writer.finish(&out).unwrap();
+    out.commit().unwrap();
+    let bytes = fs::read(path).unwrap();
+    check_golden("two-chunks.pack", &bytes);
+    check_document("pack.md", &hex(&bytes));
+}
+
+#[test]
+fn bundle_v1_three_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = three_blocks(folder.path());
+    let archive = folder.path().join("bundle.ami.tar");
+    ops::pack(&pack_request(&image, &archive), &Unwatched, |_| ()).unwrap();
+    check_golden("bundle.tar", &fs::read(&archive).unwrap());
+
+    // The folder holds the same files, and the document shows three of them.
+    let path = folder.path().join("bundle.ami");
+    ops::pack(&pack_request(&image, &path), &Unwatched, |_| ()).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    assert_eq!(bundle.digest(), Bundle::open(&archive).unwrap().digest());
+    let blob = |digest: &amikit::digest::Digest| {
+        fs::read_to_string(path.join("blobs/sha256").join(digest.hex())).unwrap()
+    };
+    let index = fs::read_to_string(path.join("index.json")).unwrap();
+    let (config, manifest) = (blob(&bundle.config().digest), blob(&bundle.digest()));
+    check_document("bundle.md", &format!("{index}{manifest}{config}"));
+}
+
+/// A bundle of an earlier build is still read by this one.
+#[test]
+fn the_stored_bundle_verifies() {
+    let request = ops::VerifyRequest {
+        bundle: root().join("fixtures/golden/bundle.tar"),
+        quick: false,
+        against: Vec::new(),
+        threads: NonZero::new(2).unwrap(),
+    };
+    let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
+    assert!(report.sound, "{report:?}");
+    assert_eq!((report.chunks, report.snapshots, report.packs), (1, 1, 1));
+}
