@@ -11,6 +11,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -94,6 +95,40 @@ fn temporary_prefix(target: &Path) -> Result<String> {
     Ok(format!(".{}.", name.to_string_lossy()))
 }
 
+/// What temporary names end in: nobody else's files do.
+const TEMPORARY_SUFFIX: &str = ".amikit-part";
+
+/// Removes what a run that was killed has left beside `target`.
+///
+/// A run holds a lock on its temporary file or folder, and the kernel gives the lock back when the
+/// process ends, however it ends. So what can be locked is nobody's.
+fn sweep(target: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(parent(target)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let kind = entry.file_type();
+        let ours = name.starts_with(prefix.as_bytes())
+            && name.ends_with(TEMPORARY_SUFFIX.as_bytes())
+            && kind.as_ref().is_ok_and(|kind| kind.is_file() || kind.is_dir());
+        if ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            // Whoever cannot remove it can still write the new output.
+            let _ = if kind.is_ok_and(|kind| kind.is_dir()) {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
+        }
+    }
+}
+
+/// Locks what was just made, for [`sweep`] to see that it is in use. `false` if a sweep was faster;
+/// on a file system without locks nothing is swept, and all is well too.
+fn lock(file: &File) -> bool {
+    let _ = file.try_lock();
+    file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+}
+
 /// Syncs a folder, so that a rename in it survives a power cut.
 fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
@@ -125,14 +160,20 @@ impl OutputFile {
                 .in_file(target)
                 .advise("choose another name for the output"));
         }
-        let file = tempfile::Builder::new()
-            .prefix(&temporary_prefix(target)?)
-            .suffix(".part")
-            // What any new file gets; the umask takes its share.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(parent(target))
-            .map_err(|e| Error::io("make a file beside", target, e))?;
-        Ok(Self { file, target: target.to_owned() })
+        let prefix = temporary_prefix(target)?;
+        sweep(target, &prefix);
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix(&prefix)
+                .suffix(TEMPORARY_SUFFIX)
+                // What any new file gets; the umask takes its share.
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(parent(target))
+                .map_err(|e| Error::io("make a file beside", target, e))?;
+            if lock(file.as_file()) {
+                return Ok(Self { file, target: target.to_owned() });
+            }
+        }
     }
 
     /// Returns the final name.
@@ -328,6 +369,8 @@ impl WriteAt for Target {
 #[derive(Debug)]
 pub struct OutputDir {
     dir: TempDir,
+    /// Holds the lock.
+    open: File,
     target: PathBuf,
 }
 
@@ -338,13 +381,24 @@ impl OutputDir {
     ///
     /// `Io` if the folder around it cannot be written.
     pub fn create(target: &Path) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix(&temporary_prefix(target)?)
-            .suffix(".part")
-            .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent(target))
-            .map_err(|e| Error::io("make a folder beside", target, e))?;
-        Ok(Self { dir, target: target.to_owned() })
+        let prefix = temporary_prefix(target)?;
+        sweep(target, &prefix);
+        let fail = |e| Error::io("make a folder beside", target, e);
+        loop {
+            let dir = tempfile::Builder::new()
+                .prefix(&prefix)
+                .suffix(TEMPORARY_SUFFIX)
+                .permissions(Permissions::from_mode(0o777))
+                .tempdir_in(parent(target))
+                .map_err(fail)?;
+            match File::open(dir.path()) {
+                Ok(open) if lock(&open) => {
+                    return Ok(Self { dir, open, target: target.to_owned() });
+                }
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
+                _ => {}
+            }
+        }
     }
 
     /// Returns the final name.
@@ -429,8 +483,71 @@ impl OutputDir {
         };
         renamed.map_err(|e| Error::io("name", target, e.into()))?;
         sync_folder(parent(target))?;
-        // What is left under the temporary name is the old folder, or nothing.
+        // What is left under the temporary name is the old folder, or nothing. The lock goes last,
+        // so that no sweep gets in between.
         let _ = self.dir.close();
+        drop(self.open);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_output_without_a_commit_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        fs::write(&target, b"old").unwrap();
+        let output = OutputFile::create(&target).unwrap();
+        output.write_all_at(b"new", 0).unwrap();
+        drop(output);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        let output = OutputFile::create(&target).unwrap();
+        output.write_all_at(b"new", 0).unwrap();
+        output.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_what_is_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        let in_use = OutputFile::create(&target).unwrap();
+        fs::write(folder.path().join(".a.dead01.amikit-part"), b"left").unwrap();
+        fs::create_dir_all(folder.path().join(".a.dead02.amikit-part/blobs")).unwrap();
+        fs::write(folder.path().join(".a.mine.part"), b"not ours").unwrap();
+        fs::write(folder.path().join(".b.dead03.amikit-part"), b"of another output").unwrap();
+        let fresh = OutputDir::create(&target).unwrap();
+        let mut expected = vec![".a.mine.part".to_owned(), ".b.dead03.amikit-part".to_owned()];
+        for path in [in_use.temporary_path(), fresh.dir.path()] {
+            expected.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+    }
+
+    #[test]
+    fn a_folder_changes_places_with_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        for text in ["old", "new"] {
+            let output = OutputDir::create(&target).unwrap();
+            output.write("file", text.as_bytes()).unwrap();
+            output.commit().unwrap();
+            assert_eq!(fs::read_to_string(target.join("file")).unwrap(), text);
+        }
+        assert_eq!(names(folder.path()), ["a"]);
     }
 }
