@@ -17,6 +17,7 @@ use amikit::error::Error;
 use amikit::error::Kind;
 use amikit::format;
 use amikit::format::Format;
+use amikit::format::ImageRequest;
 use amikit::format::OpenedImage;
 use amikit::format::sidecar;
 use amikit::units::MAX_VOLUME_SIZE;
@@ -30,12 +31,27 @@ fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
 }
 
+fn open_as(
+    path: &Path,
+    parts: &[PathBuf],
+    format: Option<&'static Format>,
+    extents: Option<&Path>,
+) -> Result<OpenedImage, Error> {
+    format::open(&ImageRequest {
+        path: path.to_owned(),
+        parts: parts.to_vec(),
+        format,
+        extents: extents.map(Path::to_owned),
+        ..ImageRequest::default()
+    })
+}
+
 fn open(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(path, &[], None, None)
+    open_as(path, &[], None, None)
 }
 
 fn open_sparse(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(path, &[], Some(named("android-sparse")), None)
+    open_as(path, &[], Some(named("android-sparse")), None)
 }
 
 // --- fixtures ------------------------------------------------------------------------------------
@@ -45,12 +61,12 @@ fn open_entry(entry: &Entry, dir: &Path) -> Result<OpenedImage, Error> {
     if let Some(image) = &entry.sidecar_of {
         let image = common::expand(&common::entry(image), dir);
         let sidecar = common::images().join(&entry.file);
-        return format::open(&image, &[], None, Some(&sidecar));
+        return open_as(&image, &[], None, Some(&sidecar));
     }
     let path = common::expand(entry, dir);
     let parts: Vec<PathBuf> =
         entry.of.iter().skip(1).map(|part| common::images().join(part)).collect();
-    format::open(&path, &parts, None, None)
+    open_as(&path, &parts, None, None)
 }
 
 #[test]
@@ -92,7 +108,7 @@ fn a_sidecar_gives_states_to_a_copy_without_holes() {
         let plain = open(&dense).unwrap();
         assert_eq!(common::extents_of(&plain.volume).len(), 1);
         let sidecar = common::images().join(&entry.file);
-        let opened = format::open(&dense, &[], None, Some(&sidecar)).unwrap();
+        let opened = open_as(&dense, &[], None, Some(&sidecar)).unwrap();
         assert_eq!(common::extents_of(&opened.volume), entry.extents, "{}", entry.file);
         assert_eq!(Some(common::sha256_of(&opened.volume)), entry.sha256);
         assert_eq!(opened.notes.len(), usize::from(entry.file.contains("1.3")));
@@ -113,7 +129,7 @@ fn a_sidecar_of_another_image_is_refused() {
     for sidecar in ["dup-blocks.bmap", "dup-blocks-1.3.bmap", "dup-blocks.map.json"] {
         let sidecar = common::images().join(sidecar);
         let error = |path: &Path| {
-            let error = format::open(path, &[], None, Some(&sidecar)).unwrap_err();
+            let error = open_as(path, &[], None, Some(&sidecar)).unwrap_err();
             (error.kind(), error.to_string())
         };
         // A byte where the sidecar has nothing: it would be lost.
@@ -125,7 +141,7 @@ fn a_sidecar_of_another_image_is_refused() {
     }
     // A byte where the sidecar has a digest.
     let sidecar = common::images().join("dup-blocks.bmap");
-    let error = format::open(&changed(10, 0), &[], None, Some(&sidecar)).unwrap_err();
+    let error = open_as(&changed(10, 0), &[], None, Some(&sidecar)).unwrap_err();
     assert_eq!(error.kind(), Kind::Mismatch);
     assert!(error.to_string().contains("SHA-256 of bytes 0..524288"), "{error}");
 }
@@ -135,7 +151,7 @@ fn what_the_user_calls_raw_is_raw() {
     let dir = common::scratch();
     for file in ["x-qcow2.img.zst", "x-iso-qcow2.img.zst", "x-vhd.img", "all-kinds.simg"] {
         let path = common::expand(&common::entry(file), dir.path());
-        let image = format::open(&path, &[], Some(named("raw")), None).unwrap();
+        let image = open_as(&path, &[], Some(named("raw")), None).unwrap();
         assert_eq!(image.format.name, "raw");
         assert_eq!(common::bytes_of(&image.volume), fs::read(&path).unwrap());
     }
@@ -145,7 +161,7 @@ fn what_the_user_calls_raw_is_raw() {
 fn parts_must_be_of_one_set() {
     let sparse = |name: &str| common::images().join(name);
     let refused = |first: &str, part: &str| {
-        let error = format::open(&sparse(first), &[sparse(part)], None, None).unwrap_err();
+        let error = open_as(&sparse(first), &[sparse(part)], None, None).unwrap_err();
         assert_eq!(error.path(), Some(&*sparse(part)));
         (error.kind(), error.to_string())
     };
@@ -157,18 +173,18 @@ fn parts_must_be_of_one_set() {
     assert!(kind == Kind::Corrupt && text.contains("chunk"), "{text}");
     let dir = common::scratch();
     let raw = common::expand(&common::entry("all-hole.raw.zst"), dir.path());
-    let error = format::open(&raw, std::slice::from_ref(&raw), None, None).unwrap_err();
+    let error = open_as(&raw, std::slice::from_ref(&raw), None, None).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
 }
 
 #[test]
 fn a_later_part_lies_over_an_earlier_one() {
     let name = |number| common::images().join(format!("split.{number}.simg"));
-    let whole = format::open(&name(0), &[name(1), name(2)], None, None).unwrap();
+    let whole = open_as(&name(0), &[name(1), name(2)], None, None).unwrap();
     // The same set over itself, and in another order: the parts do not overlap.
     for order in [[2, 1, 0], [1, 0, 2]] {
         let parts = order.map(name);
-        let image = format::open(&parts[0], &parts[1..], None, None).unwrap();
+        let image = open_as(&parts[0], &parts[1..], None, None).unwrap();
         assert_eq!(common::extents_of(&image.volume), common::extents_of(&whole.volume));
         assert_eq!(common::sha256_of(&image.volume), common::sha256_of(&whole.volume));
     }
@@ -192,7 +208,7 @@ fn what_a_later_part_stores_wins_and_what_it_skips_stays() {
 
     let alone = open(&below).unwrap().volume;
     let read = |first: &Path, part: &Path| {
-        let image = format::open(first, &[part.to_owned()], None, None).unwrap();
+        let image = open_as(first, &[part.to_owned()], None, None).unwrap();
         assert_eq!(common::page_states(&image.volume), common::page_states(&alone));
         common::bytes_of(&image.volume)
     };
@@ -386,7 +402,7 @@ fn sidecars_that_we_write_give_the_states_back() {
         let image = open(&raw).unwrap();
         write_sidecars(&image, &bmap, &map);
         for sidecar in [&bmap, &map] {
-            let again = format::open(&dense, &[], None, Some(sidecar)).unwrap();
+            let again = open_as(&dense, &[], None, Some(sidecar)).unwrap();
             assert_eq!(again.notes, Vec::<String>::new());
             let states = common::page_states(&again.volume);
             assert_eq!(states, common::page_states(&image.volume), "{}", sidecar.display());
@@ -469,7 +485,7 @@ fn qemu_img_tells_the_extents_that_we_tell() {
             }
             let sidecar = dir.join("theirs.map.json");
             fs::write(&sidecar, theirs).unwrap();
-            let again = format::open(path, &[], None, Some(&sidecar)).unwrap();
+            let again = open_as(path, &[], None, Some(&sidecar)).unwrap();
             assert_eq!(
                 common::extents_of(&again.volume),
                 common::extents_of(&image.volume),
@@ -509,7 +525,7 @@ fn a_map_of_qcow2_gives_its_states_to_the_raw_copy() {
     let mut command = Command::new("qemu-img");
     fs::write(&map, common::run(command.args(["map", "--output=json"]).arg(&qcow2))).unwrap();
     common::run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(&qcow2).arg(&raw));
-    let image = format::open(&raw, &[], None, Some(&map)).unwrap();
+    let image = open_as(&raw, &[], None, Some(&map)).unwrap();
     let kib = |start: u64, len: u64, kind: &str| (start << 10, len << 10, kind.to_owned());
     let told = common::extents_of(&image.volume);
     assert_eq!(told[..3], [kib(0, 64, "data"), kib(64, 960, "hole"), kib(1024, 128, "zero")]);
@@ -549,7 +565,7 @@ fn bmaptool_and_we_read_each_others_maps() {
                 return;
             }
             assert_eq!(mapped(&ours), mapped(&theirs));
-            let again = format::open(path, &[], None, Some(&theirs)).unwrap();
+            let again = open_as(path, &[], None, Some(&theirs)).unwrap();
             assert_eq!(common::page_states(&again.volume), common::page_states(&image.volume));
         });
     }

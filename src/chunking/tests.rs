@@ -88,7 +88,7 @@ fn random_volume(seed: u64) -> (Volume, Vec<u8>) {
         let len = if below(2) == 0 { len.next_multiple_of(BLOCK_SIZE) } else { len };
         map.push(len.min(4 << 20), place);
     }
-    let volume = Volume::new(map, vec![Arc::new(source)]).unwrap();
+    let volume = Volume::new(map, vec![Arc::new(source).into()]).unwrap();
     let mut bytes = vec![0; usize::try_from(volume.size()).unwrap()];
     volume.read_at(0, &mut bytes).unwrap();
     (volume, bytes)

@@ -10,6 +10,7 @@ use amikit::chunking::States;
 use amikit::format;
 use amikit::format::FORMATS;
 use amikit::format::Format;
+use amikit::format::gate::Gate;
 use amikit::ops::ImageRequest;
 use amikit::units::parse_size;
 use amikit::work::default_threads;
@@ -255,7 +256,15 @@ pub(super) struct Convert {
     #[arg(long, value_name = "FILE")]
     pub(super) extents: Option<PathBuf>,
 
-    /// Read IN although another process has it open for writing
+    /// Open a file that IN names (a backing file, an extent), if it lies in the same folder
+    #[arg(long)]
+    backing: bool,
+
+    /// The file that IN names, wherever it lies; again for the next one below
+    #[arg(long = "parent", value_name = "FILE")]
+    parents: Vec<PathBuf>,
+
+    /// Read IN although another process writes to it, or it says that it may be damaged
     #[arg(long)]
     pub(super) force: bool,
 
@@ -322,7 +331,15 @@ pub(super) struct Image {
     #[arg(long, value_name = "FILE")]
     extents: Option<PathBuf>,
 
-    /// Read the image although another process has it open for writing
+    /// Open a file that the image names (a backing file, an extent), if it lies in the same folder
+    #[arg(long)]
+    backing: bool,
+
+    /// The file that the image names, wherever it lies; again for the next one below
+    #[arg(long = "parent", value_name = "FILE")]
+    parents: Vec<PathBuf>,
+
+    /// Read the image although another process writes to it, or it says that it may be damaged
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -334,6 +351,7 @@ impl Image {
             parts: self.parts.clone(),
             format: self.format,
             extents: self.extents.clone(),
+            gate: Gate { beside: self.backing, parents: self.parents.clone() },
             force: self.force,
         }
     }
@@ -346,6 +364,7 @@ impl Convert {
             parts: self.parts.clone(),
             format: self.input_format,
             extents: self.extents.clone(),
+            gate: Gate { beside: self.backing, parents: self.parents.clone() },
             force: self.force,
         }
     }

@@ -1,5 +1,7 @@
-//! The only door to zstd. Contexts are kept and reused: a new one for each chunk costs a third of
+//! The only door to zstd and deflate. Contexts are kept and reused: a new one for each chunk costs a third of
 //! the speed at level 3.
+
+mod codec;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -13,6 +15,10 @@ use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
+
+pub use codec::Codec;
+pub use codec::UnpackFault;
+pub use codec::Unpacker;
 
 /// Levels that an [`Encoder`] takes.
 pub const LEVELS: RangeInclusive<i32> = 1..=22;

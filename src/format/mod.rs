@@ -4,6 +4,7 @@
 //! where each byte lies; no byte of an image is ever turned into a path that we open.
 
 pub mod android_sparse;
+pub mod gate;
 mod probe;
 pub mod raw;
 pub mod sidecar;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::gate::Gate;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
@@ -57,11 +59,38 @@ pub struct Format {
     pub keeps_length: bool,
     /// Tells whether the bytes say of themselves that they are in this format.
     pub probe: fn(&dyn ReadAt) -> Result<bool>,
-    /// Makes a volume of an image; several inputs are a split set, in order. The inputs are the
-    /// volume's sources, in the same order.
-    pub open: fn(Vec<Arc<Input>>) -> Result<Volume>,
+    /// Makes a volume of an image.
+    pub open: fn(&OpenRequest) -> Result<Volume>,
     /// Makes an image of a volume, where this version can.
     pub write: Option<WriteFn>,
+}
+
+/// What a format opens.
+#[derive(Clone, Debug, Default)]
+pub struct OpenRequest {
+    /// The image; several are a split set, in order.
+    pub inputs: Vec<Arc<Input>>,
+    /// What the image may name.
+    pub gate: Gate,
+    /// Open an image that says of itself that it may be damaged or in use.
+    pub force: bool,
+}
+
+impl OpenRequest {
+    /// Returns the one file of a format that has no split sets.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if there are several.
+    pub fn single(&self, format: &str) -> Result<&Arc<Input>> {
+        match &self.inputs[..] {
+            [input] => Ok(input),
+            inputs => Err(Error::invalid(format!(
+                "a {format} image is one file, expected 1 of them, not {}",
+                inputs.len()
+            ))),
+        }
+    }
 }
 
 /// All formats that this version reads.
@@ -84,6 +113,32 @@ fn names(formats: impl Iterator<Item = &'static Format>, last: &str) -> String {
     probe::list(&names, last)
 }
 
+/// An image as the user names it.
+#[derive(Clone, Debug, Default)]
+pub struct ImageRequest {
+    /// The image; `-` is standard input.
+    pub path: PathBuf,
+    /// Further parts of a split set, in order.
+    pub parts: Vec<PathBuf>,
+    /// The format, where the user says it; else the bytes decide.
+    pub format: Option<&'static Format>,
+    /// A sidecar that tells data from holes.
+    pub extents: Option<PathBuf>,
+    /// Which files the image may name.
+    pub gate: Gate,
+    /// Read the image although another process has it open for writing, or although it says of
+    /// itself that it may be damaged.
+    pub force: bool,
+}
+
+impl ImageRequest {
+    /// Names one file and nothing else.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+}
+
 /// An image that was opened.
 #[derive(Debug)]
 pub struct OpenedImage {
@@ -97,25 +152,19 @@ pub struct OpenedImage {
     pub notes: Vec<String>,
 }
 
-/// Opens the image at `path`, together with the further `parts` of a split set, in order.
+/// Opens an image.
 ///
-/// Without `format`, the bytes of `path` decide: see `docs/formats/raw.md` for the rule. `extents`
-/// is a sidecar that tells data from holes: a bmap, or what `qemu-img map --output=json` prints. It
-/// is checked against the image, which reads the image once with all processors.
-///
-/// Opening an Android sparse image that carries a CRC reads all of it.
+/// Where the request names no format, the bytes decide: see `docs/formats/raw.md` for the rule. A
+/// sidecar is checked against the image, which reads the image once with all processors. Opening an
+/// Android sparse image that carries a CRC reads all of it.
 ///
 /// # Errors
 ///
 /// `Invalid` for an empty volume, or for parts of a format that has none; `Unsupported` for a
 /// format that this version cannot read, by name, and for bytes that match two formats;
 /// `Corrupt`, `Limit` or `Io` as the format has it; `Mismatch` for a sidecar of another image.
-pub fn open(
-    path: &Path,
-    parts: &[PathBuf],
-    format: Option<&'static Format>,
-    extents: Option<&Path>,
-) -> Result<OpenedImage> {
+pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
+    let ImageRequest { path, parts, format, extents, gate, force } = request;
     let first = Arc::new(Input::open(path)?);
     if first.is_empty() {
         return Err(Error::invalid("the file is empty, expected an image").in_file(path));
@@ -128,16 +177,16 @@ pub fn open(
     for part in parts {
         inputs.push(Arc::new(Input::open(part)?));
     }
-    let volume = (format.open)(inputs.clone()).map_err(|e| e.in_file(path))?;
-    let mut image = OpenedImage { format, volume, inputs, notes: Vec::new() };
+    let request = OpenRequest { inputs, gate: gate.clone(), force: *force };
+    let volume = (format.open)(&request).map_err(|e| e.in_file(path))?;
+    let mut image = OpenedImage { format, volume, inputs: request.inputs, notes: Vec::new() };
     if let Some(sidecar) = extents {
         let map = sidecar::read(sidecar)?;
         image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
         let runs = map
             .apply(&image.volume, default_threads(), &Unwatched)
             .map_err(|e| e.in_file(sidecar))?;
-        let sources = image.inputs.iter().cloned().map(|input| -> Arc<dyn ReadAt> { input });
-        image.volume = Volume::new(runs, sources.collect())?;
+        image.volume = image.volume.with_map(runs)?;
     }
     Ok(image)
 }

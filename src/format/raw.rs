@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::OpenRequest;
 use crate::format::WriteOptions;
 use crate::format::spans::spans;
-use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
 use crate::units::Extent;
@@ -40,10 +39,8 @@ pub const FORMAT: Format = Format {
 ///
 /// `Invalid` if it is empty or there are several; `Limit` over 64 TiB or over [`MAX_RUNS`] extents;
 /// `Io` if the file system does not tell its holes.
-fn open(inputs: Vec<Arc<Input>>) -> Result<Volume> {
-    let [input] = <[Arc<Input>; 1]>::try_from(inputs).map_err(|inputs| {
-        Error::invalid(format!("a raw image is one file, expected 1 of them, not {}", inputs.len()))
-    })?;
+fn open(request: &OpenRequest) -> Result<Volume> {
+    let input = request.single("raw")?;
     check_size(input.len())?;
     let mut map = RunMap::default();
     for Extent { range, kind } in input.extents(MAX_RUNS)? {
@@ -53,7 +50,7 @@ fn open(inputs: Vec<Arc<Input>>) -> Result<Volume> {
         };
         map.push(range.end.strict_sub(range.start), place);
     }
-    Volume::new(map, vec![input])
+    Volume::new(map, vec![Arc::clone(input).into()])
 }
 
 /// Writes a volume as a raw image, all states kept.
@@ -97,6 +94,8 @@ pub fn write(
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+
+    use crate::error::Error;
 
     use std::num::NonZero;
     use std::sync::Mutex;

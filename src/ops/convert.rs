@@ -12,13 +12,14 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
 use crate::format::Format;
+use crate::format::ImageRequest;
+use crate::format::OpenRequest;
 use crate::format::WriteOptions;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::Stream;
 use crate::io::Target;
 use crate::io::WriteAt;
-use crate::ops::open::ImageRequest;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::volume::ReadVolume;
@@ -87,7 +88,8 @@ pub fn convert(
             let size = save(&mut stream, &scratch, watch)?;
             let raw = format::by_name("raw")?;
             let input = Arc::new(Input::open(scratch.temporary_path())?);
-            let volume = (raw.open)(vec![input])?;
+            let request = OpenRequest { inputs: vec![input], ..OpenRequest::default() };
+            let volume = (raw.open)(&request)?;
             write(&volume)?;
             size
         }

@@ -8,6 +8,7 @@ mod snapshot;
 mod unpack;
 mod verify;
 
+pub use crate::format::ImageRequest;
 pub use convert::ConvertReport;
 pub use convert::ConvertRequest;
 pub use convert::convert;
@@ -16,7 +17,6 @@ pub use inspect::Inspected;
 pub use inspect::PackContent;
 pub use inspect::ReadContent;
 pub use inspect::inspect;
-pub use open::ImageRequest;
 pub use open::OpenedSource;
 pub use open::open_image;
 pub use open::open_source;

@@ -1,42 +1,18 @@
 //! Opening the images that a user names.
 
 use std::path::Path;
-use std::path::PathBuf;
 
 use crate::chunking::Source;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
-use crate::format::Format;
+use crate::format::ImageRequest;
 use crate::format::OpenedImage;
 use crate::io;
 use crate::io::Opened;
 use crate::io::Stream;
 use crate::volume::ReadVolume;
-
-/// An image as the user names it.
-#[derive(Clone, Debug, Default)]
-pub struct ImageRequest {
-    /// The image; `-` is standard input.
-    pub path: PathBuf,
-    /// Further parts of a split set, in order.
-    pub parts: Vec<PathBuf>,
-    /// The format, where the user says it; else the bytes decide.
-    pub format: Option<&'static Format>,
-    /// A sidecar that tells data from holes.
-    pub extents: Option<PathBuf>,
-    /// Read the image although another process has it open for writing.
-    pub force: bool,
-}
-
-impl ImageRequest {
-    /// Names one file and nothing else.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), ..Self::default() }
-    }
-}
 
 /// An image, open.
 #[derive(Debug)]
@@ -119,8 +95,7 @@ fn open_stream(path: &Path) -> Result<Option<Stream>> {
 /// As [`format::open`]; `Io` if another process has it open for writing and the request does not
 /// force it.
 pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
-    let extents = request.extents.as_deref();
-    let image = format::open(&request.path, &request.parts, request.format, extents)?;
+    let image = format::open(request)?;
     if !request.force {
         for input in &image.inputs {
             let writers = io::writers_of(input);

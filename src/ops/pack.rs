@@ -22,7 +22,7 @@ use crate::chunking::Store;
 use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::ops::open::ImageRequest;
+use crate::format::ImageRequest;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::snapshot::SnapshotReport;

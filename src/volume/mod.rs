@@ -1,12 +1,15 @@
 //! Volumes: a map of runs and the sources that it points into, read by position.
 //!
-//! After opening, a volume is immutable data: no lock, no cache, any number of threads.
+//! After opening, a volume is immutable data, read by any number of threads. Only packed units lend
+//! each thread a context, with the unit that it unpacked last: a large unit is read in pieces.
 
 mod runs;
+mod units;
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::compress::Codec;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -91,11 +94,54 @@ pub fn block_hint(volume: &dyn ReadVolume, index: BlockIndex) -> Result<ExtentKi
     Ok(hint)
 }
 
+/// What the packed runs of a source unpack to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// How they are packed.
+    pub codec: Codec,
+    /// Bytes of each unit when unpacked, at most [`MAX_UNIT_LEN`].
+    pub len: u32,
+}
+
+/// Most bytes of a unit: the largest cluster of any format that packs them.
+pub const MAX_UNIT_LEN: u32 = 2 << 20;
+
+/// Most bytes that a unit takes when packed: no codec makes noise that much longer.
+const MAX_PACKED_LEN: u32 = 4 << 20;
+
+/// Where stored and packed runs point to.
+#[derive(Clone, Debug)]
+pub struct Source {
+    bytes: Arc<dyn ReadAt>,
+    unit: Option<Unit>,
+}
+
+impl Source {
+    /// Makes a source whose packed runs unpack to `unit`.
+    #[must_use]
+    pub fn packed(bytes: Arc<dyn ReadAt>, unit: Unit) -> Self {
+        Self { bytes, unit: Some(unit) }
+    }
+}
+
+impl<R: ReadAt + 'static> From<Arc<R>> for Source {
+    fn from(bytes: Arc<R>) -> Self {
+        Self { bytes, unit: None }
+    }
+}
+
+impl From<Arc<dyn ReadAt>> for Source {
+    fn from(bytes: Arc<dyn ReadAt>) -> Self {
+        Self { bytes, unit: None }
+    }
+}
+
 /// A volume read through a map.
 #[derive(Clone, Debug)]
 pub struct Volume {
     map: RunMap,
-    sources: Vec<Arc<dyn ReadAt>>,
+    sources: Vec<Source>,
+    units: Arc<units::Units>,
 }
 
 impl Volume {
@@ -108,14 +154,42 @@ impl Volume {
     /// # Panics
     ///
     /// If a run points into a source that is not there: that is the format's own mistake.
-    pub fn new(map: RunMap, sources: Vec<Arc<dyn ReadAt>>) -> Result<Self> {
+    pub fn new(map: RunMap, sources: Vec<Source>) -> Result<Self> {
         check_size(map.size())?;
-        for (_, place) in map.within(0..map.size()) {
-            if let Place::Stored { source, .. } = place {
-                assert!(usize::from(source) < sources.len(), "source {source} is not there");
+        for (range, place) in map.within(0..map.size()) {
+            match place {
+                Place::Stored { source, .. } => {
+                    assert!(usize::from(source) < sources.len(), "source {source} is not there");
+                }
+                Place::Packed { source, len, skip, .. } => {
+                    let unit = sources[usize::from(source)].unit.expect("a source with units");
+                    let end = range.end.strict_sub(range.start).strict_add(u64::from(skip));
+                    assert!(
+                        unit.len <= MAX_UNIT_LEN && end <= u64::from(unit.len),
+                        "a run ends at byte {end} of a unit of {}",
+                        unit.len
+                    );
+                    assert!(len <= MAX_PACKED_LEN, "a packed unit of {len} bytes");
+                }
+                Place::Fill(_) | Place::Zero | Place::Hole | Place::Backing => {}
             }
         }
-        Ok(Self { map, sources })
+        Ok(Self { map, sources, units: Arc::default() })
+    }
+
+    /// Returns the volume that another map makes of the same sources.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::new`].
+    pub fn with_map(&self, map: RunMap) -> Result<Self> {
+        Self::new(map, self.sources.clone())
+    }
+
+    /// Returns the sources.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// Returns the map.
@@ -183,12 +257,18 @@ impl ReadVolume for Volume {
             rest = behind;
             match place {
                 Place::Stored { source, offset } => {
-                    let source = &self.sources[usize::from(source)];
+                    let source = &self.sources[usize::from(source)].bytes;
                     let mut at = offset;
                     for piece in part.chunks_mut(READ_PIECE_LEN) {
                         source.read_exact_at(piece, at)?;
                         at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
                     }
+                }
+                Place::Packed { source, offset, len, skip } => {
+                    let Source { bytes, unit } = &self.sources[usize::from(source)];
+                    let unit = unit.expect("checked when the volume was made");
+                    let key = units::Key { source, offset };
+                    self.units.read(bytes.as_ref(), unit, key, len, skip, part)?;
                 }
                 Place::Fill(mut pattern) => {
                     pattern.rotate_left(usize::try_from(range.start % 4).expect("below 4"));
@@ -203,7 +283,7 @@ impl ReadVolume for Volume {
     }
 
     fn check_unchanged(&self) -> Result<()> {
-        self.sources.iter().try_for_each(super::io::ReadAt::check_unchanged)
+        self.sources.iter().try_for_each(|source| source.bytes.check_unchanged())
     }
 }
 
@@ -219,7 +299,7 @@ mod tests {
         map.push(6, Place::Fill(*b"abcd"));
         map.push(4, Place::Zero);
         map.push(2, Place::Hole);
-        Volume::new(map, vec![Arc::new(b"..hello..".to_vec())]).unwrap()
+        Volume::new(map, vec![Arc::new(b"..hello..".to_vec()).into()]).unwrap()
     }
 
     #[test]

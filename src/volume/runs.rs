@@ -14,6 +14,18 @@ pub enum Place {
         /// Byte offset in that source.
         offset: u64,
     },
+    /// Packed together with its neighbours: unpack the `len` bytes at `offset` to the unit of that
+    /// source, then skip `skip` bytes of it. One run never spans two units.
+    Packed {
+        /// Which source of the volume.
+        source: u16,
+        /// Byte offset of the packed bytes in that source.
+        offset: u64,
+        /// Packed bytes, counted up to where they can end at most.
+        len: u32,
+        /// Bytes of the unit that lie before this run.
+        skip: u32,
+    },
     /// These four bytes over and over, in phase with the volume: the first stands at each volume
     /// offset that is a multiple of 4.
     Fill([u8; 4]),
@@ -33,6 +45,11 @@ impl Place {
                 // Formats check that a run's bytes end inside its source.
                 Self::Stored { source, offset: offset.strict_add(by) }
             }
+            Self::Packed { source, offset, len, skip } => {
+                // Units are of 2 MiB at most.
+                let by = u32::try_from(by).expect("a packed run is short");
+                Self::Packed { source, offset, len, skip: skip.strict_add(by) }
+            }
             same => same,
         }
     }
@@ -41,7 +58,7 @@ impl Place {
     #[must_use]
     pub fn kind(self) -> ExtentKind {
         match self {
-            Self::Stored { .. } | Self::Fill(_) => ExtentKind::Data,
+            Self::Stored { .. } | Self::Packed { .. } | Self::Fill(_) => ExtentKind::Data,
             Self::Zero => ExtentKind::Zero,
             Self::Hole | Self::Backing => ExtentKind::Hole,
         }
@@ -65,10 +82,14 @@ impl RunMap {
         if len == 0 {
             return;
         }
-        let goes_on = self
-            .runs
-            .last()
-            .is_some_and(|&(start, last)| last.advance(self.size.strict_sub(start)) == place);
+        // A unit starts with a run that skips nothing.
+        let new_unit = matches!(place, Place::Packed { skip: 0, .. });
+        let goes_on = !new_unit
+            && self.runs.last().is_some_and(|&(start, last)| {
+                let packed = matches!(last, Place::Packed { .. });
+                packed == matches!(place, Place::Packed { .. })
+                    && last.advance(self.size.strict_sub(start)) == place
+            });
         if !goes_on {
             self.runs.push((self.size, place));
         }
@@ -162,7 +183,8 @@ mod tests {
         for _ in 0..below(12) {
             let place = match below(5) {
                 0 => Place::Stored { source: layer, offset: below(100) },
-                1 => Place::Fill([1, 2, 3, 4]),
+                1 => Place::Packed { source: layer, offset: below(100), len: 7, skip: 0 },
+                2 if below(2) == 0 => Place::Fill([1, 2, 3, 4]),
                 2 => Place::Zero,
                 3 if layer == 0 => Place::Backing,
                 _ => Place::Hole,

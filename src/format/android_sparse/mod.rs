@@ -7,18 +7,16 @@ pub mod layout;
 mod map;
 mod write;
 
-use std::sync::Arc;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::OpenRequest;
 use crate::format::android_sparse::layout::SparseFault;
 use crate::format::probe;
-use crate::io::Input;
-use crate::io::ReadAt;
 use crate::volume::MAX_RUNS;
 use crate::volume::Place;
 use crate::volume::RunMap;
+use crate::volume::Source;
 use crate::volume::Volume;
 
 pub use map::check_crc;
@@ -44,7 +42,8 @@ const MAX_PARTS: usize = 4096;
 /// # Errors
 ///
 /// As the format has it, with file and offset; `Invalid` if the parts are not of one set.
-fn open(inputs: Vec<Arc<Input>>) -> Result<Volume> {
+fn open(request: &OpenRequest) -> Result<Volume> {
+    let inputs = &request.inputs;
     if inputs.len() > MAX_PARTS {
         let text = format!("the set has {} parts, expected at most {MAX_PARTS}", inputs.len());
         return Err(Error::invalid(text));
@@ -79,6 +78,5 @@ fn open(inputs: Vec<Arc<Input>>) -> Result<Volume> {
             return Err(Error::from(SparseFault::Runs).in_file(input.path()));
         }
     }
-    let sources = inputs.into_iter().map(|input| -> Arc<dyn ReadAt> { input }).collect();
-    Volume::new(map, sources)
+    Volume::new(map, inputs.iter().cloned().map(Source::from).collect())
 }

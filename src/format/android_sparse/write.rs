@@ -419,7 +419,7 @@ mod tests {
         map.push(70 << 20, Place::Stored { source: 0, offset: 0 });
         map.push(9 << 20, Place::Fill(*b"wxyz"));
         map.push(200 << 20, Place::Zero);
-        let volume = Volume::new(map, vec![std::sync::Arc::new(stored)]).unwrap();
+        let volume = Volume::new(map, vec![std::sync::Arc::new(stored).into()]).unwrap();
         let bytes = written(&volume, 1);
         assert_eq!(
             chunks(&bytes),
@@ -432,7 +432,8 @@ mod tests {
             ]
         );
         let again = parse(&bytes, 0, Place::Hole).unwrap();
-        let again = Volume::new(again.map, vec![std::sync::Arc::new(bytes.clone())]).unwrap();
+        let again =
+            Volume::new(again.map, vec![std::sync::Arc::new(bytes.clone()).into()]).unwrap();
         assert_eq!(written(&again, 3), bytes);
     }
 

@@ -694,7 +694,7 @@ mod tests {
         map.push(5000, Place::Hole);
         map.push(3092, Place::Zero);
         map.push(1808, Place::Fill(*b"tail"));
-        Volume::new(map, vec![Arc::new(vec![7; 100])]).unwrap()
+        Volume::new(map, vec![Arc::new(vec![7; 100]).into()]).unwrap()
     }
 
     fn text(volume: &Volume) -> String {

@@ -229,7 +229,7 @@ mod tests {
     fn volume(bytes: &[u8]) -> Volume {
         let mut map = RunMap::default();
         map.push(u64::try_from(bytes.len()).unwrap(), Place::Stored { source: 0, offset: 0 });
-        Volume::new(map, vec![Arc::new(bytes.to_vec())]).unwrap()
+        Volume::new(map, vec![Arc::new(bytes.to_vec()).into()]).unwrap()
     }
 
     #[test]

@@ -193,13 +193,19 @@ impl QemuMap {
 }
 
 /// What one row says beside its place.
+#[allow(clippy::struct_excessive_bools, reason = "they are qemu-img's own columns")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Flags {
     present: bool,
     zero: bool,
     data: bool,
     offset: Option<u64>,
+    compressed: bool,
 }
+
+/// Bytes that are stored, as one knows them without looking at their place.
+const STORED: Flags =
+    Flags { present: true, zero: false, data: true, compressed: false, offset: None };
 
 /// Writes the extents of a volume in the very shape of `qemu-img map --output=json`.
 ///
@@ -216,29 +222,29 @@ pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
     let raw = runs().all(|(range, place)| match place {
         Place::Stored { source, offset } => source == 0 && offset == range.start,
         Place::Hole => true,
-        Place::Fill(_) | Place::Zero | Place::Backing => false,
+        Place::Packed { .. } | Place::Fill(_) | Place::Zero | Place::Backing => false,
     });
     let single =
         runs().all(|(_, place)| !matches!(place, Place::Stored { source, .. } if source != 0));
     let flags = |range: &Range<u64>, place| match place {
-        Place::Stored { offset, .. } => {
-            Flags { present: true, zero: false, data: true, offset: single.then_some(offset) }
-        }
-        Place::Fill(_) => Flags { present: true, zero: false, data: true, offset: None },
-        Place::Zero => Flags { present: true, zero: true, data: false, offset: None },
+        Place::Packed { .. } => Flags { compressed: true, ..STORED },
+        Place::Stored { offset, .. } => Flags { offset: single.then_some(offset), ..STORED },
+        Place::Fill(_) => STORED,
+        Place::Zero => Flags { zero: true, data: false, ..STORED },
         Place::Hole | Place::Backing => {
-            Flags { present: raw, zero: true, data: false, offset: raw.then_some(range.start) }
+            let offset = raw.then_some(range.start);
+            Flags { present: raw, zero: true, data: false, offset, ..STORED }
         }
     };
     let mut out = BufWriter::new(out);
     let mut row = |range: &Range<u64>, flags: Flags, behind: &str| {
-        let Flags { present, zero, data, offset } = flags;
+        let Flags { present, zero, data, compressed, offset } = flags;
         let lead = if range.start == 0 { "[" } else { "" };
         let length = range.end.strict_sub(range.start);
         write!(
             out,
             "{lead}{{ \"start\": {}, \"length\": {length}, \"depth\": 0, \"present\": {present}, \
-             \"zero\": {zero}, \"data\": {data}, \"compressed\": false",
+             \"zero\": {zero}, \"data\": {data}, \"compressed\": {compressed}",
             range.start
         )?;
         if let Some(offset) = offset {
@@ -368,7 +374,11 @@ mod tests {
     fn text(map: RunMap) -> String {
         let source = || -> Arc<dyn ReadAt> { Arc::new(vec![0; 100]) };
         let mut out = Vec::new();
-        write_qemu_map(&Volume::new(map, vec![source(), source()]).unwrap(), &mut out).unwrap();
+        write_qemu_map(
+            &Volume::new(map, vec![source().into(), source().into()]).unwrap(),
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -1,0 +1,181 @@
+//! The codecs in which image formats pack their clusters and grains.
+
+use std::fmt;
+
+use libdeflater::DecompressionError;
+use libdeflater::Decompressor;
+use zstd::zstd_safe::DCtx;
+use zstd::zstd_safe::find_frame_compressed_size;
+
+use crate::error::Fault;
+use crate::error::Kind;
+
+/// How a unit of an image is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// A raw deflate stream (RFC 1951).
+    Deflate,
+    /// A zlib stream (RFC 1950).
+    Zlib,
+    /// One zstd frame (RFC 8878).
+    Zstd,
+}
+
+/// What is wrong with a packed unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnpackFault {
+    /// The stream breaks its codec's format, or ends early.
+    Damaged {
+        /// The codec.
+        codec: Codec,
+    },
+    /// The stream holds fewer bytes than the unit has.
+    Short {
+        /// Bytes found.
+        found: usize,
+        /// Bytes of the unit.
+        expected: usize,
+    },
+    /// The stream holds more bytes than the unit has.
+    Long {
+        /// Bytes of the unit.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for UnpackFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Damaged { codec } => {
+                let name = match codec {
+                    Codec::Deflate => "deflate",
+                    Codec::Zlib => "zlib",
+                    Codec::Zstd => "zstd",
+                };
+                write!(f, "the packed bytes are no sound {name} stream")
+            }
+            Self::Short { found, expected } => {
+                write!(f, "the packed bytes hold {found} bytes, expected {expected}")
+            }
+            Self::Long { expected } => {
+                write!(f, "the packed bytes hold over {expected} bytes, expected just that")
+            }
+        }
+    }
+}
+
+impl std::error::Error for UnpackFault {}
+
+impl Fault for UnpackFault {
+    fn kind(&self) -> Kind {
+        Kind::Corrupt
+    }
+}
+
+/// Contexts of all codecs, kept from one unit to the next.
+pub struct Unpacker {
+    deflate: Decompressor,
+    zstd: DCtx<'static>,
+}
+
+impl Unpacker {
+    /// Makes the contexts.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { deflate: Decompressor::new(), zstd: DCtx::create() }
+    }
+
+    /// Fills `unit` with what `packed` holds. Bytes behind the end of the stream are ignored: some
+    /// formats know the length of packed bytes only in sectors.
+    ///
+    /// # Errors
+    ///
+    /// Says in which way the stream is not one of exactly that many bytes. `unit` then holds
+    /// anything.
+    pub fn unpack(
+        &mut self,
+        codec: Codec,
+        packed: &[u8],
+        unit: &mut [u8],
+    ) -> Result<(), UnpackFault> {
+        let expected = unit.len();
+        let deflated = |result| match result {
+            Ok(found) => Ok(found),
+            Err(DecompressionError::InsufficientSpace) => Err(UnpackFault::Long { expected }),
+            Err(DecompressionError::BadData) => Err(UnpackFault::Damaged { codec }),
+        };
+        let found = match codec {
+            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit))?,
+            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit))?,
+            Codec::Zstd => {
+                let fault = UnpackFault::Damaged { codec };
+                let len = find_frame_compressed_size(packed).map_err(|_| fault)?;
+                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)?
+            }
+        };
+        if found == expected { Ok(()) } else { Err(UnpackFault::Short { found, expected }) }
+    }
+}
+
+impl Default for Unpacker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unpacker")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use libdeflater::CompressionLvl;
+    use libdeflater::Compressor;
+
+    fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
+        let mut deflate = Compressor::new(CompressionLvl::default());
+        let mut out = vec![0; 65_536];
+        let len = match codec {
+            Codec::Deflate => deflate.deflate_compress(plain, &mut out).unwrap(),
+            Codec::Zlib => deflate.zlib_compress(plain, &mut out).unwrap(),
+            Codec::Zstd => zstd::bulk::compress_to_buffer(plain, &mut out, 3).unwrap(),
+        };
+        out.truncate(len);
+        out
+    }
+
+    #[test]
+    fn each_codec_gives_the_unit_and_ignores_what_is_behind_it() {
+        let plain: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+        let mut unpacker = Unpacker::new();
+        for codec in [Codec::Deflate, Codec::Zlib, Codec::Zstd] {
+            let mut bytes = packed(codec, &plain);
+            let whole = bytes.len();
+            let mut unit = vec![1; plain.len()];
+            if codec != Codec::Zlib {
+                bytes.extend_from_slice(&[0xaa; 500]);
+            }
+            unpacker.unpack(codec, &bytes, &mut unit).unwrap();
+            assert_eq!(unit, plain, "{codec:?}");
+            for cut in [0, 1, whole / 2, whole.strict_sub(1)] {
+                assert!(unpacker.unpack(codec, &bytes[..cut], &mut unit).is_err(), "{codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_of_another_length_is_refused() {
+        let mut unpacker = Unpacker::new();
+        for codec in [Codec::Deflate, Codec::Zlib, Codec::Zstd] {
+            let bytes = packed(codec, &[7; 5000]);
+            let short = UnpackFault::Short { found: 5000, expected: 5001 };
+            assert_eq!(unpacker.unpack(codec, &bytes, &mut [0; 5001]), Err(short));
+            assert!(unpacker.unpack(codec, &bytes, &mut [0; 4999]).is_err(), "{codec:?}");
+        }
+    }
+}
