@@ -61,6 +61,7 @@ pub(super) enum Command {
     Map(Map),
     Snapshot(Snapshot),
     Convert(Convert),
+    Compare(Compare),
     Completions(Completions),
     Man(Man),
 }
@@ -293,6 +294,48 @@ pub(super) struct Bench {
 
     #[command(flatten)]
     pub(super) threads: Threads,
+}
+
+/// Compares two volumes, byte by byte, and tells every range where they differ
+///
+/// Each is an image of any format, or a bundle: BUNDLE for its root device, BUNDLE:DEVICE for another.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  amikit compare root.raw root.simg\n  amikit compare web.ami root.raw --states"
+)]
+pub(super) struct Compare {
+    /// One volume
+    #[arg(value_name = "A")]
+    left: PathBuf,
+
+    /// The other
+    #[arg(value_name = "B")]
+    right: PathBuf,
+
+    /// Tell holes from written zeros too
+    #[arg(long)]
+    pub(super) states: bool,
+
+    /// Open files that the images name, if they lie in the same folder
+    #[arg(long)]
+    backing: bool,
+
+    /// Read the images although another process writes to them, or they say that they may be damaged
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    pub(super) threads: Threads,
+}
+
+impl Compare {
+    pub(super) fn requests(&self) -> [ImageRequest; 2] {
+        [&self.left, &self.right].map(|path| ImageRequest {
+            gate: Gate { beside: self.backing, parents: Vec::new() },
+            force: self.force,
+            ..ImageRequest::of(path)
+        })
+    }
 }
 
 /// Prints the completion script of a shell

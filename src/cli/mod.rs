@@ -213,6 +213,19 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
             output.notes(&report.notes);
             output.report(&report, render::convert).map(|()| 0)
         }
+        Command::Compare(args) => {
+            let [left, right] = args.requests();
+            let request = ops::CompareRequest {
+                left,
+                right,
+                states: args.states,
+                threads: args.threads.count(),
+            };
+            let report = ops::compare(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+            follower.end();
+            output.report(&report, render::compare)?;
+            Ok(if report.equal { 0 } else { NO })
+        }
         Command::Completions(args) => print(|out| {
             clap_complete::generate(args.shell, &mut Cli::command(), "amikit", &mut &mut *out);
             Ok(())

@@ -9,6 +9,7 @@ use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
 use amikit::ops::BlockRange;
+use amikit::ops::CompareReport;
 use amikit::ops::ConvertReport;
 use amikit::ops::Inspected;
 use amikit::ops::PackReport;
@@ -153,6 +154,24 @@ pub(super) fn convert(report: &ConvertReport, out: &mut dyn Write) -> io::Result
         report.from,
         format_size(report.volume_size_bytes)
     )
+}
+
+pub(super) fn compare(report: &CompareReport, out: &mut dyn Write) -> io::Result<()> {
+    for it in &report.differences {
+        writeln!(out, "bytes {} to {} differ in {}", it.start_bytes, it.end_bytes, it.what)?;
+    }
+    let what = if report.states { "bytes and states" } else { "bytes" };
+    if report.equal {
+        writeln!(out, "equal in {what}, {}", format_size(report.left_size_bytes))
+    } else {
+        writeln!(
+            out,
+            "different in {what}: {} of {} in {} ranges",
+            format_size(report.different_bytes),
+            format_size(report.left_size_bytes.max(report.right_size_bytes)),
+            report.differences.len()
+        )
+    }
 }
 
 fn range(blocks: &BlockRange) -> String {

@@ -1,5 +1,6 @@
 //! What a user can ask for, one verb a file: a request in, a report out. Nothing here prints.
 
+mod compare;
 mod convert;
 mod inspect;
 mod open;
@@ -9,6 +10,10 @@ mod unpack;
 mod verify;
 
 pub use crate::format::ImageRequest;
+pub use compare::CompareReport;
+pub use compare::CompareRequest;
+pub use compare::DifferentRange;
+pub use compare::compare;
 pub use convert::ConvertReport;
 pub use convert::ConvertRequest;
 pub use convert::convert;
@@ -20,6 +25,7 @@ pub use inspect::inspect;
 pub use open::OpenedSource;
 pub use open::open_image;
 pub use open::open_source;
+pub use open::open_volume;
 pub use pack::PackReport;
 pub use pack::PackRequest;
 pub use pack::VolumeReport;

@@ -1,7 +1,9 @@
 //! Opening the images that a user names.
 
 use std::path::Path;
+use std::path::PathBuf;
 
+use crate::bundle::Bundle;
 use crate::chunking::Source;
 use crate::error::Error;
 use crate::error::Kind;
@@ -108,4 +110,29 @@ pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
         }
     }
     Ok(image)
+}
+
+/// Opens a volume, whatever holds it: an image, or a snapshot of a bundle. A bundle's device stands
+/// behind a colon, as in `web.ami:/dev/sdf`; without one it is the root device.
+///
+/// # Errors
+///
+/// As [`open_image`], [`Bundle::open`] and [`Bundle::snapshot`].
+pub fn open_volume(request: &ImageRequest) -> Result<Box<dyn ReadVolume>> {
+    if request.format.is_none() {
+        if Bundle::is_at(&request.path) {
+            return Ok(Box::new(Bundle::open(&request.path)?.snapshot(None)?));
+        }
+        if let Some((path, device)) = bundle_and_device(&request.path) {
+            return Ok(Box::new(Bundle::open(&path)?.snapshot(Some(&device))?));
+        }
+    }
+    Ok(Box::new(open_image(request)?.volume))
+}
+
+/// Splits `web.ami:/dev/sdf`, if there is no file of that name and a bundle of the first part.
+fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
+    let (bundle, device) = path.to_str()?.rsplit_once(':')?;
+    let bundle = PathBuf::from(bundle);
+    (!path.exists() && Bundle::is_at(&bundle)).then(|| (bundle, device.to_owned()))
 }
