@@ -62,6 +62,7 @@ pub(super) enum Command {
     Snapshot(Snapshot),
     Convert(Convert),
     Compare(Compare),
+    Bench(Bench),
     Completions(Completions),
     Man(Man),
 }

@@ -226,6 +226,17 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
             output.report(&report, render::compare)?;
             Ok(if report.equal { 0 } else { NO })
         }
+        Command::Bench(args) => {
+            let request = ops::BenchRequest {
+                image: args.image.clone(),
+                size_bytes: args.size,
+                rounds: args.rounds,
+                level: args.level,
+                threads: args.threads.count(),
+            };
+            let report = ops::bench(&request, follower)?;
+            output.report(&report, render::bench).map(|()| 0)
+        }
         Command::Completions(args) => print(|out| {
             clap_complete::generate(args.shell, &mut Cli::command(), "amikit", &mut &mut *out);
             Ok(())

@@ -8,6 +8,7 @@ use amikit::bundle::Ami;
 use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
+use amikit::ops::BenchReport;
 use amikit::ops::BlockRange;
 use amikit::ops::CompareReport;
 use amikit::ops::ConvertReport;
@@ -330,4 +331,28 @@ pub(super) fn map(volume: &dyn ReadVolume, out: &mut dyn Write) -> Result<()> {
             .map_err(lost)?;
     }
     Ok(())
+}
+
+pub(super) fn bench(report: &BenchReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} of data, level {}, hash engine {} with {} lanes, medians of {} rounds, in GB/s:",
+        format_size(report.bytes),
+        report.level,
+        report.engine.name,
+        report.engine.lanes,
+        report.rounds
+    )?;
+    let mut table = Table::new(&["stage", "threads", "speed", "limit", "ratio", "the limit is"]);
+    for stage in &report.stages {
+        table.row(vec![
+            stage.name.to_owned(),
+            stage.threads.to_string(),
+            format!("{:.2}", stage.gigabytes_per_second),
+            format!("{:.2}", stage.limit_gigabytes_per_second),
+            format!("{:.2}", stage.ratio_to_limit),
+            stage.limit_name.to_owned(),
+        ]);
+    }
+    table.print(out)
 }

@@ -1,5 +1,6 @@
 //! What a user can ask for, one verb a file: a request in, a report out. Nothing here prints.
 
+mod bench;
 mod compare;
 mod convert;
 mod inspect;
@@ -10,6 +11,11 @@ mod unpack;
 mod verify;
 
 pub use crate::format::ImageRequest;
+pub use bench::BenchReport;
+pub use bench::BenchRequest;
+pub use bench::HashEngine;
+pub use bench::Stage;
+pub use bench::bench;
 pub use compare::CompareReport;
 pub use compare::CompareRequest;
 pub use compare::DifferentRange;

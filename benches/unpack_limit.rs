@@ -1,0 +1,108 @@
+//! What `amikit unpack` is measured beside: the same frames and the same writes, and nothing else.
+//!
+//! `cargo bench --bench unpack_limit -- BUNDLE OUTPUT [--sync]` decompresses the chunks of the root
+//! volume of BUNDLE, a folder, with one kept zstd context a thread, and writes each with a plain
+//! positioned write where it belongs; written zeros are written, holes are left. Nothing is checked:
+//! no digest, no checksum. With `--sync`, OUTPUT is on the disk at the end. It prints seconds.
+//!
+//! `benches/compare.sh` runs it.
+
+use std::env;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use amikit::bundle::Bundle;
+use amikit::bundle::Snapshot;
+use amikit::error::Result;
+use amikit::io::ReadAt;
+use amikit::manifest::Block;
+use amikit::pack::Entry;
+use amikit::pack::Pack;
+use amikit::units::BLOCK_LEN;
+use amikit::units::BlockIndex;
+use amikit::units::block_count;
+use amikit::volume::ReadVolume;
+use amikit::work::default_threads;
+
+static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
+
+/// What is written at a block: a chunk, or zeros.
+type Job<'a> = (BlockIndex, Option<(&'a Pack, Entry)>);
+
+/// Lists the blocks that are written, ascending.
+fn jobs(snapshot: &Snapshot) -> Result<Vec<Job<'_>>> {
+    let mut jobs = Vec::new();
+    for index in (0..block_count(snapshot.size())).map(BlockIndex) {
+        match snapshot.manifest().block(index)? {
+            Block::Data(id) => {
+                let found = snapshot.chunks().find(&id)?.expect("the bundle has all chunks");
+                jobs.push((index, Some(found)));
+            }
+            Block::Zero => jobs.push((index, None)),
+            Block::Hole => {}
+        }
+    }
+    Ok(jobs)
+}
+
+/// Takes jobs until there are none.
+fn work(jobs: &[Job<'_>], next: &AtomicUsize, size: u64, output: &File) -> Result<()> {
+    let mut zstd = zstd::bulk::Decompressor::new().expect("memory for zstd");
+    let (mut frame, mut plain) = (Vec::new(), vec![0; BLOCK_LEN]);
+    while let Some((index, chunk)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let range = index.range(size);
+        let len = usize::try_from(range.end.strict_sub(range.start)).expect("at most a block");
+        let bytes = match chunk {
+            Some((pack, entry)) => {
+                frame.resize(usize::try_from(entry.len).expect("a few bytes"), 0);
+                // In a folder, a pack starts where its file does.
+                pack.input().read_exact_at(&mut frame, entry.offset)?;
+                zstd.decompress_to_buffer(&frame, &mut plain).expect("a sound frame");
+                &plain[..len]
+            }
+            None => &ZEROS[..len],
+        };
+        output.write_all_at(bytes, range.start).expect("an output that can be written");
+    }
+    Ok(())
+}
+
+fn run(bundle: &Path, output: &Path, sync: bool) -> Result<f64> {
+    let start = Instant::now();
+    let snapshot = Bundle::open(bundle)?.snapshot(None)?;
+    let jobs = jobs(&snapshot)?;
+    let file = File::create(output).expect("an output that can be made");
+    file.set_len(snapshot.size()).expect("an output that takes the size");
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..default_threads().get())
+            .map(|_| scope.spawn(|| work(&jobs, &next, snapshot.size(), &file)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+    })?;
+    if sync {
+        file.sync_all().expect("an output that can be synced");
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn main() {
+    // Cargo itself adds `--bench`.
+    let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
+    let (flags, paths): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|it| it.starts_with("--"));
+    let [bundle, output] = paths[..] else {
+        // `cargo bench` runs every benchmark, and there is no bundle to run this one on.
+        println!("unpack_limit: -- BUNDLE OUTPUT [--sync]");
+        return;
+    };
+    match run(Path::new(bundle), Path::new(output), flags.contains(&"--sync")) {
+        Ok(seconds) => println!("{seconds:.3} seconds"),
+        Err(error) => panic!("{error}"),
+    }
+}

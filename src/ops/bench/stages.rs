@@ -1,0 +1,499 @@
+//! The stages and their limits, all over the same bytes.
+
+use std::fs;
+use std::fs::File;
+use std::hint::black_box;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::num::NonZero;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use tempfile::TempDir;
+use zstd::stream::read::Decoder as BareDecoder;
+use zstd::stream::write::Encoder as BareEncoder;
+
+use crate::bundle::Architecture;
+use crate::bundle::Virtualization;
+use crate::chunking;
+use crate::chunking::Sink;
+use crate::chunking::Source;
+use crate::chunking::States;
+use crate::compress::Decoder;
+use crate::compress::Encoder;
+use crate::digest::Digest;
+use crate::digest::Lanes;
+use crate::digest::is_zero;
+use crate::digest::sha256;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format;
+use crate::format::ImageRequest;
+use crate::io::Input;
+use crate::io::OutputFile;
+use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt;
+use crate::io::WriteAt;
+use crate::ops::bench::Race;
+use crate::ops::bench::float;
+use crate::ops::bench::speed;
+use crate::ops::pack::PackRequest;
+use crate::ops::pack::VolumeRequest;
+use crate::ops::pack::pack;
+use crate::ops::unpack::UnpackRequest;
+use crate::ops::unpack::unpack;
+use crate::pack::DEFAULT_PACK_SIZE;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::ExtentKind;
+use crate::volume::Volume;
+use crate::work::Watch;
+
+/// Device of the bundle that is made.
+const DEVICE: &str = "/dev/xvda";
+
+/// The bytes that are worked on, in each form that a stage needs.
+pub(super) struct Workbench<'a> {
+    level: i32,
+    threads: NonZero<usize>,
+    watch: &'a dyn Watch,
+    /// Whole data blocks.
+    plain: Vec<u8>,
+    /// The blocks' frames, one behind the other.
+    frames: Vec<u8>,
+    /// Where each frame lies.
+    places: Vec<Range<usize>>,
+    /// The blocks as one zstd stream of plain zstd.
+    stream: Vec<u8>,
+    /// The blocks as a raw image.
+    volume: Volume,
+    input: Input,
+    folder: TempDir,
+}
+
+impl<'a> Workbench<'a> {
+    /// Lays out `plain`, whole blocks, for all stages.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the files cannot be written.
+    pub(super) fn new(
+        plain: Vec<u8>,
+        level: i32,
+        threads: NonZero<usize>,
+        watch: &'a dyn Watch,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("amikit-bench.")
+            .tempdir()
+            .map_err(|e| Error::io("make a folder in", &std::env::temp_dir(), e))?;
+        let path = folder.path().join("sample.raw");
+        let file = create(&path)?;
+        file.write_all_at(&plain, 0).map_err(|e| Error::io("write", &path, e))?;
+        // The kernel must not write it to the disk while other things are measured.
+        file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
+        let raw = Some(format::by_name("raw")?);
+        let image = format::open(&ImageRequest { format: raw, ..ImageRequest::of(&path) })?;
+
+        let mut encoder = Encoder::new(level)?;
+        let (mut frames, mut places) = (Vec::new(), Vec::new());
+        for block in plain.chunks(BLOCK_LEN) {
+            watch.check()?;
+            let start = frames.len();
+            encoder.append(block, &mut frames);
+            places.push(start..frames.len());
+        }
+        frames.shrink_to_fit();
+        let mut stream = Vec::new();
+        compress_bare(&plain, level, &mut stream)?;
+        stream.shrink_to_fit();
+        let (volume, input) = (image.volume, Input::open(&path)?);
+        Ok(Self { level, threads, watch, plain, frames, places, stream, volume, input, folder })
+    }
+
+    /// Returns how many plain bytes are worked on.
+    pub(super) fn size(&self) -> u64 {
+        u64::try_from(self.plain.len()).expect("memory is under 2^64 bytes")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns all stages, in the order of the work; `unpack` needs the bundle of `pack`.
+    pub(super) fn races(&self) -> Result<Vec<Race<'_>>> {
+        Ok(vec![
+            self.read(),
+            self.zero_test(),
+            self.hash(),
+            self.compress()?,
+            self.decompress()?,
+            self.write(),
+            self.snapshot(),
+            self.pack(),
+            self.unpack(),
+        ])
+    }
+
+    /// The file is in the system's cache, so nothing is faster than to copy it.
+    fn read(&self) -> Race<'_> {
+        let mut piece = vec![0; READ_PIECE_LEN];
+        let mut copy = vec![0; READ_PIECE_LEN];
+        Race {
+            name: "read",
+            threads: 1,
+            stage: Box::new(move || {
+                speed(self.size(), || {
+                    for at in (0..self.size()).step_by(READ_PIECE_LEN) {
+                        self.input.read_exact_at(&mut piece, at)?;
+                        black_box(&mut piece);
+                    }
+                    Ok(())
+                })
+            }),
+            limit_name: "memory copy",
+            limit: Box::new(move || {
+                speed(self.size(), || {
+                    for from in self.plain.chunks(READ_PIECE_LEN) {
+                        copy.copy_from_slice(from);
+                        black_box(&mut copy);
+                    }
+                    Ok(())
+                })
+            }),
+        }
+    }
+
+    /// As in the hot path: a piece that was just read, and so is in the processor's cache.
+    fn zero_test(&self) -> Race<'_> {
+        let piece = vec![0; READ_PIECE_LEN];
+        let same = piece.clone();
+        let pieces = self.plain.len() / READ_PIECE_LEN;
+        Race {
+            name: "zero test",
+            threads: 1,
+            stage: Box::new(move || {
+                speed(self.size(), || {
+                    (0..pieces).for_each(|_| {
+                        black_box(is_zero(black_box(&piece)));
+                    });
+                    Ok(())
+                })
+            }),
+            limit_name: "plain read",
+            limit: Box::new(move || {
+                speed(self.size(), || {
+                    (0..pieces).for_each(|_| {
+                        black_box(read_all(black_box(&same)));
+                    });
+                    Ok(())
+                })
+            }),
+        }
+    }
+
+    fn hash(&self) -> Race<'_> {
+        let mut lanes = Lanes::new(0);
+        Race {
+            name: "hash side by side",
+            threads: 1,
+            stage: Box::new(move || {
+                speed(self.size(), || {
+                    for span in self.plain.chunks(Lanes::preferred().strict_mul(BLOCK_LEN)) {
+                        hash_span(&mut lanes, span);
+                    }
+                    Ok(())
+                })
+            }),
+            limit_name: "block by block",
+            limit: Box::new(|| self.hash_one_by_one()),
+        }
+    }
+
+    fn hash_one_by_one(&self) -> Result<f64> {
+        speed(self.size(), || {
+            self.plain.chunks(BLOCK_LEN).for_each(|block| {
+                black_box(sha256(block));
+            });
+            Ok(())
+        })
+    }
+
+    fn compress(&self) -> Result<Race<'_>> {
+        let mut encoder = Encoder::new(self.level)?;
+        let mut frame = Vec::new();
+        Ok(Race {
+            name: "compress",
+            threads: 1,
+            stage: Box::new(move || {
+                speed(self.size(), || {
+                    for block in self.plain.chunks(BLOCK_LEN) {
+                        frame.clear();
+                        black_box(encoder.append(block, &mut frame));
+                    }
+                    Ok(())
+                })
+            }),
+            limit_name: "zstd, one stream",
+            limit: Box::new(|| {
+                speed(self.size(), || compress_bare(&self.plain, self.level, io::sink()))
+            }),
+        })
+    }
+
+    fn decompress(&self) -> Result<Race<'_>> {
+        let mut decoder = Decoder::new()?;
+        let mut block = vec![0; BLOCK_LEN];
+        let mut piece = vec![0; READ_PIECE_LEN];
+        Ok(Race {
+            name: "decompress",
+            threads: 1,
+            stage: Box::new(move || {
+                speed(self.size(), || {
+                    for place in &self.places {
+                        decoder.decode(&self.frames[place.clone()], &mut block)?;
+                        black_box(&mut block);
+                    }
+                    Ok(())
+                })
+            }),
+            limit_name: "zstd, one stream",
+            limit: Box::new(move || {
+                speed(self.size(), || {
+                    let mut decoder =
+                        BareDecoder::with_buffer(&self.stream[..]).map_err(zstd_failed)?;
+                    while decoder.read(&mut piece).map_err(zstd_failed)? > 0 {
+                        black_box(&mut piece);
+                    }
+                    Ok(())
+                })
+            }),
+        })
+    }
+
+    /// Without the sync: that is the disk's speed, and neither side can change it.
+    fn write(&self) -> Race<'_> {
+        Race {
+            name: "write",
+            threads: 1,
+            stage: Box::new(|| {
+                let output = OutputFile::create(&self.path("output.raw"))?;
+                speed(self.size(), || {
+                    for (block, at) in self.blocks() {
+                        output.write_all_at(block, at)?;
+                    }
+                    Ok(())
+                })
+            }),
+            limit_name: "plain write",
+            limit: Box::new(|| {
+                let path = self.path("plain.raw");
+                let mut file = create(&path)?;
+                let speed = speed(self.size(), || {
+                    let mut blocks = self.plain.chunks(BLOCK_LEN);
+                    blocks
+                        .try_for_each(|block| file.write_all(block))
+                        .map_err(|e| Error::io("write", &path, e))
+                })?;
+                remove(&path)?;
+                Ok(speed)
+            }),
+        }
+    }
+
+    fn snapshot(&self) -> Race<'_> {
+        Race {
+            name: "snapshot",
+            threads: self.threads.get(),
+            stage: Box::new(|| {
+                let options = chunking::Options {
+                    threads: self.threads,
+                    watch: self.watch,
+                    states: States::default(),
+                    store: None,
+                };
+                speed(self.size(), || {
+                    chunking::run(Source::Volume(&self.volume), &options, &mut Nowhere).map(|_| ())
+                })
+            }),
+            limit_name: "block by block, times threads",
+            limit: Box::new(|| {
+                let threads = u64::try_from(self.threads.get()).expect("not that many threads");
+                Ok(self.hash_one_by_one()? * float(threads))
+            }),
+        }
+    }
+
+    /// A bundle on the disk beside frames that go nowhere.
+    fn pack(&self) -> Race<'_> {
+        let request = PackRequest {
+            volumes: vec![VolumeRequest {
+                device: DEVICE.to_owned(),
+                image: ImageRequest::of(self.input.path()),
+            }],
+            output: self.path("sample.ami"),
+            name: "bench".to_owned(),
+            description: None,
+            architecture: Architecture::X86_64,
+            virtualization: Virtualization::Hvm,
+            boot_mode: None,
+            root_device: DEVICE.to_owned(),
+            level: self.level,
+            pack_size: DEFAULT_PACK_SIZE,
+            threads: self.threads,
+            states: States::default(),
+        };
+        Race {
+            name: "pack",
+            threads: self.threads.get(),
+            stage: Box::new(move || {
+                if request.output.exists() {
+                    fs::remove_dir_all(&request.output)
+                        .map_err(|e| Error::io("remove", &request.output, e))?;
+                }
+                speed(self.size(), || pack(&request, self.watch, |_| ()).map(|_| ()))
+            }),
+            limit_name: "zstd, a stream a thread",
+            limit: Box::new(|| {
+                let next = AtomicUsize::new(0);
+                let blocks = self.places.len().div_ceil(self.threads.get());
+                let shares: Vec<_> = self.plain.chunks(blocks.strict_mul(BLOCK_LEN)).collect();
+                speed(self.size(), || {
+                    self.on_all_threads(|| {
+                        let share = shares.get(next.fetch_add(1, Ordering::Relaxed));
+                        share.map_or(Ok(()), |share| compress_bare(share, self.level, io::sink()))
+                    })
+                })
+            }),
+        }
+    }
+
+    /// Both end with a sync: an image that is not on the disk is not unpacked.
+    fn unpack(&self) -> Race<'_> {
+        Race {
+            name: "unpack",
+            threads: self.threads.get(),
+            stage: Box::new(|| {
+                let request = UnpackRequest {
+                    bundle: self.path("sample.ami"),
+                    device: None,
+                    output: self.path("unpacked.raw"),
+                    format: format::by_name("raw")?,
+                    threads: self.threads,
+                };
+                let speed =
+                    speed(self.size(), || unpack(&request, self.watch, |_| ()).map(|_| ()))?;
+                remove(&request.output)?;
+                Ok(speed)
+            }),
+            limit_name: "zstd and plain write on all threads, sync",
+            limit: Box::new(|| {
+                let path = self.path("plain.raw");
+                let speed = speed(self.size(), || self.unpack_plainly(&path))?;
+                remove(&path)?;
+                Ok(speed)
+            }),
+        }
+    }
+
+    fn unpack_plainly(&self, path: &Path) -> Result<()> {
+        let file = create(path)?;
+        let next = AtomicUsize::new(0);
+        self.on_all_threads(|| {
+            let mut decoder = Decoder::new()?;
+            let mut block = vec![0; BLOCK_LEN];
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(place) = self.places.get(number) else { return Ok(()) };
+                decoder.decode(&self.frames[place.clone()], &mut block)?;
+                let at = u64::try_from(number).expect("as many as fit").strict_mul(BLOCK_SIZE);
+                file.write_all_at(&block, at).map_err(|e| Error::io("write", path, e).at(at))?;
+            }
+        })?;
+        file.sync_all().map_err(|e| Error::io("sync", path, e))
+    }
+
+    /// Returns each block with its place in the image.
+    fn blocks(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.plain.chunks(BLOCK_LEN).zip((0..).step_by(BLOCK_LEN))
+    }
+
+    fn on_all_threads(&self, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
+        let failed = |e| Error::new(Kind::Io, format!("cannot start a thread: {e}"));
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads.get())
+                .map(|_| thread::Builder::new().spawn_scoped(scope, &work).map_err(failed))
+                .collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread?.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    }
+}
+
+/// A sink that keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn run(&mut self, _kind: ExtentKind, _count: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+        black_box(id);
+        Ok(())
+    }
+}
+
+/// Hashes whole blocks, a piece of each in turn, as the hot path does.
+fn hash_span(lanes: &mut Lanes, span: &[u8]) {
+    let count = span.len() / BLOCK_LEN;
+    lanes.reset(count);
+    for at in (0..BLOCK_LEN).step_by(READ_PIECE_LEN) {
+        let pieces: Vec<&[u8]> =
+            span.chunks(BLOCK_LEN).map(|block| &block[at..][..READ_PIECE_LEN]).collect();
+        lanes.update(&pieces);
+    }
+    let mut ids = vec![Digest([0; 32]); count];
+    lanes.finish(&mut ids);
+    black_box(ids);
+}
+
+/// Takes each byte into the processor and does next to nothing with it. Many sums, because one would
+/// wait for itself.
+fn read_all(bytes: &[u8]) -> u64 {
+    let mut sums = [0_u64; 32];
+    for group in bytes.as_chunks::<256>().0 {
+        for (sum, word) in sums.iter_mut().zip(group.as_chunks().0) {
+            *sum ^= u64::from_ne_bytes(*word);
+        }
+    }
+    sums.iter().fold(0, |seen, sum| seen ^ sum)
+}
+
+/// Compresses as the zstd library does by itself: past our door to it, or it were no limit.
+fn compress_bare(plain: &[u8], level: i32, out: impl Write) -> Result<()> {
+    let mut encoder = BareEncoder::new(out, level).map_err(zstd_failed)?;
+    encoder.write_all(plain).and_then(|()| encoder.finish().map(|_| ())).map_err(zstd_failed)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
+fn zstd_failed(error: io::Error) -> Error {
+    Error::new(Kind::Io, format!("zstd failed in memory: {error}"))
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).map_err(|e| Error::io("make", path, e))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|e| Error::io("remove", path, e))
+}
