@@ -63,6 +63,15 @@ impl Table {
     }
 }
 
+/// Says how many of something there are.
+fn many(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+fn length<T>(list: &[T]) -> u64 {
+    u64::try_from(list.len()).expect("memory is under 2^64 bytes")
+}
+
 /// Says a ratio in percent, with one digit behind the point.
 fn percent(part: u64, whole: u64) -> String {
     let whole = u128::from(whole.max(1));
@@ -167,10 +176,10 @@ pub(super) fn compare(report: &CompareReport, out: &mut dyn Write) -> io::Result
     } else {
         writeln!(
             out,
-            "different in {what}: {} of {} in {} ranges",
+            "different in {what}: {} of {} in {}",
             format_size(report.different_bytes),
             format_size(report.left_size_bytes.max(report.right_size_bytes)),
-            report.differences.len()
+            many(length(&report.differences), "range")
         )
     }
 }
@@ -208,10 +217,10 @@ pub(super) fn verify(path: &Path, report: &VerifyReport, out: &mut dyn Write) ->
     }
     let how = if report.quick { "stored bytes of" } else { "stored and plain bytes of" };
     let checked = format!(
-        "{} snapshots, {how} {} chunks in {} packs, {}",
-        report.snapshots,
-        report.chunks,
-        report.packs,
+        "{}, {how} {} in {}, {}",
+        many(report.snapshots, "snapshot"),
+        many(report.chunks, "chunk"),
+        many(report.packs, "pack"),
         format_size(report.stored_bytes)
     );
     if report.sound {
@@ -219,10 +228,10 @@ pub(super) fn verify(path: &Path, report: &VerifyReport, out: &mut dyn Write) ->
     } else {
         writeln!(
             out,
-            "{}: not well: {} damaged, {} differences ({checked})",
+            "{}: not well: {} damaged, {} ({checked})",
             path.display(),
             report.damage.len(),
-            report.differences.len()
+            many(length(&report.differences), "difference")
         )
     }
 }
@@ -261,8 +270,9 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
             writeln!(
                 out,
-                "{} packs: {chunks} chunks, {} plain, {} stored, {}",
-                packs.len(),
+                "{}: {}, {} plain, {} stored, {}",
+                many(length(packs), "pack"),
+                many(chunks, "chunk"),
                 format_size(plain),
                 format_size(stored),
                 percent(stored, plain)
@@ -280,9 +290,9 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
         }
         Inspected::Pack { path, content } => writeln!(
             out,
-            "{}: pack of {} chunks, {} plain, {} stored, {}",
+            "{}: pack of {}, {} plain, {} stored, {}",
             path.display(),
-            content.chunks,
+            many(content.chunks, "chunk"),
             format_size(content.plain_bytes),
             format_size(content.stored_bytes),
             percent(content.stored_bytes, content.plain_bytes)
@@ -307,8 +317,8 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             )?;
             writeln!(
                 out,
-                "  {} extents: {} data, {} zero, {} hole",
-                content.extents,
+                "  {}: {} data, {} zero, {} hole",
+                many(content.extents, "extent"),
                 format_size(content.data_bytes),
                 format_size(content.zero_bytes),
                 format_size(content.hole_bytes)

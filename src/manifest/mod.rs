@@ -258,7 +258,8 @@ impl Manifest {
         }
     }
 
-    /// Returns the state of block `first`, and the first block behind it that is in another.
+    /// Returns the state of block `first`, and the block up to which the blocks behind it are in the
+    /// same. The run may go on: how far this looks is bounded by one stored group.
     ///
     /// # Errors
     ///
@@ -282,9 +283,7 @@ impl Manifest {
                     while next < group_end && group.kind(next % GROUP_BLOCKS) == kind {
                         next = next.strict_add(1);
                     }
-                    if next < group_end {
-                        break;
-                    }
+                    break;
                 }
             }
         }

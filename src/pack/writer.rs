@@ -147,8 +147,8 @@ const MOST_REMEMBERED: usize = 458_752;
 
 /// The chunks that a run has stored, so that none is stored twice.
 ///
-/// Past [`MOST_REMEMBERED`] it takes no more: then a chunk can be stored again, which costs space
-/// and nothing else.
+/// Past 458,752 of them it takes no more: then a chunk can be stored again, which costs space and
+/// nothing else.
 #[derive(Debug, Default)]
 pub struct KnownChunks(HashSet<Digest>);
 

@@ -31,7 +31,8 @@ pub trait ReadVolume: Send + Sync + fmt::Debug {
     /// Returns the volume's size in bytes.
     fn size(&self) -> u64;
 
-    /// Returns the longest extent of one kind that starts at byte `offset`.
+    /// Returns an extent of one kind that starts at byte `offset`. The next one may be of the same
+    /// kind: how far this looks is bounded, and [`extents`] joins them.
     ///
     /// Zeros inside stored data count as data here; [`crate::units::ExtentKind`] of a block is decided by its
     /// bytes too.
@@ -59,17 +60,33 @@ pub trait ReadVolume: Send + Sync + fmt::Debug {
     }
 }
 
-/// Iterates over a volume's extents, ascending; they tile `0..size`.
+/// Iterates over a volume's extents, ascending; they tile `0..size`, and no two neighbours are of
+/// one kind.
 pub fn extents(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<Extent>> + '_ {
     let mut at = 0;
+    let mut ahead: Option<Extent> = None;
     std::iter::from_fn(move || {
-        if at >= volume.size() {
-            return None;
+        let mut joined = ahead.take();
+        while at < volume.size() {
+            let next = match volume.extent_at(at) {
+                Ok(next) => next,
+                Err(error) => {
+                    // After a failure there is no next place to look at.
+                    at = u64::MAX;
+                    return Some(Err(error));
+                }
+            };
+            at = next.range.end;
+            match &mut joined {
+                Some(extent) if extent.kind == next.kind => extent.range.end = next.range.end,
+                Some(_) => {
+                    ahead = Some(next);
+                    break;
+                }
+                None => joined = Some(next),
+            }
         }
-        let extent = volume.extent_at(at);
-        // After a failure there is no next place to look at.
-        at = extent.as_ref().map_or(u64::MAX, |extent| extent.range.end);
-        Some(extent)
+        joined.map(Ok)
     })
 }
 
@@ -93,6 +110,10 @@ pub fn block_hint(volume: &dyn ReadVolume, index: BlockIndex) -> Result<ExtentKi
     }
     Ok(hint)
 }
+
+/// Most runs that are looked at for one extent: whoever goes through a volume of many short runs
+/// must not look at each of them again and again.
+const MOST_RUNS_JOINED: usize = 64;
 
 /// What the packed runs of a source unpack to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +259,7 @@ impl ReadVolume for Volume {
         let mut runs = self.map.within(offset..self.map.size());
         let (mut range, place) = runs.next().expect("a map tiles its size");
         let kind = place.kind();
-        for (next, place) in runs {
+        for (next, place) in runs.take(MOST_RUNS_JOINED) {
             if place.kind() != kind {
                 break;
             }
@@ -333,6 +354,20 @@ mod tests {
         );
         assert_eq!(volume.extent_at(5).unwrap().range, 5..14);
         assert!(volume.extent_at(20).is_err());
+    }
+
+    #[test]
+    fn extents_join_more_runs_than_one_look_sees() {
+        let mut map = RunMap::default();
+        for number in 0..1000 {
+            // No two of these runs lie side by side in the source.
+            map.push(10, Place::Stored { source: 0, offset: 20_000 - 20 * number });
+        }
+        map.push(7, Place::Hole);
+        let volume = Volume::new(map, vec![Arc::new(vec![1; 20_010]).into()]).unwrap();
+        assert!(volume.extent_at(0).unwrap().len() < 10_000);
+        let extents: Vec<_> = extents(&volume).map(|e| e.unwrap().range).collect();
+        assert_eq!(extents, [0..10_000, 10_000..10_007]);
     }
 
     #[test]

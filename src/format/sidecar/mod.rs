@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -209,14 +210,6 @@ fn pieces(
     Ok(())
 }
 
-/// Tells whether all bytes are zero.
-fn is_zero(bytes: &[u8]) -> bool {
-    // Whole groups without a branch inside, so that the compiler makes vectors of them.
-    let (groups, tail) = bytes.as_chunks::<256>();
-    groups.iter().all(|group| group.iter().fold(0, |all, byte| all | byte) == 0)
-        && tail.iter().all(|byte| *byte == 0)
-}
-
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
@@ -230,19 +223,6 @@ mod tests {
         let mut map = RunMap::default();
         map.push(u64::try_from(bytes.len()).unwrap(), Place::Stored { source: 0, offset: 0 });
         Volume::new(map, vec![Arc::new(bytes.to_vec()).into()]).unwrap()
-    }
-
-    #[test]
-    fn the_zero_test_finds_any_byte() {
-        for len in [0, 1, 255, 256, 257, 1000] {
-            let mut bytes = vec![0; len];
-            assert!(is_zero(&bytes));
-            for at in 0..len {
-                bytes[at] = 0x10;
-                assert!(!is_zero(&bytes), "byte {at} of {len}");
-                bytes[at] = 0;
-            }
-        }
     }
 
     #[test]
