@@ -114,7 +114,7 @@ impl Output {
             } else {
                 text(report, out)
             };
-            written.map_err(|e| Error::io("write to", Path::new("standard output"), e))
+            written.map_err(lost)
         })
     }
 
@@ -146,7 +146,12 @@ impl Output {
 fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = io::BufWriter::new(Stdout { lost: false });
     print(&mut out)?;
-    out.flush().map_err(|e| Error::io("write to", Path::new("standard output"), e))
+    out.flush().map_err(lost)
+}
+
+/// Says that standard output takes no more.
+fn lost(error: io::Error) -> Error {
+    Error::io("write to", Path::new("standard output"), error)
 }
 
 /// Standard output; once its reader has gone, writes go nowhere in silence.
@@ -237,11 +242,12 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
             let report = ops::bench(&request, follower)?;
             output.report(&report, render::bench).map(|()| 0)
         }
-        Command::Completions(args) => print(|out| {
-            clap_complete::generate(args.shell, &mut Cli::command(), "amikit", &mut &mut *out);
-            Ok(())
-        })
-        .map(|()| 0),
+        Command::Completions(args) => {
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "amikit", &mut script);
+            print(|out| out.write_all(&script).map_err(lost)).map(|()| 0)
+        }
         Command::Man(args) => man(&args.folder, output),
     }
 }

@@ -35,6 +35,15 @@ impl OpenedSource {
         }
     }
 
+    /// Returns the name for messages.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        match self {
+            Self::Image(image) => image.inputs[0].path(),
+            Self::Stream(stream) => stream.path(),
+        }
+    }
+
     /// Returns the blocks' source.
     pub fn blocks(&mut self) -> Source<'_> {
         match self {

@@ -151,8 +151,9 @@ pub fn pack(
     for (volume, source) in volumes.iter().zip(&mut sources) {
         let scratch = writer.scratch()?;
         let mut sink = BundleSink { volume: writer.volume(&scratch), known: &known };
-        let size = chunking::run(source.blocks(), &options, &mut sink)
-            .map_err(|e| e.in_file(&volume.image.path))?;
+        let name = source.name().to_owned();
+        let size =
+            chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
         let written = sink.volume.finish(&volume.device, size)?;
         let snapshot = SnapshotReport {
             device: Some(volume.device.clone()),

@@ -9,7 +9,6 @@ use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::States;
 use crate::digest::Digest;
-use crate::error::Error;
 use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::io::OutputFile;
@@ -102,8 +101,8 @@ pub fn snapshot(
     let mut sink = ManifestSink(Builder::new(&output));
     let options =
         chunking::Options { threads: request.threads, watch, states: request.states, store: None };
-    let size = chunking::run(source.blocks(), &options, &mut sink)
-        .map_err(|e: Error| e.in_file(&request.image.path))?;
+    let name = source.name().to_owned();
+    let size = chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
     let summary = sink.0.finish(size)?;
     output.commit()?;
     Ok(SnapshotReport { notes, ..SnapshotReport::new(&summary) })

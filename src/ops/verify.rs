@@ -423,8 +423,8 @@ fn compare(
         states: States::default(),
         store: None,
     };
-    let path = &against.image.path;
-    let size = chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(path))?;
+    let name = source.name().to_owned();
+    let size = chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
     let expected = manifest.volume_size();
     if size != expected {
         let (first, count) = (manifest.block_count(), sink.next.max(manifest.block_count()));

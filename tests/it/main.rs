@@ -1,6 +1,13 @@
 //! Integration tests, in one binary so that they link once.
 
+mod common;
 mod compare;
+mod damage;
+mod faults;
 mod floors;
 mod golden;
+mod hostile;
+mod limits;
 mod oci;
+mod roundtrip;
+mod transcripts;

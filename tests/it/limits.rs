@@ -1,0 +1,123 @@
+//! Memory and time do not grow with the volume.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::common::Random;
+use crate::common::amikit;
+use crate::common::data_ranges;
+use crate::common::keeps_holes;
+use crate::common::run_well;
+use crate::common::stderr;
+
+const MIB: u64 = 1 << 20;
+
+/// Runs a command and returns the most memory that it had at one time, in MiB.
+fn peak(folder: &Path, line: &str) -> u64 {
+    let mut child = amikit()
+        .current_dir(folder)
+        .args(line.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        // The kernel keeps the mark itself, so it matters little when we look.
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        if let Some(rest) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            peak = peak.max(rest.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+        }
+        sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{line}: {}", stderr(&output));
+    peak / 1024
+}
+
+#[test]
+fn memory_is_bounded_by_the_threads_and_not_by_the_volume() {
+    if !Path::new("/proc/self/status").exists() {
+        println!("skipped: no /proc");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut random = Random::with_seed(11);
+    let file = File::create(here.join("in.raw")).unwrap();
+    for number in 0..300 {
+        file.write_all_at(&random.bytes(1 << 20), number * MIB).unwrap();
+    }
+    drop(file);
+    let mut failed = Vec::new();
+    for count in [1, 2, 8] {
+        for line in [
+            "snapshot in.raw -o out.snap",
+            "pack in.raw -o out.ami --name test",
+            "verify out.ami",
+            "unpack out.ami -o out.raw",
+        ] {
+            let line = format!("{line} --threads {count}");
+            let (peak, most) = (peak(here, &line), 64 + 8 * count);
+            println!("{line}: {peak} MiB of {most}");
+            if peak > most {
+                failed.push(format!("{line}: {peak} MiB, expected at most {most}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_tebibyte_of_holes_costs_next_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    if !keeps_holes(here) {
+        return;
+    }
+    let size = 1 << 40;
+    let file = File::create(here.join("in.raw")).unwrap();
+    if let Err(error) = file.set_len(size) {
+        println!("skipped: no file of 1 TiB here: {error}");
+        return;
+    }
+    let places = [0, size / 2 + 12_288, size - 4096];
+    for place in places {
+        file.write_all_at(&[0xd1; 4096], place).unwrap();
+    }
+    file.sync_all().unwrap();
+    drop(file);
+    let begin = Instant::now();
+    let snapshot = run_well(here, "snapshot in.raw -o out.snap");
+    assert!(snapshot.contains("3 data, 0 zero, 2097149 hole"), "{snapshot}");
+    let map = run_well(here, "map in.raw");
+    assert_eq!(map.lines().filter(|line| line.ends_with("  data")).count(), 3, "{map}");
+    for form in ["out.ami", "out.tar"] {
+        run_well(here, &format!("pack in.raw -o {form} --name test"));
+        run_well(here, &format!("verify {form} --against in.raw"));
+    }
+    let bundle = run_well(here, "inspect out.ami");
+    assert!(bundle.contains("volume of 1 TiB, 1024 GiB in EBS"), "{bundle}");
+    run_well(here, "unpack out.ami -o out.raw");
+    let stored: u64 = data_ranges(&here.join("out.raw")).iter().map(|(from, to)| to - from).sum();
+    assert_eq!(stored, 3 * 524_288);
+    let mut found = [0; 4096];
+    let out = File::open(here.join("out.raw")).unwrap();
+    for place in places {
+        out.read_exact_at(&mut found, place).unwrap();
+        assert!(found.iter().all(|byte| *byte == 0xd1));
+    }
+    assert_eq!(out.metadata().unwrap().len(), size);
+    let took = begin.elapsed();
+    println!("all of it took {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(peak(here, "pack in.raw -o again.ami --name test") < 80);
+}
