@@ -359,7 +359,8 @@ fn a_length_that_android_sparse_cannot_say_is_refused() {
     let image = open(&path).unwrap();
     let out = dir.path().join("out");
     let target = amikit::io::Target::open(&out).unwrap();
-    let options = format::WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched };
+    let options =
+        format::WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched, level: None };
     let write = named("android-sparse").write.unwrap();
     assert_eq!(write(&image.volume, &target, &options).unwrap_err().kind(), Kind::Unsupported);
     drop(target);

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use libdeflater::CompressionLvl;
+use libdeflater::Compressor;
 use libdeflater::DecompressionError;
 use libdeflater::Decompressor;
 use zstd::zstd_safe::DCtx;
 use zstd::zstd_safe::find_frame_compressed_size;
 
+use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
+use crate::error::Result;
 
 /// How a unit of an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,23 +134,93 @@ impl fmt::Debug for Unpacker {
     }
 }
 
+/// Level of deflate where the user names none: what zlib's own default level makes is no smaller.
+const DEFAULT_DEFLATE_LEVEL: i32 = 6;
+
+/// A compressor of units, kept from one to the next.
+pub struct Packer(Inner);
+
+enum Inner {
+    Deflate(Compressor),
+    Zlib(Compressor),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Packer {
+    /// Makes a compressor; `None` is the codec's default level.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a level that the codec does not have: 1 to 12 of deflate and zlib, 1 to 22 of
+    /// zstd; `Io` if there is no memory for it.
+    pub fn new(codec: Codec, level: Option<i32>) -> Result<Self> {
+        let deflate = || {
+            let level = level.unwrap_or(DEFAULT_DEFLATE_LEVEL);
+            // Level 0 would only store.
+            let known = CompressionLvl::new(level).ok().filter(|_| level > 0);
+            known.map(Compressor::new).ok_or_else(|| {
+                Error::invalid(format!("compression level is {level}, expected 1..=12"))
+            })
+        };
+        Ok(Self(match codec {
+            Codec::Deflate => Inner::Deflate(deflate()?),
+            Codec::Zlib => Inner::Zlib(deflate()?),
+            Codec::Zstd => {
+                let (level, levels) = (level.unwrap_or(super::DEFAULT_LEVEL), super::LEVELS);
+                if !levels.contains(&level) {
+                    let text = format!("compression level is {level}, expected {levels:?}");
+                    return Err(Error::invalid(text));
+                }
+                let made = zstd::bulk::Compressor::new(level);
+                Inner::Zstd(made.map_err(|e| {
+                    let text = format!("cannot set up compression at level {level}: {e}");
+                    Error::new(Kind::Io, text)
+                })?)
+            }
+        }))
+    }
+
+    /// Packs `unit` to the start of `out` and returns the packed bytes; `None` if they do not fit.
+    pub fn pack(&mut self, unit: &[u8], out: &mut [u8]) -> Option<usize> {
+        match &mut self.0 {
+            Inner::Deflate(deflate) => deflate.deflate_compress(unit, out).ok(),
+            Inner::Zlib(deflate) => deflate.zlib_compress(unit, out).ok(),
+            Inner::Zstd(zstd) => zstd.compress_to_buffer(unit, out).ok(),
+        }
+    }
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packer")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use libdeflater::CompressionLvl;
-    use libdeflater::Compressor;
-
     fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
-        let mut deflate = Compressor::new(CompressionLvl::default());
         let mut out = vec![0; 65_536];
-        let len = match codec {
-            Codec::Deflate => deflate.deflate_compress(plain, &mut out).unwrap(),
-            Codec::Zlib => deflate.zlib_compress(plain, &mut out).unwrap(),
-            Codec::Zstd => zstd::bulk::compress_to_buffer(plain, &mut out, 3).unwrap(),
-        };
+        let len = Packer::new(codec, None).unwrap().pack(plain, &mut out).unwrap();
         out.truncate(len);
         out
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let noise: Vec<u8> = (0..1024_u32)
+            .flat_map(|word| word.wrapping_mul(word).wrapping_mul(0x9e37_79b9).to_le_bytes())
+            .collect();
+        for codec in [Codec::Deflate, Codec::Zlib, Codec::Zstd] {
+            let mut packer = Packer::new(codec, None).unwrap();
+            assert_eq!(packer.pack(&noise, &mut [0; 1000]), None, "{codec:?}");
+            assert!(packer.pack(&[7; 4096], &mut [0; 1000]).is_some(), "{codec:?}");
+            for (level, good) in [(0, false), (1, true), (12, true), (23, false), (-1, false)] {
+                let made = Packer::new(codec, Some(level));
+                assert_eq!(made.map_err(|e| e.kind()).err(), (!good).then_some(Kind::Invalid));
+            }
+        }
     }
 
     #[test]

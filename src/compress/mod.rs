@@ -17,6 +17,7 @@ use crate::error::Kind;
 use crate::error::Result;
 
 pub use codec::Codec;
+pub use codec::Packer;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
 

@@ -6,9 +6,11 @@
 pub mod android_sparse;
 pub mod gate;
 mod probe;
+pub mod qcow2;
 pub mod raw;
 pub mod sidecar;
 mod spans;
+mod tiles;
 
 use std::fmt;
 use std::num::NonZero;
@@ -33,18 +35,24 @@ use crate::work::default_threads;
 /// Syncing and naming the output is the caller's; so is `check_unchanged` of the volume.
 pub type WriteFn = fn(&dyn ReadVolume, &dyn WriteAt, &WriteOptions<'_>) -> Result<()>;
 
-/// How a writer works; nothing here changes the bytes that it writes.
+/// How a writer works; only the level changes the bytes that it writes.
 #[derive(Clone, Copy)]
 pub struct WriteOptions<'a> {
     /// Threads that read and classify.
     pub threads: NonZero<usize>,
     /// Whoever follows the run; told of each byte of the volume once.
     pub watch: &'a dyn Watch,
+    /// Level of compression, in the codec's own scale; `None` is the format's default. Formats that
+    /// do not compress ignore it.
+    pub level: Option<i32>,
 }
 
 impl fmt::Debug for WriteOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteOptions").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("WriteOptions")
+            .field("threads", &self.threads)
+            .field("level", &self.level)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,6 +71,9 @@ pub struct Format {
     pub open: fn(&OpenRequest) -> Result<Volume>,
     /// Makes an image of a volume, where this version can.
     pub write: Option<WriteFn>,
+    /// The format that this row is another way to write; it opens as that one does, and no bytes
+    /// say of themselves that they are in it.
+    pub variant_of: Option<&'static str>,
 }
 
 /// What a format opens.
@@ -93,8 +104,9 @@ impl OpenRequest {
     }
 }
 
-/// All formats that this version reads.
-pub static FORMATS: &[Format] = &[raw::FORMAT, android_sparse::FORMAT];
+/// All formats that this version reads, and the ways in which it writes them.
+pub static FORMATS: &[Format] =
+    &[raw::FORMAT, android_sparse::FORMAT, qcow2::FORMAT, qcow2::ZSTD, qcow2::ZLIB];
 
 /// Returns the format of that name.
 ///
@@ -201,7 +213,9 @@ mod tests {
     fn an_unknown_format_is_answered_with_the_known_ones() {
         let error = by_name("qcow3").unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
-        assert_eq!(error.to_string(), "format is \"qcow3\", expected raw or android-sparse");
+        let text =
+            "format is \"qcow3\", expected raw, android-sparse, qcow2, qcow2-zstd or qcow2-zlib";
+        assert_eq!(error.to_string(), text);
         for format in FORMATS {
             assert_eq!(by_name(format.name).unwrap().name, format.name);
         }

@@ -31,6 +31,7 @@ pub const FORMAT: Format = Format {
     probe: |_| Ok(false),
     open,
     write: Some(write),
+    variant_of: None,
 };
 
 /// Opens one raw file or block device.
@@ -152,7 +153,8 @@ mod tests {
     #[test]
     fn the_size_comes_first_and_each_state_is_kept() {
         let recorder = Recorder { room: 34, ..Recorder::default() };
-        let options = WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched };
+        let options =
+            WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched, level: None };
         write(&volume(), &recorder, &options).unwrap();
         let calls = recorder.calls.into_inner().unwrap();
         assert_eq!(calls, [("size", 0, 34), ("hole", 0, 10), ("zero", 10, 20), ("data", 30, 4)]);
@@ -161,7 +163,8 @@ mod tests {
     #[test]
     fn an_output_that_is_too_small_is_left_untouched() {
         let recorder = Recorder::default();
-        let options = WriteOptions { threads: NonZero::new(2).unwrap(), watch: &Unwatched };
+        let options =
+            WriteOptions { threads: NonZero::new(2).unwrap(), watch: &Unwatched, level: None };
         let error = write(&volume(), &recorder, &options).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(recorder.calls.into_inner().unwrap().is_empty());

@@ -116,7 +116,7 @@ pub(super) fn write_image(
         let text = format!("this amikit does not write the format {}", format.name);
         return Err(Error::new(Kind::Unsupported, text).in_file(output));
     };
-    write(volume, &target, &WriteOptions { threads, watch })?;
+    write(volume, &target, &WriteOptions { threads, watch, level: None })?;
     volume.check_unchanged()?;
     target.commit()
 }

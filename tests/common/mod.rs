@@ -203,7 +203,7 @@ pub fn random_file(path: &Path, size: u64, random: &mut Random) {
 pub fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
     let target = Target::open(path).unwrap();
     let threads = NonZero::new(threads).unwrap();
-    let options = WriteOptions { threads, watch: &Unwatched };
+    let options = WriteOptions { threads, watch: &Unwatched, level: None };
     format.write.unwrap()(volume, &target, &options).unwrap();
     target.commit().unwrap();
 }

@@ -31,6 +31,7 @@ pub const FORMAT: Format = Format {
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
     write: Some(write),
+    variant_of: None,
 };
 
 /// Most parts of a split set: a set of them at fastboot's least sensible size is a full volume.

@@ -10,11 +10,11 @@ use crate::format::android_sparse::layout::ChunkKind;
 use crate::format::android_sparse::layout::HEADER_LEN;
 use crate::format::android_sparse::layout::Header;
 use crate::format::spans::spans;
+use crate::format::tiles::tiles;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
-use crate::volume::extents;
 use crate::work::Buffers;
 use crate::work::in_order;
 
@@ -40,19 +40,11 @@ pub fn write(
 ) -> Result<()> {
     let (block_len, block_count) = geometry(volume.size())?;
     let buffers = Buffers::default();
-    let mut edges = Tiler { block_len: block_len.into(), at: 0 };
-    let tiles = extents(volume).flat_map(move |extent| {
-        let (whole, failed) = match extent {
-            Ok(extent) => (Some(edges.next(extent)), None),
-            Err(e) => (None, Some(Err(e))),
-        };
-        whole.into_iter().flatten().map(Ok).chain(failed)
-    });
     let mut writer = Writer::new(sink, block_len);
     in_order(
         options.threads,
         options.watch,
-        spans(tiles),
+        spans(tiles(volume, block_len.into())),
         || Ok(()),
         |(), tile: Extent| {
             let mut pieces = Vec::new();
@@ -115,41 +107,6 @@ fn geometry(size: u64) -> Result<(u32, u32)> {
         Error::new(Kind::Unsupported, text).advise("write it as raw")
     })?;
     Ok((block_len, count))
-}
-
-/// Where the edges of extents are moved between sparse blocks.
-///
-/// A block that extents of different kinds share becomes data, so that its bytes decide: a block is
-/// a hole only if all of it is.
-struct Tiler {
-    block_len: u64,
-    /// Every block before is handed out.
-    at: u64,
-}
-
-impl Tiler {
-    /// Takes the next extent and returns the whole blocks that it completes: first one that it
-    /// shares with those before, then its own. Either may be empty.
-    fn next(&mut self, Extent { range, kind }: Extent) -> [Extent; 2] {
-        if kind == ExtentKind::Data {
-            // The blocks that it shares at either end are data too. The volume is a multiple of a
-            // block, so rounding up never leaves it.
-            let end = range.end.next_multiple_of(self.block_len);
-            return [self.take(0, kind), self.take(end, kind)];
-        }
-        let start = range.start.next_multiple_of(self.block_len);
-        // What was not handed out before `start` is a block that an earlier extent ended inside.
-        let shared = self.take(start, ExtentKind::Data);
-        let end = range.end.strict_sub(range.end.strict_rem(self.block_len));
-        [shared, self.take(end, kind)]
-    }
-
-    /// Hands out everything up to `end` as `kind`.
-    fn take(&mut self, end: u64, kind: ExtentKind) -> Extent {
-        let start = self.at;
-        self.at = start.max(end);
-        Extent { range: start..self.at, kind }
-    }
 }
 
 /// Finds the runs of whole blocks that are fills, and those that are not.
@@ -319,7 +276,11 @@ mod tests {
 
     fn written(volume: &Volume, threads: usize) -> Vec<u8> {
         let memory = Memory::default();
-        let options = WriteOptions { threads: NonZero::new(threads).unwrap(), watch: &Unwatched };
+        let options = WriteOptions {
+            threads: NonZero::new(threads).unwrap(),
+            watch: &Unwatched,
+            level: None,
+        };
         write(volume, &memory, &options).unwrap();
         memory.0.into_inner().unwrap()
     }
@@ -347,53 +308,6 @@ mod tests {
             let error = geometry(size).unwrap_err();
             assert_eq!(error.kind(), Kind::Unsupported);
             assert!(error.advice().unwrap().contains("raw"));
-        }
-    }
-
-    /// The slow twin of `Tiler`: asks each byte of each block.
-    #[test]
-    fn a_block_is_a_hole_or_zero_only_if_all_of_it_is() {
-        const BLOCK: u64 = 8;
-        let mut state = 0x2545_f491_u64;
-        let mut below = |n: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % n
-        };
-        for round in 0..20_000 {
-            let (mut extents, mut at) = (Vec::new(), 0);
-            let size = BLOCK * (1 + below(6));
-            while at < size {
-                let end = size.min(at + 1 + below(20));
-                let kind = [ExtentKind::Data, ExtentKind::Zero, ExtentKind::Hole]
-                    [usize::try_from(below(3)).unwrap()];
-                extents.push(Extent { range: at..end, kind });
-                at = end;
-            }
-            let mut tiler = Tiler { block_len: BLOCK, at: 0 };
-            let mut quick = Vec::new();
-            for extent in extents.clone() {
-                for tile in tiler.next(extent) {
-                    assert_eq!(tile.range.start % BLOCK, 0);
-                    assert_eq!(tile.range.end % BLOCK, 0);
-                    for _ in 0..tile.len() / BLOCK {
-                        quick.push(tile.kind);
-                    }
-                }
-            }
-            let slow: Vec<_> = (0..size / BLOCK)
-                .map(|block| {
-                    let block = block * BLOCK..(block + 1) * BLOCK;
-                    let mut touching = extents
-                        .iter()
-                        .filter(|e| e.range.start < block.end && e.range.end > block.start);
-                    let first = touching.next().unwrap();
-                    // Two extents of one kind that meet inside a block may be told as data.
-                    if touching.next().is_none() { first.kind } else { ExtentKind::Data }
-                })
-                .collect();
-            assert_eq!(quick, slow, "round {round}: {extents:?}");
         }
     }
 

@@ -1,0 +1,158 @@
+//! qcow2 images, versions 2 and 3, as QEMU and most builders of virtual machines have them.
+//!
+//! Unallocated clusters are holes, zero clusters are written zeros, everything else is data. See
+//! `docs/formats/qcow2.md`.
+
+pub mod layout;
+mod map;
+mod write;
+
+use std::sync::Arc;
+
+use crate::compress::Codec;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Format;
+use crate::format::OpenRequest;
+use crate::format::probe;
+use crate::format::qcow2::layout::Qcow2Fault;
+use crate::format::raw;
+use crate::io::Input;
+use crate::io::ReadAt;
+use crate::volume::MAX_RUNS;
+use crate::volume::Place;
+use crate::volume::RunMap;
+use crate::volume::Source;
+use crate::volume::Unit;
+use crate::volume::Volume;
+
+/// The row of this format; it is written without compression.
+pub const FORMAT: Format = Format {
+    name: "qcow2",
+    summary: "QEMU's image, version 2 or 3; written uncompressed",
+    // Sizes that are no multiple of 512 cannot be said.
+    keeps_length: false,
+    probe: |source| probe::starts_with(source, &layout::MAGIC),
+    open,
+    write: Some(|volume, sink, options| write::write(volume, sink, options, None)),
+    variant_of: None,
+};
+
+/// The row of this format written with zstd.
+pub const ZSTD: Format = Format {
+    name: "qcow2-zstd",
+    summary: "qcow2 written with zstd, for QEMU 5.1 and later",
+    probe: |_| Ok(false),
+    write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Zstd))),
+    variant_of: Some("qcow2"),
+    ..FORMAT
+};
+
+/// The row of this format written with deflate.
+pub const ZLIB: Format = Format {
+    name: "qcow2-zlib",
+    summary: "qcow2 written with deflate, for any reader",
+    probe: |_| Ok(false),
+    write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Deflate))),
+    variant_of: Some("qcow2"),
+    ..FORMAT
+};
+
+/// What one image of a chain is.
+enum Kind {
+    Qcow2,
+    Raw,
+}
+
+/// Opens an image, with the backing files below it as far as the user lets it name them.
+///
+/// # Errors
+///
+/// As the format has it, with file and offset; as the gate has it for a backing file.
+fn open(request: &OpenRequest) -> Result<Volume> {
+    let input = request.single("qcow2")?;
+    let mut images = vec![Arc::clone(input)];
+    let mut sources = Vec::new();
+    let top = open_layer(input, &mut sources, request.force)?;
+    let (mut map, mut backing) = (top.map, top.backing);
+    while let Some(below) = backing {
+        let above = images.last().expect("the user's own at least");
+        // Cannot underflow: there is one image more than backing files.
+        let depth = images.len().strict_sub(1);
+        let image = request.gate.open(above.path(), "backing file", &below.name, depth)?;
+        let in_above = |fault: Qcow2Fault| Error::from(fault).at(8).in_file(above.path());
+        // A chain that comes back to an image goes on for ever.
+        if image.inode().is_some() && images.iter().any(|other| other.inode() == image.inode()) {
+            return Err(in_above(Qcow2Fault::BackingLoop));
+        }
+        let lower;
+        (lower, backing) = match kind_of(&image, below.format.as_deref(), &in_above)? {
+            Kind::Raw => (raw_layer(&image, &mut sources)?, None),
+            Kind::Qcow2 => {
+                let layer = open_layer(&image, &mut sources, request.force)?;
+                (layer.map, layer.backing)
+            }
+        };
+        // From the top down: what is still `Backing` is asked of the next image.
+        map = map.over(&lower);
+        if map.run_count() > MAX_RUNS {
+            return Err(Error::from(Qcow2Fault::Runs).in_file(image.path()));
+        }
+        images.push(image);
+    }
+    Volume::new(map, sources)
+}
+
+/// Reads one qcow2 image; its runs point into a source that is added.
+fn open_layer(image: &Arc<Input>, sources: &mut Vec<Source>, force: bool) -> Result<map::Layer> {
+    let source = u16::try_from(sources.len()).expect("the gate bounds the depth");
+    let layer = map::parse(image, source, force).map_err(|e| e.in_file(image.path()))?;
+    let len = u32::try_from(layer.header.cluster_len()).expect("at most 2 MiB");
+    let unit = Unit { codec: layer.header.codec, len };
+    sources.push(Source::packed(Arc::<Input>::clone(image), unit));
+    Ok(layer)
+}
+
+/// Reads a raw image at the bottom of a chain.
+fn raw_layer(image: &Arc<Input>, sources: &mut Vec<Source>) -> Result<RunMap> {
+    let mut map = RunMap::default();
+    // A backing file of no bytes is legal: all lies past its end.
+    if image.is_empty() {
+        return Ok(map);
+    }
+    let request = OpenRequest { inputs: vec![Arc::clone(image)], ..OpenRequest::default() };
+    let raw = (raw::FORMAT.open)(&request).map_err(|e| e.in_file(image.path()))?;
+    let number = u16::try_from(sources.len()).expect("the gate bounds the depth");
+    for (range, place) in raw.map().within(0..raw.map().size()) {
+        let place = match place {
+            Place::Stored { offset, .. } => Place::Stored { source: number, offset },
+            other => other,
+        };
+        map.push(range.end.strict_sub(range.start), place);
+    }
+    sources.push(Arc::clone(image).into());
+    Ok(map)
+}
+
+/// Says what a backing file is: what the image above says, or else what its magic does. A file
+/// without one is raw only if the image says so: whoever wrote it, say the guest whose disk it is,
+/// could have given it any.
+fn kind_of(
+    image: &Arc<Input>,
+    format: Option<&str>,
+    fail: &dyn Fn(Qcow2Fault) -> Error,
+) -> Result<Kind> {
+    match format {
+        Some("raw") => Ok(Kind::Raw),
+        Some("qcow2") => Ok(Kind::Qcow2),
+        Some(other) => Err(fail(Qcow2Fault::BackingFormat)
+            .advise(format!("the image says {other:?}; convert it with `qemu-img convert`"))),
+        None => match probe::probe(image).map_err(|e| e.in_file(image.path()))?.name {
+            "qcow2" => Ok(Kind::Qcow2),
+            "raw" => Err(fail(Qcow2Fault::BackingUnknown)
+                .advise("say it with `qemu-img rebase -u -F raw -b NAME IMAGE` if it is raw")),
+            other => Err(fail(Qcow2Fault::BackingFormat)
+                .advise(format!("it is {other}; convert it with `qemu-img convert`"))),
+        },
+    }
+}
