@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use libdeflater::CompressionLvl;
+use libdeflater::Compressor;
 use libdeflater::DecompressionError;
 use libdeflater::Decompressor;
 use zstd::zstd_safe::DCtx;
@@ -100,21 +102,73 @@ impl Unpacker {
         unit: &mut [u8],
     ) -> Result<(), UnpackFault> {
         let expected = unit.len();
+        let found = self.unpack_up_to(codec, packed, unit)?;
+        if found == expected { Ok(()) } else { Err(UnpackFault::Short { found, expected }) }
+    }
+
+    /// Fills the start of `unit` with what `packed` holds, and returns how many bytes that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Unpacker::unpack`], but a stream of fewer bytes is none.
+    pub fn unpack_up_to(
+        &mut self,
+        codec: Codec,
+        packed: &[u8],
+        unit: &mut [u8],
+    ) -> Result<usize, UnpackFault> {
+        let expected = unit.len();
         let deflated = |result| match result {
             Ok(found) => Ok(found),
             Err(DecompressionError::InsufficientSpace) => Err(UnpackFault::Long { expected }),
             Err(DecompressionError::BadData) => Err(UnpackFault::Damaged { codec }),
         };
-        let found = match codec {
-            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit))?,
-            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit))?,
+        match codec {
+            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit)),
+            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit)),
             Codec::Zstd => {
                 let fault = UnpackFault::Damaged { codec };
                 let len = find_frame_compressed_size(packed).map_err(|_| fault)?;
-                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)?
+                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)
             }
-        };
-        if found == expected { Ok(()) } else { Err(UnpackFault::Short { found, expected }) }
+        }
+    }
+}
+
+/// A deflate compressor that writes one zlib stream (RFC 1950) a call.
+pub struct Zlib(Compressor);
+
+impl Zlib {
+    /// Makes a compressor of level 6.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Compressor::new(CompressionLvl::default()))
+    }
+
+    /// Appends the stream of `plain` to `out` and returns its length in bytes.
+    pub fn append(&mut self, plain: &[u8], out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        let bound = self.0.zlib_compress_bound(plain.len());
+        out.resize(start.strict_add(bound), 0);
+        // The only failure is too small a buffer, and this one has the library's own bound.
+        let len = self
+            .0
+            .zlib_compress(plain, &mut out[start..])
+            .expect("the bound of the stream is the library's own");
+        out.truncate(start.strict_add(len));
+        len
+    }
+}
+
+impl Default for Zlib {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Zlib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Zlib")
     }
 }
 
@@ -133,9 +187,6 @@ impl fmt::Debug for Unpacker {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use libdeflater::CompressionLvl;
-    use libdeflater::Compressor;
 
     fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
         let mut deflate = Compressor::new(CompressionLvl::default());
@@ -165,6 +216,22 @@ mod tests {
             for cut in [0, 1, whole / 2, whole.strict_sub(1)] {
                 assert!(unpacker.unpack(codec, &bytes[..cut], &mut unit).is_err(), "{codec:?}");
             }
+        }
+    }
+
+    #[test]
+    fn streams_append_and_come_back() {
+        let noise: Vec<u8> =
+            (0..40_000_u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+        let (mut zlib, mut unpacker) = (Zlib::new(), Unpacker::new());
+        let mut out = vec![9];
+        for plain in [&[7; 65_536], &noise[..65_536], &[], &noise[..1]] {
+            let start = out.len();
+            let len = zlib.append(plain, &mut out);
+            assert_eq!(out.len(), start.strict_add(len));
+            let mut unit = vec![1; 65_536];
+            let found = unpacker.unpack_up_to(Codec::Zlib, &out[start..], &mut unit).unwrap();
+            assert_eq!(&unit[..found], plain);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::error::Result;
 pub use codec::Codec;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
+pub use codec::Zlib;
 
 /// Levels that an [`Encoder`] takes.
 pub const LEVELS: RangeInclusive<i32> = 1..=22;
