@@ -104,21 +104,36 @@ impl Unpacker {
         unit: &mut [u8],
     ) -> Result<(), UnpackFault> {
         let expected = unit.len();
+        let found = self.unpack_up_to(codec, packed, unit)?;
+        if found == expected { Ok(()) } else { Err(UnpackFault::Short { found, expected }) }
+    }
+
+    /// Fills the start of `unit` with what `packed` holds, and returns how many bytes that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Unpacker::unpack`], but a stream of fewer bytes is none.
+    pub fn unpack_up_to(
+        &mut self,
+        codec: Codec,
+        packed: &[u8],
+        unit: &mut [u8],
+    ) -> Result<usize, UnpackFault> {
+        let expected = unit.len();
         let deflated = |result| match result {
             Ok(found) => Ok(found),
             Err(DecompressionError::InsufficientSpace) => Err(UnpackFault::Long { expected }),
             Err(DecompressionError::BadData) => Err(UnpackFault::Damaged { codec }),
         };
-        let found = match codec {
-            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit))?,
-            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit))?,
+        match codec {
+            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit)),
+            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit)),
             Codec::Zstd => {
                 let fault = UnpackFault::Damaged { codec };
                 let len = find_frame_compressed_size(packed).map_err(|_| fault)?;
-                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)?
+                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)
             }
-        };
-        if found == expected { Ok(()) } else { Err(UnpackFault::Short { found, expected }) }
+        }
     }
 }
 
@@ -190,6 +205,22 @@ impl Packer {
     }
 }
 
+impl Packer {
+    /// Appends what `unit` packs to and returns its length in bytes.
+    pub fn append(&mut self, unit: &[u8], out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        let bound = match &mut self.0 {
+            Inner::Deflate(deflate) => deflate.deflate_compress_bound(unit.len()),
+            Inner::Zlib(deflate) => deflate.zlib_compress_bound(unit.len()),
+            Inner::Zstd(_) => super::frame_bound(unit.len()),
+        };
+        out.resize(start.strict_add(bound), 0);
+        let len = self.pack(unit, &mut out[start..]).expect("the bound is the library's own");
+        out.truncate(start.strict_add(len));
+        len
+    }
+}
+
 impl fmt::Debug for Packer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Packer")
@@ -239,6 +270,23 @@ mod tests {
             for cut in [0, 1, whole / 2, whole.strict_sub(1)] {
                 assert!(unpacker.unpack(codec, &bytes[..cut], &mut unit).is_err(), "{codec:?}");
             }
+        }
+    }
+
+    #[test]
+    fn streams_append_and_come_back() {
+        let noise: Vec<u8> =
+            (0..40_000_u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+        let (mut zlib, mut unpacker) = (Packer::new(Codec::Zlib, None).unwrap(), Unpacker::new());
+        let mut out = vec![9];
+        let same = vec![7; 65_536];
+        for plain in [&same[..], &noise[..65_536], &[], &noise[..1]] {
+            let start = out.len();
+            let len = zlib.append(plain, &mut out);
+            assert_eq!(out.len(), start.strict_add(len));
+            let mut unit = vec![1; 65_536];
+            let found = unpacker.unpack_up_to(Codec::Zlib, &out[start..], &mut unit).unwrap();
+            assert_eq!(&unit[..found], plain);
         }
     }
 

@@ -22,7 +22,8 @@ pub struct Gate {
     /// Files that lie in the image's own folder may be opened by the names that it gives.
     pub beside: bool,
     /// Files that stand for those that images name, whatever the names: the first for the image
-    /// that the user named, the next for that one's, and so on.
+    /// that the user named, the next for that one's, and so on. An image of many files takes as
+    /// many, in its own order.
     pub parents: Vec<PathBuf>,
 }
 
@@ -45,7 +46,23 @@ impl Gate {
             let text = format!("over {MAX_DEPTH} images lie below one another");
             return Err(Error::new(Kind::Limit, text).in_file(image));
         }
-        if let Some(parent) = self.parents.get(depth) {
+        self.open_part(image, what, name, depth)
+    }
+
+    /// Opens the file that an image names, where one image may name many beside one another: `number`
+    /// counts the files that were named before it. How many there may be is the format's to say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::open`], but for the chain.
+    pub fn open_part(
+        &self,
+        image: &Path,
+        what: &'static str,
+        name: &str,
+        number: usize,
+    ) -> Result<Arc<Input>> {
+        if let Some(parent) = self.parents.get(number) {
             return Input::open(parent).map(Arc::new);
         }
         let refused = |why: &str| {

@@ -7,6 +7,7 @@ mod runs;
 mod units;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::compress::Codec;
@@ -135,25 +136,55 @@ const MAX_PACKED_LEN: u32 = 4 << 20;
 pub struct Source {
     bytes: Arc<dyn ReadAt>,
     unit: Option<Unit>,
+    markers: Option<Markers>,
+}
+
+/// Most bytes of a marker.
+pub const MAX_MARKER_LEN: usize = 64;
+
+/// What stands in front of each packed unit of a source.
+#[derive(Clone, Debug)]
+pub struct Markers {
+    /// Bytes of a marker, at most [`MAX_MARKER_LEN`].
+    pub len: usize,
+    /// Returns how many packed bytes follow a marker. It is told where the unit starts, in bytes
+    /// from the start of `span`, and the run's `len`, and fails if the marker says otherwise or more.
+    pub read: fn(&[u8], u64, u32) -> Result<u32>,
+    /// The bytes of the volume that the source's units cover. The first unit starts where it does,
+    /// and of a unit that passes its end only the bytes inside have to be there.
+    pub span: Range<u64>,
 }
 
 impl Source {
     /// Makes a source whose packed runs unpack to `unit`.
     #[must_use]
     pub fn packed(bytes: Arc<dyn ReadAt>, unit: Unit) -> Self {
-        Self { bytes, unit: Some(unit) }
+        Self { bytes, unit: Some(unit), markers: None }
+    }
+
+    /// Makes a source whose packed runs point to markers, with what unpacks to `unit` behind each.
+    ///
+    /// The `len` of such a run counts the bytes behind the marker.
+    ///
+    /// # Panics
+    ///
+    /// If the markers are over [`MAX_MARKER_LEN`] long.
+    #[must_use]
+    pub fn marked(bytes: Arc<dyn ReadAt>, unit: Unit, markers: Markers) -> Self {
+        assert!(markers.len <= MAX_MARKER_LEN, "a marker of {} bytes", markers.len);
+        Self { bytes, unit: Some(unit), markers: Some(markers) }
     }
 }
 
 impl<R: ReadAt + 'static> From<Arc<R>> for Source {
     fn from(bytes: Arc<R>) -> Self {
-        Self { bytes, unit: None }
+        Self { bytes, unit: None, markers: None }
     }
 }
 
 impl From<Arc<dyn ReadAt>> for Source {
     fn from(bytes: Arc<dyn ReadAt>) -> Self {
-        Self { bytes, unit: None }
+        Self { bytes, unit: None, markers: None }
     }
 }
 
@@ -286,10 +317,9 @@ impl ReadVolume for Volume {
                     }
                 }
                 Place::Packed { source, offset, len, skip } => {
-                    let Source { bytes, unit } = &self.sources[usize::from(source)];
-                    let unit = unit.expect("checked when the volume was made");
-                    let key = units::Key { source, offset };
-                    self.units.read(bytes.as_ref(), unit, key, len, skip, part)?;
+                    let start = range.start.checked_sub(u64::from(skip));
+                    let key = units::Key { source, offset, start };
+                    self.units.read(&self.sources[usize::from(source)], key, len, skip, part)?;
                 }
                 Place::Fill(mut pattern) => {
                     pattern.rotate_left(usize::try_from(range.start % 4).expect("below 4"));

@@ -3,17 +3,21 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::compress::UnpackFault;
 use crate::compress::Unpacker;
 use crate::error::Error;
 use crate::error::Result;
-use crate::io::ReadAt;
-use crate::volume::Unit;
+use crate::volume::MAX_MARKER_LEN;
+use crate::volume::Markers;
+use crate::volume::Source;
 
-/// Which unit: the source and where its packed bytes start.
+/// Which unit: the source, where its packed bytes start, and where in the volume it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) source: u16,
     pub(super) offset: u64,
+    /// `None` if it would start before the volume does.
+    pub(super) start: Option<u64>,
 }
 
 /// A context and the unit that it unpacked last.
@@ -33,8 +37,7 @@ impl Units {
     /// Fills `buf` with the bytes of a unit from byte `skip` on.
     pub(super) fn read(
         &self,
-        source: &dyn ReadAt,
-        unit: Unit,
+        source: &Source,
         key: Key,
         packed_len: u32,
         skip: u32,
@@ -42,7 +45,7 @@ impl Units {
     ) -> Result<()> {
         let mut lent =
             self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let read = lent.read(source, unit, key, packed_len, skip, buf);
+        let read = lent.read(source, key, packed_len, skip, buf);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(lent);
         read
     }
@@ -51,27 +54,38 @@ impl Units {
 impl Lent {
     fn read(
         &mut self,
-        source: &dyn ReadAt,
-        unit: Unit,
+        source: &Source,
         key: Key,
         packed_len: u32,
         skip: u32,
         buf: &mut [u8],
     ) -> Result<()> {
+        let unit = source.unit.expect("checked when the volume was made");
         let skip = usize::try_from(skip).expect("inside a unit");
         let unit_len = usize::try_from(unit.len).expect("at most 2 MiB");
         if self.key != Some(key) {
+            let (offset, packed_len, needed) = match &source.markers {
+                Some(markers) => marked(source, markers, key, packed_len)?,
+                None => (key.offset, packed_len, unit_len),
+            };
             // What a source says of a packed length is a bound, and may pass its end.
-            let there = source.len().saturating_sub(key.offset);
+            let there = source.bytes.len().saturating_sub(offset);
             let len = usize::try_from(there.min(u64::from(packed_len))).expect("at most 4 MiB");
             self.packed.resize(len, 0);
-            source.read_exact_at(&mut self.packed, key.offset)?;
+            source.bytes.read_exact_at(&mut self.packed, offset)?;
             let whole = buf.len() == unit_len;
             self.unit.resize(unit_len, 0);
             let target = if whole { &mut *buf } else { &mut self.unit[..] };
             self.key = None;
             self.unpacker
-                .unpack(unit.codec, &self.packed, target)
+                .unpack_up_to(unit.codec, &self.packed, target)
+                .and_then(|found| {
+                    let expected = needed.min(unit_len);
+                    if found < expected {
+                        return Err(UnpackFault::Short { found, expected });
+                    }
+                    Ok(())
+                })
                 .map_err(|fault| Error::from(fault).at(key.offset))?;
             if whole {
                 return Ok(());
@@ -81,4 +95,25 @@ impl Lent {
         buf.copy_from_slice(&self.unit[skip..][..buf.len()]);
         Ok(())
     }
+}
+
+/// Reads the marker of a unit: where its packed bytes start, how many there are, and how many they
+/// must unpack to at least.
+fn marked(
+    source: &Source,
+    markers: &Markers,
+    key: Key,
+    packed_len: u32,
+) -> Result<(u64, u32, usize)> {
+    let mut bytes = [0; MAX_MARKER_LEN];
+    let bytes = &mut bytes[..markers.len];
+    source.bytes.read_exact_at(bytes, key.offset)?;
+    let start = key.start.and_then(|start| start.checked_sub(markers.span.start));
+    let start = start.expect("a source's units lie in its span");
+    let len = (markers.read)(bytes, start, packed_len).map_err(|e| e.at(key.offset))?;
+    // Cannot overflow: a source's bytes were read up to there.
+    let offset = key.offset.strict_add(u64::try_from(markers.len).expect("at most 64"));
+    let span = markers.span.end.saturating_sub(markers.span.start);
+    let needed = usize::try_from(span.saturating_sub(start)).unwrap_or(usize::MAX);
+    Ok((offset, len.min(packed_len), needed))
 }

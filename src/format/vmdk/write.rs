@@ -1,0 +1,513 @@
+//! From a volume to a disk in one file: grains read, and packed, in parallel, stored in order.
+
+use crc32fast::Hasher;
+
+use crate::compress::Codec;
+use crate::compress::Packer;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::field;
+use crate::format::WriteOptions;
+use crate::format::spans::spans;
+use crate::format::vmdk::descriptor;
+use crate::format::vmdk::descriptor::CreateType;
+use crate::format::vmdk::layout::HEADER_LEN;
+use crate::format::vmdk::layout::Header;
+use crate::format::vmdk::layout::Marker;
+use crate::format::vmdk::layout::SECTOR_LEN;
+use crate::format::vmdk::layout::TABLE_LEN;
+use crate::format::vmdk::layout::encode_grain_marker;
+use crate::io::WriteAt;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::volume::ReadVolume;
+use crate::volume::extents;
+use crate::work::Buffers;
+use crate::work::in_order;
+
+/// Bytes of a grain, as all tools have it.
+const GRAIN_LEN: u64 = 64 << 10;
+
+/// Grains of a table.
+const TABLE_GRAINS: u64 = 512;
+
+/// Bytes of a table.
+const TABLE_BYTES: usize = 2048;
+
+/// Sectors of the descriptor, from sector 1 on, as qemu-img has it.
+const DESCRIPTOR_SECTORS: u64 = 20;
+
+/// First sector behind the descriptor.
+const METADATA_SECTOR: u64 = 21;
+
+const _: () = assert!(TABLE_LEN == 512);
+
+/// Writes a volume as a streamOptimized disk.
+///
+/// Written zeros are stored as grains of zeros, holes are not stored. The bytes written depend on
+/// nothing but the volume.
+///
+/// # Errors
+///
+/// `Unsupported` for a size that is no whole sectors, or where the file would be over 2 TiB;
+/// whatever reading and writing return.
+pub fn write_stream(
+    volume: &dyn ReadVolume,
+    sink: &dyn WriteAt,
+    options: &WriteOptions<'_>,
+) -> Result<()> {
+    let mut header = new_header(volume.size(), "vmdk")?;
+    header.version = 3;
+    header.packed = true;
+    header.overhead = 128;
+    let zeros = packed_zeros();
+    let buffers = Buffers::default();
+    let mut stream = Stream {
+        sink,
+        at: header.overhead.strict_mul(SECTOR_LEN),
+        directory: vec![0; usize::try_from(header.table_count()).expect("at most 2^21")],
+        table: Table::new(),
+        crc: Hasher::new(),
+    };
+    in_order(
+        options.threads,
+        options.watch,
+        spans(tiles(volume)),
+        || Ok((Packer::new(Codec::Zlib, options.level)?, Vec::new())),
+        |(zlib, plain), tile: Extent| {
+            let mut job = Packed { bytes: buffers.take(), ends: Vec::new(), crc: Hasher::new() };
+            let mut sector = tile.range.start.strict_div(SECTOR_LEN);
+            match tile.kind {
+                ExtentKind::Hole => {}
+                ExtentKind::Zero => {
+                    for _ in 0..tile.len().div_ceil(GRAIN_LEN) {
+                        job.push(sector, &zeros);
+                        sector = sector.strict_add(header.grain_size);
+                    }
+                }
+                ExtentKind::Data => {
+                    read_grains(volume, &tile, plain)?;
+                    for grain in plain.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB")) {
+                        if is_zero(grain) {
+                            job.push(sector, &zeros);
+                        } else {
+                            job.pack(sector, grain, zlib);
+                        }
+                        sector = sector.strict_add(header.grain_size);
+                    }
+                }
+            }
+            job.crc.update(&job.bytes);
+            Ok((tile, job))
+        },
+        |(tile, job)| {
+            stream.add(tile.range.start.strict_div(GRAIN_LEN), &job)?;
+            buffers.give(job.bytes);
+            options.watch.advance(tile.len());
+            Ok(())
+        },
+    )?;
+    stream.finish(header)
+}
+
+/// Writes a volume as a monolithicSparse disk, states kept grain by grain.
+///
+/// The bytes written depend on nothing but the volume.
+///
+/// # Errors
+///
+/// As [`write_stream`].
+pub fn write_sparse(
+    volume: &dyn ReadVolume,
+    sink: &dyn WriteAt,
+    options: &WriteOptions<'_>,
+) -> Result<()> {
+    let mut header = new_header(volume.size(), "vmdk-sparse")?;
+    let tables = header.table_count();
+    let directory_sectors = tables.strict_mul(4).div_ceil(SECTOR_LEN);
+    let table_sectors = u64::try_from(TABLE_BYTES).expect("2 KiB").strict_div(SECTOR_LEN);
+    let metadata = directory_sectors.strict_add(tables.strict_mul(table_sectors));
+    header.redundant_offset = METADATA_SECTOR;
+    let directory_offset = METADATA_SECTOR.strict_add(metadata);
+    header.directory_offset = Some(directory_offset);
+    header.overhead = directory_offset.strict_add(metadata).next_multiple_of(header.grain_size);
+    let start = METADATA_SECTOR.strict_mul(SECTOR_LEN);
+    let end = header.overhead.strict_mul(SECTOR_LEN);
+    // Tables without an entry are not written, and on a device there is something else.
+    sink.make_hole_at(end.strict_sub(start), start)?;
+    let mut sparse = Sparse {
+        sink,
+        at: end,
+        tables: [METADATA_SECTOR, directory_offset]
+            .map(|at| at.strict_add(directory_sectors).strict_mul(SECTOR_LEN)),
+        table: Table::new(),
+        has_zeros: false,
+        crc: Hasher::new(),
+    };
+    for (directory, tables_at) in [METADATA_SECTOR, directory_offset].into_iter().zip(sparse.tables)
+    {
+        let first = sector_of(tables_at)?;
+        let step = usize::try_from(table_sectors).expect("4 sectors");
+        let entries = (first..).step_by(step);
+        let count = usize::try_from(tables).expect("at most 2^21");
+        let bytes: Vec<u8> = entries.take(count).flat_map(u32::to_le_bytes).collect();
+        sink.write_all_at(&bytes, directory.strict_mul(SECTOR_LEN))?;
+    }
+    let buffers = Buffers::default();
+    in_order(
+        options.threads,
+        options.watch,
+        spans(tiles(volume)),
+        || Ok(()),
+        |(), tile: Extent| {
+            let mut bytes = buffers.take();
+            let mut crc = Hasher::new();
+            let mut zero = Vec::new();
+            if tile.kind == ExtentKind::Data {
+                read_grains(volume, &tile, &mut bytes)?;
+                let grains = bytes.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB"));
+                zero.extend(grains.map(is_zero));
+                crc.update(&tile.range.start.to_le_bytes());
+                crc.update(&bytes);
+            }
+            Ok((tile, bytes, zero, crc))
+        },
+        |(tile, bytes, zero, crc)| {
+            sparse.crc.combine(&crc);
+            let first = tile.range.start.strict_div(GRAIN_LEN);
+            match tile.kind {
+                ExtentKind::Hole => {}
+                ExtentKind::Zero => {
+                    let end = tile.range.end.div_ceil(GRAIN_LEN);
+                    (first..end).try_for_each(|grain| sparse.zero(grain))?;
+                }
+                ExtentKind::Data => sparse.data(first, &bytes, &zero)?,
+            }
+            buffers.give(bytes);
+            options.watch.advance(tile.len());
+            Ok(())
+        },
+    )?;
+    sparse.finish(header)
+}
+
+/// Returns the header that both kinds share, for a volume of `size` bytes.
+fn new_header(size: u64, row: &str) -> Result<Header> {
+    if !size.is_multiple_of(SECTOR_LEN) {
+        let text = format!("the volume has {size} bytes, expected a multiple of 512 for {row}");
+        return Err(
+            Error::new(Kind::Unsupported, text).advise("write it as raw, which keeps any length")
+        );
+    }
+    Ok(Header {
+        version: 1,
+        capacity: size.strict_div(SECTOR_LEN),
+        grain_size: GRAIN_LEN.strict_div(SECTOR_LEN),
+        descriptor_offset: 1,
+        descriptor_size: DESCRIPTOR_SECTORS,
+        table_len: TABLE_LEN,
+        redundant_offset: 0,
+        directory_offset: None,
+        overhead: 0,
+        zero_entries: false,
+        packed: false,
+        unclean: false,
+    })
+}
+
+/// Returns the number of the sector at byte `at` of the file.
+fn sector_of(at: u64) -> Result<u32> {
+    u32::try_from(at.strict_div(SECTOR_LEN)).map_err(|_| {
+        let text =
+            "the file would be over 2 TiB, where sector numbers end, expected less of a VMDK";
+        Error::new(Kind::Unsupported, text).advise("write it as raw")
+    })
+}
+
+/// Reads the grains of a tile whole: what lies past the end of the volume is zeros.
+fn read_grains(volume: &dyn ReadVolume, tile: &Extent, buffer: &mut Vec<u8>) -> Result<()> {
+    let inside = usize::try_from(tile.len()).expect("at most a span");
+    let whole = tile.len().next_multiple_of(GRAIN_LEN);
+    buffer.clear();
+    buffer.resize(usize::try_from(whole).expect("at most a span"), 0);
+    volume.read_at(tile.range.start, &mut buffer[..inside])
+}
+
+fn is_zero(grain: &[u8]) -> bool {
+    // Equal to itself one byte on: one comparison of memory, which ends at the first difference.
+    grain
+        .split_first()
+        .is_none_or(|(first, behind)| *first == 0 && *behind == grain[..behind.len()])
+}
+
+/// The stream of a grain of zeros, which takes one sector with its marker.
+fn packed_zeros() -> Vec<u8> {
+    let mut stream = Vec::new();
+    let mut zlib = Packer::new(Codec::Zlib, None).expect("the codec has a default level");
+    zlib.append(&vec![0; 64 << 10], &mut stream);
+    assert!(stream.len() <= 500, "zeros take {} bytes", stream.len());
+    stream
+}
+
+/// Cuts a volume's extents at grains.
+///
+/// A grain that extents of different kinds share becomes data, so that its bytes decide: a grain is
+/// a hole only if all of it is. The volume's last grain ends where the volume does.
+fn tiles(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<Extent>> + '_ {
+    let size = volume.size();
+    // Every grain before is handed out.
+    let mut at = 0;
+    extents(volume).flat_map(move |extent| {
+        let (tiles, failed) = match extent {
+            Ok(extent) => (Some(tiles_of(&extent, &mut at, size)), None),
+            Err(e) => (None, Some(Err(e))),
+        };
+        tiles.into_iter().flatten().filter(|tile| !tile.is_empty()).map(Ok).chain(failed)
+    })
+}
+
+/// Hands out the grains that an extent completes: first one that it shares with those before, then
+/// its own. Either may be empty.
+fn tiles_of(extent: &Extent, at: &mut u64, size: u64) -> [Extent; 2] {
+    let mut take = |end: u64, kind| {
+        let start = *at;
+        *at = start.max(end.min(size));
+        Extent { range: start..*at, kind }
+    };
+    let Extent { range, kind } = extent.clone();
+    if kind == ExtentKind::Data {
+        // The grains that it shares at either end are data too.
+        return [take(0, kind), take(range.end.next_multiple_of(GRAIN_LEN), kind)];
+    }
+    let start = range.start.next_multiple_of(GRAIN_LEN);
+    // What was not handed out before `start` is a grain that an earlier extent ended inside.
+    let shared = take(start, ExtentKind::Data);
+    let whole = range.end.strict_sub(range.end.strict_rem(GRAIN_LEN));
+    // The last grain is whole where the volume ends, if the extent has all of it.
+    let end = if range.end == size && range.start <= whole { size } else { whole };
+    [shared, take(end, kind)]
+}
+
+/// The grain table that is being filled.
+struct Table {
+    /// Number of it.
+    number: u64,
+    bytes: [u8; TABLE_BYTES],
+    is_used: bool,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { number: 0, bytes: [0; TABLE_BYTES], is_used: false }
+    }
+
+    fn set(&mut self, grain: u64, entry: u32) {
+        let index = usize::try_from(grain.strict_rem(TABLE_GRAINS)).expect("below 512");
+        field::put_u32_le(&mut self.bytes, index.strict_mul(4), entry);
+        self.is_used = true;
+    }
+}
+
+/// Packed grains behind their markers, each from a sector on.
+struct Packed {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    crc: Hasher,
+}
+
+impl Packed {
+    /// Adds a grain that is packed already.
+    fn push(&mut self, sector: u64, stream: &[u8]) {
+        let len = u32::try_from(stream.len()).expect("a small number");
+        self.bytes.extend_from_slice(&encode_grain_marker(sector, len));
+        self.bytes.extend_from_slice(stream);
+        self.end();
+    }
+
+    fn pack(&mut self, sector: u64, grain: &[u8], zlib: &mut Packer) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&encode_grain_marker(sector, 0));
+        let len = zlib.append(grain, &mut self.bytes);
+        let len = u32::try_from(len).expect("little over a grain");
+        field::put_bytes(&mut self.bytes, start, &encode_grain_marker(sector, len));
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(HEADER_LEN), 0);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+/// A streamOptimized disk: grains, and a table behind those that it is for.
+struct Stream<'a> {
+    sink: &'a dyn WriteAt,
+    /// Byte of the file at which the next sector goes.
+    at: u64,
+    /// Sectors of the tables that were written.
+    directory: Vec<u32>,
+    table: Table,
+    crc: Hasher,
+}
+
+impl Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write_all_at(bytes, self.at)?;
+        self.at = self.at.strict_add(u64::try_from(bytes.len()).expect("a length in memory"));
+        Ok(())
+    }
+
+    /// Adds grains, the first of which is number `first`.
+    fn add(&mut self, first: u64, job: &Packed) -> Result<()> {
+        self.crc.combine(&job.crc);
+        let (mut grain, mut done, mut ends) = (first, 0_usize, &job.ends[..]);
+        while !ends.is_empty() {
+            let number = grain.strict_div(TABLE_GRAINS);
+            if number != self.table.number {
+                self.end_table()?;
+                self.table.number = number;
+            }
+            let room = TABLE_GRAINS.strict_sub(grain.strict_rem(TABLE_GRAINS));
+            let count = usize::try_from(room).expect("at most 512").min(ends.len());
+            let (these, behind) = ends.split_at(count);
+            let start = done;
+            for end in these {
+                let ahead = u64::try_from(done.strict_sub(start)).expect("a length in memory");
+                self.table.set(grain, sector_of(self.at.strict_add(ahead))?);
+                grain = grain.strict_add(1);
+                done = *end;
+            }
+            self.write(&job.bytes[start..done])?;
+            ends = behind;
+        }
+        Ok(())
+    }
+
+    /// Writes the table, if there is something in it.
+    fn end_table(&mut self) -> Result<()> {
+        if !self.table.is_used {
+            return Ok(());
+        }
+        let table = std::mem::replace(&mut self.table, Table::new());
+        self.write(&Marker::Table.encode(4))?;
+        let number = usize::try_from(table.number).expect("at most 2^21");
+        self.directory[number] = sector_of(self.at)?;
+        self.write(&table.bytes)
+    }
+
+    fn finish(mut self, header: Header) -> Result<()> {
+        self.end_table()?;
+        let mut directory: Vec<u8> =
+            self.directory.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        directory.resize(directory.len().next_multiple_of(HEADER_LEN), 0);
+        let sectors = u64::try_from(directory.len()).expect("at most 8 MiB");
+        self.write(&Marker::Directory.encode(sectors.strict_div(SECTOR_LEN)))?;
+        let directory_offset = Some(u64::from(sector_of(self.at)?));
+        self.write(&directory)?;
+        self.write(&Marker::Footer.encode(1))?;
+        self.write(&Header { directory_offset, ..header }.encode())?;
+        self.write(&Marker::End.encode(0))?;
+        let front = front(&header, CreateType::StreamOptimized, self.crc);
+        self.sink.write_all_at(&front, 0)?;
+        self.sink.set_size(self.at)
+    }
+}
+
+/// A monolithicSparse disk: two copies of all tables, and grains behind them.
+struct Sparse<'a> {
+    sink: &'a dyn WriteAt,
+    /// Byte of the file at which the next grain goes.
+    at: u64,
+    /// Bytes of the file at which the copies' first tables are.
+    tables: [u64; 2],
+    table: Table,
+    has_zeros: bool,
+    crc: Hasher,
+}
+
+impl Sparse<'_> {
+    fn set(&mut self, grain: u64, entry: u32) -> Result<()> {
+        let number = grain.strict_div(TABLE_GRAINS);
+        if number != self.table.number {
+            self.end_table()?;
+            self.table.number = number;
+        }
+        self.table.set(grain, entry);
+        Ok(())
+    }
+
+    fn zero(&mut self, grain: u64) -> Result<()> {
+        self.has_zeros = true;
+        self.crc.update(&grain.to_le_bytes());
+        self.set(grain, 1)
+    }
+
+    /// Adds grains, the first of which is number `first`, but for those that are zeros.
+    fn data(&mut self, first: u64, bytes: &[u8], zero: &[bool]) -> Result<()> {
+        let grain_len = usize::try_from(GRAIN_LEN).expect("64 KiB");
+        let mut grain = first;
+        let mut rest = bytes;
+        for run in zero.chunk_by(|one, next| one == next) {
+            let (these, behind) = rest.split_at(run.len().strict_mul(grain_len));
+            rest = behind;
+            if !run[0] {
+                self.sink.write_all_at(these, self.at)?;
+            }
+            for is_zero in run {
+                if *is_zero {
+                    self.zero(grain)?;
+                } else {
+                    self.set(grain, sector_of(self.at)?)?;
+                    self.at = self.at.strict_add(GRAIN_LEN);
+                }
+                grain = grain.strict_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn end_table(&mut self) -> Result<()> {
+        if !self.table.is_used {
+            return Ok(());
+        }
+        let table = std::mem::replace(&mut self.table, Table::new());
+        let len = u64::try_from(TABLE_BYTES).expect("2 KiB");
+        for tables in self.tables {
+            let at = tables.strict_add(table.number.strict_mul(len));
+            self.sink.write_all_at(&table.bytes, at)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, mut header: Header) -> Result<()> {
+        self.end_table()?;
+        if self.has_zeros {
+            header.version = 2;
+            header.zero_entries = true;
+        }
+        let front = front(&header, CreateType::MonolithicSparse, self.crc);
+        self.sink.write_all_at(&front, 0)?;
+        self.sink.set_size(self.at)
+    }
+}
+
+/// Returns the header and the descriptor, up to where it ends at most.
+fn front(header: &Header, create_type: CreateType, crc: Hasher) -> Vec<u8> {
+    // All ones stands for no disk, and VMware begins with the number below it.
+    let cid = match crc.finalize() {
+        u32::MAX | 0xffff_fffe => 1,
+        crc => crc,
+    };
+    let mut bytes = header.encode().to_vec();
+    bytes.extend(descriptor::embedded(create_type, cid, header.capacity).as_bytes());
+    let end = METADATA_SECTOR.strict_mul(SECTOR_LEN);
+    bytes.resize(usize::try_from(end).expect("21 sectors"), 0);
+    if header.packed {
+        // Nothing else is written before the first grain.
+        let overhead = header.overhead.strict_mul(SECTOR_LEN);
+        bytes.resize(usize::try_from(overhead).expect("128 sectors"), 0);
+    }
+    bytes
+}
