@@ -72,10 +72,11 @@ pub fn expand(entry: &Entry, dir: &Path) -> PathBuf {
     let path = dir.join(entry.file.trim_end_matches(".zst"));
     let file = File::create(&path).unwrap();
     file.set_len(bytes.len() as u64).unwrap();
-    if entry.extents.is_empty() {
+    let is_raw = entry.format.as_deref() == Some("raw");
+    if !is_raw || entry.extents.is_empty() {
         file.write_all_at(&bytes, 0).unwrap();
     }
-    for (start, length, kind) in &entry.extents {
+    for (start, length, kind) in entry.extents.iter().filter(|_| is_raw) {
         let range = *start as usize..(*start + *length) as usize;
         if kind == "hole" {
             assert!(bytes[range].iter().all(|byte| *byte == 0));

@@ -162,19 +162,15 @@ pub fn write_sparse(
         || Ok(()),
         |(), tile: Extent| {
             let mut bytes = buffers.take();
-            let mut crc = Hasher::new();
-            let mut zero = Vec::new();
+            let mut crcs = Vec::new();
             if tile.kind == ExtentKind::Data {
                 read_grains(volume, &tile, &mut bytes)?;
                 let grains = bytes.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB"));
-                zero.extend(grains.map(is_zero));
-                crc.update(&tile.range.start.to_le_bytes());
-                crc.update(&bytes);
+                crcs.extend(grains.map(|grain| (!is_zero(grain)).then(|| crc32fast::hash(grain))));
             }
-            Ok((tile, bytes, zero, crc))
+            Ok((tile, bytes, crcs))
         },
-        |(tile, bytes, zero, crc)| {
-            sparse.crc.combine(&crc);
+        |(tile, bytes, crcs)| {
             let first = tile.range.start.strict_div(GRAIN_LEN);
             match tile.kind {
                 ExtentKind::Hole => {}
@@ -182,7 +178,7 @@ pub fn write_sparse(
                     let end = tile.range.end.div_ceil(GRAIN_LEN);
                     (first..end).try_for_each(|grain| sparse.zero(grain))?;
                 }
-                ExtentKind::Data => sparse.data(first, &bytes, &zero)?,
+                ExtentKind::Data => sparse.data(first, &bytes, &crcs)?,
             }
             buffers.give(bytes);
             options.watch.advance(tile.len());
@@ -444,23 +440,25 @@ impl Sparse<'_> {
         self.set(grain, 1)
     }
 
-    /// Adds grains, the first of which is number `first`, but for those that are zeros.
-    fn data(&mut self, first: u64, bytes: &[u8], zero: &[bool]) -> Result<()> {
+    /// Adds grains, the first of which is number `first`. Those that are zeros have no CRC.
+    fn data(&mut self, first: u64, bytes: &[u8], crcs: &[Option<u32>]) -> Result<()> {
         let grain_len = usize::try_from(GRAIN_LEN).expect("64 KiB");
         let mut grain = first;
         let mut rest = bytes;
-        for run in zero.chunk_by(|one, next| one == next) {
+        for run in crcs.chunk_by(|one, next| one.is_some() == next.is_some()) {
             let (these, behind) = rest.split_at(run.len().strict_mul(grain_len));
             rest = behind;
-            if !run[0] {
+            if run[0].is_some() {
                 self.sink.write_all_at(these, self.at)?;
             }
-            for is_zero in run {
-                if *is_zero {
-                    self.zero(grain)?;
-                } else {
+            for crc in run {
+                if let Some(crc) = crc {
+                    self.crc.update(&grain.to_le_bytes());
+                    self.crc.update(&crc.to_le_bytes());
                     self.set(grain, sector_of(self.at)?)?;
                     self.at = self.at.strict_add(GRAIN_LEN);
+                } else {
+                    self.zero(grain)?;
                 }
                 grain = grain.strict_add(1);
             }
