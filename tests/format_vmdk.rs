@@ -288,7 +288,8 @@ fn a_length_that_no_vmdk_can_say_is_refused() {
     let volume = open(&raw).unwrap().volume;
     for row in ROWS {
         let target = amikit::io::Target::open(&out).unwrap();
-        let options = format::WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched };
+        let options =
+            format::WriteOptions { threads: NonZero::<usize>::MIN, level: None, watch: &Unwatched };
         let error = named(row).write.unwrap()(&volume, &target, &options).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.to_string().contains("513 bytes"), "{error}");
