@@ -10,6 +10,7 @@ pub mod raw;
 pub mod sidecar;
 mod spans;
 pub mod vhd;
+pub mod vhdx;
 
 use std::fmt;
 use std::num::NonZero;
@@ -95,7 +96,8 @@ impl OpenRequest {
 }
 
 /// All formats that this version reads.
-pub static FORMATS: &[Format] = &[raw::FORMAT, android_sparse::FORMAT, vhd::FORMAT, vhd::FIXED];
+pub static FORMATS: &[Format] =
+    &[raw::FORMAT, android_sparse::FORMAT, vhd::FORMAT, vhd::FIXED, vhdx::FORMAT];
 
 /// Returns the format of that name.
 ///

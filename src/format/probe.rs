@@ -46,7 +46,6 @@ static FOREIGN: &[Magic] = &[
     magic("vmdk", At::Start(0), b"KDMV", CONVERT),
     magic("vmdk", At::Start(0), b"COWD", CONVERT),
     magic("vmdk", At::Start(0), b"# Disk DescriptorFile", CONVERT),
-    magic("vhdx", At::Start(0), b"vhdxfile", CONVERT),
     magic("vdi", At::Start(0x40), &0xbeda_107f_u32.to_le_bytes(), CONVERT),
     magic("luks", At::Start(0), b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
     magic(ISO_9660, At::Start(32_769), b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
