@@ -1,5 +1,7 @@
-//! Digests and checksums: SHA-256 (one stream, or many blocks side by side), CRC-32, hex, base64.
+//! Digests and checksums: SHA-256 (one stream, or many blocks side by side), CRC-32,
+//! CRC-32C, hex, base64.
 
+mod crc32c;
 mod lanes;
 
 use std::fmt;
@@ -12,6 +14,7 @@ use serde::Serialize;
 use serde::Serializer;
 use sha2::Digest as _;
 
+pub use crc32c::crc32c;
 pub use lanes::Engine;
 pub use lanes::Lanes;
 

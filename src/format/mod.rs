@@ -11,6 +11,8 @@ pub mod raw;
 pub mod sidecar;
 mod spans;
 mod tiles;
+pub mod vhd;
+pub mod vhdx;
 pub mod vmdk;
 
 use std::fmt;
@@ -114,6 +116,9 @@ pub static FORMATS: &[Format] = &[
     qcow2::ZLIB,
     vmdk::STREAM,
     vmdk::SPARSE,
+    vhd::FORMAT,
+    vhd::FIXED,
+    vhdx::FORMAT,
 ];
 
 /// Returns the format of that name.
@@ -222,7 +227,7 @@ mod tests {
         let error = by_name("qcow3").unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         let text = error.to_string();
-        assert!(text.starts_with("format is \"qcow3\", expected raw, android-sparse"), "{text}");
+        assert!(text.starts_with("format is \"qcow3\", expected raw, android-sparse, "), "{text}");
         for format in FORMATS {
             assert_eq!(by_name(format.name).unwrap().name, format.name);
         }

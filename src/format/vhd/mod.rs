@@ -1,0 +1,156 @@
+//! VHD images, as Virtual PC, Hyper-V, Azure and EC2's VM Import have them.
+//!
+//! A block of a dynamic image that is not there is a hole, and so are sectors that its bitmap has as
+//! absent; what is there is data. See `docs/formats/vhd.md`.
+
+pub mod layout;
+mod map;
+mod write;
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Format;
+use crate::format::OpenRequest;
+use crate::format::vhd::layout::DiskType;
+use crate::format::vhd::layout::Footer;
+use crate::format::vhd::layout::VhdFault;
+use crate::format::vhd::map::Footers;
+use crate::io::Input;
+use crate::units::Extent;
+use crate::units::ExtentKind;
+use crate::volume::MAX_RUNS;
+use crate::volume::Place;
+use crate::volume::RunMap;
+use crate::volume::Source;
+use crate::volume::Volume;
+use crate::volume::check_size;
+
+pub use write::write_dynamic;
+pub use write::write_fixed;
+
+/// The row of VHD images of any type, written as dynamic ones.
+pub const FORMAT: Format = Format {
+    name: "vhd",
+    variant_of: None,
+    summary: "VHD image of Virtual PC and Hyper-V; written as a dynamic one",
+    // Whole sectors.
+    keeps_length: false,
+    probe: |source| map::probe(source),
+    open,
+    write: Some(write_dynamic),
+};
+
+/// The row that writes fixed images; it reads all that the other does.
+pub const FIXED: Format = Format {
+    name: "vhd-fixed",
+    variant_of: Some("vhd"),
+    summary: "fixed VHD image: the bytes of the disk and a footer, as Azure takes it",
+    keeps_length: false,
+    // The other row finds them.
+    probe: |_| Ok(false),
+    open,
+    write: Some(write_fixed),
+};
+
+/// Opens one image, and the parents of a differencing one.
+///
+/// # Errors
+///
+/// As the format has it, with file and offset; for a parent as [`crate::format::gate::Gate::open`],
+/// and `Invalid` if it is not the one that the image above it was made from.
+fn open(request: &OpenRequest) -> Result<Volume> {
+    let mut input = Arc::clone(request.single("vhd")?);
+    let mut flat: Option<RunMap> = None;
+    let mut sources: Vec<Source> = Vec::new();
+    let mut wanted: Option<[u8; 16]> = None;
+    loop {
+        let depth = sources.len();
+        let source = u16::try_from(depth).expect("the gate ends a chain");
+        let layer = parse(&input, source, request.force).map_err(|e| e.in_file(input.path()))?;
+        if wanted.is_some_and(|id| id != layer.footer.id) {
+            return Err(Error::from(VhdFault::ParentId)
+                .in_file(input.path())
+                .advise("name the image that it was made from with --parent"));
+        }
+        let map = match flat {
+            None => layer.map,
+            Some(above) => above.over(&layer.map),
+        };
+        if map.run_count() > MAX_RUNS {
+            return Err(Error::from(VhdFault::Runs).in_file(input.path()));
+        }
+        sources.push(Arc::clone(&input).into());
+        let Some(parent) = layer.parent else { return Volume::new(map, sources) };
+        flat = Some(map);
+        wanted = Some(parent.id);
+        input = request.gate.open(input.path(), "parent", file_name(&parent.name), depth)?;
+    }
+}
+
+/// Returns the last part of a path as Windows writes it. The id tells whether the file of that name
+/// beside the image is the one that was meant.
+fn file_name(path: &str) -> &str {
+    path.rsplit(['\\', '/']).next().unwrap_or(path)
+}
+
+/// One image of a chain.
+struct Layer {
+    footer: Footer,
+    map: RunMap,
+    parent: Option<layout::Parent>,
+}
+
+fn parse(input: &Input, source: u16, force: bool) -> Result<Layer> {
+    let footers = map::footers(input, force)?;
+    let footer = footers.footer;
+    check_size(footer.size)?;
+    if footer.disk_type == DiskType::Fixed {
+        return Ok(Layer { footer, map: fixed(input, footers, source)?, parent: None });
+    }
+    let (header, map) = map::parse(input, footers, source, force)?;
+    let parent = (footer.disk_type == DiskType::Differencing).then_some(header.parent);
+    Ok(Layer { footer, map, parent })
+}
+
+/// Maps a fixed image: byte n of the file is byte n of the volume.
+fn fixed(input: &Input, Footers { footer, end }: Footers, source: u16) -> Result<RunMap> {
+    if footer.size > end {
+        let fault = VhdFault::FixedCut { found: end, expected: footer.size };
+        return Err(Error::from(fault).at(end));
+    }
+    let mut map = RunMap::default();
+    for Extent { range, kind } in input.extents(MAX_RUNS)? {
+        let place = match kind {
+            ExtentKind::Hole => Place::Hole,
+            ExtentKind::Data | ExtentKind::Zero => Place::Stored { source, offset: range.start },
+        };
+        map.push(range.end.min(footer.size).saturating_sub(range.start), place);
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_part_of_a_parents_path_counts() {
+        for path in ["base.vhd", "C:\\vm\\base.vhd", ".\\base.vhd", "/vm/base.vhd", "a\\b/base.vhd"]
+        {
+            assert_eq!(file_name(path), "base.vhd");
+        }
+        assert_eq!(file_name("..\\.."), "..");
+        assert_eq!(file_name(""), "");
+    }
+
+    #[test]
+    fn one_row_of_the_two_probes() {
+        let footer =
+            Footer { header_at: u64::MAX, size: 512, disk_type: DiskType::Fixed, id: [0; 16] };
+        let bytes = [[7; 512], footer.encode()].concat();
+        assert!((FORMAT.probe)(&bytes).unwrap());
+        assert!(!(FIXED.probe)(&bytes).unwrap());
+    }
+}
