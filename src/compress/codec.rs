@@ -279,8 +279,7 @@ mod tests {
             (0..40_000_u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
         let (mut zlib, mut unpacker) = (Packer::new(Codec::Zlib, None).unwrap(), Unpacker::new());
         let mut out = vec![9];
-        let same = vec![7; 65_536];
-        for plain in [&same[..], &noise[..65_536], &[], &noise[..1]] {
+        for plain in [&noise[..0], &noise[..1], &noise[..65_536], &vec![7; 65_536]] {
             let start = out.len();
             let len = zlib.append(plain, &mut out);
             assert_eq!(out.len(), start.strict_add(len));

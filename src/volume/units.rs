@@ -117,3 +117,82 @@ fn marked(
     let needed = usize::try_from(span.saturating_sub(start)).unwrap_or(usize::MAX);
     Ok((offset, len.min(packed_len), needed))
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use crate::compress::Codec;
+    use crate::compress::Zlib;
+    use crate::error::Kind;
+    use crate::io::ReadAt;
+    use crate::volume::Place;
+    use crate::volume::ReadVolume;
+    use crate::volume::RunMap;
+    use crate::volume::Unit;
+    use crate::volume::Volume;
+
+    const UNIT_LEN: u32 = 1000;
+
+    /// A marker of two bytes: the number of the unit and how many packed bytes follow.
+    fn read(marker: &[u8], start: u64, most: u32) -> Result<u32> {
+        let len = u32::from(marker[1]);
+        if u64::from(marker[0]) * 1000 != start || len > most {
+            return Err(Error::corrupt("marker"));
+        }
+        Ok(len)
+    }
+
+    /// A volume of a hole of 300 bytes and units behind markers: their numbers and lengths.
+    fn volume(units: &[(u8, usize)], size: u64) -> Volume {
+        let mut map = RunMap::default();
+        map.push(300, Place::Hole);
+        let mut bytes = Vec::new();
+        for (number, len) in units {
+            let mut packed = Vec::new();
+            Zlib::new().append(&vec![number + 1; *len], &mut packed);
+            let offset = bytes.len().try_into().unwrap();
+            bytes.extend([*number, packed.len().try_into().unwrap()]);
+            bytes.extend(packed);
+            let place = Place::Packed { source: 0, offset, len: 60, skip: 0 };
+            map.push((size - map.size()).min(UNIT_LEN.into()), place);
+        }
+        let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
+        let unit = Unit { codec: Codec::Zlib, len: UNIT_LEN };
+        let markers = Markers { len: 2, read, span: 300..size };
+        Volume::new(map, vec![Source::marked(bytes, unit, markers)]).unwrap()
+    }
+
+    #[test]
+    fn the_last_unit_may_be_short_and_no_other() {
+        for last in [450, 451, 1000] {
+            let volume = volume(&[(0, 1000), (1, last)], 1750);
+            for (from, to) in [(0, 1750), (1300, 1750), (1299, 1302), (1749, 1750), (299, 1300)] {
+                let mut buf = vec![9; to - from];
+                volume.read_at(from.try_into().unwrap(), &mut buf).unwrap();
+                let expected =
+                    |at: usize| [0, 1, 2][usize::from(at >= 300) + usize::from(at >= 1300)];
+                assert!(buf.iter().zip(from..).all(|(byte, at)| *byte == expected(at)));
+            }
+        }
+        let kind = |units: &[(u8, usize)], offset: u64| {
+            volume(units, 1750).read_at(offset, &mut [0]).map_err(|e| e.kind())
+        };
+        assert_eq!(kind(&[(0, 1000), (1, 449)], 1300), Err(Kind::Corrupt));
+        assert_eq!(kind(&[(0, 999), (1, 450)], 300), Err(Kind::Corrupt));
+        assert_eq!(kind(&[(0, 1001), (1, 450)], 300), Err(Kind::Corrupt));
+    }
+
+    #[test]
+    fn a_marker_of_another_unit_is_refused_and_that_unit_alone() {
+        let volume = volume(&[(0, 1000), (0, 1000)], 2300);
+        volume.read_at(300, &mut [0]).unwrap();
+        let error = volume.read_at(1300, &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.offset().is_some_and(|offset| offset > 0));
+        volume.read_at(1299, &mut [0]).unwrap();
+    }
+}

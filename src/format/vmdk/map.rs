@@ -122,9 +122,9 @@ pub(super) fn read_grains(
         let at = u64::from(sector).strict_mul(SECTOR_LEN);
         let len = span.div_ceil(header.grain_size).strict_mul(ENTRY_LEN);
         inside(bytes, "a grain table", at, len, entry_at)?;
-        // No two tables are one, so all of them fit in the file.
-        taken = taken.strict_add(len);
-        crowded("grain tables", taken, bytes.len(), entry_at)?;
+        // No two tables are one, so all of them fit in the file, but for the last sector's end.
+        taken = taken.strict_add(len.next_multiple_of(SECTOR_LEN));
+        crowded("grain tables", taken, bytes.len().saturating_add(SECTOR_LEN), entry_at)?;
         let table = tables.read(at, usize::try_from(len).expect("at most 2 KiB"))?;
         if table.iter().all(|byte| *byte == 0) {
             grains.push(span.strict_mul(SECTOR_LEN), absent, entry_at)?;
@@ -375,6 +375,21 @@ mod tests {
         let header = Header { grain_size: 1 << 21, table_len: 512, ..header((1 << 37) + 1) };
         let (kind, offset, _) = refused(&disk(&header, &[], [&[], &[]], 4));
         assert_eq!((kind, offset), (Kind::Limit, 12));
+    }
+
+    #[test]
+    fn a_map_of_too_many_runs_is_refused() {
+        // Grains of zeros and none, in turn.
+        let entries = u64::try_from(MAX_RUNS).unwrap() + 512;
+        let header = Header { table_len: 512, overhead: 0, ..header(entries * 8) };
+        let tables = u32::try_from(header.table_count()).unwrap();
+        let first = 1 + (tables * 4).div_ceil(512);
+        let mut bytes = header.encode().to_vec();
+        bytes.extend((0..tables).flat_map(|number| (first + 4 * number).to_le_bytes()));
+        bytes.resize(usize::try_from(first * 512).unwrap(), 0);
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0].repeat(usize::try_from(entries / 2).unwrap()));
+        let (kind, _, text) = refused(&bytes);
+        assert_eq!(kind, Kind::Limit, "{text}");
     }
 
     #[test]
