@@ -11,13 +11,19 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use amikit::digest::Sha256;
+use amikit::error::Error;
 use amikit::format::Format;
 use amikit::format::WriteOptions;
 use amikit::io::Target;
+use amikit::io::WriteAt;
 use amikit::units::ExtentKind;
+use amikit::volume::Place;
 use amikit::volume::ReadVolume;
+use amikit::volume::RunMap;
+use amikit::volume::Volume;
 use amikit::volume::extents;
 use amikit::work::Unwatched;
 use serde::Deserialize;
@@ -198,6 +204,75 @@ pub fn random_file(path: &Path, size: u64, random: &mut Random) {
         at += len;
     }
     file.sync_all().unwrap();
+}
+
+/// Makes a volume of `size` bytes as [`random_file`] makes files, but in memory and with zeros.
+pub fn random_volume(size: u64, random: &mut Random) -> Volume {
+    let (mut map, mut stored) = (RunMap::default(), Vec::new());
+    while map.size() < size {
+        let len = match random.below(8) {
+            0 => 1 + random.below(9000),
+            7 => 4096 * random.below(1000),
+            _ => 4096 * (1 + random.below(40)),
+        };
+        let len = len.min(size - map.size());
+        let place = match random.below(6) {
+            0 | 1 => Place::Hole,
+            2 => Place::Zero,
+            3 => Place::Fill((random.next() as u32).to_le_bytes()),
+            kind => {
+                let offset = stored.len() as u64;
+                stored.resize((offset + len) as usize, 0);
+                if kind == 4 {
+                    random.fill(&mut stored[offset as usize..]);
+                }
+                Place::Stored { source: 0, offset }
+            }
+        };
+        map.push(len, place);
+    }
+    Volume::new(map, vec![Arc::new(stored).into()]).unwrap()
+}
+
+/// Writes a volume's bytes to `path`, its zeros as holes. Nothing waits for the disk.
+pub fn write_dense(volume: &dyn ReadVolume, path: &Path) {
+    // A new file: some file systems write one out that is cut first.
+    let _ = fs::remove_file(path);
+    let file = File::create(path).unwrap();
+    file.set_len(volume.size()).unwrap();
+    for_each_piece(volume, 64 << 10, |at, bytes| {
+        if bytes.iter().any(|byte| *byte != 0) {
+            file.write_all_at(bytes, at).unwrap();
+        }
+    });
+}
+
+/// A new file that takes an image, and that nobody syncs.
+struct Unsynced(File);
+
+impl WriteAt for Unsynced {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.0.write_all_at(bytes, offset).unwrap();
+        Ok(())
+    }
+
+    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn set_size(&self, size: u64) -> Result<(), Error> {
+        self.0.set_len(size).unwrap();
+        Ok(())
+    }
+}
+
+/// Writes a volume as an image at `path`, as [`write_image`] does, but waits for no disk.
+pub fn write_unsynced(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
+    let _ = fs::remove_file(path);
+    let file = Unsynced(File::create(path).unwrap());
+    let threads = NonZero::new(threads).unwrap();
+    let options = WriteOptions { threads, watch: &Unwatched, level: None };
+    format.write.unwrap()(volume, &file, &options).unwrap();
 }
 
 /// Writes a volume as an image at `path`.

@@ -404,3 +404,112 @@ fn usize_of(number: u64) -> usize {
 fn u64_of(len: usize) -> u64 {
     u64::try_from(len).expect("memory is under 2^64 bytes")
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    /// Keeps what is written in one call, by its first byte.
+    #[derive(Default)]
+    struct Calls(Mutex<BTreeMap<u64, Vec<u8>>>);
+
+    impl WriteAt for Calls {
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+            self.0.lock().unwrap().insert(offset, bytes.to_vec());
+            Ok(())
+        }
+
+        fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+            unreachable!("a qcow2 file has no holes of its own")
+        }
+
+        fn set_size(&self, _size: u64) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Clusters of all kinds over the place where the first refcount block is full: each cluster of
+    /// the file is counted as often as something touches it.
+    #[test]
+    fn each_cluster_is_counted_as_often_as_it_is_used() {
+        let mut state = 0x2545_f491_u64;
+        let mut below = |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % n
+        };
+        for round in 0..200 {
+            let calls = Calls::default();
+            let mut image = Image::new(&calls, 4 << 40);
+            let mut used: BTreeMap<u64, u16> = BTreeMap::new();
+            // As if almost a block of stored clusters had been written.
+            let start = BLOCK_COUNTS - 1 - below(40);
+            image.counts.resize(usize_of(start), 1);
+            image.next = start;
+            for number in 0..start {
+                used.insert(number, 1);
+            }
+            for _ in 0..100 {
+                let (at, len) = if below(3) == 0 {
+                    (image.allocate().unwrap(), CLUSTER)
+                } else {
+                    let most = if below(2) == 0 { CLUSTER - 1 } else { 900 };
+                    let len = 1 + below(most);
+                    (image.allocate_packed(len).unwrap(), len)
+                };
+                assert!(len < CLUSTER || at % CLUSTER == 0);
+                for number in at / CLUSTER..=(at + len - 1) / CLUSTER {
+                    *used.entry(number).or_default() += 1;
+                }
+            }
+            image.close().unwrap();
+            let last = image.allocate().unwrap();
+            image.put_counts(last).unwrap();
+            for at in &image.blocks {
+                used.insert(at / CLUSTER, 1);
+            }
+            let end = image.next;
+            let calls = calls.0.lock().unwrap();
+            let counts: Vec<u16> = image
+                .blocks
+                .iter()
+                .flat_map(|at| calls[at].as_chunks::<2>().0.iter().copied())
+                .map(u16::from_be_bytes)
+                .collect();
+            assert_eq!(counts.len(), 2 * usize_of(BLOCK_COUNTS));
+            for number in 0..u64_of(counts.len()) {
+                let expected = used.get(&number).copied().unwrap_or(0);
+                let found = counts[usize_of(number)];
+                assert_eq!(found, expected, "round {round}, cluster {number} of {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_shrink_is_stored() {
+        let mut plain = vec![0; 3 * CLUSTER_LEN];
+        for (number, word) in plain[CLUSTER_LEN..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let number = u64_of(number + 1);
+            let noise = number.wrapping_mul(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *word = noise.rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes();
+        }
+        plain[2 * CLUSTER_LEN..].fill(7);
+        for codec in [Codec::Deflate, Codec::Zstd] {
+            let mut packer = Packer::new(codec, None).unwrap();
+            let (mut out, mut pieces) = (Vec::new(), Vec::new());
+            pack(&mut packer, &plain, &mut out, &mut pieces);
+            let [Piece::Zero { count: 1 }, Piece::Stored { bytes }, Piece::Packed { bytes: last }] =
+                &pieces[..]
+            else {
+                panic!("{pieces:?}")
+            };
+            assert_eq!(out[bytes.clone()], plain[CLUSTER_LEN..][..CLUSTER_LEN]);
+            assert!(last.len() < 1000 && last.end == out.len());
+        }
+    }
+}

@@ -27,7 +27,7 @@
 //!     16    8 Table Offset         byte at which the block allocation table starts
 //!     24    4 Header Version       0x00010000; another major version is not supported
 //!     28    4 Max Table Entries    entries of the table
-//!     32    4 Block Size           bytes of the volume in a block: a power of two, 512 or more
+//!     32    4 Block Size           bytes of the volume in a block: a power of two, 4096 or more
 //!     36    4 Checksum             complement of the sum of all other bytes of the header
 //!     40   16 Parent Unique Id     of a differencing image
 //!     56    4 Parent Time Stamp    not looked at
@@ -64,6 +64,9 @@ pub const COOKIE: [u8; 8] = *b"conectix";
 
 /// Largest volume: 2040 GiB.
 pub const MAX_SIZE: u64 = 2040 << 30;
+
+/// Smallest block, in bytes: below it, qemu-img takes the bitmap to have no bytes at all.
+const MIN_BLOCK_LEN: u32 = 4096;
 
 /// Table entry of a block that is not there.
 pub const UNUSED: u32 = u32::MAX;
@@ -152,7 +155,7 @@ pub enum VhdFault {
         /// Byte at which it must have ended.
         to: u64,
     },
-    /// The block size is no power of two, or less than a sector.
+    /// The block size is no power of two, or so small that tools differ over the bitmap's length.
     BlockSize {
         /// Value found, in bytes.
         found: u32,
@@ -247,7 +250,7 @@ impl fmt::Display for VhdFault {
                  nothing else"
             ),
             Self::BlockSize { found } => {
-                write!(f, "block size is {found} bytes, expected a power of two, 512 or more")
+                write!(f, "block size is {found} bytes, expected a power of two, 4096 or more")
             }
             Self::TableEntries { found, expected } => {
                 write!(f, "table has {found} entries, expected {expected} or more for the volume")
@@ -492,7 +495,7 @@ impl Header {
         if header_version >> 16 != VERSION >> 16 {
             return Err(VhdFault::Version { found: header_version });
         }
-        if !block_size.is_power_of_two() || u64::from(block_size) < SECTOR_LEN {
+        if !block_size.is_power_of_two() || block_size < MIN_BLOCK_LEN {
             return Err(VhdFault::BlockSize { found: block_size });
         }
         let (units, _) = bytes[64..576].as_chunks::<2>();
@@ -626,7 +629,7 @@ mod tests {
         let fault = |at, new: &[u8]| Header::parse(&changed(bytes, 36, at, new)).unwrap_err();
         assert!(matches!(fault(0, b"x"), VhdFault::Cookie { .. }));
         assert_eq!(fault(24, &[0, 2]), VhdFault::Version { found: 0x0002_0000 });
-        for found in [0_u32, 256, 513, (2 << 20) + 512] {
+        for found in [0_u32, 512, 2048, 4097, (2 << 20) + 512] {
             assert_eq!(fault(32, &found.to_be_bytes()), VhdFault::BlockSize { found });
         }
         for at in 8..HEADER_LEN {
@@ -667,7 +670,7 @@ mod tests {
 
     #[test]
     fn a_bitmap_is_whole_sectors_and_its_first_bit_the_highest() {
-        assert_eq!(bitmap_len(512), 512);
+        assert_eq!(bitmap_len(4096), 512);
         assert_eq!(bitmap_len(2 << 20), 512);
         assert_eq!(bitmap_len(4 << 20), 1024);
         assert_eq!(bitmap_len(1 << 31), 512 << 10);
