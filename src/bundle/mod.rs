@@ -28,6 +28,7 @@ use crate::manifest::Manifest;
 use crate::pack;
 use crate::pack::Chunks;
 use crate::pack::Pack;
+use crate::units::ebs_gib;
 use crate::work::Watch;
 
 pub use ami::Ami;
@@ -102,21 +103,37 @@ impl Bundle {
     /// `Corrupt`, `Unsupported`, `Mismatch` or `Limit` if its documents are not those of a bundle;
     /// `Io` if they cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
+        if std::fs::metadata(path).is_ok() && !Self::is_at(path) {
+            let text = "it is no bundle, expected a folder with oci-layout or a tar archive";
+            return Err(Error::corrupt(text).in_file(path));
+        }
         let store = Store::open(path)?;
         store.check_layout()?;
         let index_path = store.path_of(store::INDEX_NAME);
         let bytes = store.read(store::INDEX_NAME, MAX_INDEX_LEN)?;
         let index: oci::Index = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("index.json: {e}")).in_file(&index_path))?;
+        let media_type = index.media_type.as_deref();
+        oci::check_type("index.json", index.schema_version, media_type, oci::INDEX_TYPE)
+            .map_err(|e| e.in_file(&index_path))?;
         let [entry] = &index.manifests[..] else {
             let text = format!("index.json names {} manifests, expected 1", index.manifests.len());
             return Err(Error::corrupt(text).in_file(&index_path));
         };
         let entry = entry.clone();
+        oci::check_type("index.json", 2, Some(&entry.media_type), oci::MANIFEST_TYPE)
+            .map_err(|e| e.in_file(&index_path))?;
+        if let Some(found) = entry.artifact_type.as_deref().filter(|it| *it != ARTIFACT_TYPE) {
+            let text = format!("index.json: artifactType is {found:?}, expected {ARTIFACT_TYPE}");
+            return Err(Error::new(Kind::Unsupported, text).in_file(&index_path));
+        }
         let manifest_path = store.path_of_blob(&entry.digest);
         let bytes = read_document(&store, &entry, MAX_MANIFEST_LEN)?;
         let manifest: oci::Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("OCI manifest: {e}")).in_file(&manifest_path))?;
+        let media_type = manifest.media_type.as_deref();
+        oci::check_type("OCI manifest", manifest.schema_version, media_type, oci::MANIFEST_TYPE)
+            .map_err(|e| e.in_file(&manifest_path))?;
         let artifact = manifest.artifact_type.as_deref();
         if artifact != Some(ARTIFACT_TYPE) || manifest.config.media_type != CONFIG_TYPE {
             let found = artifact.unwrap_or(&manifest.config.media_type);
@@ -232,7 +249,29 @@ impl Bundle {
             return Err(Error::new(Kind::Mismatch, text)
                 .in_file(&self.store.path_of_blob(&layer.blob.digest)));
         }
+        self.check_sizes(layer, &manifest)?;
         Ok(manifest)
+    }
+
+    /// Checks what the bundle's documents say of a volume's size.
+    fn check_sizes(&self, layer: &SnapshotLayer, manifest: &Manifest) -> Result<()> {
+        let size = manifest.volume_size();
+        let wrong = |what: &str, found: &str, expected: u64| {
+            let text = format!("{what} of {} is {found}, expected {expected}", layer.device);
+            Err(Error::corrupt(text).in_file(&self.path))
+        };
+        match layer.blob.annotations.get(oci::VOLUME_SIZE) {
+            Some(found) if *found != size.to_string() => return wrong("volume size", found, size),
+            _ => {}
+        }
+        let mapped =
+            self.ami.block_device_mappings.iter().find(|it| it.device_name == layer.device);
+        match mapped.map(|it| it.ebs.volume_size) {
+            Some(found) if found != ebs_gib(size) => {
+                wrong("VolumeSize", &found.to_string(), ebs_gib(size))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens a pack.
@@ -242,7 +281,15 @@ impl Bundle {
     /// `Corrupt` or `Unsupported` if it is not a sound pack.
     pub fn pack(&self, blob: &Descriptor) -> Result<Pack> {
         let file = self.blob(blob)?;
-        Pack::open(Arc::clone(file.whole()), file.start(), file.len())
+        let pack = Pack::open(Arc::clone(file.whole()), file.start(), file.len())?;
+        let count = pack.chunk_count();
+        match blob.annotations.get(oci::CHUNKS) {
+            Some(found) if *found != count.to_string() => {
+                let text = format!("the pack is said to have {found} chunks, and has {count}");
+                Err(Error::corrupt(text).in_file(&self.store.path_of_blob(&blob.digest)))
+            }
+            _ => Ok(pack),
+        }
     }
 
     /// Opens all packs.

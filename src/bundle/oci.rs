@@ -6,6 +6,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
 
 /// Content of `oci-layout`.
 pub(super) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -76,6 +79,26 @@ pub(super) struct Manifest {
     pub(super) artifact_type: Option<String>,
     pub(super) config: Descriptor,
     pub(super) layers: Vec<Descriptor>,
+}
+
+/// Checks that a document is of the version and type that are known.
+pub(super) fn check_type(
+    what: &str,
+    schema_version: u32,
+    media_type: Option<&str>,
+    expected: &str,
+) -> Result<()> {
+    if schema_version != 2 {
+        let text = format!("{what}: schemaVersion is {schema_version}, expected 2");
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    match media_type {
+        Some(found) if found != expected => {
+            let text = format!("{what}: mediaType is {found:?}, expected {expected}");
+            Err(Error::new(Kind::Unsupported, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a document: two spaces of indent, one newline at the end.

@@ -19,11 +19,14 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
+use crate::io::read_vec;
 
 /// Bytes of a header, and what members are padded to.
 pub(super) const RECORD_LEN: usize = 512;
@@ -55,6 +58,10 @@ pub enum TarFault {
     Short,
     /// There are more members than are read.
     Members,
+    /// A name is not one of a bundle's files.
+    Stranger,
+    /// The two records of zeros at the end are not there, or something is behind them.
+    End,
 }
 
 impl fmt::Display for TarFault {
@@ -70,6 +77,8 @@ impl fmt::Display for TarFault {
             ),
             Self::Name => write!(f, "the tar member's name is not UTF-8"),
             Self::Short => write!(f, "the tar archive ends inside a member"),
+            Self::Stranger => write!(f, "the tar member is no file of a bundle"),
+            Self::End => write!(f, "the tar archive does not end in two records of zeros"),
             Self::Members => write!(f, "the tar archive has over {MAX_MEMBERS} members"),
         }
     }
@@ -151,6 +160,24 @@ fn octal(field: &[u8]) -> Result<u64, TarFault> {
     plain.then(|| u64::from_str_radix(digits, 8).ok()).flatten().ok_or(TarFault::Number)
 }
 
+/// Checks that only zeros follow from byte `at` on, two records of them or more.
+fn check_end(archive: &dyn ReadAt, at: u64) -> Result<()> {
+    /// Most padding: tar itself fills up blocks of twenty records.
+    const MOST: u64 = 1 << 20;
+    let len = archive.len().strict_sub(at);
+    let fault = || Error::from(TarFault::End).at(at);
+    if !(2 * RECORD_SIZE..=MOST).contains(&len) {
+        return Err(fault());
+    }
+    if is_zero(&read_vec(archive, at, len)?) { Ok(()) } else { Err(fault()) }
+}
+
+/// Tells whether a bundle has a file of this name.
+fn is_bundles(name: &str) -> bool {
+    let blob = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex).is_some();
+    blob || matches!(name, "oci-layout" | "index.json")
+}
+
 /// Lists the files of an archive.
 ///
 /// # Errors
@@ -163,7 +190,10 @@ pub(super) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
         let mut record = [0; RECORD_LEN];
         archive.read_exact_at(&mut record, at)?;
         let parsed = parse(&record).map_err(|fault| Error::from(fault).at(at))?;
-        let Some((name, size, flag)) = parsed else { return Ok(members) };
+        let Some((name, size, flag)) = parsed else {
+            check_end(archive, at)?;
+            return Ok(members);
+        };
         let offset = at.strict_add(RECORD_SIZE);
         let end = size
             .checked_next_multiple_of(RECORD_SIZE)
@@ -173,6 +203,9 @@ pub(super) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
         match flag {
             b'0' | 0 => {
                 let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+                if !is_bundles(&name) {
+                    return Err(Error::from(TarFault::Stranger).at(at));
+                }
                 members.push(Member { name, offset, size });
             }
             b'5' => {}
@@ -194,7 +227,7 @@ mod tests {
         let mut bytes = header("oci-layout", 3).to_vec();
         bytes.extend_from_slice(b"abc");
         bytes.resize(1024, 0);
-        bytes.extend_from_slice(&header("blobs/x", 0));
+        bytes.extend_from_slice(&header("index.json", 0));
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     }
@@ -202,7 +235,7 @@ mod tests {
     #[test]
     fn members_come_back() {
         let members = members(&archive()).unwrap();
-        let expected = [("oci-layout", 512, 3), ("blobs/x", 1536, 0)];
+        let expected = [("oci-layout", 512, 3), ("index.json", 1536, 0)];
         let expected =
             expected.map(|(name, offset, size)| Member { name: name.into(), offset, size });
         assert_eq!(members, expected);
@@ -211,7 +244,7 @@ mod tests {
     #[test]
     fn every_prefix_that_loses_a_member_is_refused() {
         let bytes = archive();
-        for end in 0..bytes.len() - 512 {
+        for end in 0..bytes.len() {
             assert!(members(&bytes[..end].to_vec()).is_err(), "{end}");
         }
     }

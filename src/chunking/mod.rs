@@ -141,7 +141,8 @@ pub fn run(source: Source<'_>, options: &Options<'_>, sink: &mut dyn Sink) -> Re
         }
         Source::Stream(stream) => {
             let mut size = 0;
-            let jobs = stream_jobs(stream, options.blocks_a_job(), &buffers, &mut size);
+            let jobs =
+                stream_jobs(stream, options.blocks_a_job(), &buffers, &mut size, options.watch);
             in_order(options.threads, options.watch, jobs, worker, Worker::work, commit)?;
             check_size(size)?;
             Ok(size)
@@ -225,6 +226,7 @@ fn stream_jobs<'a>(
     most: usize,
     buffers: &'a Buffers,
     size: &'a mut u64,
+    watch: &'a dyn Watch,
 ) -> impl Iterator<Item = Result<Job<'static>>> + 'a {
     let mut ended = false;
     std::iter::from_fn(move || {
@@ -233,7 +235,7 @@ fn stream_jobs<'a>(
         }
         let mut plain = buffers.take();
         plain.resize(most.strict_mul(BLOCK_LEN), 0);
-        let len = match stream.read_full(&mut plain) {
+        let len = match stream.read_full(&mut plain, watch) {
             Ok(len) => len,
             Err(error) => {
                 ended = true;
@@ -311,6 +313,7 @@ struct Candidate {
 
 /// One thread's buffers and contexts.
 struct Worker<'a> {
+    watch: &'a dyn Watch,
     buffers: &'a Buffers,
     encoder: Option<Encoder>,
     known: Option<&'a RwLock<KnownChunks>>,
@@ -321,6 +324,7 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(options: &Options<'a>, buffers: &'a Buffers) -> Result<Self> {
         Ok(Self {
+            watch: options.watch,
             buffers,
             encoder: options.store.map(|store| Encoder::new(store.level)).transpose()?,
             known: options.store.map(|store| store.known),
@@ -376,6 +380,8 @@ impl<'a> Worker<'a> {
         self.digest(pieces, &candidates, ids)?;
         let mut frames = self.buffers.take();
         for (candidate, id) in candidates.iter().zip(ids) {
+            // At a high level, one block takes a good part of a second.
+            self.watch.check()?;
             let known = self.known.is_some_and(|known| {
                 known.read().unwrap_or_else(PoisonError::into_inner).contains(id)
             });

@@ -451,7 +451,7 @@ impl StateArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Threads {
     /// Threads to work on; the output is the same at any number [default: one a processor]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_threads)]
     threads: Option<NonZero<usize>>,
 }
 
@@ -481,6 +481,14 @@ fn written_formats() -> ValueParser {
     let written = FORMATS.iter().filter(|format| format.write.is_some());
     let names: Vec<&'static str> = written.map(|format| format.name).collect();
     PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+/// Most threads: each takes memory, and no machine has more processors.
+const MOST_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
+    let count = text.parse().ok().filter(|count: &NonZero<usize>| count.get() <= MOST_THREADS);
+    count.ok_or_else(|| format!("expected 1 to {MOST_THREADS}"))
 }
 
 fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {

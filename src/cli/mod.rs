@@ -37,9 +37,7 @@ pub(super) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let printed = error.print();
-            let code = if printed.is_err() { exit_code(Kind::Io) } else { error.exit_code() };
-            return ExitCode::from(u8::try_from(code).unwrap_or(INTERNAL));
+            return ExitCode::from(u8::try_from(usage(&error)).unwrap_or(INTERNAL));
         }
     };
     let code = catch_unwind(AssertUnwindSafe(|| run(&cli))).unwrap_or_else(|_| {
@@ -47,6 +45,24 @@ pub(super) fn main() -> ExitCode {
         INTERNAL
     });
     ExitCode::from(code)
+}
+
+/// Prints what clap has to say, which may be the help, and returns the exit code.
+fn usage(error: &clap::Error) -> i32 {
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if json && error.use_stderr() {
+        let message = error.render().to_string();
+        let output = Output { json, quiet: false };
+        output.error(&Error::invalid(message.trim_end().trim_start_matches("error: ")));
+        return error.exit_code();
+    }
+    match error.print() {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("error: {}", lost(e)));
+            exit_code(Kind::Io)
+        }
+        _ => error.exit_code(),
+    }
 }
 
 /// Returns the exit code of a kind of failure.
@@ -131,7 +147,7 @@ impl Output {
             let document = serde_json::json!({ "error": {
                 "kind": error.kind().name(),
                 "message": error.to_string(),
-                "path": error.path(),
+                "path": error.path().map(|path| path.display().to_string()),
                 "offset_bytes": error.offset(),
                 "advice": error.advice(),
             }});
@@ -357,13 +373,12 @@ fn man(folder: &Path, output: Output) -> Result<u8> {
     let fail = |e| Error::io("write the manual pages into", folder, e);
     // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
     clap_mangen::generate_to(Cli::command(), folder).map_err(fail)?;
-    let mut names = vec![folder.join("amikit.1")];
+    let mut names = vec![folder.join("amikit.1").display().to_string()];
     for command in Cli::command().get_subcommands() {
-        names.push(folder.join(format!("amikit-{}.1", command.get_name())));
+        let page = folder.join(format!("amikit-{}.1", command.get_name()));
+        names.push(page.display().to_string());
     }
     output
-        .report(&names, |names, out| {
-            names.iter().try_for_each(|it| writeln!(out, "{}", it.display()))
-        })
+        .report(&names, |names, out| names.iter().try_for_each(|it| writeln!(out, "{it}")))
         .map(|()| 0)
 }

@@ -6,12 +6,17 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Seek;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
 use rustix::fs::SeekFrom;
 
 use crate::error::Error;
@@ -20,6 +25,10 @@ use crate::error::Result;
 use crate::io::ReadAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
+use crate::work::Watch;
+
+/// What standard input is called in messages.
+pub const STANDARD_INPUT: &str = "standard input";
 
 /// An input by the way in which it can be read.
 #[derive(Debug)]
@@ -37,13 +46,15 @@ pub enum Opened {
 /// `Io` if the system refuses, `Invalid` for a folder.
 pub fn open(path: &Path) -> Result<Opened> {
     if path.as_os_str() == OsStr::new("-") {
-        let stream = Box::new(io::stdin().lock());
-        return Ok(Opened::Stream(Stream { path: PathBuf::from("standard input"), stream }));
+        let name = Path::new(STANDARD_INPUT);
+        let copy = io::stdin().as_fd().try_clone_to_owned();
+        let file = File::from(copy.map_err(|e| Error::io("open", name, e))?);
+        return Stream::of(name, file).map(Opened::Stream);
     }
     let kind = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
     if kind.is_fifo() || kind.is_char_device() {
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        return Ok(Opened::Stream(Stream { path: path.to_owned(), stream: Box::new(file) }));
+        return Stream::of(path, file).map(Opened::Stream);
     }
     Input::open(path).map(Opened::File)
 }
@@ -51,15 +62,39 @@ pub fn open(path: &Path) -> Result<Opened> {
 /// Bytes that come once and in order.
 pub struct Stream {
     path: PathBuf,
-    // Standard input's lock is not `Send`, and one thread reads a stream anyway.
-    stream: Box<dyn Read>,
+    // One thread reads a stream.
+    reader: Box<dyn Read>,
+    /// What to wait for before a read that may last.
+    wait: Option<File>,
 }
+
+/// Longest time for which a wish to stop is not heard while nothing comes.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 impl Stream {
     /// Makes a stream of any reader, under a name for messages.
     #[must_use]
     pub fn new(path: &Path, stream: Box<dyn Read>) -> Self {
-        Self { path: path.to_owned(), stream }
+        Self { path: path.to_owned(), reader: stream, wait: None }
+    }
+
+    /// Makes a stream of a pipe or terminal.
+    fn of(path: &Path, file: File) -> Result<Self> {
+        let wait = file.try_clone().map_err(|e| Error::io("open", path, e))?;
+        Ok(Self { path: path.to_owned(), reader: Box::new(file), wait: Some(wait) })
+    }
+
+    /// Waits until there is something to read, or the user wants to stop.
+    fn wait(&self, watch: &dyn Watch) -> Result<()> {
+        let Some(file) = &self.wait else { return watch.check() };
+        loop {
+            watch.check()?;
+            match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&PATIENCE)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(e) => return Err(Error::io("wait for", &self.path, e.into())),
+            }
+        }
     }
 
     /// Returns the name for messages.
@@ -72,11 +107,12 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `Io` if the system refuses.
-    pub fn read_full(&mut self, buf: &mut [u8]) -> Result<usize> {
+    /// `Io` if the system refuses; `Interrupted` if `watch` says to stop.
+    pub fn read_full(&mut self, buf: &mut [u8], watch: &dyn Watch) -> Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self.stream.read(&mut buf[filled..]) {
+            self.wait(watch)?;
+            match self.reader.read(&mut buf[filled..]) {
                 Ok(0) => break,
                 Ok(len) => filled = filled.strict_add(len),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

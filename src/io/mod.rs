@@ -16,6 +16,7 @@ use crate::error::Result;
 
 pub use input::Input;
 pub use input::Opened;
+pub use input::STANDARD_INPUT;
 pub use input::Stream;
 pub use input::open;
 pub use map::Mapped;

@@ -23,6 +23,7 @@ use tempfile::NamedTempFile;
 use tempfile::TempDir;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 
 /// Longest run of zeros that is written at once, in bytes.
@@ -129,6 +130,26 @@ fn lock(file: &File) -> bool {
     file.metadata().is_ok_and(|meta| meta.nlink() > 0)
 }
 
+/// Says that nothing can be made where the output is to be.
+fn cannot_make(target: &Path, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        let none = io::Error::new(error.kind(), "there is no such folder");
+        return Error::io("be written", target, none).advise("make the folder first");
+    }
+    // Behind the system's words, the error's text names the temporary file.
+    let text = error.to_string();
+    let words = text.split(" at path ").next().unwrap_or_default();
+    Error::io("be written", target, io::Error::new(error.kind(), words.to_owned()))
+}
+
+/// Syncs the folder of an output that has its name.
+fn sync_folder_of(target: &Path) -> Result<()> {
+    sync_folder(parent(target)).map_err(|e| {
+        let text = format!("it has its name, but may lose it in a power cut: {e}");
+        Error::new(Kind::Io, text).in_file(target)
+    })
+}
+
 /// Syncs a folder, so that a rename in it survives a power cut.
 fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
@@ -169,7 +190,7 @@ impl OutputFile {
                 // What any new file gets; the umask takes its share.
                 .permissions(Permissions::from_mode(0o666))
                 .tempfile_in(parent(target))
-                .map_err(|e| Error::io("make a file beside", target, e))?;
+                .map_err(|e| cannot_make(target, &e))?;
             if lock(file.as_file()) {
                 return Ok(Self { file, target: target.to_owned() });
             }
@@ -211,7 +232,7 @@ impl OutputFile {
         let target = self.target;
         self.file.as_file().sync_all().map_err(|e| Error::io("sync", &target, e))?;
         self.file.persist(&target).map_err(|e| Error::io("name", &target, e.error))?;
-        sync_folder(parent(&target))
+        sync_folder_of(&target)
     }
 }
 
@@ -383,7 +404,7 @@ impl OutputDir {
     pub fn create(target: &Path) -> Result<Self> {
         let prefix = temporary_prefix(target)?;
         sweep(target, &prefix);
-        let fail = |e| Error::io("make a folder beside", target, e);
+        let fail = |e| cannot_make(target, &e);
         loop {
             let dir = tempfile::Builder::new()
                 .prefix(&prefix)
@@ -482,7 +503,7 @@ impl OutputDir {
             other => other,
         };
         renamed.map_err(|e| Error::io("name", target, e.into()))?;
-        sync_folder(parent(target))?;
+        sync_folder_of(target)?;
         // What is left under the temporary name is the old folder, or nothing. The lock goes last,
         // so that no sweep gets in between.
         let _ = self.dir.close();

@@ -58,6 +58,16 @@ pub enum Block {
 }
 
 impl Block {
+    /// Returns the digest that a written block has in EBS's eyes.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Data(digest) => Some(*digest),
+            Self::Zero => Some(zero_block_digest()),
+            Self::Hole => None,
+        }
+    }
+
     /// Returns the block's state.
     #[must_use]
     pub fn kind(&self) -> ExtentKind {
@@ -339,10 +349,8 @@ impl Manifest {
         for entry in self.entries() {
             let group = self.verified_group(&entry?)?;
             for bit in 0..GROUP_BLOCKS {
-                match group.block(bit) {
-                    Block::Data(digest) => linear.update(&digest.0),
-                    Block::Zero => linear.update(&zero_block_digest().0),
-                    Block::Hole => {}
+                if let Some(digest) = group.block(bit).digest() {
+                    linear.update(&digest.0);
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::io::Target;
 use crate::io::WriteAt;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
+use crate::ops::path_text;
 use crate::volume::ReadVolume;
 use crate::volume::check_size;
 use crate::work::Watch;
@@ -46,6 +47,7 @@ pub struct ConvertRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConvertReport {
     /// The new image.
+    #[serde(serialize_with = "path_text")]
     pub output: PathBuf,
     /// Format of the image.
     pub from: &'static str,
@@ -127,7 +129,7 @@ fn save(stream: &mut Stream, file: &OutputFile, watch: &dyn Watch) -> Result<u64
     let mut size = 0_u64;
     loop {
         watch.check()?;
-        let len = stream.read_full(&mut buffer)?;
+        let len = stream.read_full(&mut buffer, watch)?;
         file.write_all_at(&buffer[..len], size)?;
         size = size.strict_add(u64::try_from(len).expect("at most a mebibyte"));
         if len < buffer.len() {

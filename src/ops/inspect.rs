@@ -23,6 +23,7 @@ use crate::manifest::Counts;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
 use crate::ops::open::open_image;
+use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::Pack;
 use crate::pack::layout as pack_layout;
@@ -68,6 +69,7 @@ pub enum Inspected {
     /// A bundle.
     Bundle {
         /// The file or folder.
+        #[serde(serialize_with = "path_text")]
         path: PathBuf,
         /// Digest of the OCI manifest.
         digest: Digest,
@@ -83,6 +85,7 @@ pub enum Inspected {
     /// A snapshot manifest.
     Manifest {
         /// The file.
+        #[serde(serialize_with = "path_text")]
         path: PathBuf,
         /// What it says.
         #[serde(flatten)]
@@ -91,6 +94,7 @@ pub enum Inspected {
     /// A pack.
     Pack {
         /// The file.
+        #[serde(serialize_with = "path_text")]
         path: PathBuf,
         /// What it holds.
         #[serde(flatten)]
@@ -99,6 +103,7 @@ pub enum Inspected {
     /// An image.
     Image {
         /// The file.
+        #[serde(serialize_with = "path_text")]
         path: PathBuf,
         /// Its format.
         format: &'static str,
@@ -143,7 +148,7 @@ pub fn inspect(
 ) -> Result<Inspected> {
     let path = request.path.clone();
     // A format that the user names is believed.
-    if request.format.is_none() {
+    if request.format.is_none() && path.as_os_str() != "-" {
         if Bundle::is_at(&path) {
             return inspect_bundle(&path);
         }

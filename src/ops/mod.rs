@@ -50,3 +50,8 @@ pub use verify::Difference;
 pub use verify::VerifyReport;
 pub use verify::VerifyRequest;
 pub use verify::verify;
+
+/// Writes a path into a report. A name that is not UTF-8 cannot be JSON, and is told as it is shown.
+fn path_text<S: serde::Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}

@@ -13,6 +13,7 @@ use crate::format::ImageRequest;
 use crate::format::OpenedImage;
 use crate::io;
 use crate::io::Opened;
+use crate::io::STANDARD_INPUT;
 use crate::io::Stream;
 use crate::volume::ReadVolume;
 
@@ -106,6 +107,11 @@ fn open_stream(path: &Path) -> Result<Option<Stream>> {
 /// As [`format::open`]; `Io` if another process has it open for writing and the request does not
 /// force it.
 pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
+    if request.path.as_os_str() == "-" {
+        return Err(Error::invalid("it is a pipe, expected a file that can be read at any place")
+            .in_file(Path::new(STANDARD_INPUT))
+            .advise("save it to a file first"));
+    }
     let image = format::open(request)?;
     if !request.force {
         for input in &image.inputs {

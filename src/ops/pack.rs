@@ -21,10 +21,12 @@ use crate::chunking::States;
 use crate::chunking::Store;
 use crate::compress::Encoder;
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
+use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::KnownChunks;
 use crate::units::ExtentKind;
@@ -75,6 +77,7 @@ pub struct PackRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VolumeReport {
     /// The image that it was made of.
+    #[serde(serialize_with = "path_text")]
     pub image: PathBuf,
     /// The image's format.
     pub format: &'static str,
@@ -91,6 +94,7 @@ pub struct VolumeReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PackReport {
     /// The bundle.
+    #[serde(serialize_with = "path_text")]
     pub bundle: PathBuf,
     /// Digest of its OCI manifest: its identity.
     pub digest: Digest,
@@ -133,6 +137,9 @@ pub fn pack(
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
     check_devices(&devices, &request.root_device)?;
+    if volumes.iter().filter(|volume| volume.image.path.as_os_str() == "-").count() > 1 {
+        return Err(Error::invalid("standard input is two volumes, expected one at most"));
+    }
     // A level that is none is told before the images are opened.
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =

@@ -12,6 +12,7 @@ use crate::format::Format;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
+use crate::ops::path_text;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
 
@@ -34,6 +35,7 @@ pub struct UnpackRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnpackReport {
     /// The image.
+    #[serde(serialize_with = "path_text")]
     pub output: PathBuf,
     /// Its format.
     pub format: &'static str,

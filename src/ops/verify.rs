@@ -12,6 +12,7 @@ use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::States;
 use crate::digest::Digest;
+use crate::digest::Sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -19,6 +20,7 @@ use crate::format::ImageRequest;
 use crate::manifest::Block;
 use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
+use crate::manifest::ManifestFault;
 use crate::ops::open::open_source;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
@@ -226,10 +228,14 @@ impl Check<'_> {
     /// Checks all packs and returns those that can be read.
     fn packs(&mut self) -> Result<Vec<Pack>> {
         let mut packs = Vec::new();
-        for blob in self.bundle.packs() {
+        let mut broken = Vec::new();
+        for (number, blob) in self.bundle.packs().iter().enumerate() {
             match self.bundle.pack(blob) {
                 Ok(pack) => packs.push(pack),
-                Err(error) => self.add("pack", &error, Vec::new()),
+                Err(error) => {
+                    broken.push(number);
+                    self.add("pack", &error, Vec::new());
+                }
             }
         }
         let mut places = Vec::new();
@@ -283,8 +289,7 @@ impl Check<'_> {
         self.checked = checked;
         for (number, error) in blob_errors {
             // Where the pack could not be opened, that was said already.
-            let digest = self.bundle.packs()[number].digest.hex();
-            if !self.damage.iter().any(|damage| damage.error.contains(&digest)) {
+            if !broken.contains(&number) {
                 self.add("pack", &error, Vec::new());
             }
         }
@@ -318,6 +323,8 @@ impl Check<'_> {
         chunks: &Chunks,
     ) -> Result<()> {
         let size = manifest.volume_size();
+        // The aggregate of a manifest with a damaged group says nothing more.
+        let mut linear = (!self.request.quick).then(Sha256::new);
         for entry in manifest.entries() {
             self.watch.check()?;
             let entry = entry?;
@@ -333,11 +340,16 @@ impl Check<'_> {
                     let count = manifest.block_count().strict_sub(first).min(GROUP_BLOCKS);
                     let blocks = vec![BlockRange::new(&layer.device, first, count, size)];
                     self.add("group", &error, blocks);
+                    linear = None;
                     continue;
                 }
             };
             for bit in 0..GROUP_BLOCKS {
-                let Block::Data(id) = group.block(bit) else { continue };
+                let block = group.block(bit);
+                if let (Some(linear), Some(digest)) = (&mut linear, block.digest()) {
+                    linear.update(&digest.0);
+                }
+                let Block::Data(id) = block else { continue };
                 if !self.chunks.contains_key(&id) && chunks.find(&id)?.is_none() {
                     self.chunk(id, "no sound pack of the bundle has the chunk".to_owned());
                 }
@@ -349,6 +361,10 @@ impl Check<'_> {
                     }
                 }
             }
+        }
+        if linear.is_some_and(|linear| linear.finish() != manifest.header().linear) {
+            let error = ManifestFault::Digest { of: "LINEAR aggregate" }.into();
+            self.add("manifest", &error, Vec::new());
         }
         Ok(())
     }

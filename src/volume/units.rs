@@ -126,7 +126,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::compress::Codec;
-    use crate::compress::Zlib;
+    use crate::compress::Packer;
     use crate::error::Kind;
     use crate::io::ReadAt;
     use crate::volume::Place;
@@ -153,7 +153,7 @@ mod tests {
         let mut bytes = Vec::new();
         for (number, len) in units {
             let mut packed = Vec::new();
-            Zlib::new().append(&vec![number + 1; *len], &mut packed);
+            Packer::new(Codec::Zlib, None).unwrap().append(&vec![number + 1; *len], &mut packed);
             let offset = bytes.len().try_into().unwrap();
             bytes.extend([*number, packed.len().try_into().unwrap()]);
             bytes.extend(packed);

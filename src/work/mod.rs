@@ -101,7 +101,7 @@ pub fn in_order<J: Send, R: Send, S>(
         }
         return watch.check();
     }
-    let window = threads.get().strict_mul(WINDOW_PER_THREAD);
+    let window = threads.get().saturating_mul(WINDOW_PER_THREAD);
     let (send_job, take_job) = bounded::<(u64, J)>(window);
     let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
     thread::scope(|scope| {

@@ -170,14 +170,14 @@ fn digest_of(content: &[u8]) -> Digest {
 }
 
 /// Flips one bit of a file.
-fn flip(path: &Path, byte: u64, bit: u8) {
+pub(crate) fn flip(path: &Path, byte: u64, bit: u8) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut found = [0];
     file.read_exact_at(&mut found, byte).unwrap();
     file.write_all_at(&[found[0] ^ 1 << bit], byte).unwrap();
 }
 
-fn found(result: &Result<VerifyReport, Error>) -> bool {
+pub(crate) fn found(result: &Result<VerifyReport, Error>) -> bool {
     result.as_ref().map_or(true, |report| !report.sound)
 }
 
@@ -291,14 +291,14 @@ fn is_padding(archive: &[u8], byte: u64) -> bool {
     members(archive).iter().any(|member| (member.end..member.next).contains(&byte))
 }
 
-struct TarMember {
+pub(crate) struct TarMember {
     start: u64,
-    end: u64,
+    pub(crate) end: u64,
     next: u64,
 }
 
 /// Lists an archive's members: where each header starts, its bytes end, and the next one starts.
-fn members(archive: &[u8]) -> Vec<TarMember> {
+pub(crate) fn members(archive: &[u8]) -> Vec<TarMember> {
     let mut members = Vec::new();
     let mut at = 0;
     while archive[at] != 0 {

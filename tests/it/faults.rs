@@ -161,14 +161,14 @@ impl Bench {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     // It may be over by now.
     let _ = Command::new("kill").args([name, &id]).stderr(Stdio::null()).status().unwrap();
 }
 
 /// Waits for the end of a child, at most so long.
-fn wait(child: &mut Child, most: Duration) -> Option<std::process::ExitStatus> {
+pub(crate) fn wait(child: &mut Child, most: Duration) -> Option<std::process::ExitStatus> {
     let begin = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -254,6 +254,11 @@ fn sigint_and_sigterm_end_a_run_soon_and_leave_nothing() {
                 assert!(bench.is_new(&job, &context));
                 continue;
             }
+            if status.code().is_none() {
+                // The signal came before its handler was set.
+                bench.check_old(&job, &context);
+                continue;
+            }
             assert_eq!(status.code(), Some(code), "{}: {context}", job.line);
             heard += 1;
             bench.check_old(&job, &context);
@@ -267,7 +272,7 @@ fn sigint_and_sigterm_end_a_run_soon_and_leave_nothing() {
 }
 
 /// Runs a command by the shell, with the program as `$0`.
-fn shell(folder: &Path, script: &str) -> Output {
+pub(crate) fn shell(folder: &Path, script: &str) -> Output {
     Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_amikit")])
         .current_dir(folder)
@@ -317,7 +322,6 @@ fn a_full_standard_output_is_a_failure_that_is_named() {
         "map in.raw --bmap",
         "snapshot in.raw -o out.snap",
         "convert in.raw out.simg --format android-sparse",
-        "completions zsh",
         "man .",
     ] {
         let output = shell(bench.path(), &format!("\"$0\" {line} > /dev/full"));
@@ -480,6 +484,8 @@ fn an_input_cut_while_it_is_read_is_never_packed_as_if_it_were_whole() {
                 }
                 // 2: cut to nothing before it was opened.
                 Some(2) if len == 0 => bench.check_old(&job, &context),
+                // 5: cut before it was opened, to a size that the new format cannot say.
+                Some(5) if !len.is_multiple_of(1024) => bench.check_old(&job, &context),
                 Some(3) => {
                     refused += 1;
                     assert!(text.contains("in.raw") && text.lines().count() == 1, "{context}");

@@ -6,7 +6,8 @@ use std::path::Path;
 /// Lowest first. Rooms on one floor do not see each other.
 const FLOORS: &[&[&str]] = &[
     &["units", "error"],
-    &["field", "digest", "compress", "work", "io"],
+    &["field", "digest", "compress", "work"],
+    &["io"],
     &["volume", "manifest", "pack"],
     &["format", "chunking", "bundle"],
     &["ops"],

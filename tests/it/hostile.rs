@@ -31,7 +31,7 @@ fn inspect(path: &Path) -> amikit::error::Result<ops::Inspected> {
     ops::inspect(&ops::ImageRequest::of(path), None, &Unwatched, |_| ())
 }
 
-fn put_crc(bytes: &mut [u8], at: usize, covered: std::ops::Range<usize>) {
+pub(crate) fn put_crc(bytes: &mut [u8], at: usize, covered: std::ops::Range<usize>) {
     let crc = crc32(&bytes[covered]);
     bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
 }
@@ -128,15 +128,15 @@ fn no_byte_of_a_pack_makes_it_panic() {
 }
 
 /// A bundle whose documents can be changed with all digests right again.
-struct Crafted {
-    folder: tempfile::TempDir,
+pub(crate) struct Crafted {
+    pub(crate) folder: tempfile::TempDir,
     config: String,
     manifest: String,
     index: String,
 }
 
 impl Crafted {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("in.raw");
         fs::write(&image, [b"a".repeat(600_000), vec![0; 600_000]].concat()).unwrap();
@@ -167,21 +167,21 @@ impl Crafted {
     }
 
     /// Makes a bundle whose AMI description has `from` replaced.
-    fn config(&self, from: &str, to: &str) -> PathBuf {
+    pub(crate) fn config(&self, from: &str, to: &str) -> PathBuf {
         assert!(self.config.contains(from), "{from}");
         let config = self.config.replacen(from, to, 1);
         self.store(config.as_bytes(), &self.manifest, &self.index)
     }
 
     /// Makes a bundle whose OCI manifest has `from` replaced.
-    fn manifest(&self, from: &str, to: &str) -> PathBuf {
+    pub(crate) fn manifest(&self, from: &str, to: &str) -> PathBuf {
         assert!(self.manifest.contains(from), "{from}");
         let manifest = self.manifest.replacen(from, to, 1);
         self.store(self.config.as_bytes(), &manifest, &self.index)
     }
 
     /// Makes a bundle whose `index.json` has `from` replaced.
-    fn index(&self, from: &str, to: &str) -> PathBuf {
+    pub(crate) fn index(&self, from: &str, to: &str) -> PathBuf {
         let path = self.store(self.config.as_bytes(), &self.manifest, &self.index);
         assert!(self.index.contains(from), "{from}");
         fs::write(path.join("index.json"), self.index.replacen(from, to, 1)).unwrap();
@@ -199,7 +199,7 @@ fn redirect(text: &str, old: &[u8], new: &[u8]) -> String {
     head.to_owned() + &tail.replacen(&old_size, &new_size, 1)
 }
 
-fn refused(path: &Path, what: &str) -> String {
+pub(crate) fn refused(path: &Path, what: &str) -> String {
     let begin = Instant::now();
     let text = match verify(path, false) {
         Ok(report) => {
@@ -355,7 +355,7 @@ fn oddities_of_index_json_are_refused() {
 }
 
 /// Makes a tar header with a right checksum.
-fn header(name: &[u8], size: &[u8], flag: u8) -> Vec<u8> {
+pub(crate) fn header(name: &[u8], size: &[u8], flag: u8) -> Vec<u8> {
     let mut bytes = vec![0; 512];
     bytes[..name.len()].copy_from_slice(name);
     bytes[100..107].copy_from_slice(b"0000644");

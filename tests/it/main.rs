@@ -9,5 +9,6 @@ mod golden;
 mod hostile;
 mod limits;
 mod oci;
+mod promises;
 mod roundtrip;
 mod transcripts;

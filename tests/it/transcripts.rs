@@ -45,10 +45,10 @@ fn prepare(folder: &Path) {
     fs::write(folder.join("cut.ami.tar"), &tar[..tar.len() / 2]).unwrap();
     // One byte of the first chunk, `A`, which two blocks hold.
     run_well(folder, "pack small.raw -o damaged.ami");
-    let blobs = fs::read_dir(folder.join("damaged.ami/blobs/sha256")).unwrap();
-    for blob in blobs.map(|entry| entry.unwrap().path()) {
-        if fs::read(&blob).unwrap().starts_with(b"P*M\x18") {
-            let pack = OpenOptions::new().write(true).open(blob).unwrap();
+    let stored = fs::read_dir(folder.join("damaged.ami/blobs/sha256")).unwrap();
+    for path in stored.map(|entry| entry.unwrap().path()) {
+        if fs::read(&path).unwrap().starts_with(b"P*M\x18") {
+            let pack = OpenOptions::new().write(true).open(path).unwrap();
             pack.write_all_at(b"?", 45).unwrap();
         }
     }

@@ -642,7 +642,7 @@ pub fn write_bmap(
     let checksum = sha256(text.as_bytes()).hex();
     out.write_all(text.replacen(&zeros, &checksum, 1).as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|e| Error::io("write", Path::new("the block map"), e))
+        .map_err(|e| Error::io("write", Path::new("standard output"), e))
 }
 
 /// Returns the blocks that are not wholly hole, as ranges of at most [`RANGE_LEN`] bytes.

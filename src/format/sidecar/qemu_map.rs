@@ -272,7 +272,7 @@ pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
         // A volume has a byte at least.
         held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n"))
     };
-    told().map_err(|e| Error::io("write", Path::new("the list of extents"), e))
+    told().map_err(|e| Error::io("write", Path::new("standard output"), e))
 }
 
 #[cfg(test)]
