@@ -328,7 +328,7 @@ impl Bundle {
             let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
             file.read_exact_at(piece, at)?;
             digest.update(piece);
-            at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+            at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
         }
         expect_digest(digest.finish(), blob).map_err(|e| e.in_file(&path))
     }

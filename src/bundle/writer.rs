@@ -245,7 +245,7 @@ fn copy(from: &OutputFile, len: u64, to: &dyn WriteAt) -> Result<Digest> {
         from.read_exact_at(piece, at)?;
         digest.update(piece);
         to.write_all_at(piece, at)?;
-        at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+        at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
     }
     Ok(digest.finish())
 }

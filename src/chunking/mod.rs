@@ -460,7 +460,7 @@ impl Pieces<'_> {
     }
 }
 
-const _: () = assert!(BLOCK_SIZE == 524_288 && PIECES == 4, "a block is a whole number of pieces");
+const _: () = assert!(BLOCK_SIZE == 524_288 && PIECES == 8, "a block is a whole number of pieces");
 
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ pub trait WriteAt: Send + Sync {
             let rest = usize::try_from(end.strict_sub(at)).unwrap_or(ZEROS_LEN).min(ZEROS_LEN);
             self.write_all_at(&ZEROS[..rest], at)?;
             // Cannot overflow: at most `end`.
-            at = at.strict_add(u64::try_from(rest).expect("at most 128 KiB"));
+            at = at.strict_add(u64::try_from(rest).expect("at most a piece"));
         }
         Ok(())
     }

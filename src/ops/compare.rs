@@ -190,7 +190,7 @@ fn differences(
             (true, false) => is_zero(a),
             _ => is_zero(b),
         };
-        let end = at.strict_add(u64::try_from(len).expect("at most 128 KiB"));
+        let end = at.strict_add(u64::try_from(len).expect("at most a piece"));
         if !equal {
             match stored {
                 (true, false) => b.fill(0),

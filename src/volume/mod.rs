@@ -313,7 +313,7 @@ impl ReadVolume for Volume {
                     let mut at = offset;
                     for piece in part.chunks_mut(READ_PIECE_LEN) {
                         source.read_exact_at(piece, at)?;
-                        at = at.strict_add(u64::try_from(piece.len()).expect("at most 128 KiB"));
+                        at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
                     }
                 }
                 Place::Packed { source, offset, len, skip } => {

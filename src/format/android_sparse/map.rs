@@ -122,7 +122,7 @@ fn crc_of_stored(bytes: &dyn ReadAt, offset: u64, len: u64, piece: &mut [u8]) ->
         let part = &mut piece[..rest];
         bytes.read_exact_at(part, at)?;
         crc.update(part);
-        at = at.strict_add(u64::try_from(rest).expect("at most 128 KiB"));
+        at = at.strict_add(u64::try_from(rest).expect("at most a piece"));
     }
     Ok(crc)
 }

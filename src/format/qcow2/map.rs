@@ -165,7 +165,7 @@ impl Walk<'_> {
         let mut window = std::mem::replace(&mut self.window, Window { start: 0, bytes: vec![] });
         while at < end {
             let piece = window.get(self.bytes, at, end.strict_sub(at))?;
-            let piece_len = u64::try_from(piece.len()).expect("at most 128 KiB");
+            let piece_len = u64::try_from(piece.len()).expect("at most a piece");
             if is_zero(piece) {
                 let entries = piece_len.strict_div(step);
                 let len = entries.strict_mul(cluster_len).min(left);
@@ -256,7 +256,7 @@ impl Window {
     /// Returns the bytes from `at` on: all `len` of them, or a part that ends between entries. They
     /// are in the file.
     fn get(&mut self, source: &dyn ReadAt, at: u64, len: u64) -> Result<&[u8]> {
-        let most = u64::try_from(READ_PIECE_LEN).expect("128 KiB");
+        let most = u64::try_from(READ_PIECE_LEN).expect("a piece");
         let len = len.min(most);
         let inside = at
             .checked_sub(self.start)
@@ -282,5 +282,5 @@ fn is_zero(piece: &[u8]) -> bool {
 }
 
 fn usize_of(len: u64) -> usize {
-    usize::try_from(len).expect("at most 128 KiB")
+    usize::try_from(len).expect("at most a piece")
 }

@@ -178,7 +178,7 @@ fn check_unwritten(
                 if is_zero(bytes) {
                     return Ok(());
                 }
-                let end = offset.strict_add(u64::try_from(bytes.len()).expect("at most 128 KiB"));
+                let end = offset.strict_add(u64::try_from(bytes.len()).expect("at most a piece"));
                 let text = format!(
                     "bytes {offset}..{end} of the image are not all zeros, expected zeros where \
                      the sidecar has no data"

@@ -320,7 +320,7 @@ fn check_zeros(bytes: &dyn ReadAt, range: Range<u64>, block: u64) -> Result<()> 
                 .at(at)
                 .advise("pass --force to take the bytes, as qemu-img does"));
         }
-        at = at.strict_add(u64::try_from(buffer.len()).expect("at most 128 KiB"));
+        at = at.strict_add(u64::try_from(buffer.len()).expect("at most a piece"));
     }
     Ok(())
 }

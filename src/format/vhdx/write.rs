@@ -118,7 +118,7 @@ enum Content {
 fn classify(bytes: &[u8], pieces: &mut Vec<(u64, Content)>) {
     for piece in bytes.chunks(READ_PIECE_LEN) {
         let content = if is_zero(piece) { Content::Zero } else { Content::Data };
-        let len = u64::try_from(piece.len()).expect("at most 128 KiB");
+        let len = u64::try_from(piece.len()).expect("at most a piece");
         match pieces.last_mut() {
             Some((whole, last)) if *last == content => *whole = whole.strict_add(len),
             _ => pieces.push((len, content)),
