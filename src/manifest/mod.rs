@@ -4,6 +4,7 @@
 //! nothing is parsed ahead, so opening one of a 64 TiB volume takes milliseconds.
 
 mod builder;
+mod changes;
 pub mod layout;
 
 use std::sync::OnceLock;
@@ -25,6 +26,9 @@ use crate::units::block_count;
 
 pub use builder::Builder;
 pub use builder::Summary;
+pub use changes::Change;
+pub use changes::Changes;
+pub use changes::changes;
 pub use layout::Counts;
 use layout::ENTRY_LEN;
 pub use layout::Entry;

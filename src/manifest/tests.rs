@@ -33,7 +33,7 @@ impl WriteAt for Memory {
     }
 }
 
-fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
+pub(super) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
     let memory = Memory::default();
     let mut builder = Builder::new(&memory);
     for block in blocks {
@@ -46,7 +46,7 @@ fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
     memory.0.into_inner().unwrap()
 }
 
-fn decode(bytes: Vec<u8>) -> Result<Manifest> {
+pub(super) fn decode(bytes: Vec<u8>) -> Result<Manifest> {
     Manifest::new(bytes.into())
 }
 
