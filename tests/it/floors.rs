@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["field", "digest", "compress", "work"],
     &["io"],
     &["volume", "manifest", "pack"],
-    &["format", "chunking", "bundle"],
+    &["format", "chunking", "delta", "bundle"],
     &["ops"],
     &["cli"],
 ];

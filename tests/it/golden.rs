@@ -16,7 +16,9 @@ use amikit::digest::sha256;
 use amikit::io::OutputFile;
 use amikit::ops;
 use amikit::ops::ImageRequest;
+use amikit::pack::Form;
 use amikit::pack::PackWriter;
+use amikit::pack::Stored;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
 use amikit::work::Unwatched;
@@ -81,6 +83,7 @@ fn check_document(name: &str, shown: &str) {
 
 fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     ops::PackRequest {
+        base: None,
         volumes: vec![ops::VolumeRequest {
             device: "/dev/xvda".to_owned(),
             image: ImageRequest::of(image),
@@ -125,7 +128,8 @@ fn pack_v1_two_chunks() {
         let plain = vec![fill; BLOCK_LEN];
         let mut frame = Vec::new();
         encoder.append(&plain, &mut frame);
-        writer.append(&out, sha256(&plain), &frame).unwrap();
+        let stored = Stored { form: Form::Whole, bytes: &frame };
+        writer.append(&out, sha256(&plain), stored).unwrap();
     }
     writer.finish(&out).unwrap();
     out.commit().unwrap();
@@ -159,6 +163,7 @@ fn bundle_v1_three_blocks() {
 #[test]
 fn the_stored_bundle_verifies() {
     let request = ops::VerifyRequest {
+        base: None,
         bundle: root().join("fixtures/golden/bundle.tar"),
         quick: false,
         against: Vec::new(),
