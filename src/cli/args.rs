@@ -385,7 +385,7 @@ pub(super) struct Diff {
     #[arg(value_name = "NEW")]
     new: PathBuf,
 
-    /// What is printed: a table, or the answer of ListChangedBlocks with digests as tokens
+    /// What is printed: a table, or the answer of `ListChangedBlocks` with digests as tokens
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub(super) format: DiffFormat,
 

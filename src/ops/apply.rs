@@ -242,12 +242,12 @@ fn write_changes(
 /// Cuts a change into jobs, up to block `end`.
 fn pieces(change: Change, end: u32) -> impl Iterator<Item = (ExtentKind, u32, u32)> {
     let stop = change.end().0.min(end);
-    let step = if change.to == ExtentKind::Data { JOB_BLOCKS } else { u32::MAX };
+    let most = if change.to == ExtentKind::Data { JOB_BLOCKS } else { u32::MAX };
     let mut next = change.first.0;
     std::iter::from_fn(move || {
         (next < stop).then(|| {
             let first = next;
-            next = first.saturating_add(step).min(stop);
+            next = first.saturating_add(most).min(stop);
             (change.to, first, next.strict_sub(first))
         })
     })

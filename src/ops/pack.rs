@@ -162,7 +162,10 @@ pub(super) fn pack_one(
         Some(base) => Some(OverBase(patching(base, one.index, one.level, one.threads, watch)?)),
         None => None,
     };
-    let patcher = patching.as_ref().map(|it| it as &dyn Patcher);
+    let patcher: Option<&dyn Patcher> = match &patching {
+        Some(patching) => Some(patching),
+        None => None,
+    };
     let options = chunking::Options {
         threads: one.threads,
         watch,
