@@ -206,6 +206,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 device: args.device.clone(),
                 output: args.output.clone(),
                 format: args.format,
+                level: args.level,
                 threads: args.threads.count(),
             };
             let report = ops::unpack(&request, follower, |bytes| follower.begin(Some(bytes)))?;
@@ -227,6 +228,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 image: args.request(),
                 output: args.output.clone(),
                 format: args.format,
+                level: args.level,
                 threads: args.threads.count(),
             };
             let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;

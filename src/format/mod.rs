@@ -17,9 +17,12 @@ pub mod vmdk;
 
 use std::fmt;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -50,6 +53,30 @@ pub struct WriteOptions<'a> {
     pub level: Option<i32>,
 }
 
+impl Format {
+    /// Checks a level of compression before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the writer does not take it.
+    pub fn check_level(&self, level: Option<i32>) -> Result<()> {
+        let Some(level) = level else { return Ok(()) };
+        match &self.levels {
+            Some(levels) if levels.contains(&level) => Ok(()),
+            Some(levels) => Err(Error::invalid(format!(
+                "compression level is {level}, expected {} to {} for {}",
+                levels.start(),
+                levels.end(),
+                self.name
+            ))),
+            None => Err(Error::invalid(format!(
+                "compression level is {level}, expected none for {}, which does not compress",
+                self.name
+            ))),
+        }
+    }
+}
+
 impl fmt::Debug for WriteOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WriteOptions")
@@ -74,13 +101,15 @@ pub struct Format {
     pub open: fn(&OpenRequest) -> Result<Volume>,
     /// Makes an image of a volume, where this version can.
     pub write: Option<WriteFn>,
+    /// The levels of compression that the writer takes; `None` if it does not compress.
+    pub levels: Option<RangeInclusive<i32>>,
     /// The format that this row is another way to write; it opens as that one does, and no bytes
     /// say of themselves that they are in it.
     pub variant_of: Option<&'static str>,
 }
 
 /// What a format opens.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct OpenRequest {
     /// The image; several are a split set, in order.
     pub inputs: Vec<Arc<Input>>,
@@ -88,9 +117,58 @@ pub struct OpenRequest {
     pub gate: Gate,
     /// Open an image that says of itself that it may be damaged or in use.
     pub force: bool,
+    /// The files that were opened because an image names them.
+    named: Mutex<Vec<Arc<Input>>>,
 }
 
 impl OpenRequest {
+    /// Makes a request for one image that names no other.
+    #[must_use]
+    pub fn of(input: Arc<Input>) -> Self {
+        Self { inputs: vec![input], ..Self::default() }
+    }
+
+    /// Opens the file that an image names, as [`Gate::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::open`].
+    pub fn open_named(
+        &self,
+        image: &Path,
+        what: &'static str,
+        name: &str,
+        depth: usize,
+    ) -> Result<Arc<Input>> {
+        self.gate.open(image, what, name, depth).inspect(|input| self.remember(input))
+    }
+
+    /// Opens one of the files that an image names beside one another, as [`Gate::open_part`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::open_part`].
+    pub fn open_named_part(
+        &self,
+        image: &Path,
+        what: &'static str,
+        name: &str,
+        number: usize,
+    ) -> Result<Arc<Input>> {
+        self.gate.open_part(image, what, name, number).inspect(|input| self.remember(input))
+    }
+
+    fn remember(&self, input: &Arc<Input>) {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(input));
+    }
+
+    /// Returns all files that were opened, those that images name behind the others.
+    fn into_inputs(self) -> Vec<Arc<Input>> {
+        let mut inputs = self.inputs;
+        inputs.extend(self.named.into_inner().unwrap_or_else(PoisonError::into_inner));
+        inputs
+    }
+
     /// Returns the one file of a format that has no split sets.
     ///
     /// # Errors
@@ -171,7 +249,7 @@ pub struct OpenedImage {
     pub format: &'static Format,
     /// Its volume.
     pub volume: Volume,
-    /// The files that it consists of, in order; a sidecar is not one of them.
+    /// The files that it consists of, in order, and those that it names; a sidecar is not one of them.
     pub inputs: Vec<Arc<Input>>,
     /// What the user should hear although nothing failed: sentences without a full stop.
     pub notes: Vec<String>,
@@ -202,9 +280,10 @@ pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
     for part in parts {
         inputs.push(Arc::new(Input::open(part)?));
     }
-    let request = OpenRequest { inputs, gate: gate.clone(), force: *force };
+    let request =
+        OpenRequest { inputs, gate: gate.clone(), force: *force, ..OpenRequest::default() };
     let volume = (format.open)(&request).map_err(|e| e.in_file(path))?;
-    let mut image = OpenedImage { format, volume, inputs: request.inputs, notes: Vec::new() };
+    let mut image = OpenedImage { format, volume, inputs: request.into_inputs(), notes: Vec::new() };
     if let Some(sidecar) = extents {
         let map = sidecar::read(sidecar)?;
         image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));

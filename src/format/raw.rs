@@ -31,6 +31,7 @@ pub const FORMAT: Format = Format {
     probe: |_| Ok(false),
     open,
     write: Some(write),
+    levels: None,
     variant_of: None,
 };
 

@@ -39,6 +39,8 @@ pub struct ConvertRequest {
     pub output: PathBuf,
     /// Format of the new image.
     pub format: &'static Format,
+    /// Level of compression, in the new format's own scale; `None` is its default.
+    pub level: Option<i32>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -72,12 +74,14 @@ pub fn convert(
     watch: &dyn Watch,
     begin: impl FnOnce(Option<u64>),
 ) -> Result<ConvertReport> {
+    request.format.check_level(request.level)?;
     let source = open_source(&request.image)?;
     begin(source.size());
     let (from, notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume| {
-        write_image(request.format, volume, target, &request.output, request.threads, watch)
+        let options = WriteOptions { threads: request.threads, watch, level: request.level };
+        write_image(request.format, volume, target, &request.output, &options)
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
@@ -90,7 +94,7 @@ pub fn convert(
             let size = save(&mut stream, &scratch, watch)?;
             let raw = format::by_name("raw")?;
             let input = Arc::new(Input::open(scratch.temporary_path())?);
-            let request = OpenRequest { inputs: vec![input], ..OpenRequest::default() };
+            let request = OpenRequest::of(input);
             let volume = (raw.open)(&request)?;
             write(&volume)?;
             size
@@ -111,14 +115,13 @@ pub(super) fn write_image(
     volume: &dyn ReadVolume,
     target: Target,
     output: &Path,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
+    options: &WriteOptions<'_>,
 ) -> Result<()> {
     let Some(write) = format.write else {
         let text = format!("this amikit does not write the format {}", format.name);
         return Err(Error::new(Kind::Unsupported, text).in_file(output));
     };
-    write(volume, &target, &WriteOptions { threads, watch, level: None })?;
+    write(volume, &target, options)?;
     volume.check_unchanged()?;
     target.commit()
 }

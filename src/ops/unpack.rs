@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::WriteOptions;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
@@ -27,6 +28,8 @@ pub struct UnpackRequest {
     pub output: PathBuf,
     /// Format of the image.
     pub format: &'static Format,
+    /// Level of compression, in the format's own scale; `None` is its default.
+    pub level: Option<i32>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -60,12 +63,14 @@ pub fn unpack(
     watch: &dyn Watch,
     begin: impl FnOnce(u64),
 ) -> Result<UnpackReport> {
+    request.format.check_level(request.level)?;
     let bundle = Bundle::open(&request.bundle)?;
     let layer = bundle.find(request.device.as_deref())?.clone();
     let snapshot = bundle.snapshot(Some(&layer.device))?;
     begin(snapshot.size());
     let target = Target::open(&request.output)?;
-    write_image(request.format, &snapshot, target, &request.output, request.threads, watch)?;
+    let options = WriteOptions { threads: request.threads, watch, level: request.level };
+    write_image(request.format, &snapshot, target, &request.output, &options)?;
     Ok(UnpackReport {
         output: request.output.clone(),
         format: request.format.name,

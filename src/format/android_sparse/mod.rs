@@ -31,6 +31,7 @@ pub const FORMAT: Format = Format {
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
     write: Some(write),
+    levels: None,
     variant_of: None,
 };
 

@@ -40,6 +40,7 @@ pub const FORMAT: Format = Format {
     probe: |source| map::probe(source),
     open,
     write: Some(write_dynamic),
+    levels: None,
 };
 
 /// The row that writes fixed images; it reads all that the other does.
@@ -52,6 +53,7 @@ pub const FIXED: Format = Format {
     probe: |_| Ok(false),
     open,
     write: Some(write_fixed),
+    levels: None,
 };
 
 /// Opens one image, and the parents of a differencing one.
@@ -85,7 +87,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
         let Some(parent) = layer.parent else { return Volume::new(map, sources) };
         flat = Some(map);
         wanted = Some(parent.id);
-        input = request.gate.open(input.path(), "parent", file_name(&parent.name), depth)?;
+        input = request.open_named(input.path(), "parent", file_name(&parent.name), depth)?;
     }
 }
 

@@ -26,6 +26,7 @@ pub const FORMAT: Format = Format {
     probe: |source| probe::starts_with(source, &layout::SIGNATURE),
     open,
     write: Some(write),
+    levels: None,
 };
 
 /// Opens one fixed or dynamic image whose log is empty.
