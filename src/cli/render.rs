@@ -329,6 +329,23 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             }
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }
+        Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {
+            write!(out, "{}: {format} image", path.display())?;
+            if let Some(bytes) = file_bytes {
+                write!(out, " of {}", format_size(*bytes))?;
+            }
+            match volume_size_bytes {
+                Some(size) => {
+                    writeln!(out, ", volume of {} ({size} bytes)", format_size(*size))?;
+                }
+                None => writeln!(out, "; --read tells the size of its volume")?,
+            }
+            if let Some(read) = read {
+                blocks(&read.blocks, out)?;
+                writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;
+            }
+            notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
+        }
     }
 }
 

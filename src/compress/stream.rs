@@ -92,7 +92,7 @@ impl fmt::Display for StreamFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Damaged { wrapping } => {
-                write!(f, "the {wrapping} stream is damaged shortly before")
+                write!(f, "the {wrapping} stream is damaged near here")
             }
             Self::Cut { wrapping } => write!(f, "the {wrapping} stream ends in the middle"),
             Self::Trailing { wrapping } => {
@@ -163,8 +163,7 @@ impl StreamDecoder {
     ///
     /// `Io` if there is no memory for it.
     pub fn new(wrapping: Wrapping) -> Result<Self> {
-        let fail =
-            |what: &dyn fmt::Display| Error::new(Kind::Io, format!("cannot set up {what}"));
+        let fail = |what: &dyn fmt::Display| Error::new(Kind::Io, format!("cannot set up {what}"));
         let inner = match wrapping {
             Wrapping::Gzip => Inner::Gzip(new_gzip()),
             Wrapping::Xz => {

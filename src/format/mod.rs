@@ -4,6 +4,7 @@
 //! where each byte lies; no byte of an image is ever turned into a path that we open.
 
 pub mod android_sparse;
+pub mod compressed_raw;
 pub mod gate;
 mod probe;
 pub mod qcow2;
@@ -24,11 +25,16 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::compress::Wrapping;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::format::gate::Gate;
+use crate::io;
 use crate::io::Input;
 use crate::io::ReadAt;
+use crate::io::STANDARD_INPUT;
+use crate::io::Stream;
 use crate::io::WriteAt;
 use crate::volume::ReadVolume;
 use crate::volume::Volume;
@@ -99,6 +105,8 @@ pub struct Format {
     pub probe: fn(&dyn ReadAt) -> Result<bool>,
     /// Makes a volume of an image.
     pub open: fn(&OpenRequest) -> Result<Volume>,
+    /// How the image is read once and in order, where it can be compressed as a whole.
+    pub in_order: Option<InOrder>,
     /// Makes an image of a volume, where this version can.
     pub write: Option<WriteFn>,
     /// The levels of compression that the writer takes; `None` if it does not compress.
@@ -106,6 +114,15 @@ pub struct Format {
     /// The format that this row is another way to write; it opens as that one does, and no bytes
     /// say of themselves that they are in it.
     pub variant_of: Option<&'static str>,
+}
+
+/// How an image that is compressed as a whole is read.
+#[derive(Clone, Copy, Debug)]
+pub struct InOrder {
+    /// How it is compressed; what is in it is raw.
+    pub wrapping: Wrapping,
+    /// Tells whether an image cannot be read in any other way.
+    pub needed: fn(&dyn ReadAt) -> Result<bool>,
 }
 
 /// What a format opens.
@@ -197,6 +214,9 @@ pub static FORMATS: &[Format] = &[
     vhd::FORMAT,
     vhd::FIXED,
     vhdx::FORMAT,
+    compressed_raw::ZSTD,
+    compressed_raw::GZIP,
+    compressed_raw::XZ,
 ];
 
 /// Returns the format of that name.
@@ -255,6 +275,28 @@ pub struct OpenedImage {
     pub notes: Vec<String>,
 }
 
+/// An image that is read once and in order.
+#[derive(Debug)]
+pub struct OpenedStream {
+    /// The format that it is in.
+    pub format: &'static Format,
+    /// The bytes of its volume.
+    pub stream: Stream,
+    /// The files that it consists of; none for a pipe.
+    pub inputs: Vec<Arc<Input>>,
+    /// What the user should hear although nothing failed: sentences without a full stop.
+    pub notes: Vec<String>,
+}
+
+/// An image, by the way in which it is read.
+#[derive(Debug)]
+pub enum Opened {
+    /// At any place.
+    Image(Box<OpenedImage>),
+    /// Once and in order.
+    Stream(OpenedStream),
+}
+
 /// Opens an image.
 ///
 /// Where the request names no format, the bytes decide: see `docs/formats/raw.md` for the rule. A
@@ -264,18 +306,61 @@ pub struct OpenedImage {
 /// # Errors
 ///
 /// `Invalid` for an empty volume, or for parts of a format that has none; `Unsupported` for a
-/// format that this version cannot read, by name, and for bytes that match two formats;
-/// `Corrupt`, `Limit` or `Io` as the format has it; `Mismatch` for a sidecar of another image.
+/// format that this version cannot read, by name, for bytes that match two formats, and for an image
+/// that can only be read in order; `Corrupt`, `Limit` or `Io` as the format has it; `Mismatch` for a
+/// sidecar of another image.
 pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
-    let ImageRequest { path, parts, format, extents, gate, force } = request;
-    let first = Arc::new(Input::open(path)?);
-    if first.is_empty() {
+    if request.path.as_os_str() == "-" {
+        return Err(Error::invalid("it is a pipe, expected a file that can be read at any place")
+            .in_file(Path::new(STANDARD_INPUT))
+            .advise("save it to a file first"));
+    }
+    let (input, format) = first_file(request, Input::open(&request.path)?)?;
+    open_image(request, input, format)
+}
+
+/// Opens an image, at any place if it can be, else once and in order.
+///
+/// # Errors
+///
+/// As [`open`]; `Invalid` if a pipe is given a format that needs a file, parts or a sidecar;
+/// `Unsupported` if what is compressed is no raw image, unless the request names the format.
+pub fn open_in_order(request: &ImageRequest, watch: &dyn Watch) -> Result<Opened> {
+    let opened = match io::open(&request.path)? {
+        io::Opened::Stream(stream) => return open_pipe(request, stream, watch),
+        io::Opened::File(input) => first_file(request, input)?,
+    };
+    let (input, format) = opened;
+    if let Some(InOrder { wrapping, needed }) = format.in_order
+        && needed(&input).map_err(|e| e.in_file(&request.path))?
+    {
+        let mut stream = Stream::of_input(Arc::clone(&input));
+        stream.unpack(wrapping)?;
+        let inputs = vec![input];
+        return in_order(request, format, stream, inputs, watch);
+    }
+    open_image(request, input, format).map(Box::new).map(Opened::Image)
+}
+
+/// Says which format the first file of an image is in.
+fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'static Format)> {
+    let path = &request.path;
+    if input.is_empty() {
         return Err(Error::invalid("the file is empty, expected an image").in_file(path));
     }
-    let format = match format {
+    let format = match request.format {
         Some(format) => format,
-        None => probe::probe(&first).map_err(|e| e.in_file(path))?,
+        None => probe::probe(&input).map_err(|e| e.in_file(path))?,
     };
+    Ok((Arc::new(input), format))
+}
+
+fn open_image(
+    request: &ImageRequest,
+    first: Arc<Input>,
+    format: &'static Format,
+) -> Result<OpenedImage> {
+    let ImageRequest { path, parts, extents, gate, force, .. } = request;
     let mut inputs = vec![first];
     for part in parts {
         inputs.push(Arc::new(Input::open(part)?));
@@ -283,7 +368,8 @@ pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
     let request =
         OpenRequest { inputs, gate: gate.clone(), force: *force, ..OpenRequest::default() };
     let volume = (format.open)(&request).map_err(|e| e.in_file(path))?;
-    let mut image = OpenedImage { format, volume, inputs: request.into_inputs(), notes: Vec::new() };
+    let inputs = request.into_inputs();
+    let mut image = OpenedImage { format, volume, inputs, notes: Vec::new() };
     if let Some(sidecar) = extents {
         let map = sidecar::read(sidecar)?;
         image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
@@ -295,11 +381,69 @@ pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
     Ok(image)
 }
 
+/// Bytes of a stream by which its format is found: as far as the magics of [`probe`] lie.
+const HEAD_LEN: usize = 64 << 10;
+
+/// Opens a pipe: raw, or compressed raw.
+fn open_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Result<Opened> {
+    let format = match request.format {
+        Some(format) => format,
+        None => probe_stream(&mut stream, watch)?,
+    };
+    if let Some(InOrder { wrapping, .. }) = format.in_order {
+        stream.unpack(wrapping)?;
+    } else if format.name != raw::FORMAT.name {
+        let text = format!("it is {} through a pipe, expected a file for that", format.name);
+        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
+    }
+    in_order(request, format, stream, Vec::new(), watch)
+}
+
+/// Checks what is to be read in order, once it is unpacked.
+fn in_order(
+    request: &ImageRequest,
+    format: &'static Format,
+    mut stream: Stream,
+    inputs: Vec<Arc<Input>>,
+    watch: &dyn Watch,
+) -> Result<Opened> {
+    let what = if stream.is_pipe() { "a pipe" } else { "a compressed stream" };
+    if !request.parts.is_empty() || request.extents.is_some() {
+        let text = format!("it is {what}, expected a file for parts or for a sidecar");
+        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
+    }
+    if request.format.is_none() && format.in_order.is_some() {
+        let inner = probe_stream(&mut stream, watch)?;
+        if inner.name != raw::FORMAT.name {
+            let text = format!("it holds an image in the format {}, expected raw", inner.name);
+            return Err(Error::new(Kind::Unsupported, text).in_file(stream.path()).advise(
+                format!(
+                    "unpack it first, or pass `--format {}` if it really is a raw volume",
+                    format.name
+                ),
+            ));
+        }
+    }
+    let note = format!(
+        "{}: {what} cannot tell holes from zeros, so all zeros count as written",
+        stream.path().display()
+    );
+    Ok(Opened::Stream(OpenedStream { format, stream, inputs, notes: vec![note] }))
+}
+
+/// Says which format a stream is in, as far as its head tells.
+fn probe_stream(stream: &mut Stream, watch: &dyn Watch) -> Result<&'static Format> {
+    let head = stream.peek(HEAD_LEN, watch)?.to_vec();
+    if head.is_empty() {
+        // Whoever reads it says that it is empty.
+        return Ok(&raw::FORMAT);
+    }
+    probe::probe(&head).map_err(|e| e.in_file(stream.path()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use crate::error::Kind;
 
     #[test]
     fn an_unknown_format_is_answered_with_the_known_ones() {

@@ -30,6 +30,7 @@ pub const FORMAT: Format = Format {
     // No byte of a raw image says that it is one: it is what is left when nothing else matches.
     probe: |_| Ok(false),
     open,
+    in_order: None,
     write: Some(write),
     levels: None,
     variant_of: None,

@@ -143,7 +143,7 @@ pub fn pack(
     // A level that is none is told before the images are opened.
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =
-        volumes.iter().map(|volume| open_source(&volume.image)).collect::<Result<_>>()?;
+        volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
     begin(sources.iter().map(OpenedSource::size).sum());
 
     let mut writer = Writer::create(&request.output, request.pack_size)?;

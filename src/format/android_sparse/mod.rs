@@ -30,6 +30,7 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
+    in_order: None,
     write: Some(write),
     levels: None,
     variant_of: None,

@@ -36,6 +36,7 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
+    in_order: None,
     write: Some(|volume, sink, options| write::write(volume, sink, options, None)),
     levels: None,
     variant_of: None,

@@ -39,6 +39,7 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| map::probe(source),
     open,
+    in_order: None,
     write: Some(write_dynamic),
     levels: None,
 };
@@ -52,6 +53,7 @@ pub const FIXED: Format = Format {
     // The other row finds them.
     probe: |_| Ok(false),
     open,
+    in_order: None,
     write: Some(write_fixed),
     levels: None,
 };

@@ -25,6 +25,7 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::SIGNATURE),
     open,
+    in_order: None,
     write: Some(write),
     levels: None,
 };

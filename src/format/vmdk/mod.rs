@@ -60,6 +60,7 @@ pub const STREAM: Format = Format {
         Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
     },
     open,
+    in_order: None,
     write: Some(write_stream),
     levels: Some(DEFLATE_LEVELS),
 };
@@ -73,6 +74,7 @@ pub const SPARSE: Format = Format {
     // The other row finds them.
     probe: |_| Ok(false),
     open,
+    in_order: None,
     write: Some(write_sparse),
     levels: None,
 };
