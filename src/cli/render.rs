@@ -128,7 +128,11 @@ pub(super) fn unpack(report: &UnpackReport, out: &mut dyn Write) -> io::Result<(
         format_size(report.volume_size_bytes)
     )?;
     blocks(&report.blocks, out)?;
-    writeln!(out, "  root digest sha256:{}", report.root_digest)
+    writeln!(out, "  root digest sha256:{}", report.root_digest)?;
+    match &report.other_devices[..] {
+        [] => Ok(()),
+        others => writeln!(out, "  and with it {}", others.join(", ")),
+    }
 }
 
 fn blocks(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {

@@ -6,11 +6,13 @@
 pub mod android_sparse;
 pub mod compressed_raw;
 pub mod gate;
+pub mod ova;
 mod probe;
 pub mod qcow2;
 pub mod raw;
 pub mod sidecar;
 mod spans;
+pub mod tar;
 mod tiles;
 pub mod vhd;
 pub mod vhdx;
@@ -46,6 +48,12 @@ use crate::work::default_threads;
 ///
 /// Syncing and naming the output is the caller's; so is `check_unchanged` of the volume.
 pub type WriteFn = fn(&dyn ReadVolume, &dyn WriteAt, &WriteOptions<'_>) -> Result<()>;
+
+/// Makes one image of several volumes, as [`WriteFn`].
+pub type WriteAllFn = fn(&[&dyn ReadVolume], &dyn WriteAt, &WriteOptions<'_>) -> Result<()>;
+
+/// Lists the volumes of an image.
+pub type DisksFn = fn(&Arc<Input>) -> Result<Vec<String>>;
 
 /// How a writer works; only the level changes the bytes that it writes.
 #[derive(Clone, Copy)]
@@ -107,8 +115,13 @@ pub struct Format {
     pub open: fn(&OpenRequest) -> Result<Volume>,
     /// How the image is read once and in order, where it can be compressed as a whole.
     pub in_order: Option<InOrder>,
+    /// Lists the volumes of an image, by the names that choose one, where it may have several that
+    /// belong together.
+    pub disks: Option<DisksFn>,
     /// Makes an image of a volume, where this version can.
     pub write: Option<WriteFn>,
+    /// Makes one image of several volumes, where the format has that.
+    pub write_all: Option<WriteAllFn>,
     /// The levels of compression that the writer takes; `None` if it does not compress.
     pub levels: Option<RangeInclusive<i32>>,
     /// The format that this row is another way to write; it opens as that one does, and no bytes
@@ -130,6 +143,8 @@ pub struct InOrder {
 pub struct OpenRequest {
     /// The image; several are a split set, in order.
     pub inputs: Vec<Arc<Input>>,
+    /// The volume of an image that holds several files, by its name.
+    pub member: Option<String>,
     /// What the image may name.
     pub gate: Gate,
     /// Open an image that says of itself that it may be damaged or in use.
@@ -217,6 +232,8 @@ pub static FORMATS: &[Format] = &[
     compressed_raw::ZSTD,
     compressed_raw::GZIP,
     compressed_raw::XZ,
+    tar::FORMAT,
+    ova::FORMAT,
 ];
 
 /// Returns the format of that name.
@@ -239,7 +256,8 @@ fn names(formats: impl Iterator<Item = &'static Format>, last: &str) -> String {
 /// An image as the user names it.
 #[derive(Clone, Debug, Default)]
 pub struct ImageRequest {
-    /// The image; `-` is standard input.
+    /// The image; `-` is standard input. Where there is no such file, and there is one that is called
+    /// like the part before a colon, what stands behind the colon names a file in that archive.
     pub path: PathBuf,
     /// Further parts of a split set, in order.
     pub parts: Vec<PathBuf>,
@@ -315,8 +333,9 @@ pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
             .in_file(Path::new(STANDARD_INPUT))
             .advise("save it to a file first"));
     }
-    let (input, format) = first_file(request, Input::open(&request.path)?)?;
-    open_image(request, input, format)
+    let (path, member) = locate(&request.path);
+    let (input, format) = first_file(request, Input::open(&path)?)?;
+    open_image(request, member, input, format)
 }
 
 /// Opens an image, at any place if it can be, else once and in order.
@@ -326,12 +345,13 @@ pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
 /// As [`open`]; `Invalid` if a pipe is given a format that needs a file, parts or a sidecar;
 /// `Unsupported` if what is compressed is no raw image, unless the request names the format.
 pub fn open_in_order(request: &ImageRequest, watch: &dyn Watch) -> Result<Opened> {
-    let opened = match io::open(&request.path)? {
+    let (path, member) = locate(&request.path);
+    let (input, format) = match io::open(&path)? {
         io::Opened::Stream(stream) => return open_pipe(request, stream, watch),
         io::Opened::File(input) => first_file(request, input)?,
     };
-    let (input, format) = opened;
     if let Some(InOrder { wrapping, needed }) = format.in_order
+        && member.is_none()
         && needed(&input).map_err(|e| e.in_file(&request.path))?
     {
         let mut stream = Stream::of_input(Arc::clone(&input));
@@ -339,12 +359,47 @@ pub fn open_in_order(request: &ImageRequest, watch: &dyn Watch) -> Result<Opened
         let inputs = vec![input];
         return in_order(request, format, stream, inputs, watch);
     }
-    open_image(request, input, format).map(Box::new).map(Opened::Image)
+    open_image(request, member, input, format).map(Box::new).map(Opened::Image)
+}
+
+/// Splits `disk.tar:disk.raw`, if there is no file of that name and one that is called like the part
+/// before a colon.
+fn locate(path: &Path) -> (PathBuf, Option<String>) {
+    let whole = || (path.to_owned(), None);
+    let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
+        return whole();
+    };
+    let split = text.match_indices(':').find(|(at, _)| Path::new(&text[..*at]).is_file());
+    match split {
+        Some((at, _)) => {
+            let member = &text[at.strict_add(1)..];
+            (PathBuf::from(&text[..at]), Some(member.to_owned()))
+        }
+        None => whole(),
+    }
+}
+
+/// Lists the volumes of an image that holds several which belong together, as names for behind a
+/// colon; none for any other image, for a pipe, and where the request names one of them already.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
+    let (path, member) = locate(&request.path);
+    if member.is_some() || !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let (input, format) = first_file(request, Input::open(&path)?)?;
+    match format.disks {
+        Some(disks) => disks(&input).map_err(|e| e.in_file(&path)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Says which format the first file of an image is in.
 fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'static Format)> {
-    let path = &request.path;
+    let path = &input.path().to_owned();
     if input.is_empty() {
         return Err(Error::invalid("the file is empty, expected an image").in_file(path));
     }
@@ -357,16 +412,22 @@ fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'sta
 
 fn open_image(
     request: &ImageRequest,
+    member: Option<String>,
     first: Arc<Input>,
     format: &'static Format,
 ) -> Result<OpenedImage> {
     let ImageRequest { path, parts, extents, gate, force, .. } = request;
+    let holds_files = format.disks.is_some() || format.name == tar::FORMAT.name;
+    if let Some(member) = member.as_deref().filter(|_| !holds_files) {
+        let text = format!("it is {}, which holds no file {member:?}", format.name);
+        return Err(Error::invalid(text).in_file(first.path()));
+    }
     let mut inputs = vec![first];
     for part in parts {
         inputs.push(Arc::new(Input::open(part)?));
     }
     let request =
-        OpenRequest { inputs, gate: gate.clone(), force: *force, ..OpenRequest::default() };
+        OpenRequest { inputs, member, gate: gate.clone(), force: *force, ..OpenRequest::default() };
     let volume = (format.open)(&request).map_err(|e| e.in_file(path))?;
     let inputs = request.into_inputs();
     let mut image = OpenedImage { format, volume, inputs, notes: Vec::new() };

@@ -41,7 +41,6 @@ static FOREIGN: &[Magic] = &[
     magic("luks", 0, b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
     magic(ISO_9660, 32_769, b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
     magic("bzip2", 0, b"BZh", UNPACK),
-    magic("tar", 257, b"ustar", "unpack it, or if it is a bundle, name it as one"),
     magic("amikit snapshot", 0, b"\x89AMS\r\n\x1a\n", OURS),
     magic("amikit pack", PACK_AT, PACK_MAGIC, OURS),
 ];

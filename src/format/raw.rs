@@ -31,7 +31,9 @@ pub const FORMAT: Format = Format {
     probe: |_| Ok(false),
     open,
     in_order: None,
+    disks: None,
     write: Some(write),
+    write_all: None,
     levels: None,
     variant_of: None,
 };

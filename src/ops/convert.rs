@@ -83,7 +83,7 @@ pub fn convert(
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
         let options = WriteOptions { threads: request.threads, watch, level: request.level };
-        write_image(request.format, volume, target, &request.output, &options)
+        write_image(request.format, &[volume], target, &request.output, &options)
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
@@ -115,20 +115,24 @@ pub fn convert(
     })
 }
 
-/// Writes a volume as an image, and finishes the output if every byte of it was sound.
+/// Writes volumes as an image, several only in a format that takes them, and finishes the output if
+/// every byte of them was sound.
 pub(super) fn write_image(
     format: &'static Format,
-    volume: &dyn ReadVolume,
+    volumes: &[&dyn ReadVolume],
     target: Target,
     output: &Path,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let Some(write) = format.write else {
-        let text = format!("this amikit does not write the format {}", format.name);
-        return Err(Error::new(Kind::Unsupported, text).in_file(output));
-    };
-    write(volume, &target, options)?;
-    volume.check_unchanged()?;
+    match (format.write, format.write_all, volumes) {
+        (Some(write), _, [volume]) => write(*volume, &target, options)?,
+        (_, Some(write_all), _) => write_all(volumes, &target, options)?,
+        _ => {
+            let text = format!("this amikit does not write the format {}", format.name);
+            return Err(Error::new(Kind::Unsupported, text).in_file(output));
+        }
+    }
+    volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
     target.commit()
 }
 

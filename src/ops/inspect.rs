@@ -170,7 +170,8 @@ pub fn inspect(
 ) -> Result<Inspected> {
     let path = request.path.clone();
     // A format that the user names is believed.
-    if request.format.is_none() && path.as_os_str() != "-" {
+    // So is a name that is none of a file: it may be that of one in an archive.
+    if request.format.is_none() && (path.is_file() || path.is_dir()) {
         if Bundle::is_at(&path) {
             return inspect_bundle(&path);
         }

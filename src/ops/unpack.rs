@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
@@ -22,7 +23,8 @@ use crate::work::Watch;
 pub struct UnpackRequest {
     /// The bundle.
     pub bundle: PathBuf,
-    /// Device of the AMI; the root device where the user names none.
+    /// Device of the AMI; where the user names none, the root device, or all of them if the format takes
+    /// several.
     pub device: Option<String>,
     /// Where the image goes: a new file, or a block device.
     pub output: PathBuf,
@@ -44,6 +46,9 @@ pub struct UnpackReport {
     pub format: &'static str,
     /// Device of the AMI.
     pub device: String,
+    /// Devices of the other volumes, where the format takes all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_devices: Vec<String>,
     /// Identity of the snapshot.
     pub root_digest: Digest,
     /// Bytes of the volume.
@@ -65,18 +70,35 @@ pub fn unpack(
 ) -> Result<UnpackReport> {
     request.format.check_level(request.level)?;
     let bundle = Bundle::open(&request.bundle)?;
-    let layer = bundle.find(request.device.as_deref())?.clone();
-    let snapshot = bundle.snapshot(Some(&layer.device))?;
-    begin(snapshot.size());
-    let target = Target::open(&request.output)?;
     let options = WriteOptions { threads: request.threads, watch, level: request.level };
-    write_image(request.format, &snapshot, target, &request.output, &options)?;
+    let layers: Vec<_> = match (&request.device, request.format.write_all) {
+        (None, Some(_)) => all_layers(&bundle)?,
+        (device, _) => vec![bundle.find(device.as_deref())?.clone()],
+    };
+    let snapshots: Vec<_> =
+        layers.iter().map(|layer| bundle.snapshot(Some(&layer.device))).collect::<Result<_>>()?;
+    begin(snapshots.iter().map(ReadVolume::size).sum());
+    let target = Target::open(&request.output)?;
+    let volumes: Vec<&dyn ReadVolume> =
+        snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();
+    write_image(request.format, &volumes, target, &request.output, &options)?;
+    let layer = layers[0].clone();
+    let snapshot = &snapshots[0];
+    let others = layers[1..].iter().map(|layer| layer.device.clone()).collect();
     Ok(UnpackReport {
         output: request.output.clone(),
         format: request.format.name,
         device: layer.device,
+        other_devices: others,
         root_digest: layer.root,
         volume_size_bytes: snapshot.size(),
         blocks: snapshot.manifest().header().counts,
     })
+}
+
+/// Returns all volumes of a bundle, the root device first.
+fn all_layers(bundle: &Bundle) -> Result<Vec<SnapshotLayer>> {
+    let root = bundle.find(None)?;
+    let others = bundle.snapshots().iter().filter(|layer| layer.device != root.device);
+    Ok(std::iter::once(root).chain(others).cloned().collect())
 }

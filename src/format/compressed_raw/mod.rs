@@ -36,7 +36,9 @@ pub const ZSTD: Format = Format {
         wrapping: Wrapping::Zstd,
         needed: |bytes| Ok(map::read_table(bytes)?.is_none()),
     }),
+    disks: None,
     write: Some(write),
+    write_all: None,
     levels: Some(LEVELS),
 };
 

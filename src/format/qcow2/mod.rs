@@ -37,7 +37,9 @@ pub const FORMAT: Format = Format {
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
     in_order: None,
+    disks: None,
     write: Some(|volume, sink, options| write::write(volume, sink, options, None)),
+    write_all: None,
     levels: None,
     variant_of: None,
 };
@@ -48,6 +50,7 @@ pub const ZSTD: Format = Format {
     summary: "qcow2 written with zstd, for QEMU 5.1 and later",
     probe: |_| Ok(false),
     write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Zstd))),
+    write_all: None,
     levels: Some(LEVELS),
     variant_of: Some("qcow2"),
     ..FORMAT
@@ -59,6 +62,7 @@ pub const ZLIB: Format = Format {
     summary: "qcow2 written with deflate, for any reader",
     probe: |_| Ok(false),
     write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Deflate))),
+    write_all: None,
     levels: Some(DEFLATE_LEVELS),
     variant_of: Some("qcow2"),
     ..FORMAT

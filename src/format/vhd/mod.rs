@@ -40,7 +40,9 @@ pub const FORMAT: Format = Format {
     probe: |source| map::probe(source),
     open,
     in_order: None,
+    disks: None,
     write: Some(write_dynamic),
+    write_all: None,
     levels: None,
 };
 
@@ -54,7 +56,9 @@ pub const FIXED: Format = Format {
     probe: |_| Ok(false),
     open,
     in_order: None,
+    disks: None,
     write: Some(write_fixed),
+    write_all: None,
     levels: None,
 };
 

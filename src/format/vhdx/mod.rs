@@ -26,7 +26,9 @@ pub const FORMAT: Format = Format {
     probe: |source| probe::starts_with(source, &layout::SIGNATURE),
     open,
     in_order: None,
+    disks: None,
     write: Some(write),
+    write_all: None,
     levels: None,
 };
 

@@ -61,7 +61,9 @@ pub const STREAM: Format = Format {
     },
     open,
     in_order: None,
+    disks: None,
     write: Some(write_stream),
+    write_all: None,
     levels: Some(DEFLATE_LEVELS),
 };
 
@@ -75,7 +77,9 @@ pub const SPARSE: Format = Format {
     probe: |_| Ok(false),
     open,
     in_order: None,
+    disks: None,
     write: Some(write_sparse),
+    write_all: None,
     levels: None,
 };
 
