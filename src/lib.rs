@@ -15,6 +15,7 @@ pub mod io;
 pub mod manifest;
 pub mod ops;
 pub mod pack;
+pub mod tar;
 pub mod units;
 pub mod volume;
 pub mod work;

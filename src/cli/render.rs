@@ -149,7 +149,11 @@ pub(super) fn unpack(report: &UnpackReport, out: &mut dyn Write) -> io::Result<(
         format_size(report.volume_size_bytes)
     )?;
     blocks(&report.blocks, out)?;
-    writeln!(out, "  root digest sha256:{}", report.root_digest)
+    writeln!(out, "  root digest sha256:{}", report.root_digest)?;
+    match &report.other_devices[..] {
+        [] => Ok(()),
+        others => writeln!(out, "  and with it {}", others.join(", ")),
+    }
 }
 
 fn blocks(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
@@ -383,6 +387,23 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
                 format_size(content.zero_bytes),
                 format_size(content.hole_bytes)
             )?;
+            if let Some(read) = read {
+                blocks(&read.blocks, out)?;
+                writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;
+            }
+            notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
+        }
+        Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {
+            write!(out, "{}: {format} image", path.display())?;
+            if let Some(bytes) = file_bytes {
+                write!(out, " of {}", format_size(*bytes))?;
+            }
+            match volume_size_bytes {
+                Some(size) => {
+                    writeln!(out, ", volume of {} ({size} bytes)", format_size(*size))?;
+                }
+                None => writeln!(out, "; --read tells the size of its volume")?,
+            }
             if let Some(read) = read {
                 blocks(&read.blocks, out)?;
                 writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;

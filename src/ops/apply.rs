@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::format::WriteOptions;
 use crate::io;
 use crate::io::InPlace;
 use crate::io::Input;
@@ -191,7 +192,8 @@ fn to_output(
         return delta.report(output, Applied::Cloned);
     }
     let raw = format::by_name("raw")?;
-    write_image(raw, &snapshot, target, output, request.threads, watch)?;
+    let options = WriteOptions { threads: request.threads, watch, level: None };
+    write_image(raw, &[&snapshot], target, output, &options)?;
     delta.report(output, Applied::Written)
 }
 

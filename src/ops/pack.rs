@@ -27,6 +27,7 @@ use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format;
 use crate::format::ImageRequest;
 use crate::ops::base::BaseRequest;
 use crate::ops::base::OpenedBase;
@@ -199,6 +200,42 @@ fn check_base(request: &PackRequest) -> Result<()> {
     Ok(())
 }
 
+/// What further disks of an image are attached as, in order: EC2's own names for data volumes.
+const DATA_DEVICES: std::ops::RangeInclusive<char> = 'f'..='p';
+
+/// Gives each disk of an image that holds several a device of its own: the first one that of the image,
+/// the others the next that are free.
+fn with_all_disks(volumes: &[VolumeRequest]) -> Result<Vec<VolumeRequest>> {
+    let mut all = volumes.to_vec();
+    let mut free = DATA_DEVICES
+        .map(|letter| format!("/dev/sd{letter}"))
+        .filter(|device| volumes.iter().all(|volume| volume.device != *device));
+    for (number, volume) in volumes.iter().enumerate() {
+        let disks = format::disks(&volume.image)?;
+        if disks.len() < 2 {
+            continue;
+        }
+        for (disk, name) in disks.iter().enumerate() {
+            let mut path = volume.image.path.clone().into_os_string();
+            path.push(format!(":{name}"));
+            let image = ImageRequest { path: path.into(), ..volume.image.clone() };
+            if disk == 0 {
+                all[number].image = image;
+            } else {
+                let device = free.next().ok_or_else(|| {
+                    Error::invalid("there are more disks than devices, expected at most 11 more")
+                        .in_file(&volume.image.path)
+                        .advise(
+                            "name each with its device, as in --map /dev/sdq=web.ova:disk9.vmdk",
+                        )
+                })?;
+                all.push(VolumeRequest { device, image });
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// Packs images into a bundle. `begin` hears the bytes of all volumes, where they are known.
 ///
 /// # Errors
@@ -212,7 +249,7 @@ pub fn pack(
     begin: impl FnOnce(Option<u64>),
 ) -> Result<PackReport> {
     check_name(&request.name)?;
-    let mut volumes: Vec<&VolumeRequest> = request.volumes.iter().collect();
+    let mut volumes = with_all_disks(&request.volumes)?;
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
     check_devices(&devices, &request.root_device)?;
@@ -222,7 +259,7 @@ pub fn pack(
     // A level that is none is told before the images are opened.
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =
-        volumes.iter().map(|volume| open_source(&volume.image)).collect::<Result<_>>()?;
+        volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
     check_base(request)?;
     let mut writer = Writer::create(&request.output, request.pack_size)?;
     let base = request.base.as_ref();

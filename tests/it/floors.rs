@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work"],
     &["io"],
-    &["volume", "manifest", "pack"],
+    &["volume", "manifest", "pack", "tar"],
     &["format", "chunking", "delta", "bundle"],
     &["ops"],
     &["cli"],
