@@ -3,6 +3,7 @@
 //! The rooms of this crate stand on floors, and a room uses lower floors only; see
 //! `docs/ARCHITECTURE.md`.
 
+pub mod ami;
 pub mod bundle;
 pub mod chunking;
 pub mod compress;

@@ -3,9 +3,9 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::BootMode;
-use amikit::bundle::Virtualization;
+use amikit::ami::Architecture;
+use amikit::ami::BootMode;
+use amikit::ami::Virtualization;
 use amikit::chunking::States;
 use amikit::format;
 use amikit::format::FORMATS;

@@ -306,7 +306,7 @@ fn default_name(output: &Path) -> Result<String> {
     let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_suffix(".tar").unwrap_or(name);
     let name = name.strip_suffix(".ami").unwrap_or(name);
-    amikit::bundle::check_name(name).map_err(|fault| {
+    amikit::ami::check_name(name).map_err(|fault| {
         Error::from(fault).advise("the name comes from the bundle's; give another with --name")
     })?;
     Ok(name.to_owned())

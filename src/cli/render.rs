@@ -4,7 +4,7 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 
-use amikit::bundle::Ami;
+use amikit::ami::Ami;
 use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
@@ -84,7 +84,9 @@ fn ami(ami: &Ami, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "  architecture {}, virtualization {}, boot mode {boot}, root device {}",
-        ami.architecture, ami.virtualization_type, ami.root_device_name
+        ami.effective_architecture(),
+        ami.effective_virtualization(),
+        ami.root_device_name
     )
 }
 

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Ami;
-use crate::bundle::Architecture;
-use crate::bundle::BootMode;
-use crate::bundle::Ebs;
-use crate::bundle::Mapping;
-use crate::bundle::Virtualization;
+use crate::ami::Ami;
+use crate::ami::Architecture;
+use crate::ami::BootMode;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
+use crate::ami::Virtualization;
+use crate::ami::check_devices;
+use crate::ami::check_name;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
-use crate::bundle::check_devices;
-use crate::bundle::check_name;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::States;
@@ -178,8 +178,8 @@ pub fn pack(
     let ami = Ami {
         name: request.name.clone(),
         description: request.description.clone(),
-        architecture: request.architecture,
-        virtualization_type: request.virtualization,
+        architecture: Some(request.architecture),
+        virtualization_type: Some(request.virtualization),
         boot_mode: request.boot_mode,
         root_device_name: request.root_device.clone(),
         block_device_mappings: volumes
@@ -187,12 +187,15 @@ pub fn pack(
             .zip(&reports)
             .map(|(volume, report)| Mapping {
                 device_name: volume.device.clone(),
-                ebs: Ebs {
-                    snapshot_digest: report.snapshot.root_digest,
-                    volume_size: ebs_gib(report.snapshot.volume_size_bytes),
-                },
+                ebs: Some(Ebs {
+                    snapshot_digest: Some(report.snapshot.root_digest),
+                    volume_size: Some(ebs_gib(report.snapshot.volume_size_bytes)),
+                    ..Ebs::default()
+                }),
+                ..Mapping::default()
             })
             .collect(),
+        ..Ami::default()
     };
     let digest = writer.finish(&ami)?;
     Ok(PackReport { bundle: request.output.clone(), digest, ami, volumes: reports })

@@ -13,8 +13,8 @@ use std::process::Output;
 use std::process::Stdio;
 use std::time::SystemTime;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::Virtualization;
+use amikit::ami::Architecture;
+use amikit::ami::Virtualization;
 use amikit::chunking::States;
 use amikit::ops;
 use amikit::units::BLOCK_LEN;

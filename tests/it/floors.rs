@@ -8,8 +8,9 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work"],
     &["io"],
-    &["volume", "manifest", "pack"],
-    &["format", "chunking", "bundle"],
+    &["volume", "manifest", "pack", "ami"],
+    &["format", "chunking", "bundle", "guest", "recipe"],
+    &["lint", "publish"],
     &["ops"],
     &["cli"],
 ];

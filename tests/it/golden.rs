@@ -6,10 +6,10 @@ use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::BootMode;
+use amikit::ami::Architecture;
+use amikit::ami::BootMode;
+use amikit::ami::Virtualization;
 use amikit::bundle::Bundle;
-use amikit::bundle::Virtualization;
 use amikit::chunking::States;
 use amikit::compress::Encoder;
 use amikit::digest::sha256;
@@ -167,4 +167,14 @@ fn the_stored_bundle_verifies() {
     let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
     assert!(report.sound, "{report:?}");
     assert_eq!((report.chunks, report.snapshots, report.packs), (1, 1, 1));
+}
+
+/// The worked example of the document is a description, and comes back as it stands there.
+#[test]
+fn the_description_of_the_document_comes_back() {
+    let text = fs::read_to_string(root().join("docs/formats/ami.md")).unwrap();
+    let example = text.rsplit("```json\n").next().unwrap().split("```").next().unwrap();
+    let ami: amikit::ami::Ami = serde_json::from_str(example).unwrap();
+    assert_eq!(ami.check(), Ok(()));
+    assert_eq!(serde_json::to_string_pretty(&ami).unwrap(), example.trim_end());
 }

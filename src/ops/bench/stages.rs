@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use zstd::stream::read::Decoder as BareDecoder;
 use zstd::stream::write::Encoder as BareEncoder;
 
-use crate::bundle::Architecture;
-use crate::bundle::Virtualization;
+use crate::ami::Architecture;
+use crate::ami::Virtualization;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::Source;
