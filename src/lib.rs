@@ -11,6 +11,7 @@ pub mod digest;
 pub mod error;
 pub mod field;
 pub mod format;
+pub mod guest;
 pub mod io;
 pub mod manifest;
 pub mod ops;
