@@ -13,6 +13,7 @@ pub mod field;
 pub mod format;
 pub mod guest;
 pub mod io;
+pub mod lint;
 pub mod manifest;
 pub mod ops;
 pub mod pack;
