@@ -17,6 +17,7 @@ pub mod lint;
 pub mod manifest;
 pub mod ops;
 pub mod pack;
+pub mod publish;
 pub mod units;
 pub mod volume;
 pub mod work;
