@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod ops;
 pub mod pack;
 pub mod publish;
+pub mod recipe;
 pub mod units;
 pub mod volume;
 pub mod work;
