@@ -7,6 +7,7 @@ pub mod ami;
 pub mod bundle;
 pub mod chunking;
 pub mod compress;
+pub mod delta;
 pub mod digest;
 pub mod error;
 pub mod field;

@@ -8,11 +8,17 @@ use amikit::ami::Ami;
 use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
+use amikit::ops::Applied;
+use amikit::ops::ApplyReport;
 use amikit::ops::BenchReport;
 use amikit::ops::BlockRange;
+use amikit::ops::ChangedRange;
 use amikit::ops::CompareReport;
+use amikit::ops::CompleteReport;
 use amikit::ops::ConvertReport;
+use amikit::ops::DiffReport;
 use amikit::ops::Inspected;
+use amikit::ops::MergeReport;
 use amikit::ops::PackReport;
 use amikit::ops::SnapshotReport;
 use amikit::ops::UnpackReport;
@@ -225,6 +231,18 @@ pub(super) fn verify(path: &Path, report: &VerifyReport, out: &mut dyn Write) ->
         many(report.packs, "pack"),
         format_size(report.stored_bytes)
     );
+    if let Some(missing) = &report.missing {
+        for base in &missing.bases {
+            writeln!(out, "thin: leans on the snapshot sha256:{base}, which was not looked at")?;
+        }
+        writeln!(
+            out,
+            "  left to it: {}, the content of {} that only it has, and what {} make with its pages",
+            many(length(&missing.packs), "pack"),
+            many(missing.base_blocks, "block"),
+            many(missing.patched_chunks, "patched chunk")
+        )?;
+    }
     if report.sound {
         writeln!(out, "{}: all is well ({checked})", path.display())
     } else {
@@ -247,7 +265,16 @@ fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> io::Result<()> {
 
 pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     match report {
-        Inspected::Bundle { path, digest, reference, ami: description, snapshots, packs } => {
+        Inspected::Bundle {
+            path,
+            digest,
+            reference,
+            ami: description,
+            snapshots,
+            packs,
+            bases,
+            absent_packs,
+        } => {
             writeln!(out, "{}: bundle of the AMI {:?}", path.display(), description.name)?;
             ami(description, out)?;
             if let Some(text) = &description.description {
@@ -278,7 +305,15 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
                 format_size(plain),
                 format_size(stored),
                 percent(stored, plain)
-            )
+            )?;
+            for base in bases {
+                writeln!(out, "  leans on the snapshot sha256:{base}")?;
+            }
+            if !absent_packs.is_empty() {
+                let absent = many(length(absent_packs), "pack");
+                writeln!(out, "  thin: leaves out {absent} of its base")?;
+            }
+            Ok(())
         }
         Inspected::Manifest { path, snapshot } => {
             writeln!(
@@ -367,4 +402,85 @@ pub(super) fn bench(report: &BenchReport, out: &mut dyn Write) -> io::Result<()>
         ]);
     }
     table.print(out)
+}
+
+pub(super) fn changed(range: &ChangedRange, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "blocks {:>9} to {:>9}, bytes {:>14} to {:>14}: {} to {}",
+        range.first_block,
+        range.first_block.saturating_add(range.block_count).saturating_sub(1),
+        range.start_bytes,
+        range.end_bytes,
+        range.from,
+        range.to
+    )
+}
+
+pub(super) fn diff(report: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
+    if report.old_size_bytes != report.new_size_bytes {
+        writeln!(out, "size: {} bytes to {} bytes", report.old_size_bytes, report.new_size_bytes)?;
+    }
+    if report.equal {
+        return writeln!(out, "equal, blocks and states, {}", format_size(report.new_size_bytes));
+    }
+    for (sum, how) in [
+        (report.data_to_data, "data to other data"),
+        (report.to_data, "to data"),
+        (report.to_zero, "to written zeros"),
+        (report.to_hole, "to holes"),
+    ] {
+        if sum.blocks > 0 {
+            let (blocks, ranges) = (many(sum.blocks, "block"), many(sum.ranges, "range"));
+            writeln!(out, "{blocks} in {ranges}, {}: {how}", format_size(sum.bytes))?;
+        }
+    }
+    let blocks = many(report.changed.blocks, "block");
+    writeln!(out, "{blocks} of 512 KiB changed, {}", format_size(report.changed.bytes))
+}
+
+pub(super) fn apply(report: &ApplyReport, out: &mut dyn Write) -> io::Result<()> {
+    let how = match report.how {
+        Applied::Cloned => "the rest is shared with the old image",
+        Applied::Written => "all of it was written",
+        Applied::InPlace => "changed in place",
+        Applied::Resumed => "an earlier run was finished",
+        Applied::Unchanged => "it was the new one already",
+    };
+    writeln!(
+        out,
+        "{}: raw image of {}, {}",
+        report.output.display(),
+        report.device,
+        format_size(report.volume_size_bytes)
+    )?;
+    writeln!(out, "  {} changed; {how}", many(report.changed_blocks, "block"))?;
+    writeln!(out, "  from sha256:{}\n  to   sha256:{}", report.base_digest, report.root_digest)
+}
+
+pub(super) fn complete(report: &CompleteReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}: whole bundle", report.bundle.display())?;
+    writeln!(
+        out,
+        "  {} from the base, {} in all",
+        many(report.blobs_from_base, "blob"),
+        format_size(report.stored_bytes)
+    )?;
+    writeln!(out, "  digest sha256:{}", report.digest)
+}
+
+pub(super) fn merge(report: &MergeReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}: bundle", report.bundle.display())?;
+    writeln!(
+        out,
+        "  {}, {} of them patches, {} stored",
+        many(report.chunks, "new chunk"),
+        report.patched_chunks,
+        format_size(report.stored_bytes)
+    )?;
+    writeln!(out, "  digest sha256:{}", report.digest)?;
+    for base in &report.bases {
+        writeln!(out, "  leans on the snapshot sha256:{base}")?;
+    }
+    Ok(())
 }

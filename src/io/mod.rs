@@ -3,9 +3,12 @@
 //! Inputs are read by position, outputs are written beside their final name and renamed, and files
 //! of our own formats can be mapped into memory.
 
+mod in_place;
 mod input;
 mod map;
 mod output;
+mod staging;
+mod unwritten;
 mod users;
 
 use std::fmt;
@@ -14,6 +17,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Result;
 
+pub use in_place::InPlace;
+pub use in_place::remove;
 pub use input::Input;
 pub use input::Opened;
 pub use input::STANDARD_INPUT;
@@ -27,6 +32,7 @@ pub use output::OutputFile;
 pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
+pub use staging::Staging;
 pub use users::writers_of;
 
 /// Largest single read of an image, in bytes. Eight pieces of this size, one for each lane, stay in a

@@ -19,12 +19,14 @@ use std::path::PathBuf;
 
 use rustix::fs::FallocateFlags;
 use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tempfile::TempDir;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Input;
 
 /// Longest run of zeros that is written at once, in bytes.
 const ZEROS_LEN: usize = 128 << 10;
@@ -74,7 +76,7 @@ pub trait WriteAt: Send + Sync {
 }
 
 /// Says what to do where the disk is full.
-fn write_failed(path: &Path, offset: u64, error: io::Error) -> Error {
+pub(super) fn write_failed(path: &Path, offset: u64, error: io::Error) -> Error {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let error = Error::io("write", path, error).at(offset);
     if full { error.advise("free some space, or write the output elsewhere") } else { error }
@@ -143,7 +145,7 @@ fn cannot_make(target: &Path, error: &io::Error) -> Error {
 }
 
 /// Syncs the folder of an output that has its name.
-fn sync_folder_of(target: &Path) -> Result<()> {
+pub(super) fn sync_folder_of(target: &Path) -> Result<()> {
     sync_folder(parent(target)).map_err(|e| {
         let text = format!("it has its name, but may lose it in a power cut: {e}");
         Error::new(Kind::Io, text).in_file(target)
@@ -164,6 +166,8 @@ fn sync_folder(folder: &Path) -> Result<()> {
 pub struct OutputFile {
     file: NamedTempFile,
     target: PathBuf,
+    /// Whether it shares the bytes of another file, so that holes must be made.
+    cloned: bool,
 }
 
 impl OutputFile {
@@ -192,8 +196,32 @@ impl OutputFile {
                 .tempfile_in(parent(target))
                 .map_err(|e| cannot_make(target, &e))?;
             if lock(file.as_file()) {
-                return Ok(Self { file, target: target.to_owned() });
+                return Ok(Self { file, target: target.to_owned(), cloned: false });
             }
+        }
+    }
+
+    /// Lets the file share all bytes of `input`, where the file system can do that; `false` where it
+    /// cannot, and then nothing was done.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses for another reason.
+    pub fn clone_of(&mut self, input: &Input) -> Result<bool> {
+        match rustix::fs::ioctl_ficlone(self.file.as_file(), input.file()) {
+            Ok(()) => {
+                self.cloned = true;
+                Ok(true)
+            }
+            Err(
+                Errno::OPNOTSUPP
+                | Errno::XDEV
+                | Errno::INVAL
+                | Errno::NOTTY
+                | Errno::NOSYS
+                | Errno::PERM,
+            ) => Ok(false),
+            Err(e) => Err(Error::io("clone the base into", &self.target, e.into())),
         }
     }
 
@@ -244,14 +272,31 @@ impl WriteAt for OutputFile {
             .map_err(|e| write_failed(&self.target, offset, e))
     }
 
-    /// A new file is a hole where nothing is written.
-    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
-        Ok(())
+    /// A new file is a hole where nothing is written, unless it is a clone.
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        if !self.cloned {
+            return Ok(());
+        }
+        punch_hole(self.file.as_file(), len, offset)
+            .map_err(|e| write_failed(&self.target, offset, e))
     }
 
     fn set_size(&self, size: u64) -> Result<()> {
         self.file.as_file().set_len(size).map_err(|e| write_failed(&self.target, size, e))
     }
+}
+
+/// Gives the space of a range of a file back: it reads as zeros, and counts as never written.
+///
+/// # Errors
+///
+/// Whatever the system refuses, as a file system without holes does.
+pub(super) fn punch_hole(file: &File, len: u64, offset: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, offset, len).map_err(io::Error::from)
 }
 
 /// A block device, written where it stands: there is no name to swap, so a run that stops half way
@@ -386,6 +431,22 @@ impl WriteAt for Target {
     }
 }
 
+/// Gives `fresh` the name `target`; what has that name already changes places with it.
+pub(super) fn take_name(fresh: &Path, target: &Path) -> Result<()> {
+    let here = rustix::fs::CWD;
+    let swap = if target.symlink_metadata().is_ok() {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::NOREPLACE
+    };
+    let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
+        // A file system without the flags: a plain rename never replaces a filled folder.
+        Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
+        other => other,
+    };
+    renamed.map_err(|e| Error::io("name", target, e.into()))
+}
+
 /// A new folder, under a temporary name until [`OutputDir::commit`].
 #[derive(Debug)]
 pub struct OutputDir {
@@ -426,6 +487,11 @@ impl OutputDir {
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Returns the name that the folder has until it is committed.
+    pub(super) fn temporary_path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Makes a folder inside.
@@ -490,19 +556,7 @@ impl OutputDir {
                 }
             }
         }
-        let here = rustix::fs::CWD;
-        let fresh = self.dir.path();
-        let swap = if target.symlink_metadata().is_ok() {
-            RenameFlags::EXCHANGE
-        } else {
-            RenameFlags::NOREPLACE
-        };
-        let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
-            // A file system without the flags: a plain rename never replaces a filled folder.
-            Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
-            other => other,
-        };
-        renamed.map_err(|e| Error::io("name", target, e.into()))?;
+        take_name(self.dir.path(), target)?;
         sync_folder_of(target)?;
         // What is left under the temporary name is the old folder, or nothing. The lock goes last,
         // so that no sweep gets in between.

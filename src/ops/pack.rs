@@ -6,17 +6,18 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::ami::Ami;
-use crate::ami::Architecture;
-use crate::ami::BootMode;
-use crate::ami::Ebs;
 use crate::ami::Mapping;
-use crate::ami::Virtualization;
+use crate::ami::bare;
 use crate::ami::check_devices;
 use crate::ami::check_name;
+use crate::bundle::BaseSnapshot;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
+use crate::bundle::WrittenVolume;
 use crate::chunking;
+use crate::chunking::Patcher;
 use crate::chunking::Sink;
+use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
 use crate::compress::Encoder;
@@ -24,15 +25,24 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::ImageRequest;
+use crate::lint::Subject;
+use crate::lint::VolumeFacts;
+use crate::ops::base::BaseRequest;
+use crate::ops::base::OpenedBase;
+use crate::ops::base::OverBase;
+use crate::ops::base::patching;
+use crate::ops::lint::refuse;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::KnownChunks;
+use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
+use std::sync::Arc;
 use std::sync::RwLock;
 
 /// One volume of an AMI to be packed.
@@ -51,18 +61,10 @@ pub struct PackRequest {
     pub volumes: Vec<VolumeRequest>,
     /// Where the bundle goes: one file if the name ends in `.tar`, else a folder.
     pub output: PathBuf,
-    /// Name of the AMI.
-    pub name: String,
-    /// Text for people.
-    pub description: Option<String>,
-    /// Processor architecture.
-    pub architecture: Architecture,
-    /// How the hypervisor runs the machine.
-    pub virtualization: Virtualization,
-    /// How the machine boots.
-    pub boot_mode: Option<BootMode>,
-    /// Device of the root volume.
-    pub root_device: String,
+    /// The AMI's description. Entries of volumes with content may be left out of its mapping.
+    pub ami: Ami,
+    /// Rules that are not applied.
+    pub allow: Vec<String>,
     /// Compression level.
     pub level: i32,
     /// Bytes at which packs are closed.
@@ -71,6 +73,8 @@ pub struct PackRequest {
     pub threads: NonZero<usize>,
     /// What is done about states.
     pub states: States,
+    /// What the bundle leans on.
+    pub base: Option<BaseRequest>,
 }
 
 /// What was packed for one volume.
@@ -84,8 +88,14 @@ pub struct VolumeReport {
     /// What its manifest says.
     #[serde(flatten)]
     pub snapshot: SnapshotReport,
+    /// Root digest of the snapshot that it leans on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
     /// Chunks that it was the first to need.
     pub new_chunks: u64,
+    /// Those of them that are patches over the base.
+    #[serde(skip_serializing_if = "is_none")]
+    pub patched_chunks: u64,
     /// Stored bytes of those chunks, with the packs around them.
     pub stored_bytes: u64,
 }
@@ -105,9 +115,9 @@ pub struct PackReport {
 }
 
 /// A bundle's volume as a sink of blocks.
-struct BundleSink<'a> {
-    volume: VolumeWriter<'a>,
-    known: &'a RwLock<KnownChunks>,
+pub(super) struct BundleSink<'a> {
+    pub(super) volume: VolumeWriter<'a>,
+    pub(super) known: &'a RwLock<KnownChunks>,
 }
 
 impl Sink for BundleSink<'_> {
@@ -115,9 +125,111 @@ impl Sink for BundleSink<'_> {
         self.volume.run(kind, count)
     }
 
-    fn data(&mut self, id: Digest, frame: Option<&[u8]>) -> Result<()> {
-        self.volume.data(id, frame, self.known)
+    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()> {
+        self.volume.data(id, stored, self.known)
     }
+}
+
+/// How one volume goes into a bundle.
+pub(super) struct PackOne<'a> {
+    pub(super) device: &'a str,
+    /// The snapshot that it leans on.
+    pub(super) base: Option<Arc<BaseSnapshot>>,
+    /// The file that keeps the index of that.
+    pub(super) index: Option<&'a PathBuf>,
+    pub(super) level: i32,
+    pub(super) threads: NonZero<usize>,
+    pub(super) states: States,
+    pub(super) known: &'a RwLock<KnownChunks>,
+}
+
+/// Writes one volume into a bundle under way.
+pub(super) fn pack_one(
+    writer: &mut Writer,
+    source: Source<'_>,
+    one: &PackOne<'_>,
+    watch: &dyn Watch,
+) -> Result<WrittenVolume> {
+    let patching = match &one.base {
+        Some(base) => Some(OverBase(patching(base, one.index, one.level, one.threads, watch)?)),
+        None => None,
+    };
+    let patcher = patching.as_ref().map(|it| it as &dyn Patcher);
+    let options = chunking::Options {
+        threads: one.threads,
+        watch,
+        states: one.states,
+        store: Some(Store { level: one.level, known: one.known, patcher }),
+    };
+    let root = one.base.as_ref().map(|base| base.manifest().root());
+    let scratch = writer.scratch()?;
+    let mut sink = BundleSink { volume: writer.volume(&scratch, root), known: one.known };
+    let size = chunking::run(source, &options, &mut sink)?;
+    sink.volume.finish(one.device, size)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Checks what can be told of a base before it is opened.
+fn check_base(request: &PackRequest) -> Result<()> {
+    let Some(base) = &request.base else { return Ok(()) };
+    if request.states.zeros_as_holes {
+        let text =
+            "zeros are to be holes, and a hole over a base would show what the base has there";
+        return Err(Error::invalid(text).advise("leave --zeros hole out, or pack without --base"));
+    }
+    if base.index.is_some() && request.volumes.len() > 1 {
+        let text = format!("one index is named for {} volumes", request.volumes.len());
+        return Err(Error::invalid(text).advise("leave --base-index out"));
+    }
+    Ok(())
+}
+
+/// Returns the description with an entry for each of `devices`, ascending by name. Until a volume is
+/// packed its root digest is not known, and zeros stand for it.
+pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
+    let mut ami = ami.clone();
+    for device in devices {
+        let entries = &mut ami.block_device_mappings;
+        let place = entries.iter().position(|it| it.bare_name() == bare(device));
+        let place = place.unwrap_or_else(|| {
+            entries.push(Mapping::default());
+            entries.len().strict_sub(1)
+        });
+        entries[place].device_name = (*device).to_owned();
+        let ebs = entries[place].ebs.get_or_insert_default();
+        ebs.snapshot_digest = Some(Digest([0; 32]));
+    }
+    ami.block_device_mappings.sort_by(|a, b| a.device_name.cmp(&b.device_name));
+    for mapping in &ami.block_device_mappings {
+        if let Some(id) = mapping.ebs.as_ref().and_then(|ebs| ebs.snapshot_id.as_ref()) {
+            let device = &mapping.device_name;
+            return Err(Error::invalid(format!("{device} is {id}, which is not here"))
+                .advise("save the snapshot as an image and name that, or leave the device out"));
+        }
+    }
+    Ok(ami)
+}
+
+/// Refuses what EC2 would refuse, before a byte is read.
+fn check_rules(
+    ami: &Ami,
+    volumes: &[&VolumeRequest],
+    sources: &[OpenedSource],
+    allow: &[String],
+) -> Result<()> {
+    let facts: Vec<VolumeFacts> = volumes
+        .iter()
+        .zip(sources)
+        .filter_map(|(volume, source)| {
+            let device = volume.device.clone();
+            Some(VolumeFacts { device, size: source.size()?, ..VolumeFacts::default() })
+        })
+        .collect();
+    refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
 }
 
 /// Packs images into a bundle. `begin` hears the bytes of all volumes, where they are known.
@@ -132,11 +244,12 @@ pub fn pack(
     watch: &dyn Watch,
     begin: impl FnOnce(Option<u64>),
 ) -> Result<PackReport> {
-    check_name(&request.name)?;
+    check_name(&request.ami.name)?;
     let mut volumes: Vec<&VolumeRequest> = request.volumes.iter().collect();
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
-    check_devices(&devices, &request.root_device)?;
+    check_devices(&devices, &request.ami.root_device_name)?;
+    let mut ami = with_content(&request.ami, &devices)?;
     if volumes.iter().filter(|volume| volume.image.path.as_os_str() == "-").count() > 1 {
         return Err(Error::invalid("standard input is two volumes, expected one at most"));
     }
@@ -144,24 +257,42 @@ pub fn pack(
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =
         volumes.iter().map(|volume| open_source(&volume.image)).collect::<Result<_>>()?;
-    begin(sources.iter().map(OpenedSource::size).sum());
-
+    check_base(request)?;
+    check_rules(&ami, &volumes, &sources, &request.allow)?;
     let mut writer = Writer::create(&request.output, request.pack_size)?;
-    let known = RwLock::default();
-    let options = chunking::Options {
-        threads: request.threads,
-        watch,
-        states: request.states,
-        store: Some(Store { level: request.level, known: &known }),
+    let base = request.base.as_ref();
+    let opened = base
+        .map(|base| {
+            OpenedBase::open(base, &ami.root_device_name, &mut writer, request.threads, watch)
+        })
+        .transpose()?;
+    let index_bytes = match &opened {
+        Some(opened) => opened.index_bytes(&devices)?,
+        None => 0,
     };
+    let bytes: Option<u64> = sources.iter().map(OpenedSource::size).sum();
+    begin(bytes.map(|bytes| bytes.strict_add(index_bytes)));
+
+    let known = RwLock::default();
     let mut reports = Vec::new();
     for (volume, source) in volumes.iter().zip(&mut sources) {
-        let scratch = writer.scratch()?;
-        let mut sink = BundleSink { volume: writer.volume(&scratch), known: &known };
+        let leans_on = match &opened {
+            Some(opened) => opened.of_device(&volume.device)?,
+            None => None,
+        };
+        let root = leans_on.as_ref().map(|it| it.manifest().root());
+        let one = PackOne {
+            device: &volume.device,
+            base: leans_on,
+            index: base.and_then(|base| base.index.as_ref()),
+            level: request.level,
+            threads: request.threads,
+            states: request.states,
+            known: &known,
+        };
         let name = source.name().to_owned();
-        let size =
-            chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
-        let written = sink.volume.finish(&volume.device, size)?;
+        let written =
+            pack_one(&mut writer, source.blocks(), &one, watch).map_err(|e| e.in_file(&name))?;
         let snapshot = SnapshotReport {
             device: Some(volume.device.clone()),
             notes: source.notes(),
@@ -171,32 +302,19 @@ pub fn pack(
             image: volume.image.path.clone(),
             format: source.format_name(),
             snapshot,
+            base_digest: root,
             new_chunks: written.new_chunks,
+            patched_chunks: written.patched_chunks,
             stored_bytes: written.stored_bytes,
         });
     }
-    let ami = Ami {
-        name: request.name.clone(),
-        description: request.description.clone(),
-        architecture: Some(request.architecture),
-        virtualization_type: Some(request.virtualization),
-        boot_mode: request.boot_mode,
-        root_device_name: request.root_device.clone(),
-        block_device_mappings: volumes
-            .iter()
-            .zip(&reports)
-            .map(|(volume, report)| Mapping {
-                device_name: volume.device.clone(),
-                ebs: Some(Ebs {
-                    snapshot_digest: Some(report.snapshot.root_digest),
-                    volume_size: Some(ebs_gib(report.snapshot.volume_size_bytes)),
-                    ..Ebs::default()
-                }),
-                ..Mapping::default()
-            })
-            .collect(),
-        ..Ami::default()
-    };
+    for (volume, report) in volumes.iter().zip(&reports) {
+        let mapping =
+            ami.block_device_mappings.iter_mut().find(|it| it.device_name == volume.device);
+        let ebs = mapping.and_then(|it| it.ebs.as_mut()).expect("made for each volume");
+        ebs.snapshot_digest = Some(report.snapshot.root_digest);
+        ebs.volume_size.get_or_insert(ebs_gib(report.snapshot.volume_size_bytes));
+    }
     let digest = writer.finish(&ami)?;
     Ok(PackReport { bundle: request.output.clone(), digest, ami, volumes: reports })
 }

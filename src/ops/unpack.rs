@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::ImageRequest;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
+use crate::ops::open::open_bundle;
 use crate::ops::path_text;
 use crate::volume::ReadVolume;
+use crate::work::Quiet;
 use crate::work::Watch;
 
 /// What is unpacked, and to where.
@@ -27,6 +29,8 @@ pub struct UnpackRequest {
     pub output: PathBuf,
     /// Format of the image.
     pub format: &'static Format,
+    /// What a thin bundle leans on: a bundle or an image.
+    pub base: Option<ImageRequest>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -53,14 +57,15 @@ pub struct UnpackReport {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] and [`Bundle::snapshot`]; `Corrupt` or `Mismatch` if a chunk is damaged;
+/// As [`crate::bundle::Bundle::open`] and [`crate::bundle::Bundle::snapshot`]; `Corrupt` or `Mismatch` if a chunk is damaged;
 /// `Invalid` if the output cannot take the volume; `Io` if it cannot be written.
 pub fn unpack(
     request: &UnpackRequest,
     watch: &dyn Watch,
     begin: impl FnOnce(u64),
 ) -> Result<UnpackReport> {
-    let bundle = Bundle::open(&request.bundle)?;
+    let bundle =
+        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let layer = bundle.find(request.device.as_deref())?.clone();
     let snapshot = bundle.snapshot(Some(&layer.device))?;
     begin(snapshot.size());

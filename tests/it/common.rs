@@ -13,6 +13,7 @@ use std::process::Output;
 use std::process::Stdio;
 use std::time::SystemTime;
 
+use amikit::ami::Ami;
 use amikit::ami::Architecture;
 use amikit::ami::Virtualization;
 use amikit::chunking::States;
@@ -331,17 +332,20 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
 /// Returns a request to pack one volume as the root.
 pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     ops::PackRequest {
+        base: None,
         volumes: vec![ops::VolumeRequest {
             device: "/dev/xvda".to_owned(),
             image: ops::ImageRequest::of(image),
         }],
         output: output.to_owned(),
-        name: "test".to_owned(),
-        description: None,
-        architecture: Architecture::X86_64,
-        virtualization: Virtualization::Hvm,
-        boot_mode: None,
-        root_device: "/dev/xvda".to_owned(),
+        ami: Ami {
+            name: "test".to_owned(),
+            architecture: Some(Architecture::X86_64),
+            virtualization_type: Some(Virtualization::Hvm),
+            root_device_name: "/dev/xvda".to_owned(),
+            ..Ami::default()
+        },
+        allow: Vec::new(),
         level: 1,
         pack_size: amikit::pack::DEFAULT_PACK_SIZE,
         threads: threads(2),
@@ -352,6 +356,7 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
 /// Verifies a bundle in this process.
 pub(crate) fn verify(bundle: &Path, quick: bool) -> amikit::error::Result<ops::VerifyReport> {
     let request = ops::VerifyRequest {
+        base: None,
         bundle: bundle.to_owned(),
         quick,
         against: Vec::new(),

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["field", "digest", "compress", "work"],
     &["io"],
     &["volume", "manifest", "pack", "ami"],
-    &["format", "chunking", "bundle", "guest", "recipe"],
+    &["format", "chunking", "delta", "bundle", "guest", "recipe"],
     &["lint", "publish"],
     &["ops"],
     &["cli"],

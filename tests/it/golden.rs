@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
+use amikit::ami::Ami;
 use amikit::ami::Architecture;
 use amikit::ami::BootMode;
 use amikit::ami::Virtualization;
@@ -16,7 +17,9 @@ use amikit::digest::sha256;
 use amikit::io::OutputFile;
 use amikit::ops;
 use amikit::ops::ImageRequest;
+use amikit::pack::Form;
 use amikit::pack::PackWriter;
+use amikit::pack::Stored;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
 use amikit::work::Unwatched;
@@ -81,17 +84,22 @@ fn check_document(name: &str, shown: &str) {
 
 fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     ops::PackRequest {
+        base: None,
         volumes: vec![ops::VolumeRequest {
             device: "/dev/xvda".to_owned(),
             image: ImageRequest::of(image),
         }],
         output: output.to_owned(),
-        name: "three blocks".to_owned(),
-        description: Some("a worked example".to_owned()),
-        architecture: Architecture::Arm64,
-        virtualization: Virtualization::Hvm,
-        boot_mode: Some(BootMode::Uefi),
-        root_device: "/dev/xvda".to_owned(),
+        ami: Ami {
+            name: "three blocks".to_owned(),
+            description: Some("a worked example".to_owned()),
+            architecture: Some(Architecture::Arm64),
+            virtualization_type: Some(Virtualization::Hvm),
+            boot_mode: Some(BootMode::Uefi),
+            root_device_name: "/dev/xvda".to_owned(),
+            ..Ami::default()
+        },
+        allow: Vec::new(),
         level: 3,
         pack_size: amikit::pack::DEFAULT_PACK_SIZE,
         threads: NonZero::new(2).unwrap(),
@@ -125,7 +133,8 @@ fn pack_v1_two_chunks() {
         let plain = vec![fill; BLOCK_LEN];
         let mut frame = Vec::new();
         encoder.append(&plain, &mut frame);
-        writer.append(&out, sha256(&plain), &frame).unwrap();
+        let stored = Stored { form: Form::Whole, bytes: &frame };
+        writer.append(&out, sha256(&plain), stored).unwrap();
     }
     writer.finish(&out).unwrap();
     out.commit().unwrap();
@@ -159,6 +168,7 @@ fn bundle_v1_three_blocks() {
 #[test]
 fn the_stored_bundle_verifies() {
     let request = ops::VerifyRequest {
+        base: None,
         bundle: root().join("fixtures/golden/bundle.tar"),
         quick: false,
         against: Vec::new(),
@@ -174,7 +184,7 @@ fn the_stored_bundle_verifies() {
 fn the_description_of_the_document_comes_back() {
     let text = fs::read_to_string(root().join("docs/formats/ami.md")).unwrap();
     let example = text.rsplit("```json\n").next().unwrap().split("```").next().unwrap();
-    let ami: amikit::ami::Ami = serde_json::from_str(example).unwrap();
+    let ami: Ami = serde_json::from_str(example).unwrap();
     assert_eq!(ami.check(), Ok(()));
     assert_eq!(serde_json::to_string_pretty(&ami).unwrap(), example.trim_end());
 }

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use zstd::stream::read::Decoder as BareDecoder;
 use zstd::stream::write::Encoder as BareEncoder;
 
+use crate::ami::Ami;
 use crate::ami::Architecture;
 use crate::ami::Virtualization;
 use crate::chunking;
@@ -51,6 +52,7 @@ use crate::ops::pack::pack;
 use crate::ops::unpack::UnpackRequest;
 use crate::ops::unpack::unpack;
 use crate::pack::DEFAULT_PACK_SIZE;
+use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
@@ -340,16 +342,19 @@ impl<'a> Workbench<'a> {
                 image: ImageRequest::of(self.input.path()),
             }],
             output: self.path("sample.ami"),
-            name: "bench".to_owned(),
-            description: None,
-            architecture: Architecture::X86_64,
-            virtualization: Virtualization::Hvm,
-            boot_mode: None,
-            root_device: DEVICE.to_owned(),
+            ami: Ami {
+                name: "bench".to_owned(),
+                architecture: Some(Architecture::X86_64),
+                virtualization_type: Some(Virtualization::Hvm),
+                root_device_name: DEVICE.to_owned(),
+                ..Ami::default()
+            },
+            allow: Vec::new(),
             level: self.level,
             pack_size: DEFAULT_PACK_SIZE,
             threads: self.threads,
             states: States::default(),
+            base: None,
         };
         Race {
             name: "pack",
@@ -388,6 +393,7 @@ impl<'a> Workbench<'a> {
                     output: self.path("unpacked.raw"),
                     format: format::by_name("raw")?,
                     threads: self.threads,
+                    base: None,
                 };
                 let speed =
                     speed(self.size(), || unpack(&request, self.watch, |_| ()).map(|_| ()))?;
@@ -447,7 +453,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
         black_box(id);
         Ok(())
     }
