@@ -70,7 +70,7 @@ impl Table {
 }
 
 /// Says how many of something there are.
-fn many(count: u64, one: &str) -> String {
+pub(super) fn many(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 

@@ -20,7 +20,7 @@ use crate::ops::pack::PackReport;
 use crate::ops::pack::PackRequest;
 use crate::ops::pack::pack;
 use crate::ops::path_text;
-use crate::ops::plan::write_plan;
+use crate::ops::plan::write_plan_of;
 use crate::ops::recipe::TemplateRequest;
 use crate::ops::recipe::open_recipe;
 use crate::ops::recipe::replace_sources;
@@ -133,7 +133,7 @@ pub fn build(
     }
     let path = request.plan.clone().unwrap_or_else(|| plan_path(&request.output));
     let bundle = Bundle::open(staging.path())?;
-    let plan = write_plan(&bundle, &prepared.upload, &prepared.distribution, &path, watch)?;
+    let plan = write_plan_of(&bundle, &prepared.upload, &prepared.distribution, &path, watch)?;
     drop(bundle);
     staging.commit()?;
     report.plan = Some(BuiltPlan { path, totals: plan.totals });

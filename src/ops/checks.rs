@@ -112,7 +112,7 @@ fn run_verify(
     };
     let report = verify(&request, &Quiet(watch), |_| ())?;
     let result = match report.damage.first() {
-        None => format!("{} chunks are sound", report.chunks),
+        None => format!("all bytes are sound, {} chunks of them", report.chunks),
         Some(damage) => damage.error.clone(),
     };
     Ok(TestReport::new("verify", report.sound, result))
@@ -122,7 +122,9 @@ fn judge(kind: &'static str, findings: Vec<Finding>, deny_warnings: bool) -> Tes
     let errors = findings.iter().filter(|it| it.level == Level::Error).count();
     let warnings = findings.len().strict_sub(errors);
     let passed = errors == 0 && !(deny_warnings && warnings > 0);
-    let result = format!("{errors} errors, {warnings} warnings");
+    let many =
+        |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let result = format!("{}, {}", many(errors, "error"), many(warnings, "warning"));
     TestReport { findings, ..TestReport::new(kind, passed, result) }
 }
 

@@ -210,6 +210,27 @@ pub(super) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)> {
     Ok(("register-image", vec![call.into()]))
 }
 
+/// Reads the description that a recipe, a bundle or a document holds.
+///
+/// # Errors
+///
+/// `Invalid` if there is not exactly one.
+pub fn read_ami(path: &Path, templates: &TemplateRequest) -> Result<Ami> {
+    if path.extension().is_some_and(|it| it == "toml") {
+        // Its images are not looked at: the user names others.
+        return Ok(open_recipe(path, templates)?.ami);
+    }
+    let mut amis = if Bundle::is_at(path) {
+        vec![Bundle::open(path)?.ami().clone()]
+    } else {
+        read_json(&read_document(path)?).map_err(|e| e.in_file(path))?.1
+    };
+    match (amis.pop(), amis.is_empty()) {
+        (Some(ami), true) => Ok(ami),
+        _ => Err(Error::invalid("it has not exactly one AMI").in_file(path)),
+    }
+}
+
 /// Judges a recipe, a bundle, or a document.
 ///
 /// # Errors
@@ -246,7 +267,7 @@ pub(super) fn refusal(findings: &[Finding]) -> Option<Error> {
     let errors: Vec<String> = findings
         .iter()
         .filter(|finding| finding.level == Level::Error)
-        .map(|it| format!("{} is {}, expected {} [{}]", it.place, it.found, it.instead, it.rule))
+        .map(|it| format!("{}: {}, expected {} [{}]", it.place, it.found, it.instead, it.rule))
         .collect();
     let (first, rest) = errors.split_first()?;
     let mut text = first.clone();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::ami::Ami;
+use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::bare;
 use crate::ami::check_devices;
@@ -190,8 +191,22 @@ fn check_base(request: &PackRequest) -> Result<()> {
 
 /// Returns the description with an entry for each of `devices`, ascending by name. Until a volume is
 /// packed its root digest is not known, and zeros stand for it.
+///
+/// # Errors
+///
+/// `Invalid` if another device has content.
 pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
     let mut ami = ami.clone();
+    for mapping in &ami.block_device_mappings {
+        let named = devices.iter().any(|device| bare(device) == mapping.bare_name());
+        if !named && mapping.ebs.as_ref().is_some_and(Ebs::has_content) {
+            let device = &mapping.device_name;
+            return Err(Error::invalid(format!(
+                "{device} has content, and no image of it is named"
+            ))
+            .advise(format!("name one for it, as in {device}=FILE, or leave the device out")));
+        }
+    }
     for device in devices {
         let entries = &mut ami.block_device_mappings;
         let place = entries.iter().position(|it| it.bare_name() == bare(device));
@@ -201,16 +216,10 @@ pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
         });
         entries[place].device_name = (*device).to_owned();
         let ebs = entries[place].ebs.get_or_insert_default();
+        ebs.snapshot_id = None;
         ebs.snapshot_digest = Some(Digest([0; 32]));
     }
     ami.block_device_mappings.sort_by(|a, b| a.device_name.cmp(&b.device_name));
-    for mapping in &ami.block_device_mappings {
-        if let Some(id) = mapping.ebs.as_ref().and_then(|ebs| ebs.snapshot_id.as_ref()) {
-            let device = &mapping.device_name;
-            return Err(Error::invalid(format!("{device} is {id}, which is not here"))
-                .advise("save the snapshot as an image and name that, or leave the device out"));
-        }
-    }
     Ok(ami)
 }
 

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::OutputFile;
+use crate::io::READ_PIECE_LEN;
 use crate::io::WriteAt;
 use crate::manifest::Manifest;
 use crate::ops::recipe::TemplateRequest;
@@ -171,13 +172,32 @@ fn plan_bundle(
     Ok(PlanReport { totals: plan.totals() })
 }
 
-/// Writes a plan as a file of JSON lines.
-pub(super) fn write_plan(
+/// Writes the plan of a request as a file of JSON lines.
+///
+/// # Errors
+///
+/// As [`plan`]; `Io` if the file cannot be written.
+pub fn write_plan(request: &PlanRequest, path: &Path, watch: &dyn Watch) -> Result<PlanReport> {
+    to_file(path, |emit| plan(request, watch, emit))
+}
+
+/// Writes the plan of a bundle that is open.
+pub(super) fn write_plan_of(
     bundle: &Bundle,
     upload: &Upload,
     distribution: &[Distribution],
     path: &Path,
     watch: &dyn Watch,
+) -> Result<PlanReport> {
+    to_file(path, |emit| {
+        plan_bundle(bundle, &[], upload, distribution, DEFAULT_CONNECTIONS, watch, emit)
+    })
+}
+
+/// Writes steps as lines, a piece at a time.
+fn to_file(
+    path: &Path,
+    make: impl FnOnce(&mut dyn FnMut(&Step) -> Result<()>) -> Result<PlanReport>,
 ) -> Result<PlanReport> {
     let output = OutputFile::create(path)?;
     let mut buffer = Vec::new();
@@ -188,13 +208,11 @@ pub(super) fn write_plan(
         buffer.clear();
         Ok(())
     };
-    let connections = DEFAULT_CONNECTIONS;
-    let mut line = |step: &Step| {
+    let report = make(&mut |step| {
         serde_json::to_writer(&mut buffer, step).expect("plain data always serialises");
         buffer.push(b'\n');
-        if buffer.len() < crate::io::READ_PIECE_LEN { Ok(()) } else { flush(&mut buffer) }
-    };
-    let report = plan_bundle(bundle, &[], upload, distribution, connections, watch, &mut line)?;
+        if buffer.len() < READ_PIECE_LEN { Ok(()) } else { flush(&mut buffer) }
+    })?;
     flush(&mut buffer)?;
     output.commit()?;
     Ok(report)
