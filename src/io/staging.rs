@@ -1,5 +1,6 @@
 //! Outputs that are judged before they get their name.
 
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -43,6 +44,17 @@ impl Staging {
     #[must_use]
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.temporary_path().join(name)
+    }
+
+    /// Makes a file beside the output, for what is wanted while it is judged.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn new_file(&self, name: &str) -> Result<(File, PathBuf)> {
+        let path = self.beside(name);
+        let file = File::create(&path).map_err(|e| Error::io("write", &path, e))?;
+        Ok((file, path))
     }
 
     /// Gives the output, which is on the disk already, its name. What had the name is removed.

@@ -1,6 +1,5 @@
 //! The tests of a recipe, run on the bundle that was built of it.
 
-use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -174,8 +173,7 @@ fn run_command(
     let bundle = Bundle::open(staging.path())?;
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // Its own end only: what a test prints is no part of what amikit prints.
-    let log = staging.beside("test-output");
-    let file = File::create(&log).map_err(|e| Error::io("write", &log, e))?;
+    let (file, log) = staging.new_file("test-output")?;
     let again = file.try_clone().map_err(|e| Error::io("write", &log, e))?;
     // A relative name with a slash is meant from the recipe's folder on.
     let path = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
