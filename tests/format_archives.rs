@@ -141,7 +141,7 @@ fn a_stream_that_is_cut_or_goes_on_with_something_else_is_refused_with_the_place
             continue;
         }
         let whole = fs::read(&packed).unwrap();
-        let mut read = |bytes: &[u8]| {
+        let read = |bytes: &[u8]| {
             fs::write(&packed, bytes).unwrap();
             read_in_order(&packed, Some(named(row)))
         };
@@ -316,7 +316,7 @@ fn a_table_that_is_not_that_of_its_file_is_refused() {
     let dir = common::scratch();
     let path = dir.path().join("packed");
     let pieces = vec![vec![1; 5000], vec![2; 5000]];
-    let mut refused = |bytes: Vec<u8>, kind: Kind, text: &str| {
+    let refused = |bytes: Vec<u8>, kind: Kind, text: &str| {
         fs::write(&path, bytes).unwrap();
         let error = open(&path)
             .and_then(|volume| volume.read_at(0, &mut vec![0; volume.size() as usize]))
@@ -482,7 +482,7 @@ fn an_archive_that_is_cut_or_lies_about_its_map_is_refused() {
     let dir = common::scratch();
     let path = dir.path().join("page.tar");
     let whole = page_archive();
-    let mut kind = |bytes: &[u8]| {
+    let kind = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         open(&path).map(|_| ()).map_err(|e| e.kind())
     };
@@ -557,7 +557,7 @@ fn what_is_written_is_what_tar_sha256sum_and_qemu_read() {
     for seed in 0..6 {
         println!("seed {seed}");
         let mut random = Random::new(seed);
-        let volumes: Vec<_> = (0..1 + seed % 3)
+        let volumes: Vec<_> = (0..=(seed % 3))
             .map(|_| common::random_volume(512 * (1 + random.below(8000)), &mut random))
             .collect();
         let volumes: Vec<&dyn ReadVolume> =
@@ -611,7 +611,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let volume = common::random_volume(1 << 20, &mut Random::new(2));
     common::write_unsynced(&volume, &vmdk, named("vmdk"), 1);
     let vmdk = fs::read(&vmdk).unwrap();
-    let mut kind = |files: &[(&str, &[u8])]| {
+    let kind = |files: &[(&str, &[u8])]| {
         fs::write(&path, archive(files)).unwrap();
         open(&path).map(|volume| volume.size()).map_err(|e| (e.kind(), e.to_string()))
     };
