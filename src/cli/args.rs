@@ -86,8 +86,8 @@ pub(super) enum Command {
 /// Packs disk images into an AMI bundle
 ///
 /// Each image is cut into blocks of 512 KiB. Equal blocks are stored once, compressed; written
-/// zeros and holes are recorded as what they are. The bundle is an OCI image layout: a folder, or
-/// one file if its name ends in .tar.
+/// zeros and holes are recorded as what they are. All disks of an OVA become volumes of the AMI. The
+/// bundle is an OCI image layout: a folder, or one file if its name ends in .tar.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit pack root.raw --map /dev/sdf=data.raw -o web.ami --name web \
@@ -189,7 +189,9 @@ pub(super) struct Pack {
 /// Every chunk is checked before the image gets its name, so a damaged bundle leaves nothing
 /// behind. Onto a block device, holes are written as zeros: nothing old shows through.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit unpack web.ami /dev/sdf -o data.raw")]
+#[command(
+    after_help = "Examples:\n  amikit unpack web.ami /dev/sdf -o data.raw\n  amikit unpack web.ami -o web.ova --format ova"
+)]
 pub(super) struct Unpack {
     /// The bundle
     pub(super) bundle: PathBuf,
@@ -302,7 +304,7 @@ pub(super) struct Snapshot {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  amikit convert root.raw root.simg --format android-sparse")]
 pub(super) struct Convert {
-    /// The image; - for standard input
+    /// The image; - for standard input; ARCHIVE:FILE for one in a tar or OVA
     #[arg(value_name = "IN")]
     pub(super) path: PathBuf,
 
@@ -594,7 +596,7 @@ pub(super) struct Man {
 /// An image to be read.
 #[derive(Debug, Args)]
 pub(super) struct Image {
-    /// The image; - for standard input, where a pipe can be read
+    /// The image; - for standard input, where a pipe can be read; ARCHIVE:FILE for one in a tar or OVA
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
 

@@ -199,7 +199,7 @@ pub fn inspect(
     }
     let image = match open_source(request, watch)? {
         OpenedSource::Image(image) => image,
-        OpenedSource::Stream(opened) => return inspect_stream(path, opened, read, watch),
+        OpenedSource::Stream(opened) => return inspect_stream(path, *opened, read, watch),
     };
     let mut content = ExtentBytes::default();
     for extent in extents(&image.volume) {
@@ -358,7 +358,7 @@ fn inspect_stream(
     Ok(Inspected::Stream {
         path,
         format: opened.format.name,
-        file_bytes: opened.inputs.first().map(|input| input.len()),
+        file_bytes: opened.inputs.first().map(ReadAt::len),
         volume_size_bytes,
         read,
         notes: opened.notes,

@@ -3,6 +3,7 @@
 mod ami;
 mod botocore;
 mod build;
+mod chains;
 mod common;
 mod compare;
 mod damage;
