@@ -10,6 +10,7 @@ pub mod digest;
 pub mod error;
 pub mod field;
 pub mod format;
+pub mod instance_store;
 pub mod io;
 pub mod manifest;
 pub mod ops;
