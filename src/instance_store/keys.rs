@@ -10,6 +10,7 @@ use rsa::PrivateKey as RsaPrivateKey;
 use rsa::PublicKey as RsaPublicKey;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
+use rsa::pkcs8::DecodePublicKey;
 use rsa::rand_core::TryCryptoRng;
 use rsa::rand_core::TryRng;
 use sha1::Sha1;
@@ -165,7 +166,16 @@ fn pem<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     Some(&text[start..][..len])
 }
 
-/// The user's private key.
+/// For whom a bundle was encrypted with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever made it, and signed it.
+    User,
+    /// EC2.
+    Ec2,
+}
+
+/// A private key.
 pub struct PrivateKey(RsaPrivateKey);
 
 impl fmt::Debug for PrivateKey {
@@ -211,12 +221,13 @@ impl PrivateKey {
         key: &Sealed,
         iv: &Sealed,
         random: &mut dyn Randomness,
-    ) -> Result<Secret> {
-        for (key, iv) in [(&key.user, &iv.user), (&key.ec2, &iv.ec2)] {
+    ) -> Result<(Secret, Reader)> {
+        let readers = [(Reader::User, &key.user, &iv.user), (Reader::Ec2, &key.ec2, &iv.ec2)];
+        for (reader, key, iv) in readers {
             let key = self.open_one(key, random)?;
             let iv = self.open_one(iv, random)?;
             if let (Some(key), Some(iv)) = (key, iv) {
-                return Ok(Secret { key: *key, iv: *iv });
+                return Ok((Secret { key: *key, iv: *iv }, reader));
             }
         }
         Err(KeyFault::WrongKey.into())
@@ -238,6 +249,12 @@ impl PrivateKey {
         // With a key that is not the right one, noise comes out, and no error.
         let Ok(text) = opened.map(Zeroizing::new) else { return Ok(None) };
         Ok(secret_of_text(&text))
+    }
+
+    /// Returns the public half, as a certificate has it.
+    #[must_use]
+    pub fn public(&self) -> Certificate {
+        Certificate(self.0.to_public_key())
     }
 
     /// Fails if a certificate is not that of this key.
@@ -276,7 +293,6 @@ impl Certificate {
         .map_err(|_| KeyFault::NoCertificate)?;
         let key = certificate.tbs_certificate().subject_public_key_info().to_der();
         let key = key.map_err(|_| KeyFault::NoCertificate)?;
-        use rsa::pkcs8::DecodePublicKey;
         let key = RsaPublicKey::from_public_key_der(&key);
         key.map(Self).map_err(|_| KeyFault::CertificateNotRsa)
     }

@@ -22,6 +22,7 @@ pub use keys::KeyFault;
 pub use keys::MAX_KEY_FILE_LEN;
 pub use keys::PrivateKey;
 pub use keys::Randomness;
+pub use keys::Reader;
 pub use keys::SystemRandomness;
 pub use manifest::Bundler;
 pub use manifest::Machine;

@@ -28,6 +28,7 @@ use crate::instance_store::fault::PayloadFault;
 use crate::instance_store::keys::Certificate;
 use crate::instance_store::keys::PrivateKey;
 use crate::instance_store::keys::Randomness;
+use crate::instance_store::keys::Reader;
 use crate::instance_store::keys::Secret;
 use crate::instance_store::manifest::Manifest;
 use crate::instance_store::manifest::SignedForms;
@@ -235,18 +236,18 @@ impl InstanceBundle {
     }
 
     /// Opens the key that the volume is encrypted with.
-    fn secret(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<Secret> {
+    fn secret(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<(Secret, Reader)> {
         let opened = key.open(&self.manifest.key, &self.manifest.iv, random);
         opened.map_err(|e| e.in_file(&self.path))
     }
 
-    /// Fails if the volume is not encrypted for this key.
+    /// Fails if the volume is not encrypted for this key, and tells whose it is.
     ///
     /// # Errors
     ///
     /// `Mismatch`; `Io` if the system has no randomness.
-    pub fn check_key(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<()> {
-        self.secret(key, random).map(drop)
+    pub fn check_key(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<Reader> {
+        self.secret(key, random).map(|(_, reader)| reader)
     }
 
     /// Unpacks the volume, checks the archive's digest, and writes the volume to `to` if there is one.
@@ -265,7 +266,7 @@ impl InstanceBundle {
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Extracted> {
-        let secret = self.secret(key, random)?;
+        let (secret, _) = self.secret(key, random)?;
         let mut archive = Archive::new(self, &secret)?;
         drop(secret);
         let mut extractor = Extractor::new(self.manifest.size, to);

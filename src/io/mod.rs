@@ -6,6 +6,7 @@
 mod input;
 mod map;
 mod output;
+mod secret;
 mod stream;
 mod users;
 
@@ -28,6 +29,7 @@ pub use output::OutputFile;
 pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
+pub use secret::read_secret;
 pub use stream::Stream;
 pub use users::writers_of;
 

@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod convert;
 mod inspect;
+pub mod instance_store;
 mod open;
 mod pack;
 mod snapshot;
