@@ -12,7 +12,7 @@ pub const MAX_MANIFEST_LEN: usize = 4 << 20;
 pub const MAX_PARTS: usize = 2048;
 
 /// Elements inside elements that are followed; the format has six.
-pub const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// Most bytes of a volume.
 pub const MAX_IMAGE_SIZE: u64 = 10 << 30;

@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::instance_store::manifest::Sealed;
 
 /// Bytes of a key, and of an initialization vector.
-pub const SECRET_LEN: usize = 16;
+pub(super) const SECRET_LEN: usize = 16;
 
 /// Most bytes of a file with a key or certificate.
 pub const MAX_KEY_FILE_LEN: u64 = 256 << 10;

@@ -45,6 +45,22 @@ pub struct Unwatched;
 
 impl Watch for Unwatched {}
 
+/// Passes the wish to stop on, and keeps to itself how far the run is.
+#[derive(Clone, Copy)]
+pub struct Quiet<'a>(pub &'a dyn Watch);
+
+impl Watch for Quiet<'_> {
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
+}
+
+impl std::fmt::Debug for Quiet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Quiet")
+    }
+}
+
 /// Returns the threads to use where the user names no number: one a processor.
 #[must_use]
 pub fn default_threads() -> NonZero<usize> {

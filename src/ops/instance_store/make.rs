@@ -23,7 +23,6 @@ use crate::ops::instance_store::read_certificate;
 use crate::ops::instance_store::read_key;
 use crate::ops::open::open_volume;
 use crate::ops::path_text;
-use crate::volume::ReadVolume;
 use crate::work::Watch;
 
 /// What an instance-store bundle is made of.
