@@ -8,6 +8,8 @@ mod fault;
 mod keys;
 mod manifest;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 mod xml;
 
@@ -34,6 +36,7 @@ pub use manifest::SignedForms;
 pub use manifest::Version;
 pub use read::InstanceBundle;
 pub use read::PartDamage;
+pub use read::Unsealed;
 pub use write::Description;
 pub use write::Keys;
 pub use write::MakeOptions;

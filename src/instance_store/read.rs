@@ -60,6 +60,26 @@ pub struct PartDamage {
     pub problem: String,
 }
 
+/// What a bundle's volume is encrypted with. It is wiped when it is dropped.
+pub struct Unsealed {
+    secret: Secret,
+    reader: Reader,
+}
+
+impl Unsealed {
+    /// Tells for whom the key was that opened it.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader
+    }
+}
+
+impl std::fmt::Debug for Unsealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unsealed")
+    }
+}
+
 /// A bundle, its manifest read and checked.
 #[derive(Debug)]
 pub struct InstanceBundle {
@@ -235,19 +255,15 @@ impl InstanceBundle {
             .then(|| format!("the part's SHA-1 is {found}, expected {expected}")))
     }
 
-    /// Opens the key that the volume is encrypted with.
-    fn secret(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<(Secret, Reader)> {
-        let opened = key.open(&self.manifest.key, &self.manifest.iv, random);
-        opened.map_err(|e| e.in_file(&self.path))
-    }
-
-    /// Fails if the volume is not encrypted for this key, and tells whose it is.
+    /// Opens what the volume is encrypted with.
     ///
     /// # Errors
     ///
-    /// `Mismatch`; `Io` if the system has no randomness.
-    pub fn check_key(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<Reader> {
-        self.secret(key, random).map(|(_, reader)| reader)
+    /// `Mismatch` if it is not encrypted for this key; `Io` if the system has no randomness.
+    pub fn unseal(&self, key: &PrivateKey, random: &mut dyn Randomness) -> Result<Unsealed> {
+        let opened = key.open(&self.manifest.key, &self.manifest.iv, random);
+        let (secret, reader) = opened.map_err(|e| e.in_file(&self.path))?;
+        Ok(Unsealed { secret, reader })
     }
 
     /// Unpacks the volume, checks the archive's digest, and writes the volume to `to` if there is one.
@@ -255,20 +271,16 @@ impl InstanceBundle {
     ///
     /// # Errors
     ///
-    /// `Mismatch` if the key is not the bundle's, before anything is written, or if the archive is not
-    /// the one that the manifest describes; `Corrupt`, `Unsupported` or `Limit` if it is malformed;
-    /// `Io`.
+    /// `Mismatch` if the archive is not the one that the manifest describes; `Corrupt`, `Unsupported` or
+    /// `Limit` if it is malformed; `Io`.
     pub fn extract(
         &self,
-        key: &PrivateKey,
-        random: &mut dyn Randomness,
+        unsealed: &Unsealed,
         to: Option<&dyn WriteAt>,
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Extracted> {
-        let (secret, _) = self.secret(key, random)?;
-        let mut archive = Archive::new(self, &secret)?;
-        drop(secret);
+        let mut archive = Archive::new(self, &unsealed.secret)?;
         let mut extractor = Extractor::new(self.manifest.size, to);
         let digest = thread::scope(|scope| {
             let mut digest = Digesting::start(scope, threads);

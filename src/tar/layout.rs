@@ -192,7 +192,7 @@ pub fn encode(name: &str, size: u64) -> [u8; RECORD_LEN] {
 }
 
 /// Writes the checksum of a header that is otherwise done.
-pub(super) fn seal(bytes: &mut [u8; RECORD_LEN]) {
+pub fn seal(bytes: &mut [u8; RECORD_LEN]) {
     let sum = checksum(bytes);
     field::put_bytes(bytes, 148, format!("{sum:06o}\0 ").as_bytes());
 }

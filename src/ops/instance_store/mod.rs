@@ -59,6 +59,15 @@ pub enum Signature {
 }
 
 impl Signature {
+    /// Returns what is wrong with it, for one who has given the signer's certificate or has not.
+    fn fault(self, has_certificate: bool) -> Option<KeyFault> {
+        match self {
+            Self::Wrong => Some(KeyFault::Signature),
+            Self::Unsigned if has_certificate => Some(KeyFault::Unsigned),
+            _ => None,
+        }
+    }
+
     /// Says what the user should hear of it.
     fn note(self) -> Option<String> {
         match self {
@@ -105,7 +114,7 @@ fn check_signature(
     key: Option<(&PrivateKey, Reader)>,
 ) -> Signature {
     if bundle.manifest().signature.as_deref().is_none_or(|text| text == "UNSIGNED") {
-        return if certificate.is_some() { Signature::Wrong } else { Signature::Unsigned };
+        return Signature::Unsigned;
     }
     let (certificate, valid) = match (certificate, key) {
         (Some(certificate), _) => (certificate.clone(), Signature::Valid),

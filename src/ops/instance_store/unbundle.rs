@@ -15,9 +15,8 @@ use crate::format::OpenRequest;
 use crate::format::WriteOptions;
 use crate::instance_store::Extracted;
 use crate::instance_store::InstanceBundle;
-use crate::instance_store::KeyFault;
-use crate::instance_store::PrivateKey;
 use crate::instance_store::SystemRandomness;
+use crate::instance_store::Unsealed;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::Target;
@@ -121,7 +120,7 @@ pub(super) fn open_raw(path: &Path) -> Result<crate::volume::Volume> {
 pub(super) struct Checked {
     pub(super) bundle: InstanceBundle,
     pub(super) signature: Signature,
-    key: PrivateKey,
+    unsealed: Unsealed,
 }
 
 /// The volume of a bundle in a file that goes away again.
@@ -141,17 +140,22 @@ impl Checked {
         let bundle = InstanceBundle::open(path)?;
         let key = read_key(key, watch)?;
         let certificate = cert.as_deref().map(read_certificate).transpose()?;
-        let reader = bundle.check_key(&key, &mut SystemRandomness)?;
+        if let Some(certificate) = &certificate {
+            // A manifest that is not the signer's is not worth a look with a private key.
+            bundle.check_signature(certificate)?;
+        }
+        let unsealed = bundle.unseal(&key, &mut SystemRandomness)?;
+        let reader = unsealed.reader();
         let signature = check_signature(&bundle, certificate.as_ref(), Some((&key, reader)));
-        if signature == Signature::Wrong {
-            return Err(Error::from(KeyFault::Signature).in_file(path));
+        if let Some(fault) = signature.fault(certificate.is_some()) {
+            return Err(Error::from(fault).in_file(path));
         }
         let manifest = bundle.manifest();
         begin(manifest.size.saturating_add(manifest.bundled_size));
         let damaged = bundle.check_parts(*threads, watch)?;
         match parts_error(path, &damaged) {
             Some(error) => Err(error),
-            None => Ok(Self { bundle, signature, key }),
+            None => Ok(Self { bundle, signature, unsealed }),
         }
     }
 
@@ -161,7 +165,7 @@ impl Checked {
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Extracted> {
-        self.bundle.extract(&self.key, &mut SystemRandomness, to, threads, watch)
+        self.bundle.extract(&self.unsealed, to, threads, watch)
     }
 
     /// Writes the volume as a raw file beside `output` that never gets a name.

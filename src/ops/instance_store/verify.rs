@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::instance_store::InstanceBundle;
 use crate::instance_store::PartDamage;
 use crate::instance_store::SystemRandomness;
+use crate::instance_store::Unsealed;
 use crate::ops::instance_store::Signature;
 use crate::ops::instance_store::check_signature;
 use crate::ops::instance_store::read_certificate;
@@ -66,13 +67,12 @@ pub fn verify(
     let bundle = InstanceBundle::open(&request.manifest)?;
     let key = request.key.as_deref().map(|path| read_key(path, watch)).transpose()?;
     let certificate = request.cert.as_deref().map(read_certificate).transpose()?;
-    let key = match &key {
-        Some(key) => Some((key, bundle.check_key(key, &mut SystemRandomness)?)),
-        None => None,
-    };
-    let signature = check_signature(&bundle, certificate.as_ref(), key);
+    let unseal = |key| bundle.unseal(key, &mut SystemRandomness);
+    let unsealed = key.as_ref().map(unseal).transpose()?;
+    let opener = key.as_ref().zip(unsealed.as_ref().map(Unsealed::reader));
+    let signature = check_signature(&bundle, certificate.as_ref(), opener);
     let manifest = bundle.manifest();
-    let archive_bytes = key.map_or(0, |_| manifest.size);
+    let archive_bytes = unsealed.as_ref().map_or(0, |_| manifest.size);
     begin(manifest.bundled_size.saturating_add(archive_bytes));
     let mut report = VerifyReport {
         sound: false,
@@ -85,11 +85,10 @@ pub fn verify(
         notes: signature.note().into_iter().collect(),
     };
     let parts = bundle.check_parts(request.threads, watch);
-    let archive = match (parts, key) {
-        (Ok(damaged), Some((key, _))) if damaged.is_empty() => {
+    let archive = match (parts, &unsealed) {
+        (Ok(damaged), Some(unsealed)) if damaged.is_empty() => {
             report.archive_checked = true;
-            let random = &mut SystemRandomness;
-            bundle.extract(key, random, None, request.threads, watch).map(drop)
+            bundle.extract(unsealed, None, request.threads, watch).map(drop)
         }
         (Ok(damaged), _) => {
             report.damaged_parts = damaged;
@@ -97,7 +96,7 @@ pub fn verify(
         }
         (Err(error), _) => Err(error),
     };
-    if key.is_none() {
+    if unsealed.is_none() {
         report
             .notes
             .push("the archive was not unpacked: --key names a key that opens it".to_owned());
@@ -108,6 +107,6 @@ pub fn verify(
     }
     report.sound = report.damaged_parts.is_empty()
         && report.problem.is_none()
-        && signature != Signature::Wrong;
+        && signature.fault(certificate.is_some()).is_none();
     Ok(report)
 }
