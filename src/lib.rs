@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod chunking;
 pub mod compress;
+pub mod delta;
 pub mod digest;
 pub mod error;
 pub mod field;

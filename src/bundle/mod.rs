@@ -3,6 +3,9 @@
 //! The format is `docs/formats/bundle.md`.
 
 mod ami;
+mod base;
+mod complete;
+mod layers;
 mod oci;
 mod snapshot;
 mod store;
@@ -13,6 +16,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bundle::layers::Layers;
 use crate::bundle::store::Blob;
 use crate::bundle::store::Store;
 use crate::digest::Digest;
@@ -23,10 +27,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
-use crate::manifest;
 use crate::manifest::Manifest;
-use crate::pack;
-use crate::pack::Chunks;
 use crate::pack::Pack;
 use crate::units::ebs_gib;
 use crate::work::Watch;
@@ -40,6 +41,12 @@ pub use ami::Mapping;
 pub use ami::Virtualization;
 pub use ami::check_devices;
 pub use ami::check_name;
+pub use base::BaseBytes;
+pub use base::BaseSnapshot;
+pub use layers::BaseLayer;
+pub use layers::OpenedPacks;
+pub use layers::PackLayer;
+pub use layers::SnapshotLayer;
 pub use oci::ARTIFACT_TYPE;
 pub use oci::CONFIG_TYPE;
 pub use oci::Descriptor;
@@ -59,17 +66,6 @@ const MAX_MANIFEST_LEN: u64 = 32 << 20;
 /// Most bytes of the AMI description.
 const MAX_CONFIG_LEN: u64 = 1 << 20;
 
-/// A snapshot layer of a bundle.
-#[derive(Clone, Debug)]
-pub struct SnapshotLayer {
-    /// The blob.
-    pub blob: Descriptor,
-    /// Device of the AMI.
-    pub device: String,
-    /// Root digest, as annotated.
-    pub root: Digest,
-}
-
 /// A bundle, open: its documents are read and checked, its snapshots and packs are not yet.
 #[derive(Debug)]
 pub struct Bundle {
@@ -79,8 +75,11 @@ pub struct Bundle {
     reference: Option<String>,
     ami: Ami,
     config: Descriptor,
-    snapshots: Vec<SnapshotLayer>,
-    packs: Vec<Descriptor>,
+    /// The OCI manifest.
+    manifest: Descriptor,
+    layers: Layers,
+    /// Snapshots that were named as what the bundle leans on.
+    supplied: Vec<Arc<BaseSnapshot>>,
 }
 
 impl Bundle {
@@ -145,9 +144,8 @@ impl Bundle {
         ami.check().map_err(|fault| {
             Error::corrupt(format!("AMI description: {fault}")).in_file(&config_path)
         })?;
-        let (snapshots, packs) =
-            sort_layers(&manifest.layers).map_err(|e| e.in_file(&manifest_path))?;
-        check_mapping(&ami, &snapshots).map_err(|e| e.in_file(&config_path))?;
+        let layers = Layers::sort(&manifest.layers).map_err(|e| e.in_file(&manifest_path))?;
+        check_mapping(&ami, &layers.snapshots).map_err(|e| e.in_file(&config_path))?;
         Ok(Self {
             path: path.to_owned(),
             digest: entry.digest,
@@ -155,8 +153,9 @@ impl Bundle {
             store,
             ami,
             config: manifest.config,
-            snapshots,
-            packs,
+            manifest: entry,
+            layers,
+            supplied: Vec::new(),
         })
     }
 
@@ -193,13 +192,19 @@ impl Bundle {
     /// Returns the snapshots, ascending by device.
     #[must_use]
     pub fn snapshots(&self) -> &[SnapshotLayer] {
-        &self.snapshots
+        &self.layers.snapshots
     }
 
-    /// Returns the packs' blobs.
+    /// Returns the packs, in the order of the OCI manifest.
     #[must_use]
-    pub fn packs(&self) -> &[Descriptor] {
-        &self.packs
+    pub fn packs(&self) -> &[PackLayer] {
+        &self.layers.packs
+    }
+
+    /// Returns the snapshots that the bundle leans on, in the order of the OCI manifest.
+    #[must_use]
+    pub fn bases(&self) -> &[BaseLayer] {
+        &self.layers.bases
     }
 
     /// Returns the snapshot of `device`, with or without `/dev/`; of the root device for `None`.
@@ -210,8 +215,8 @@ impl Bundle {
     pub fn find(&self, device: Option<&str>) -> Result<&SnapshotLayer> {
         let device = device.unwrap_or(&self.ami.root_device_name);
         let bare = |name: &str| name.strip_prefix("/dev/").unwrap_or(name).to_owned();
-        self.snapshots.iter().find(|it| bare(&it.device) == bare(device)).ok_or_else(|| {
-            let there: Vec<_> = self.snapshots.iter().map(|it| it.device.as_str()).collect();
+        self.layers.snapshots.iter().find(|it| bare(&it.device) == bare(device)).ok_or_else(|| {
+            let there: Vec<_> = self.layers.snapshots.iter().map(|it| it.device.as_str()).collect();
             Error::invalid(format!(
                 "device {device} is not in the bundle, it has {}",
                 there.join(", ")
@@ -236,18 +241,22 @@ impl Bundle {
     /// `Corrupt`, `Unsupported` or `Limit` if it is not a sound manifest; `Mismatch` if it is of
     /// another snapshot.
     pub fn manifest(&self, layer: &SnapshotLayer) -> Result<Manifest> {
-        let blob = self.blob(&layer.blob)?;
-        let manifest = Manifest::open_part(blob.whole(), blob.start(), blob.len())?;
-        if manifest.root() != layer.root {
-            let text = format!(
-                "the snapshot's root digest is {}, expected {}",
-                manifest.root(),
-                layer.root
-            );
-            return Err(Error::new(Kind::Mismatch, text)
-                .in_file(&self.store.path_of_blob(&layer.blob.digest)));
-        }
+        let manifest = self.manifest_of(&layer.blob, layer.root)?;
         self.check_sizes(layer, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// Opens a manifest that must be that of the snapshot `root`.
+    fn manifest_of(&self, blob: &Descriptor, root: Digest) -> Result<Manifest> {
+        let file = self.blob(blob)?;
+        let manifest = Manifest::open_part(file.whole(), file.start(), file.len())?;
+        if manifest.root() != root {
+            let text =
+                format!("the snapshot's root digest is {}, expected {root}", manifest.root());
+            return Err(
+                Error::new(Kind::Mismatch, text).in_file(&self.store.path_of_blob(&blob.digest))
+            );
+        }
         Ok(manifest)
     }
 
@@ -290,15 +299,6 @@ impl Bundle {
         }
     }
 
-    /// Opens all packs.
-    ///
-    /// # Errors
-    ///
-    /// As [`Bundle::pack`].
-    pub fn chunks(&self) -> Result<Chunks> {
-        self.packs.iter().map(|blob| self.pack(blob)).collect::<Result<_>>().map(Chunks::new)
-    }
-
     /// Opens the snapshot of `device`, or of the root device, as a volume.
     ///
     /// # Errors
@@ -315,6 +315,16 @@ impl Bundle {
     ///
     /// `Mismatch` if they differ; `Corrupt` or `Io` if they cannot be read.
     pub fn check_blob(&self, blob: &Descriptor, watch: &dyn Watch) -> Result<()> {
+        self.read_blob(blob, watch, &mut |_, _| Ok(()))
+    }
+
+    /// Reads a blob piece by piece, and at its end checks it against its digest.
+    fn read_blob(
+        &self,
+        blob: &Descriptor,
+        watch: &dyn Watch,
+        take: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+    ) -> Result<()> {
         let file = self.blob(blob)?;
         let path = self.store.path_of_blob(&blob.digest);
         let mut digest = Sha256::new();
@@ -326,9 +336,15 @@ impl Bundle {
             let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
             file.read_exact_at(piece, at)?;
             digest.update(piece);
+            take(piece, at)?;
             at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
         }
         expect_digest(digest.finish(), blob).map_err(|e| e.in_file(&path))
+    }
+
+    /// Returns the layers in the order of the OCI manifest.
+    fn in_order(&self) -> Vec<Descriptor> {
+        self.layers.in_order.clone()
     }
 }
 
@@ -365,35 +381,6 @@ fn read_document(store: &Store, blob: &Descriptor, most: u64) -> Result<Vec<u8>>
     let bytes = store::read_small(&file, most).map_err(|e| e.in_file(&path))?;
     expect_digest(sha256(&bytes), blob).map_err(|e| e.in_file(&path))?;
     Ok(bytes)
-}
-
-/// Tells snapshots from packs, and refuses what is neither.
-fn sort_layers(layers: &[Descriptor]) -> Result<(Vec<SnapshotLayer>, Vec<Descriptor>)> {
-    let (mut snapshots, mut packs): (Vec<SnapshotLayer>, Vec<Descriptor>) = Default::default();
-    for layer in layers {
-        let annotation = |name: &str| {
-            layer.annotations.get(name).cloned().ok_or_else(|| {
-                Error::corrupt(format!("a snapshot layer lacks the annotation {name}"))
-            })
-        };
-        match layer.media_type.as_str() {
-            pack::MEDIA_TYPE => packs.push(layer.clone()),
-            manifest::MEDIA_TYPE => {
-                let device = annotation(oci::DEVICE)?;
-                let root = annotation(oci::ROOT_DIGEST)?;
-                let root =
-                    root.strip_prefix("sha256:").and_then(Digest::from_hex).ok_or_else(|| {
-                        Error::corrupt(format!("a snapshot layer's root digest is {root:?}"))
-                    })?;
-                snapshots.push(SnapshotLayer { blob: layer.clone(), device, root });
-            }
-            other => {
-                let text = format!("a layer is of type {other:?}, which this amikit does not know");
-                return Err(Error::new(Kind::Unsupported, text));
-            }
-        }
-    }
-    Ok((snapshots, packs))
 }
 
 /// Checks that mapping and snapshots name each other.

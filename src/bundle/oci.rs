@@ -40,6 +40,15 @@ pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
 /// Annotation that holds the number of a pack's chunks.
 pub(super) const CHUNKS: &str = "io.amikit.chunks";
 
+/// Annotation that says what else a layer is for.
+pub(super) const ROLE: &str = "io.amikit.role";
+
+/// Role of a layer that is there because others lean on it.
+pub(super) const ROLE_BASE: &str = "base";
+
+/// Annotation that holds the root digest of the snapshot that a layer leans on.
+pub(super) const BASE: &str = "io.amikit.base";
+
 /// A blob that a document refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,6 +65,37 @@ pub struct Descriptor {
     /// More about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Returns the root digest that the annotation `name` holds, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it holds something else.
+    pub(super) fn root(&self, name: &str) -> Result<Option<Digest>> {
+        let Some(text) = self.annotations.get(name) else { return Ok(None) };
+        match text.strip_prefix("sha256:").and_then(Digest::from_hex) {
+            Some(root) => Ok(Some(root)),
+            None => Err(Error::corrupt(format!("a layer's annotation {name} is {text:?}"))),
+        }
+    }
+
+    /// Tells whether the layer is there because others lean on it.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a role that this version does not know.
+    pub(super) fn is_of_base(&self) -> Result<bool> {
+        match self.annotations.get(ROLE).map(String::as_str) {
+            None => Ok(false),
+            Some(ROLE_BASE) => Ok(true),
+            Some(other) => {
+                let text = format!("a layer's role is {other:?}, which this amikit does not know");
+                Err(Error::new(Kind::Unsupported, text))
+            }
+        }
+    }
 }
 
 /// `index.json`.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
+use crate::bundle::BaseLayer;
+use crate::bundle::Bundle;
 use crate::bundle::ami::Ami;
 use crate::bundle::ami::reference_name;
 use crate::bundle::oci;
@@ -23,9 +25,12 @@ use crate::manifest;
 use crate::manifest::Builder;
 use crate::manifest::Summary;
 use crate::pack;
+use crate::pack::Form;
 use crate::pack::KnownChunks;
 use crate::pack::PackWriter;
+use crate::pack::Stored;
 use crate::units::ExtentKind;
+use crate::work::Watch;
 
 /// What was written for one volume.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct WrittenVolume {
     pub summary: Summary,
     /// Chunks that it was the first to need.
     pub new_chunks: u64,
+    /// Those of them that are patches over the base.
+    pub patched_chunks: u64,
     /// Stored bytes of those chunks, with the packs around them.
     pub stored_bytes: u64,
 }
@@ -76,19 +83,102 @@ impl Writer {
         self.sink.scratch()
     }
 
-    /// Starts a volume; its manifest is built in `scratch` and its chunks go into packs.
+    /// Starts a volume; its manifest is built in `scratch` and its chunks go into packs. With a
+    /// `base`, chunks that no pack has are in the snapshot of that root digest.
     #[must_use]
-    pub fn volume<'a>(&'a mut self, scratch: &'a OutputFile) -> VolumeWriter<'a> {
+    pub fn volume<'a>(
+        &'a mut self,
+        scratch: &'a OutputFile,
+        base: Option<Digest>,
+    ) -> VolumeWriter<'a> {
         VolumeWriter {
             sink: &mut self.sink,
             layers: &mut self.layers,
             pack_size: self.pack_size,
             builder: Builder::new(scratch),
             scratch,
+            base,
             pack: None,
+            patched: false,
             new_chunks: 0,
+            patched_chunks: 0,
             stored_bytes: 0,
         }
+    }
+
+    /// Takes over the layers of a bundle as what the volumes to come lean on: its snapshots as
+    /// bases, and its packs, which a `thin` bundle names and leaves out.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` or `Mismatch` if a layer is not sound; `Io` if it cannot be read or written;
+    /// `Interrupted` on request.
+    pub fn lean_on(&mut self, base: &Bundle, thin: bool, watch: &dyn Watch) -> Result<()> {
+        for mut layer in base.in_order() {
+            let pack = layer.media_type == pack::MEDIA_TYPE;
+            if !(thin && pack) {
+                self.copy_blob(base, &layer, watch)?;
+            }
+            layer.annotations.insert(oci::ROLE.to_owned(), oci::ROLE_BASE.to_owned());
+            if !pack {
+                layer.annotations.remove(oci::DEVICE);
+            }
+            self.layers.push(layer);
+        }
+        Ok(())
+    }
+
+    /// Adds the manifest in `scratch` as that of a snapshot that the volumes to come lean on.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if it cannot be written.
+    pub fn lean_on_manifest(&mut self, scratch: &OutputFile, summary: &Summary) -> Result<()> {
+        let mut layer = self.manifest_blob(scratch, summary)?;
+        layer.annotations.insert(oci::ROLE.to_owned(), oci::ROLE_BASE.to_owned());
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Takes over the manifest of a snapshot that another bundle leans on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::lean_on`].
+    pub fn lean_on_base_of(
+        &mut self,
+        bundle: &Bundle,
+        base: &BaseLayer,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        self.copy_blob(bundle, &base.blob, watch)?;
+        self.layers.push(base.blob.clone());
+        Ok(())
+    }
+
+    /// Takes over what a thin bundle leans on: the manifests, and the names of the packs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::lean_on`].
+    pub fn lean_on_bases_of(&mut self, bundle: &Bundle, watch: &dyn Watch) -> Result<()> {
+        for layer in bundle.in_order() {
+            if layer.is_of_base()? {
+                if layer.media_type == manifest::MEDIA_TYPE {
+                    self.copy_blob(bundle, &layer, watch)?;
+                }
+                self.layers.push(layer);
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_blob(&mut self, from: &Bundle, blob: &Descriptor, watch: &dyn Watch) -> Result<()> {
+        copy_blob(&mut self.sink, from, blob, watch)
+    }
+
+    fn manifest_blob(&mut self, scratch: &OutputFile, summary: &Summary) -> Result<Descriptor> {
+        manifest_blob(&mut self.sink, scratch, summary)
     }
 
     /// Writes a document as a blob.
@@ -150,8 +240,13 @@ pub struct VolumeWriter<'a> {
     pack_size: u64,
     builder: Builder<'a>,
     scratch: &'a OutputFile,
+    /// Root digest of the snapshot that the volume leans on.
+    base: Option<Digest>,
     pack: Option<(PackWriter, NewBlob)>,
+    /// Whether the pack under way has a patched chunk.
+    patched: bool,
     new_chunks: u64,
+    patched_chunks: u64,
     stored_bytes: u64,
 }
 
@@ -165,7 +260,7 @@ impl VolumeWriter<'_> {
         self.builder.push_run(kind, count)
     }
 
-    /// Adds a data block, and stores its frame unless the chunk is known by now.
+    /// Adds a data block, and stores its bytes unless the chunk is known by now.
     ///
     /// # Errors
     ///
@@ -173,24 +268,28 @@ impl VolumeWriter<'_> {
     pub fn data(
         &mut self,
         id: Digest,
-        frame: Option<&[u8]>,
+        stored: Option<Stored<'_>>,
         known: &RwLock<KnownChunks>,
     ) -> Result<()> {
         self.builder.push_data(&id)?;
-        let Some(frame) = frame else { return Ok(()) };
+        let Some(stored) = stored else { return Ok(()) };
         // Only this thread adds to the known chunks, so nothing slips in between.
         if known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             return Ok(());
         }
-        if self.pack.as_ref().is_some_and(|(pack, _)| pack.is_full_for(frame.len(), self.pack_size))
-        {
+        let len = stored.bytes.len();
+        if self.pack.as_ref().is_some_and(|(pack, _)| pack.is_full_for(len, self.pack_size)) {
             self.close_pack()?;
         }
         if self.pack.is_none() {
             self.pack = Some((PackWriter::new(), self.sink.new_blob()?));
         }
         let (pack, blob) = self.pack.as_mut().expect("just made");
-        self.sink.with_blob(blob, |out| pack.append(out, id, frame))?;
+        self.sink.with_blob(blob, |out| pack.append(out, id, stored))?;
+        if stored.form == Form::Patched {
+            self.patched = true;
+            self.patched_chunks = self.patched_chunks.strict_add(1);
+        }
         known.write().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.new_chunks = self.new_chunks.strict_add(1);
         Ok(())
@@ -203,6 +302,11 @@ impl VolumeWriter<'_> {
         self.stored_bytes = self.stored_bytes.strict_add(done.file_len);
         let mut layer = descriptor(pack::MEDIA_TYPE, done.digest, done.file_len);
         layer.annotations.insert(oci::CHUNKS.to_owned(), done.chunk_count.to_string());
+        if std::mem::take(&mut self.patched)
+            && let Some(base) = self.base
+        {
+            layer.annotations.insert(oci::BASE.to_owned(), format!("sha256:{base}"));
+        }
         self.layers.push(layer);
         Ok(())
     }
@@ -215,23 +319,47 @@ impl VolumeWriter<'_> {
     pub fn finish(mut self, device: &str, size: u64) -> Result<WrittenVolume> {
         self.close_pack()?;
         let summary = self.builder.finish(size)?;
-        let blob = self.sink.new_blob()?;
-        let digest = self.sink.with_blob(&blob, |out| copy(self.scratch, summary.file_len, out))?;
-        self.sink.place_blob(blob, &digest, summary.file_len)?;
-        let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
-        layer.annotations.extend([
-            (oci::DEVICE.to_owned(), device.to_owned()),
-            (oci::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
-            (oci::VOLUME_SIZE.to_owned(), size.to_string()),
-        ]);
+        let mut layer = manifest_blob(self.sink, self.scratch, &summary)?;
+        layer.annotations.insert(oci::DEVICE.to_owned(), device.to_owned());
+        if let Some(base) = self.base {
+            layer.annotations.insert(oci::BASE.to_owned(), format!("sha256:{base}"));
+        }
         self.layers.push(layer);
         Ok(WrittenVolume {
             device: device.to_owned(),
             summary,
             new_chunks: self.new_chunks,
+            patched_chunks: self.patched_chunks,
             stored_bytes: self.stored_bytes,
         })
     }
+}
+
+/// Writes the manifest in `scratch` as a blob.
+fn manifest_blob(sink: &mut Sink, scratch: &OutputFile, summary: &Summary) -> Result<Descriptor> {
+    let blob = sink.new_blob()?;
+    let digest = sink.with_blob(&blob, |out| copy(scratch, summary.file_len, out))?;
+    sink.place_blob(blob, &digest, summary.file_len)?;
+    let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
+    layer.annotations.extend([
+        (oci::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
+        (oci::VOLUME_SIZE.to_owned(), summary.volume_size.to_string()),
+    ]);
+    Ok(layer)
+}
+
+/// Copies a blob of another bundle, and checks it against its digest.
+pub(super) fn copy_blob(
+    sink: &mut Sink,
+    from: &Bundle,
+    blob: &Descriptor,
+    watch: &dyn Watch,
+) -> Result<()> {
+    let new = sink.new_blob()?;
+    sink.with_blob(&new, |out| {
+        from.read_blob(blob, watch, &mut |bytes, at| out.write_all_at(bytes, at))
+    })?;
+    sink.place_blob(new, &blob.digest, blob.size)
 }
 
 /// Copies the first `len` bytes of a scratch file and returns their digest.

@@ -16,7 +16,9 @@ use crate::digest::is_zero;
 use crate::error::Result;
 use crate::io::READ_PIECE_LEN;
 use crate::io::Stream;
+use crate::pack::Form;
 use crate::pack::KnownChunks;
+use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -96,6 +98,33 @@ pub struct Store<'a> {
     pub level: i32,
     /// Chunks that need no frame because they are stored already. The sink adds to it.
     pub known: &'a RwLock<KnownChunks>,
+    /// Whoever stores chunks by what they share with a base, if there is one.
+    pub patcher: Option<&'a dyn Patcher>,
+}
+
+/// Stores chunks by what they share with a base.
+pub trait Patcher: Sync + std::fmt::Debug {
+    /// Tells whether the base has the chunk of block `index`, so that it need not be stored at all.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    fn has(&self, index: BlockIndex, id: &Digest) -> Result<bool>;
+
+    /// Appends the stored form of the chunk `plain` at block `index` to `out`: the patch over the
+    /// base, or what `whole` makes of it if that is not longer. The same chunk at the same place
+    /// gives the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    fn append(
+        &self,
+        index: BlockIndex,
+        plain: &[u8],
+        whole: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> Result<Form>;
 }
 
 /// Takes what the blocks are, in their order.
@@ -107,13 +136,13 @@ pub trait Sink {
     /// Whatever stops the run.
     fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()>;
 
-    /// Takes a data block: its chunk's id, and the chunk's frame if chunks are stored and this one
-    /// was not known when it was looked at.
+    /// Takes a data block: its chunk's id, and the chunk's stored form if chunks are stored and this
+    /// one was not known when it was looked at.
     ///
     /// # Errors
     ///
     /// Whatever stops the run.
-    fn data(&mut self, id: Digest, frame: Option<&[u8]>) -> Result<()>;
+    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()>;
 }
 
 /// Cuts `source` into blocks, hands each to `sink`, and returns the volume's size in bytes.
@@ -171,7 +200,7 @@ enum Job<'a> {
     /// Blocks to be read.
     Span { volume: &'a dyn ReadVolume, first: BlockIndex, count: usize },
     /// Blocks that a stream gave, padded to whole ones.
-    Memory { plain: Vec<u8>, bytes: u64 },
+    Memory { plain: Vec<u8>, first: BlockIndex, bytes: u64 },
 }
 
 /// Cuts a volume into jobs, skipping over what need not be read.
@@ -253,6 +282,8 @@ fn stream_jobs<'a>(
             return None;
         }
         let bytes = u64::try_from(len).expect("at most 16 MiB");
+        // Only the last job is not of whole blocks.
+        let first = BlockIndex::holding(*size);
         *size = size.strict_add(bytes);
         if *size > MAX_VOLUME_SIZE {
             ended = true;
@@ -260,7 +291,8 @@ fn stream_jobs<'a>(
         }
         plain.truncate(len.next_multiple_of(BLOCK_LEN));
         plain[len..].fill(0);
-        Some(Ok(Job::Memory { plain, bytes }))
+        let first = first.expect("inside the largest volume");
+        Some(Ok(Job::Memory { plain, first, bytes }))
     })
 }
 
@@ -268,10 +300,10 @@ fn stream_jobs<'a>(
 #[derive(Clone, Copy)]
 enum Found {
     Zero,
-    /// The chunk's id, and the length of its frame if one was made.
+    /// The chunk's id, and the form and length of its stored bytes if it has some.
     Data {
         id: Digest,
-        frame_len: Option<usize>,
+        stored: Option<(Form, usize)>,
     },
 }
 
@@ -279,7 +311,7 @@ enum Found {
 struct Outcome {
     run: Option<(ExtentKind, u32)>,
     blocks: Vec<Found>,
-    /// The frames of the blocks, one behind the other.
+    /// The stored bytes of the blocks, one behind the other.
     frames: Vec<u8>,
     /// Bytes of the volume that the job covers.
     bytes: u64,
@@ -294,13 +326,13 @@ impl Outcome {
         for block in self.blocks {
             match block {
                 Found::Zero => sink.run(states.apply(ExtentKind::Zero), 1)?,
-                Found::Data { id, frame_len } => {
-                    let frame = frame_len.map(|len| {
-                        let (frame, behind) = rest.split_at(len);
+                Found::Data { id, stored } => {
+                    let stored = stored.map(|(form, len)| {
+                        let (bytes, behind) = rest.split_at(len);
                         rest = behind;
-                        frame
+                        Stored { form, bytes }
                     });
-                    sink.data(id, frame)?;
+                    sink.data(id, stored)?;
                 }
             }
         }
@@ -323,6 +355,7 @@ struct Worker<'a> {
     buffers: &'a Buffers,
     encoder: Option<Encoder>,
     known: Option<&'a RwLock<KnownChunks>>,
+    patcher: Option<&'a dyn Patcher>,
     lanes: Lanes,
     plain: Vec<u8>,
 }
@@ -334,6 +367,7 @@ impl<'a> Worker<'a> {
             buffers,
             encoder: options.store.map(|store| Encoder::new(store.level)).transpose()?,
             known: options.store.map(|store| store.known),
+            patcher: options.store.and_then(|store| store.patcher),
             lanes: Lanes::new(0),
             plain: Vec::new(),
         })
@@ -355,21 +389,27 @@ impl<'a> Worker<'a> {
                 let stride = if self.encoder.is_some() { BLOCK_LEN } else { READ_PIECE_LEN };
                 plain.resize(count.strict_mul(stride), 0);
                 let mut pieces = Pieces { plain: &mut plain, stride, from: Some((volume, first)) };
-                let outcome = self.blocks(&mut pieces, count, bytes);
+                let outcome = self.blocks(&mut pieces, first, count, bytes);
                 self.plain = plain;
                 outcome
             }
-            Job::Memory { mut plain, bytes } => {
+            Job::Memory { mut plain, first, bytes } => {
                 let count = plain.len() / BLOCK_LEN;
                 let mut pieces = Pieces { plain: &mut plain, stride: BLOCK_LEN, from: None };
-                let outcome = self.blocks(&mut pieces, count, bytes);
+                let outcome = self.blocks(&mut pieces, first, count, bytes);
                 self.buffers.give(plain);
                 outcome
             }
         }
     }
 
-    fn blocks(&mut self, pieces: &mut Pieces<'_>, count: usize, bytes: u64) -> Result<Outcome> {
+    fn blocks(
+        &mut self,
+        pieces: &mut Pieces<'_>,
+        first: BlockIndex,
+        count: usize,
+        bytes: u64,
+    ) -> Result<Outcome> {
         let mut blocks = vec![Found::Zero; count];
         let mut candidates = Vec::with_capacity(count);
         for number in 0..count {
@@ -388,17 +428,38 @@ impl<'a> Worker<'a> {
         for (candidate, id) in candidates.iter().zip(ids) {
             // At a high level, one block takes a good part of a second.
             self.watch.check()?;
-            let known = self.known.is_some_and(|known| {
-                known.read().unwrap_or_else(PoisonError::into_inner).contains(id)
-            });
-            let frame_len = self
-                .encoder
-                .as_mut()
-                .filter(|_| !known)
-                .map(|encoder| encoder.append(pieces.block(candidate.number), &mut frames));
-            blocks[candidate.number] = Found::Data { id: *id, frame_len };
+            let number = u32::try_from(candidate.number).expect("at most 32");
+            let index = BlockIndex(first.0.strict_add(number));
+            let stored = match self.encoder {
+                Some(_) => self.store(index, id, pieces.block(candidate.number), &mut frames)?,
+                None => None,
+            };
+            blocks[candidate.number] = Found::Data { id: *id, stored };
         }
         Ok(Outcome { run: None, blocks, frames, bytes })
+    }
+
+    /// Appends a chunk's stored form to `frames`, if chunks are stored and this one is not known.
+    fn store(
+        &mut self,
+        index: BlockIndex,
+        id: &Digest,
+        plain: &[u8],
+        frames: &mut Vec<u8>,
+    ) -> Result<Option<(Form, usize)>> {
+        let (Some(encoder), Some(known)) = (&mut self.encoder, self.known) else { return Ok(None) };
+        if known.read().unwrap_or_else(PoisonError::into_inner).contains(id) {
+            return Ok(None);
+        }
+        let Some(patcher) = self.patcher else {
+            return Ok(Some((Form::Whole, encoder.append(plain, frames))));
+        };
+        if patcher.has(index, id)? {
+            return Ok(None);
+        }
+        let start = frames.len();
+        let form = patcher.append(index, plain, encoder, frames)?;
+        Ok(Some((form, frames.len().strict_sub(start))))
     }
 
     /// Hashes the candidates side by side, reading each piece just before it is hashed.

@@ -33,7 +33,8 @@ impl Sink for Recorder<'_> {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, frame: Option<&[u8]>) -> Result<()> {
+    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()> {
+        let frame = stored.map(|stored| stored.bytes);
         self.seen.blocks.push((ExtentKind::Data, Some(id)));
         let mut known = self.known.write().unwrap();
         if let Some(frame) = frame
@@ -53,7 +54,7 @@ fn chunk(source: Source<'_>, threads: usize, level: Option<i32>, states: States)
         threads: NonZero::new(threads).unwrap(),
         watch: &Unwatched,
         states,
-        store: level.map(|level| Store { level, known: &known }),
+        store: level.map(|level| Store { level, known: &known, patcher: None }),
     };
     let size = run(source, &options, &mut recorder).unwrap();
     (recorder.seen, size)
@@ -229,7 +230,7 @@ fn holes_cost_nothing() {
             self.0 += u64::from(count);
             Ok(())
         }
-        fn data(&mut self, _: Digest, _: Option<&[u8]>) -> Result<()> {
+        fn data(&mut self, _: Digest, _: Option<Stored<'_>>) -> Result<()> {
             self.1 += 1;
             Ok(())
         }

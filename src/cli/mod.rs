@@ -1,6 +1,7 @@
 //! The command line: parse, call one operation, render, exit code. Only here is anything printed.
 
 mod args;
+mod deltas;
 mod instance_store;
 mod progress;
 mod render;
@@ -209,6 +210,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 device: args.device.clone(),
                 output: args.output.clone(),
                 format: args.format,
+                base: args.base.as_deref().map(ops::ImageRequest::of),
                 level: args.level,
                 threads: args.threads.count(),
             };
@@ -241,6 +243,11 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
             output.report(&report, render::compare)?;
             Ok(if report.equal { 0 } else { NO })
         }
+        Command::Diff(args) => deltas::diff(args, output, follower),
+        Command::Apply(args) => deltas::apply(args, output, follower),
+        Command::Complete(args) => deltas::complete(args, output, follower),
+        Command::Merge(args) => deltas::merge(args, output, follower),
+        Command::Rebase(args) => deltas::rebase(args, output, follower),
         Command::Bench(args) => {
             let request = ops::BenchRequest {
                 image: args.image.clone(),
@@ -309,6 +316,12 @@ fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
         pack_size: args.closing_size,
         threads: args.threads.count(),
         states: args.states.states(),
+        base: args.base.as_deref().map(|path| ops::BaseRequest {
+            image: ops::ImageRequest { force: args.image.force, ..ops::ImageRequest::of(path) },
+            manifest: args.base_manifest.clone(),
+            index: args.base_index.clone(),
+            thin: args.thin,
+        }),
     };
     warn_of_states(&args.states, output);
     let report = ops::pack(&request, follower, |bytes| follower.begin(bytes))?;
@@ -362,6 +375,10 @@ fn verify(args: &args::Verify, output: Output, follower: &Follower) -> Result<u8
     let request = ops::VerifyRequest {
         bundle: args.bundle.clone(),
         quick: args.quick,
+        base: args
+            .base
+            .as_deref()
+            .map(|path| ops::ImageRequest { force: args.force, ..ops::ImageRequest::of(path) }),
         against: against.collect(),
         threads: args.threads.count(),
     };

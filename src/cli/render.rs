@@ -1,10 +1,13 @@
 //! Reports as text for people: what it is, then a table. Every number has its unit.
 
+mod deltas;
+
 use std::io;
 use std::io::Write;
 use std::path::Path;
 
 use amikit::bundle::Ami;
+use amikit::digest::Digest;
 use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
@@ -13,6 +16,7 @@ use amikit::ops::BlockRange;
 use amikit::ops::CompareReport;
 use amikit::ops::ConvertReport;
 use amikit::ops::Inspected;
+use amikit::ops::PackContent;
 use amikit::ops::PackReport;
 use amikit::ops::SnapshotReport;
 use amikit::ops::UnpackReport;
@@ -20,6 +24,12 @@ use amikit::ops::VerifyReport;
 use amikit::units::format_size;
 use amikit::volume::ReadVolume;
 use amikit::volume::extents;
+
+pub(super) use self::deltas::apply;
+pub(super) use self::deltas::changed;
+pub(super) use self::deltas::complete;
+pub(super) use self::deltas::diff;
+pub(super) use self::deltas::merge;
 
 /// A table whose columns are as wide as their widest cell; the first is for names, the others are
 /// for numbers.
@@ -115,7 +125,18 @@ pub(super) fn pack(report: &PackReport, out: &mut dyn Write) -> io::Result<()> {
         ]);
     }
     writeln!(out, "  volumes, in blocks of 512 KiB:")?;
-    table.print(out)
+    table.print(out)?;
+    for volume in &report.volumes {
+        if let Some(base) = &volume.base_digest {
+            let device = volume.snapshot.device.as_deref().unwrap_or_default();
+            writeln!(
+                out,
+                "  {device} leans on the snapshot sha256:{base}, {} of its new chunks as patches",
+                volume.patched_chunks
+            )?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn unpack(report: &UnpackReport, out: &mut dyn Write) -> io::Result<()> {
@@ -227,6 +248,18 @@ pub(super) fn verify(path: &Path, report: &VerifyReport, out: &mut dyn Write) ->
         many(report.packs, "pack"),
         format_size(report.stored_bytes)
     );
+    if let Some(missing) = &report.missing {
+        for base in &missing.bases {
+            writeln!(out, "thin: leans on the snapshot sha256:{base}, which was not looked at")?;
+        }
+        writeln!(
+            out,
+            "  left to it: {}, the content of {} that only it has, and what {} make with its pages",
+            many(length(&missing.packs), "pack"),
+            many(missing.base_blocks, "block"),
+            many(missing.patched_chunks, "patched chunk")
+        )?;
+    }
     if report.sound {
         writeln!(out, "{}: all is well ({checked})", path.display())
     } else {
@@ -247,9 +280,47 @@ fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  manifest of {}", format_size(report.manifest_bytes))
 }
 
+/// Says what the packs of a bundle hold, and what it leans on.
+fn packed(
+    packs: &[PackContent],
+    bases: &[Digest],
+    absent_packs: &[Digest],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
+    let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
+    let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
+    writeln!(
+        out,
+        "{}: {}, {} plain, {} stored, {}",
+        many(length(packs), "pack"),
+        many(chunks, "chunk"),
+        format_size(plain),
+        format_size(stored),
+        percent(stored, plain)
+    )?;
+    for base in bases {
+        writeln!(out, "  leans on the snapshot sha256:{base}")?;
+    }
+    if !absent_packs.is_empty() {
+        let absent = many(length(absent_packs), "pack");
+        writeln!(out, "  thin: leaves out {absent} of its base")?;
+    }
+    Ok(())
+}
+
 pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     match report {
-        Inspected::Bundle { path, digest, reference, ami: description, snapshots, packs } => {
+        Inspected::Bundle {
+            path,
+            digest,
+            reference,
+            ami: description,
+            snapshots,
+            packs,
+            bases,
+            absent_packs,
+        } => {
             writeln!(out, "{}: bundle of the AMI {:?}", path.display(), description.name)?;
             ami(description, out)?;
             if let Some(text) = &description.description {
@@ -269,18 +340,7 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
                 )?;
                 manifest(snapshot, out)?;
             }
-            let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
-            let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
-            let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
-            writeln!(
-                out,
-                "{}: {}, {} plain, {} stored, {}",
-                many(length(packs), "pack"),
-                many(chunks, "chunk"),
-                format_size(plain),
-                format_size(stored),
-                percent(stored, plain)
-            )
+            packed(packs, bases, absent_packs, out)
         }
         Inspected::Manifest { path, snapshot } => {
             writeln!(

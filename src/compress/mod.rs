@@ -3,6 +3,7 @@
 
 mod codec;
 mod gzip;
+mod prefix;
 mod stream;
 
 use std::fmt;
@@ -29,6 +30,9 @@ pub use gzip::GZIP_LEVELS;
 pub use gzip::GzipPacker;
 pub use gzip::GzipPiece;
 pub use gzip::GzipSum;
+pub use prefix::MAX_PREFIXED_LEN;
+pub use prefix::append_prefixed;
+pub use prefix::decode_prefixed;
 pub use stream::MAX_WINDOW_LEN;
 pub use stream::Step;
 pub use stream::StreamDecoder;
@@ -150,6 +154,18 @@ impl Fault for FrameFault {
     }
 }
 
+/// Checks that `frame` is one frame, and of `len` plain bytes.
+fn check_frame(frame: &[u8], len: usize) -> Result<(), FrameFault> {
+    // A skippable frame would be passed over in silence, and what lies behind it believed.
+    let magic = frame.first_chunk() == Some(&zstd_safe::MAGICNUMBER.to_le_bytes());
+    if !magic || zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return Err(FrameFault::NotOneFrame);
+    }
+    let expected = u64::try_from(len).expect("memory is under 2^64 bytes");
+    let found = zstd_safe::get_frame_content_size(frame).ok().flatten();
+    if found == Some(expected) { Ok(()) } else { Err(FrameFault::ContentSize { found, expected }) }
+}
+
 /// A zstd decompressor for single frames of known content size.
 pub struct Decoder(Decompressor<'static>);
 
@@ -171,16 +187,7 @@ impl Decoder {
     ///
     /// Says in which way the frame is not that. `plain` then holds anything.
     pub fn decode(&mut self, frame: &[u8], plain: &mut [u8]) -> Result<(), FrameFault> {
-        // A skippable frame would be passed over in silence, and what lies behind it believed.
-        let magic = frame.first_chunk() == Some(&zstd_safe::MAGICNUMBER.to_le_bytes());
-        if !magic || zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
-            return Err(FrameFault::NotOneFrame);
-        }
-        let expected = u64::try_from(plain.len()).expect("memory is under 2^64 bytes");
-        let found = zstd_safe::get_frame_content_size(frame).ok().flatten();
-        if found != Some(expected) {
-            return Err(FrameFault::ContentSize { found, expected });
-        }
+        check_frame(frame, plain.len())?;
         match self.0.decompress_to_buffer(frame, plain) {
             Ok(len) if len == plain.len() => Ok(()),
             _ => Err(FrameFault::Damaged),

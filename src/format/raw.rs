@@ -51,7 +51,8 @@ fn open(request: &OpenRequest) -> Result<Volume> {
     for Extent { range, kind } in input.extents(MAX_RUNS)? {
         let place = match kind {
             ExtentKind::Hole => Place::Hole,
-            ExtentKind::Data | ExtentKind::Zero => Place::Stored { source: 0, offset: range.start },
+            ExtentKind::Zero => Place::Zero,
+            ExtentKind::Data => Place::Stored { source: 0, offset: range.start },
         };
         map.push(range.end.strict_sub(range.start), place);
     }

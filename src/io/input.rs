@@ -19,6 +19,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::Stream;
+use crate::io::unwritten;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 
@@ -176,7 +177,15 @@ impl Input {
         }
     }
 
-    /// Returns the file's data and holes, as the file system tells them, ascending.
+    fn too_many_extents(&self, limit: usize) -> Error {
+        let text = format!("it has over {limit} extents, the most that are read");
+        Error::new(Kind::Limit, text)
+            .in_file(&self.path)
+            .advise("copy it with `cp --sparse=always` to join its extents")
+    }
+
+    /// Returns the file's data, its holes, and as zeros what is allocated and was never written,
+    /// ascending.
     ///
     /// A block device, a file system that has no holes, a member of an archive, and memory give one
     /// extent of data.
@@ -209,13 +218,13 @@ impl Input {
                 at = self.len;
             }
             if extents.len() > limit {
-                let text = format!("it has over {limit} extents, the most that are read");
-                return Err(Error::new(Kind::Limit, text)
-                    .in_file(&self.path)
-                    .advise("copy it with `cp --sparse=always` to join its extents"));
+                return Err(self.too_many_extents(limit));
             }
         }
-        Ok(extents)
+        let zeros = unwritten::unwritten(file)
+            .map_err(|e| Error::io("find the unwritten ranges of", &self.path, e))?;
+        let extents = unwritten::overlay(extents, &zeros);
+        if extents.len() > limit { Err(self.too_many_extents(limit)) } else { Ok(extents) }
     }
 
     /// Seeks to the next data or hole; `None` past the last.

@@ -3,11 +3,13 @@
 //! Inputs are read by position, outputs are written beside their final name and renamed, and files
 //! of our own formats can be mapped into memory.
 
+mod in_place;
 mod input;
 mod map;
 mod output;
 mod secret;
 mod stream;
+mod unwritten;
 mod users;
 
 use std::fmt;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Result;
 
+pub use in_place::InPlace;
+pub use in_place::remove;
 pub use input::Input;
 pub use input::Opened;
 pub use input::STANDARD_INPUT;

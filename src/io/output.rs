@@ -19,12 +19,14 @@ use std::path::PathBuf;
 
 use rustix::fs::FallocateFlags;
 use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tempfile::TempDir;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Input;
 
 /// Longest run of zeros that is written at once, in bytes.
 const ZEROS_LEN: usize = 128 << 10;
@@ -84,7 +86,7 @@ pub trait WriteAt: Send + Sync {
 }
 
 /// Says what to do where the disk is full.
-fn write_failed(path: &Path, offset: u64, error: io::Error) -> Error {
+pub(super) fn write_failed(path: &Path, offset: u64, error: io::Error) -> Error {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let error = Error::io("write", path, error).at(offset);
     if full { error.advise("free some space, or write the output elsewhere") } else { error }
@@ -153,7 +155,7 @@ fn cannot_make(target: &Path, error: &io::Error) -> Error {
 }
 
 /// Syncs the folder of an output that has its name.
-fn sync_folder_of(target: &Path) -> Result<()> {
+pub(super) fn sync_folder_of(target: &Path) -> Result<()> {
     sync_folder(parent(target)).map_err(|e| {
         let text = format!("it has its name, but may lose it in a power cut: {e}");
         Error::new(Kind::Io, text).in_file(target)
@@ -174,6 +176,8 @@ fn sync_folder(folder: &Path) -> Result<()> {
 pub struct OutputFile {
     file: NamedTempFile,
     target: PathBuf,
+    /// Whether it shares the bytes of another file, so that holes must be made.
+    cloned: bool,
 }
 
 impl OutputFile {
@@ -202,8 +206,33 @@ impl OutputFile {
                 .tempfile_in(parent(target))
                 .map_err(|e| cannot_make(target, &e))?;
             if lock(file.as_file()) {
-                return Ok(Self { file, target: target.to_owned() });
+                return Ok(Self { file, target: target.to_owned(), cloned: false });
             }
+        }
+    }
+
+    /// Lets the file share all bytes of `input`, where the file system can do that; `false` where it
+    /// cannot, and then nothing was done.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses for another reason.
+    pub fn clone_of(&mut self, input: &Input) -> Result<bool> {
+        let Some(from) = input.regular_file() else { return Ok(false) };
+        match rustix::fs::ioctl_ficlone(self.file.as_file(), from) {
+            Ok(()) => {
+                self.cloned = true;
+                Ok(true)
+            }
+            Err(
+                Errno::OPNOTSUPP
+                | Errno::XDEV
+                | Errno::INVAL
+                | Errno::NOTTY
+                | Errno::NOSYS
+                | Errno::PERM,
+            ) => Ok(false),
+            Err(e) => Err(Error::io("clone the base into", &self.target, e.into())),
         }
     }
 
@@ -258,14 +287,31 @@ impl WriteAt for OutputFile {
         self.read_exact_at(buf, offset)
     }
 
-    /// A new file is a hole where nothing is written.
-    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
-        Ok(())
+    /// A new file is a hole where nothing is written, unless it is a clone.
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        if !self.cloned {
+            return Ok(());
+        }
+        punch_hole(self.file.as_file(), len, offset)
+            .map_err(|e| write_failed(&self.target, offset, e))
     }
 
     fn set_size(&self, size: u64) -> Result<()> {
         self.file.as_file().set_len(size).map_err(|e| write_failed(&self.target, size, e))
     }
+}
+
+/// Gives the space of a range of a file back: it reads as zeros, and counts as never written.
+///
+/// # Errors
+///
+/// Whatever the system refuses, as a file system without holes does.
+pub(super) fn punch_hole(file: &File, len: u64, offset: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, offset, len).map_err(io::Error::from)
 }
 
 /// A block device, written where it stands: there is no name to swap, so a run that stops half way

@@ -31,6 +31,7 @@ use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::Pack;
+use crate::pack::Stored;
 use crate::pack::layout as pack_layout;
 use crate::units::BLOCK_SIZE;
 use crate::units::Extent;
@@ -86,6 +87,12 @@ pub enum Inspected {
         snapshots: Vec<SnapshotReport>,
         /// Its packs.
         packs: Vec<PackContent>,
+        /// Root digests of the snapshots that it leans on.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        bases: Vec<Digest>,
+        /// Packs that it leaves out because its base has them.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        absent_packs: Vec<Digest>,
     },
     /// A snapshot manifest.
     Manifest {
@@ -257,8 +264,16 @@ fn inspect_bundle(path: &Path) -> Result<Inspected> {
         snapshots.push(SnapshotReport { device: Some(layer.device.clone()), ..report });
     }
     let mut packs = Vec::new();
-    for blob in bundle.packs() {
-        packs.push(content_of(&bundle.pack(blob)?, Some(blob.digest)));
+    let mut absent_packs = Vec::new();
+    let mut opened = bundle.open_packs()?;
+    if let Some((_, error)) = opened.broken.pop() {
+        return Err(error);
+    }
+    for (number, pack) in &opened.packs {
+        packs.push(content_of(pack, Some(bundle.packs()[*number].blob.digest)));
+    }
+    for number in &opened.absent {
+        absent_packs.push(bundle.packs()[*number].blob.digest);
     }
     Ok(Inspected::Bundle {
         path: path.to_owned(),
@@ -267,6 +282,8 @@ fn inspect_bundle(path: &Path) -> Result<Inspected> {
         ami: bundle.ami().clone(),
         snapshots,
         packs,
+        bases: bundle.bases().iter().map(|base| base.root).collect(),
+        absent_packs,
     })
 }
 
@@ -312,7 +329,7 @@ impl Sink for CountSink {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
         self.blocks.data = self.blocks.data.strict_add(1);
         self.linear.update(&id.0);
         Ok(())

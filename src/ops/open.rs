@@ -1,11 +1,17 @@
 //! Opening the images that a user names.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bundle::BaseBytes;
+use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::chunking;
+use crate::chunking::Sink;
 use crate::chunking::Source;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -15,6 +21,11 @@ use crate::format::OpenedImage;
 use crate::format::OpenedStream;
 use crate::io;
 use crate::io::Input;
+use crate::io::WriteAt;
+use crate::manifest::Builder;
+use crate::ops::apply::journal_of;
+use crate::pack::Stored;
+use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
 
@@ -101,6 +112,15 @@ pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSo
 /// As [`format::open`]; `Io` if another process has it, or a file that it names, open for writing and
 /// the request does not force it.
 pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
+    let journal = journal_of(&request.path);
+    if !request.force && journal.exists() {
+        let text = "an `amikit apply --in-place` of it did not come to its end";
+        return Err(Error::invalid(text).in_file(&request.path).advise(format!(
+            "finish it with `amikit apply {} --to {} --in-place`, or pass --force",
+            journal.display(),
+            request.path.display()
+        )));
+    }
     let image = format::open(request)?;
     check_unused(request, &image.inputs)?;
     Ok(image)
@@ -141,8 +161,120 @@ pub fn open_volume(request: &ImageRequest) -> Result<Box<dyn ReadVolume>> {
     Ok(Box::new(open_image(request)?.volume))
 }
 
+/// Opens a bundle, over what it leans on if the user names that: a bundle, or an image, which is then
+/// read whole to see that it is the right one.
+///
+/// # Errors
+///
+/// As [`Bundle::open`] and [`open_image`]; `Mismatch` if the base is none that the bundle leans on.
+pub(super) fn open_bundle(
+    path: &Path,
+    base: Option<&ImageRequest>,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Bundle> {
+    let bundle = Bundle::open(path)?;
+    let Some(base) = base else { return Ok(bundle) };
+    let bases = if base.format.is_none() && Bundle::is_at(&base.path) {
+        bundle_bases(&bundle, &Bundle::open(&base.path)?)?
+    } else {
+        vec![image_base(&bundle, base, threads, watch)?]
+    };
+    bundle.over(bases)
+}
+
+/// Returns the snapshots of `base` that `bundle` leans on.
+fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>> {
+    let mut bases = Vec::new();
+    for layer in base.snapshots() {
+        if bundle.bases().iter().any(|it| it.root == layer.root) {
+            let bytes = BaseBytes::Packs(base.chunks()?);
+            bases.push(Arc::new(BaseSnapshot::new(base.manifest(layer)?, bytes)));
+        }
+    }
+    if bases.is_empty() {
+        let named: Vec<_> = base.snapshots().iter().map(|layer| layer.root).collect();
+        return Err(bundle.wrong_base(&named));
+    }
+    Ok(bases)
+}
+
+/// Returns the image as the snapshot that `bundle` leans on, if it is that.
+fn image_base(
+    bundle: &Bundle,
+    request: &ImageRequest,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Arc<BaseSnapshot>> {
+    let image = open_image(request)?;
+    let root =
+        root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))?;
+    let Some(layer) = bundle.bases().iter().find(|base| base.root == root) else {
+        return Err(bundle.wrong_base(&[root]));
+    };
+    let bytes = BaseBytes::Image(Box::new(image.volume));
+    Ok(Arc::new(BaseSnapshot::new(bundle.base_manifest(layer)?, bytes)))
+}
+
+/// Returns the root digest of an image.
+///
+/// # Errors
+///
+/// As [`open_image`] and [`chunking::run`].
+pub(super) fn root_of(
+    request: &ImageRequest,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Digest> {
+    let image = open_image(request)?;
+    root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))
+}
+
+fn root_of_volume(
+    volume: &dyn ReadVolume,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Digest> {
+    let mut root = RootSink(Builder::new(&Discard));
+    let options =
+        chunking::Options { threads, watch, states: chunking::States::default(), store: None };
+    let size = chunking::run(Source::Volume(volume), &options, &mut root)?;
+    Ok(root.0.finish(size)?.root)
+}
+
+/// An output that nobody reads: for a manifest of which only the root digest is wanted.
+struct Discard;
+
+impl WriteAt for Discard {
+    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_size(&self, _size: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A manifest's builder as a sink of blocks.
+#[derive(Debug)]
+pub(super) struct RootSink<'a>(pub(super) Builder<'a>);
+
+impl Sink for RootSink<'_> {
+    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
+        self.0.push_run(kind, count)
+    }
+
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+        self.0.push_data(&id)
+    }
+}
+
 /// Splits `web.ami:/dev/sdf`, if there is no file of that name and a bundle of the first part.
-fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
+pub(super) fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
     let (bundle, device) = path.to_str()?.rsplit_once(':')?;
     let bundle = PathBuf::from(bundle);
     (!path.exists() && Bundle::is_at(&bundle)).then(|| (bundle, device.to_owned()))

@@ -7,16 +7,20 @@ use serde::Serialize;
 
 use crate::bundle::Ami;
 use crate::bundle::Architecture;
+use crate::bundle::BaseSnapshot;
 use crate::bundle::BootMode;
 use crate::bundle::Ebs;
 use crate::bundle::Mapping;
 use crate::bundle::Virtualization;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
+use crate::bundle::WrittenVolume;
 use crate::bundle::check_devices;
 use crate::bundle::check_name;
 use crate::chunking;
+use crate::chunking::Patcher;
 use crate::chunking::Sink;
+use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
 use crate::compress::Encoder;
@@ -25,15 +29,21 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::ops::base::BaseRequest;
+use crate::ops::base::OpenedBase;
+use crate::ops::base::OverBase;
+use crate::ops::base::patching;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::KnownChunks;
+use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
+use std::sync::Arc;
 use std::sync::RwLock;
 
 /// One volume of an AMI to be packed.
@@ -72,6 +82,8 @@ pub struct PackRequest {
     pub threads: NonZero<usize>,
     /// What is done about states.
     pub states: States,
+    /// What the bundle leans on.
+    pub base: Option<BaseRequest>,
 }
 
 /// What was packed for one volume.
@@ -85,8 +97,14 @@ pub struct VolumeReport {
     /// What its manifest says.
     #[serde(flatten)]
     pub snapshot: SnapshotReport,
+    /// Root digest of the snapshot that it leans on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
     /// Chunks that it was the first to need.
     pub new_chunks: u64,
+    /// Those of them that are patches over the base.
+    #[serde(skip_serializing_if = "is_none")]
+    pub patched_chunks: u64,
     /// Stored bytes of those chunks, with the packs around them.
     pub stored_bytes: u64,
 }
@@ -106,9 +124,9 @@ pub struct PackReport {
 }
 
 /// A bundle's volume as a sink of blocks.
-struct BundleSink<'a> {
-    volume: VolumeWriter<'a>,
-    known: &'a RwLock<KnownChunks>,
+pub(super) struct BundleSink<'a> {
+    pub(super) volume: VolumeWriter<'a>,
+    pub(super) known: &'a RwLock<KnownChunks>,
 }
 
 impl Sink for BundleSink<'_> {
@@ -116,9 +134,70 @@ impl Sink for BundleSink<'_> {
         self.volume.run(kind, count)
     }
 
-    fn data(&mut self, id: Digest, frame: Option<&[u8]>) -> Result<()> {
-        self.volume.data(id, frame, self.known)
+    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()> {
+        self.volume.data(id, stored, self.known)
     }
+}
+
+/// How one volume goes into a bundle.
+pub(super) struct PackOne<'a> {
+    pub(super) device: &'a str,
+    /// The snapshot that it leans on.
+    pub(super) base: Option<Arc<BaseSnapshot>>,
+    /// The file that keeps the index of that.
+    pub(super) index: Option<&'a PathBuf>,
+    pub(super) level: i32,
+    pub(super) threads: NonZero<usize>,
+    pub(super) states: States,
+    pub(super) known: &'a RwLock<KnownChunks>,
+}
+
+/// Writes one volume into a bundle under way.
+pub(super) fn pack_one(
+    writer: &mut Writer,
+    source: Source<'_>,
+    one: &PackOne<'_>,
+    watch: &dyn Watch,
+) -> Result<WrittenVolume> {
+    let patching = match &one.base {
+        Some(base) => Some(OverBase(patching(base, one.index, one.level, one.threads, watch)?)),
+        None => None,
+    };
+    let patcher: Option<&dyn Patcher> = match &patching {
+        Some(patching) => Some(patching),
+        None => None,
+    };
+    let options = chunking::Options {
+        threads: one.threads,
+        watch,
+        states: one.states,
+        store: Some(Store { level: one.level, known: one.known, patcher }),
+    };
+    let root = one.base.as_ref().map(|base| base.manifest().root());
+    let scratch = writer.scratch()?;
+    let mut sink = BundleSink { volume: writer.volume(&scratch, root), known: one.known };
+    let size = chunking::run(source, &options, &mut sink)?;
+    sink.volume.finish(one.device, size)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Checks what can be told of a base before it is opened.
+fn check_base(request: &PackRequest) -> Result<()> {
+    let Some(base) = &request.base else { return Ok(()) };
+    if request.states.zeros_as_holes {
+        let text =
+            "zeros are to be holes, and a hole over a base would show what the base has there";
+        return Err(Error::invalid(text).advise("leave --zeros hole out, or pack without --base"));
+    }
+    if base.index.is_some() && request.volumes.len() > 1 {
+        let text = format!("one index is named for {} volumes", request.volumes.len());
+        return Err(Error::invalid(text).advise("leave --base-index out"));
+    }
+    Ok(())
 }
 
 /// What further disks of an image are attached as, in order: EC2's own names for data volumes.
@@ -181,24 +260,41 @@ pub fn pack(
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =
         volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
-    begin(sources.iter().map(OpenedSource::size).sum());
-
+    check_base(request)?;
     let mut writer = Writer::create(&request.output, request.pack_size)?;
-    let known = RwLock::default();
-    let options = chunking::Options {
-        threads: request.threads,
-        watch,
-        states: request.states,
-        store: Some(Store { level: request.level, known: &known }),
+    let base = request.base.as_ref();
+    let opened = base
+        .map(|base| {
+            OpenedBase::open(base, &request.root_device, &mut writer, request.threads, watch)
+        })
+        .transpose()?;
+    let index_bytes = match &opened {
+        Some(opened) => opened.index_bytes(&devices)?,
+        None => 0,
     };
+    let bytes: Option<u64> = sources.iter().map(OpenedSource::size).sum();
+    begin(bytes.map(|bytes| bytes.strict_add(index_bytes)));
+
+    let known = RwLock::default();
     let mut reports = Vec::new();
     for (volume, source) in volumes.iter().zip(&mut sources) {
-        let scratch = writer.scratch()?;
-        let mut sink = BundleSink { volume: writer.volume(&scratch), known: &known };
+        let leans_on = match &opened {
+            Some(opened) => opened.of_device(&volume.device)?,
+            None => None,
+        };
+        let root = leans_on.as_ref().map(|it| it.manifest().root());
+        let one = PackOne {
+            device: &volume.device,
+            base: leans_on,
+            index: base.and_then(|base| base.index.as_ref()),
+            level: request.level,
+            threads: request.threads,
+            states: request.states,
+            known: &known,
+        };
         let name = source.name().to_owned();
-        let size =
-            chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
-        let written = sink.volume.finish(&volume.device, size)?;
+        let written =
+            pack_one(&mut writer, source.blocks(), &one, watch).map_err(|e| e.in_file(&name))?;
         let snapshot = SnapshotReport {
             device: Some(volume.device.clone()),
             notes: source.notes(),
@@ -208,7 +304,9 @@ pub fn pack(
             image: volume.image.path.clone(),
             format: source.format_name(),
             snapshot,
+            base_digest: root,
             new_chunks: written.new_chunks,
+            patched_chunks: written.patched_chunks,
             stored_bytes: written.stored_bytes,
         });
     }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::chunking;
-use crate::chunking::Sink;
 use crate::chunking::States;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -15,8 +14,8 @@ use crate::io::OutputFile;
 use crate::manifest::Builder;
 use crate::manifest::Counts;
 use crate::manifest::Summary;
+use crate::ops::open::RootSink;
 use crate::ops::open::open_source;
-use crate::units::ExtentKind;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
@@ -71,19 +70,6 @@ impl SnapshotReport {
     }
 }
 
-/// A manifest's builder as a sink of blocks.
-struct ManifestSink<'a>(Builder<'a>);
-
-impl Sink for ManifestSink<'_> {
-    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
-        self.0.push_run(kind, count)
-    }
-
-    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
-        self.0.push_data(&id)
-    }
-}
-
 /// Writes the manifest of an image. `begin` hears the bytes of its volume, where they are known.
 ///
 /// # Errors
@@ -98,7 +84,7 @@ pub fn snapshot(
     begin(source.size());
     let notes = source.notes();
     let output = OutputFile::create(&request.output)?;
-    let mut sink = ManifestSink(Builder::new(&output));
+    let mut sink = RootSink(Builder::new(&output));
     let options =
         chunking::Options { threads: request.threads, watch, states: request.states, store: None };
     let name = source.name().to_owned();

@@ -10,12 +10,15 @@ use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::ImageRequest;
 use crate::format::WriteOptions;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
+use crate::ops::open::open_bundle;
 use crate::ops::path_text;
 use crate::volume::ReadVolume;
+use crate::work::Quiet;
 use crate::work::Watch;
 
 /// What is unpacked, and to where.
@@ -30,6 +33,8 @@ pub struct UnpackRequest {
     pub output: PathBuf,
     /// Format of the image.
     pub format: &'static Format,
+    /// What a thin bundle leans on: a bundle or an image.
+    pub base: Option<ImageRequest>,
     /// Level of compression, in the format's own scale; `None` is its default.
     pub level: Option<i32>,
     /// Threads to work on.
@@ -61,7 +66,7 @@ pub struct UnpackReport {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] and [`Bundle::snapshot`]; `Corrupt` or `Mismatch` if a chunk is damaged;
+/// As [`crate::bundle::Bundle::open`] and [`crate::bundle::Bundle::snapshot`]; `Corrupt` or `Mismatch` if a chunk is damaged;
 /// `Invalid` if the output cannot take the volume; `Io` if it cannot be written.
 pub fn unpack(
     request: &UnpackRequest,
@@ -69,7 +74,8 @@ pub fn unpack(
     begin: impl FnOnce(u64),
 ) -> Result<UnpackReport> {
     request.format.check_level(request.level)?;
-    let bundle = Bundle::open(&request.bundle)?;
+    let bundle =
+        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let options = WriteOptions { threads: request.threads, watch, level: request.level };
     let layers: Vec<_> = match (&request.device, request.format.write_all) {
         (None, Some(_)) => all_layers(&bundle)?,

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::bundle::OpenedPacks;
 use crate::bundle::SnapshotLayer;
 use crate::chunking;
 use crate::chunking::Sink;
@@ -21,11 +24,15 @@ use crate::manifest::Block;
 use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
 use crate::manifest::ManifestFault;
+use crate::ops::open::open_bundle;
 use crate::ops::open::open_source;
+use crate::pack::Base;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::Entry;
+use crate::pack::Form;
 use crate::pack::Pack;
+use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
@@ -51,6 +58,8 @@ pub struct VerifyRequest {
     pub bundle: PathBuf,
     /// Check stored bytes only: decompress nothing.
     pub quick: bool,
+    /// What a thin bundle leans on: a bundle or an image.
+    pub base: Option<ImageRequest>,
     /// Images that snapshots must equal, bytes and states.
     pub against: Vec<Against>,
     /// Threads to work on.
@@ -121,6 +130,19 @@ pub struct Difference {
     pub image: &'static str,
 }
 
+/// What a thin bundle leaves to its base. It is no damage, and it was not checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Root digests of the snapshots that it leans on.
+    pub bases: Vec<Digest>,
+    /// Digests of the packs that are left out.
+    pub packs: Vec<Digest>,
+    /// Chunks that only the base has, counted once for each block.
+    pub base_blocks: u64,
+    /// Chunks whose stored bytes were checked, but not what they make with the base's pages.
+    pub patched_chunks: u64,
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
@@ -138,6 +160,9 @@ pub struct VerifyReport {
     pub chunks: u64,
     /// Stored bytes of the packs.
     pub stored_bytes: u64,
+    /// What a thin bundle leaves to its base, if nobody has named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
     /// Every damage found.
     pub damage: Vec<Damage>,
     /// Every difference to the images found.
@@ -157,8 +182,8 @@ pub fn verify(
     watch: &dyn Watch,
     begin: impl FnOnce(u64),
 ) -> Result<VerifyReport> {
-    let bundle = Bundle::open(&request.bundle)?;
-    let stored: u64 = bundle.packs().iter().map(|pack| pack.size).sum();
+    let bundle = open_bundle(&request.bundle, request.base.as_ref(), request.threads, watch)?;
+    let stored: u64 = bundle.packs().iter().map(|pack| pack.blob.size).sum();
     begin(stored.saturating_mul(2));
     let mut check = Check {
         bundle: &bundle,
@@ -167,14 +192,16 @@ pub fn verify(
         damage: Vec::new(),
         chunks: BTreeMap::new(),
         checked: 0,
+        missing: Missing::default(),
     };
-    let packs = check.packs()?;
+    let opened = check.packs()?;
     let manifests = check.manifests()?;
     let checked = check.checked;
-    let chunks = Chunks::new(packs);
+    let chunks = opened.chunks();
     for (layer, manifest) in &manifests {
-        check.restorable(layer, manifest, &chunks)?;
+        check.restorable(layer, manifest, &chunks, &opened.bases)?;
     }
+    let missing = check.missing;
     let mut damage = check.damage;
     damage.extend(check.chunks.into_values());
     let mut differences = Vec::new();
@@ -194,6 +221,7 @@ pub fn verify(
         packs: u64::try_from(bundle.packs().len()).expect("a few"),
         chunks: checked,
         stored_bytes: stored,
+        missing: (!missing.bases.is_empty()).then_some(missing),
         damage,
         differences,
     })
@@ -208,6 +236,7 @@ struct Check<'a> {
     /// Chunks that are damaged or missing.
     chunks: BTreeMap<Digest, Damage>,
     checked: u64,
+    missing: Missing,
 }
 
 /// A part of the packs that one worker checks.
@@ -225,24 +254,45 @@ enum Found {
 }
 
 impl Check<'_> {
-    /// Checks all packs and returns those that can be read.
-    fn packs(&mut self) -> Result<Vec<Pack>> {
-        let mut packs = Vec::new();
-        let mut broken = Vec::new();
-        for (number, blob) in self.bundle.packs().iter().enumerate() {
-            match self.bundle.pack(blob) {
-                Ok(pack) => packs.push(pack),
-                Err(error) => {
-                    broken.push(number);
-                    self.add("pack", &error, Vec::new());
-                }
+    /// Opens all packs, and says which cannot be.
+    fn open(&mut self) -> OpenedPacks {
+        let mut opened = match self.bundle.open_packs() {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.add("manifest", &error, Vec::new());
+                OpenedPacks::default()
             }
+        };
+        let packs = self.bundle.packs();
+        self.missing.packs = opened.absent.iter().map(|at| packs[*at].blob.digest).collect();
+        self.missing.bases = opened
+            .bases
+            .iter()
+            .filter(|base| base.is_absent())
+            .map(|base| base.manifest().root())
+            .collect();
+        for (_, error) in std::mem::take(&mut opened.broken) {
+            self.add("pack", &error, Vec::new());
         }
+        opened
+    }
+
+    /// Checks all packs and returns those that can be read.
+    fn packs(&mut self) -> Result<OpenedPacks> {
+        let opened = self.open();
+        let packs: Vec<&Pack> = opened.packs.iter().map(|(_, pack)| &**pack).collect();
+        let there: Vec<usize> = opened.packs.iter().map(|(number, _)| *number).collect();
         let mut places = Vec::new();
         for pack in &packs {
-            places.push(by_place(pack)?);
+            let entries = by_place(pack)?;
+            if pack.base().is_some_and(Base::is_absent) {
+                let patched = entries.iter().filter(|entry| entry.form == Form::Patched).count();
+                let patched = u64::try_from(patched).expect("at most 65,536");
+                self.missing.patched_chunks = self.missing.patched_chunks.strict_add(patched);
+            }
+            places.push(entries);
         }
-        let blobs = (0..self.bundle.packs().len()).map(Job::Blob);
+        let blobs = there.iter().map(|number| Job::Blob(*number));
         let batches = packs.iter().zip(places).flat_map(|(pack, entries)| {
             entries.chunks(BATCH).map(|batch| Job::Chunks(pack, batch.to_vec())).collect::<Vec<_>>()
         });
@@ -258,7 +308,7 @@ impl Check<'_> {
             |(reader, plain), job| {
                 let found = match job {
                     Job::Blob(number) => {
-                        let blob = &bundle.packs()[number];
+                        let blob = &bundle.packs()[number].blob;
                         Found::Blob(number, bundle.check_blob(blob, watch))
                     }
                     Job::Chunks(pack, entries) => {
@@ -271,10 +321,10 @@ impl Check<'_> {
             |found| {
                 match found {
                     Found::Blob(number, result) => {
-                        watch.advance(bundle.packs()[number].size);
+                        watch.advance(bundle.packs()[number].blob.size);
                         match result {
                             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
-                            Err(error) => blob_errors.push((number, error)),
+                            Err(error) => blob_errors.push(error),
                             Ok(()) => {}
                         }
                     }
@@ -287,21 +337,23 @@ impl Check<'_> {
             },
         )?;
         self.checked = checked;
-        for (number, error) in blob_errors {
-            // Where the pack could not be opened, that was said already.
-            if !broken.contains(&number) {
-                self.add("pack", &error, Vec::new());
-            }
+        for error in blob_errors {
+            self.add("pack", &error, Vec::new());
         }
         for (id, error) in chunk_errors {
             self.chunk(id, error.to_string());
         }
-        Ok(packs)
+        Ok(opened)
     }
 
     /// Checks all manifests and returns those that can be read.
     fn manifests(&mut self) -> Result<Vec<(SnapshotLayer, Manifest)>> {
         let mut manifests = Vec::new();
+        for base in self.bundle.bases() {
+            if let Err(error) = self.bundle.check_blob(&base.blob, self.watch) {
+                self.add("manifest", &error, Vec::new());
+            }
+        }
         for layer in self.bundle.snapshots() {
             self.watch.check()?;
             if let Err(error) = self.bundle.check_blob(&layer.blob, self.watch) {
@@ -321,6 +373,7 @@ impl Check<'_> {
         layer: &SnapshotLayer,
         manifest: &Manifest,
         chunks: &Chunks,
+        bases: &[Arc<BaseSnapshot>],
     ) -> Result<()> {
         let size = manifest.volume_size();
         // The aggregate of a manifest with a damaged group says nothing more.
@@ -351,7 +404,7 @@ impl Check<'_> {
                 }
                 let Block::Data(id) = block else { continue };
                 if !self.chunks.contains_key(&id) && chunks.find(&id)?.is_none() {
-                    self.chunk(id, "no sound pack of the bundle has the chunk".to_owned());
+                    self.in_base(id, bases)?;
                 }
                 if let Some(damage) = self.chunks.get_mut(&id) {
                     let block = group.index(bit).0;
@@ -366,6 +419,20 @@ impl Check<'_> {
             let error = ManifestFault::Digest { of: "LINEAR aggregate" }.into();
             self.add("manifest", &error, Vec::new());
         }
+        Ok(())
+    }
+
+    /// Looks up a chunk that no pack has in what the bundle leans on.
+    fn in_base(&mut self, id: Digest, bases: &[Arc<BaseSnapshot>]) -> Result<()> {
+        for base in bases {
+            if base.find(&id)?.is_some() {
+                if base.is_absent() {
+                    self.missing.base_blocks = self.missing.base_blocks.strict_add(1);
+                }
+                return Ok(());
+            }
+        }
+        self.chunk(id, "no sound pack of the bundle has the chunk".to_owned());
         Ok(())
     }
 
@@ -405,7 +472,14 @@ fn check_chunks(
         return damaged;
     }
     let mut ids = Vec::with_capacity(entries.len());
+    let unknown = pack.base().is_some_and(Base::is_absent);
     for entry in entries {
+        if unknown && entry.form == Form::Patched {
+            if let Err(error) = reader.check_stored(pack, entry) {
+                damaged.push((entry.id, error));
+            }
+            continue;
+        }
         let place = ids.len().strict_mul(BLOCK_LEN);
         match reader.decode(pack, entry, &mut plain[place..][..BLOCK_LEN]) {
             Ok(()) => ids.push(entry.id),
@@ -497,7 +571,7 @@ impl Sink for CompareSink<'_> {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
         if self.next < self.manifest.block_count() {
             match self.manifest.block(BlockIndex(self.next))? {
                 Block::Data(stored) if stored == id => {}

@@ -138,7 +138,7 @@ impl fmt::Display for PackFault {
             Self::StoredKind { found } => {
                 write!(
                     f,
-                    "a chunk's stored kind is {found}, expected 0; a newer amikit may read it"
+                    "a chunk's stored kind is {found}, expected 0 or 1; a newer amikit may read it"
                 )
             }
             Self::Tiling { offset } => {
@@ -283,6 +283,15 @@ impl Footer {
     }
 }
 
+/// In which form a chunk is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One zstd frame.
+    Whole,
+    /// A patch over pages of the pack's base.
+    Patched,
+}
+
 /// An index entry: where a chunk's stored bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -294,6 +303,8 @@ pub struct Entry {
     pub len: u32,
     /// CRC-32 of the stored bytes.
     pub crc: u32,
+    /// What the stored bytes are.
+    pub form: Form,
 }
 
 impl Entry {
@@ -304,15 +315,17 @@ impl Entry {
     /// `StoredKind` if the chunk is stored in a way that is not known.
     pub fn parse(bytes: &[u8; ENTRY_LEN]) -> Result<Self, PackFault> {
         let len_and_kind = field::u32_le(bytes, 40);
-        let kind = bytes[43];
-        if kind != 0 {
-            return Err(PackFault::StoredKind { found: kind });
-        }
+        let form = match bytes[43] {
+            0 => Form::Whole,
+            1 => Form::Patched,
+            found => return Err(PackFault::StoredKind { found }),
+        };
         Ok(Self {
             id: Digest(field::array(bytes, 0)),
             offset: field::u64_le(bytes, 32),
             len: len_and_kind & MAX_STORED_LEN,
             crc: field::u32_le(bytes, 44),
+            form,
         })
     }
 
@@ -328,6 +341,10 @@ impl Entry {
         field::put_bytes(&mut bytes, 0, &self.id.0);
         field::put_u64_le(&mut bytes, 32, self.offset);
         field::put_u32_le(&mut bytes, 40, self.len);
+        bytes[43] = match self.form {
+            Form::Whole => 0,
+            Form::Patched => 1,
+        };
         field::put_u32_le(&mut bytes, 44, self.crc);
         bytes
     }

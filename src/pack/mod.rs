@@ -2,7 +2,9 @@
 //!
 //! The format is `docs/formats/pack.md`.
 
+mod base;
 pub mod layout;
+pub mod patch;
 mod writer;
 
 use std::sync::Arc;
@@ -30,11 +32,16 @@ use crate::pack::layout::HEADER_SIZE;
 use crate::pack::layout::SKIP_SIZE;
 use crate::units::BLOCK_LEN;
 
+pub use base::Base;
 pub use layout::Entry;
+pub use layout::Form;
 pub use layout::PackFault;
+pub use patch::Page;
+pub use patch::Patch;
 pub use writer::Finished;
 pub use writer::KnownChunks;
 pub use writer::PackWriter;
+pub use writer::Stored;
 
 /// Media type of a pack in a bundle.
 pub const MEDIA_TYPE: &str = "application/vnd.amikit.pack.v1+zstd";
@@ -49,6 +56,8 @@ pub struct Pack {
     start: u64,
     footer: Footer,
     index: Mapped,
+    /// What its patched chunks lean on.
+    base: Option<Arc<dyn Base>>,
 }
 
 impl Pack {
@@ -95,7 +104,7 @@ impl Pack {
             let fault = PackFault::Checksum { of: "index", found, expected };
             return Err(Error::from(fault).at(index_at));
         }
-        let pack = Self { input, start, footer, index };
+        let pack = Self { input, start, footer, index, base: None };
         pack.check_entries().map_err(|fault| Error::from(fault).at(index_at))?;
         Ok(pack)
     }
@@ -130,6 +139,18 @@ impl Pack {
 
     fn entries(&self) -> &[[u8; ENTRY_LEN]] {
         self.index.as_chunks().0
+    }
+
+    /// Says what the pack's patched chunks lean on.
+    #[must_use]
+    pub fn over(self, base: Option<Arc<dyn Base>>) -> Self {
+        Self { base, ..self }
+    }
+
+    /// Returns what the pack's patched chunks lean on.
+    #[must_use]
+    pub fn base(&self) -> Option<&dyn Base> {
+        self.base.as_deref()
     }
 
     /// Returns the file that holds the pack.
@@ -210,6 +231,7 @@ impl Pack {
 pub struct ChunkReader {
     decoder: Decoder,
     stored: Vec<u8>,
+    scratch: Vec<u8>,
     lanes: Lanes,
 }
 
@@ -220,19 +242,34 @@ impl ChunkReader {
     ///
     /// `Io` if there is no memory for it.
     pub fn new() -> Result<Self> {
-        Ok(Self { decoder: Decoder::new()?, stored: Vec::new(), lanes: Lanes::new(0) })
+        Ok(Self {
+            decoder: Decoder::new()?,
+            stored: Vec::new(),
+            scratch: Vec::new(),
+            lanes: Lanes::new(0),
+        })
     }
 
     /// Fills `plain` with the content of a stored chunk. Its id is not checked yet.
     ///
     /// # Errors
     ///
-    /// `Io` or `Corrupt`, with the file's name and the offset.
+    /// `Io` or `Corrupt`, with the file's name and the offset; and what reading the base returns, if
+    /// the chunk is patched.
     pub fn decode(&mut self, pack: &Pack, entry: &Entry, plain: &mut [u8]) -> Result<()> {
         pack.read_stored(entry, &mut self.stored)?;
-        self.decoder.decode(&self.stored, plain).map_err(|fault| {
-            Error::from(fault).at(pack.start.strict_add(entry.offset)).in_file(pack.input.path())
-        })
+        let decoded = match entry.form {
+            Form::Whole => self.decoder.decode(&self.stored, plain).map_err(Error::from),
+            Form::Patched => self.patch(pack.base.as_deref(), plain),
+        };
+        decoded.map_err(|e| e.at(pack.start.strict_add(entry.offset)).in_file(pack.input.path()))
+    }
+
+    /// Applies the patch in `stored`.
+    fn patch(&mut self, base: Option<&dyn Base>, plain: &mut [u8]) -> Result<()> {
+        let patch = Patch::parse(&self.stored)?;
+        let base = base.ok_or_else(patch::no_base)?;
+        patch.apply(&mut |page, pages| base.read_pages(page, pages), &mut self.scratch, plain)
     }
 
     /// Checks a chunk's stored bytes against their CRC-32 and decompresses nothing.
@@ -241,7 +278,14 @@ impl ChunkReader {
     ///
     /// `Io` or `Corrupt`, with the file's name and the offset.
     pub fn check_stored(&mut self, pack: &Pack, entry: &Entry) -> Result<()> {
-        pack.read_stored(entry, &mut self.stored)
+        pack.read_stored(entry, &mut self.stored)?;
+        match entry.form {
+            Form::Whole => Ok(()),
+            Form::Patched => Patch::parse(&self.stored).map(drop).map_err(|fault| {
+                let at = pack.start.strict_add(entry.offset);
+                Error::from(fault).at(at).in_file(pack.input.path())
+            }),
+        }
     }
 
     /// Hashes `plain`, chunk by chunk but side by side, into `ids`.
@@ -261,10 +305,11 @@ impl ChunkReader {
     }
 }
 
-/// The chunks of all packs of a bundle.
+/// The chunks of some packs, and of the bases that they lean on.
 #[derive(Debug, Default)]
 pub struct Chunks {
-    packs: Vec<Pack>,
+    packs: Vec<Arc<Pack>>,
+    bases: Vec<Arc<dyn Base>>,
     /// Where the last chunk was found: the next one is mostly there too.
     recent: AtomicUsize,
 }
@@ -272,13 +317,19 @@ pub struct Chunks {
 impl Chunks {
     /// Joins packs.
     #[must_use]
-    pub fn new(packs: Vec<Pack>) -> Self {
-        Self { packs, recent: AtomicUsize::new(0) }
+    pub fn new(packs: Vec<Arc<Pack>>) -> Self {
+        Self { packs, bases: Vec::new(), recent: AtomicUsize::new(0) }
+    }
+
+    /// Adds snapshots that are looked at for chunks that no pack has.
+    #[must_use]
+    pub fn over(self, bases: Vec<Arc<dyn Base>>) -> Self {
+        Self { bases, ..self }
     }
 
     /// Returns the packs.
     #[must_use]
-    pub fn packs(&self) -> &[Pack] {
+    pub fn packs(&self) -> &[Arc<Pack>] {
         &self.packs
     }
 
@@ -311,10 +362,7 @@ impl Chunks {
     /// If `plain` is not one whole chunk for each id.
     pub fn read(&self, ids: &[Digest], plain: &mut [u8], reader: &mut ChunkReader) -> Result<()> {
         for (id, plain) in ids.iter().zip(plain.chunks_mut(BLOCK_LEN)) {
-            let (pack, entry) = self.find(id)?.ok_or_else(|| {
-                Error::corrupt(format!("chunk {id} is in none of the bundle's packs"))
-            })?;
-            reader.decode(pack, &entry, plain)?;
+            self.decode(id, plain, reader)?;
         }
         let mut found = vec![Digest([0; 32]); ids.len()];
         reader.digests(plain, &mut found);
@@ -327,13 +375,50 @@ impl Chunks {
         }
     }
 
-    /// Fails if a pack's file is not what it was when it was opened.
+    /// Fills `plain` with a chunk whose id is not checked yet.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `Corrupt` or `Mismatch`, naming the chunk.
+    pub fn decode(&self, id: &Digest, plain: &mut [u8], reader: &mut ChunkReader) -> Result<()> {
+        if let Some((pack, entry)) = self.find(id)? {
+            return reader.decode(pack, &entry, plain);
+        }
+        for base in &self.bases {
+            if base.read_chunk(id, plain)? {
+                return Ok(());
+            }
+        }
+        Err(Error::corrupt(format!("chunk {id} is in none of the bundle's packs")))
+    }
+
+    /// Returns how many chunks must be decoded for the chunk `id`: itself, and what it leans on.
+    ///
+    /// # Errors
+    ///
+    /// As reading the chunk's stored bytes.
+    pub fn reads(&self, id: &Digest) -> Result<u8> {
+        match self.find(id)? {
+            Some((pack, entry)) if entry.form == Form::Patched => {
+                let mut stored = Vec::new();
+                pack.read_stored(&entry, &mut stored)?;
+                Ok(Patch::parse(&stored)?.reads.saturating_add(1))
+            }
+            _ => Ok(1),
+        }
+    }
+
+    /// Fails if a file of a pack or of a base is not what it was when it was opened.
     ///
     /// # Errors
     ///
     /// `Io` if a file changed.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.packs.iter().try_for_each(|pack| pack.input.check_unchanged())
+        self.packs.iter().try_for_each(|pack| {
+            pack.input.check_unchanged()?;
+            pack.base.iter().try_for_each(|base| base.check_unchanged())
+        })?;
+        self.bases.iter().try_for_each(|base| base.check_unchanged())
     }
 }
 

@@ -21,7 +21,8 @@ fn pack_of(fills: &[u8]) -> Vec<u8> {
         let plain = chunk(*fill);
         let mut frame = Vec::new();
         encoder.append(&plain, &mut frame);
-        writer.append(&out, sha256(&plain), &frame).unwrap();
+        let stored = Stored { form: Form::Whole, bytes: &frame };
+        writer.append(&out, sha256(&plain), stored).unwrap();
     }
     let finished = writer.finish(&out).unwrap();
     out.commit().unwrap();
@@ -41,7 +42,10 @@ fn open(bytes: &[u8]) -> Result<Pack> {
 
 #[test]
 fn chunks_come_back() {
-    let chunks = Chunks::new(vec![open(&pack_of(b"AB")).unwrap(), open(&pack_of(b"C")).unwrap()]);
+    let chunks = Chunks::new(vec![
+        Arc::new(open(&pack_of(b"AB")).unwrap()),
+        Arc::new(open(&pack_of(b"C")).unwrap()),
+    ]);
     let mut reader = ChunkReader::new().unwrap();
     let ids: Vec<_> = b"CAB".iter().map(|fill| sha256(&chunk(*fill))).collect();
     let mut plain = vec![0; 3 * BLOCK_LEN];
@@ -76,8 +80,8 @@ fn every_flipped_bit_is_found() {
     for at in 0..bytes.len() {
         let mut bad = bytes.clone();
         bad[at] ^= 1 << (at % 8);
-        let found =
-            open(&bad).and_then(|pack| Chunks::new(vec![pack]).read(&ids, &mut plain, &mut reader));
+        let found = open(&bad)
+            .and_then(|pack| Chunks::new(vec![Arc::new(pack)]).read(&ids, &mut plain, &mut reader));
         // The compatible bits and the minor version, which readers ignore, are under the header's
         // checksum all the same.
         assert!(found.is_err(), "byte {at}");
@@ -93,12 +97,13 @@ fn a_chunk_under_a_wrong_id_is_a_mismatch() {
     let mut frame = Vec::new();
     Encoder::new(1).unwrap().append(&chunk(b'A'), &mut frame);
     let wrong = sha256(b"another");
-    writer.append(&out, wrong, &frame).unwrap();
+    let stored = Stored { form: Form::Whole, bytes: &frame };
+    writer.append(&out, wrong, stored).unwrap();
     writer.finish(&out).unwrap();
     out.commit().unwrap();
     let input = Arc::new(Input::open(&path).unwrap());
     let len = input.len();
-    let chunks = Chunks::new(vec![Pack::open(input, 0, len).unwrap()]);
+    let chunks = Chunks::new(vec![Arc::new(Pack::open(input, 0, len).unwrap())]);
     let mut reader = ChunkReader::new().unwrap();
     let error = chunks.read(&[wrong], &mut chunk(0), &mut reader).unwrap_err();
     assert_eq!(error.kind(), Kind::Mismatch);

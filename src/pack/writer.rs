@@ -11,6 +11,7 @@ use crate::pack::layout::ENTRY_LEN;
 use crate::pack::layout::Entry;
 use crate::pack::layout::FOOTER_SIZE;
 use crate::pack::layout::Footer;
+use crate::pack::layout::Form;
 use crate::pack::layout::HEADER_SIZE;
 use crate::pack::layout::MAX_CHUNKS;
 use crate::pack::layout::SKIP_SIZE;
@@ -19,6 +20,15 @@ use crate::pack::layout::index_frame;
 
 /// Bytes that are gathered before they are written: small chunks must not be a system call each.
 const BUFFER_LEN: usize = 1 << 20;
+
+/// A chunk's stored bytes, and what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<'a> {
+    /// What the bytes are.
+    pub form: Form,
+    /// One zstd frame, or one patch.
+    pub bytes: &'a [u8],
+}
 
 /// A finished pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +98,16 @@ impl PackWriter {
         full || (!self.is_empty() && self.end().strict_add(len) > max_size)
     }
 
-    /// Appends a chunk: its id and its one zstd frame. `out` holds the pack from byte 0 on.
+    /// Appends a chunk: its id and its stored bytes. `out` holds the pack from byte 0 on.
     ///
     /// # Errors
     ///
     /// `Io` if the output cannot be written.
-    pub fn append(&mut self, out: &dyn WriteAt, id: Digest, frame: &[u8]) -> Result<()> {
-        let len = u32::try_from(frame.len()).expect("a frame of a chunk");
-        self.entries.push(Entry { id, offset: self.end(), len, crc: crc32(frame) });
-        self.push(frame);
+    pub fn append(&mut self, out: &dyn WriteAt, id: Digest, chunk: Stored<'_>) -> Result<()> {
+        let Stored { form, bytes } = chunk;
+        let len = u32::try_from(bytes.len()).expect("a frame of a chunk");
+        self.entries.push(Entry { id, offset: self.end(), len, crc: crc32(bytes), form });
+        self.push(bytes);
         if self.buffer.len() >= BUFFER_LEN { self.flush(out) } else { Ok(()) }
     }
 

@@ -119,10 +119,11 @@ impl Walk<'_> {
     fn next(&mut self) -> Result<Option<Option<Member>>> {
         let mut long_name = None;
         let mut records = Records::default();
+        let begun = self.at;
         loop {
             let header_at = self.at;
             // GNU tar too takes an archive without the records of zeros at its end.
-            if header_at == self.archive.len() && long_name.is_none() {
+            if header_at == self.archive.len() && header_at == begun {
                 return Ok(None);
             }
             let record = self.record()?;

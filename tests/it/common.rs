@@ -336,6 +336,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
 /// Returns a request to pack one volume as the root.
 pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     ops::PackRequest {
+        base: None,
         volumes: vec![ops::VolumeRequest {
             device: "/dev/xvda".to_owned(),
             image: ops::ImageRequest::of(image),
@@ -357,6 +358,7 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
 /// Verifies a bundle in this process.
 pub(crate) fn verify(bundle: &Path, quick: bool) -> amikit::error::Result<ops::VerifyReport> {
     let request = ops::VerifyRequest {
+        base: None,
         bundle: bundle.to_owned(),
         quick,
         against: Vec::new(),

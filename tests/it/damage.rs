@@ -81,14 +81,14 @@ impl Subject {
         let bundle = Bundle::open(&self.at("b.ami")).unwrap();
         assert!(bundle.packs().len() >= 3, "several packs");
         for blob in bundle.packs() {
-            let pack = bundle.pack(blob).unwrap();
+            let pack = bundle.pack(&blob.blob).unwrap();
             for number in 0..pack.chunk_count() {
                 let entry = pack.entry(number).unwrap();
                 let content = plain.iter().find(|it| digest_of(it) == entry.id).unwrap();
                 let mut block = content.clone();
                 block.resize(BLOCK_LEN, 0);
                 let chunk = Chunk {
-                    blob: PathBuf::from(format!("blobs/sha256/{}", blob.digest)),
+                    blob: PathBuf::from(format!("blobs/sha256/{}", blob.blob.digest)),
                     offset: entry.offset,
                     len: u64::from(entry.len),
                     blocks: self.model.places_of(&block),
@@ -146,6 +146,7 @@ impl Subject {
         let output = folder.join("out.raw");
         fs::write(&output, b"the old image").unwrap();
         let request = ops::UnpackRequest {
+            base: None,
             bundle: bundle.to_owned(),
             device: None,
             output: output.clone(),
@@ -429,7 +430,7 @@ fn every_prefix_of_a_metadata_file_is_refused() {
         assert!(result.is_err(), "manifest of {len} bytes: {result:?}");
     }
 
-    let pack = bundle.packs()[0].digest;
+    let pack = bundle.packs()[0].blob.digest;
     let bytes = fs::read(blob(pack)).unwrap();
     let tail = bytes.len() - 1000;
     for_each_prefix(&path, &bytes, tail, |len| {

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["field", "digest", "compress", "work"],
     &["io"],
     &["volume", "manifest", "pack", "tar"],
-    &["format", "chunking", "bundle", "instance_store"],
+    &["format", "chunking", "delta", "bundle", "instance_store"],
     &["ops"],
     &["cli"],
 ];

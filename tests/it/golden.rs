@@ -16,9 +16,12 @@ use amikit::digest::sha256;
 use amikit::io::OutputFile;
 use amikit::ops;
 use amikit::ops::ImageRequest;
+use amikit::pack::Form;
 use amikit::pack::PackWriter;
+use amikit::pack::Stored;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
+use amikit::units::PAGE_LEN;
 use amikit::work::Unwatched;
 
 fn root() -> &'static Path {
@@ -81,6 +84,7 @@ fn check_document(name: &str, shown: &str) {
 
 fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     ops::PackRequest {
+        base: None,
         volumes: vec![ops::VolumeRequest {
             device: "/dev/xvda".to_owned(),
             image: ImageRequest::of(image),
@@ -125,7 +129,8 @@ fn pack_v1_two_chunks() {
         let plain = vec![fill; BLOCK_LEN];
         let mut frame = Vec::new();
         encoder.append(&plain, &mut frame);
-        writer.append(&out, sha256(&plain), &frame).unwrap();
+        let stored = Stored { form: Form::Whole, bytes: &frame };
+        writer.append(&out, sha256(&plain), stored).unwrap();
     }
     writer.finish(&out).unwrap();
     out.commit().unwrap();
@@ -155,10 +160,46 @@ fn bundle_v1_three_blocks() {
     check_document("bundle.md", &format!("{index}{manifest}{config}"));
 }
 
+/// A base of two pages, and a chunk that has one of them, and one that is like the other.
+#[test]
+fn patch_v1_and_page_index_v1() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let page = |fill: u8| vec![fill; PAGE_LEN];
+    let (zeros, mut like) = (vec![0; BLOCK_LEN - 2 * PAGE_LEN], page(b'B'));
+    like[0] = b'x';
+    let old = here.join("old.raw");
+    fs::write(&old, [page(b'B'), page(b'C'), zeros.clone()].concat()).unwrap();
+    let new = here.join("new.raw");
+    fs::write(&new, [page(b'C'), page(0), like, zeros[PAGE_LEN..].to_vec()].concat()).unwrap();
+    let index = here.join("old.amx");
+    let request = ops::PackRequest {
+        base: Some(ops::BaseRequest {
+            image: ImageRequest::of(&old),
+            manifest: None,
+            index: Some(index.clone()),
+            thin: true,
+        }),
+        ..pack_request(&new, &here.join("thin.ami"))
+    };
+    let report = ops::pack(&request, &Unwatched, |_| ()).unwrap();
+    assert_eq!(report.volumes[0].patched_chunks, 1);
+    let bundle = Bundle::open(&request.output).unwrap();
+    let pack = bundle.pack(&bundle.packs()[0].blob).unwrap();
+    let mut patch = Vec::new();
+    pack.read_stored(&pack.entry(0).unwrap(), &mut patch).unwrap();
+    check_golden("page.patch", &patch);
+    check_document("patch.md", &hex(&patch));
+    let bytes = fs::read(index).unwrap();
+    check_golden("page.amx", &bytes);
+    check_document("page-index.md", &hex(&bytes));
+}
+
 /// A bundle of an earlier build is still read by this one.
 #[test]
 fn the_stored_bundle_verifies() {
     let request = ops::VerifyRequest {
+        base: None,
         bundle: root().join("fixtures/golden/bundle.tar"),
         quick: false,
         against: Vec::new(),

@@ -132,7 +132,8 @@ fn fixed(input: &Input, Footers { footer, end }: Footers, source: u16) -> Result
     for Extent { range, kind } in input.extents(MAX_RUNS)? {
         let place = match kind {
             ExtentKind::Hole => Place::Hole,
-            ExtentKind::Data | ExtentKind::Zero => Place::Stored { source, offset: range.start },
+            ExtentKind::Zero => Place::Zero,
+            ExtentKind::Data => Place::Stored { source, offset: range.start },
         };
         map.push(range.end.min(footer.size).saturating_sub(range.start), place);
     }

@@ -294,7 +294,7 @@ mod tests {
         let mut bytes = vec![0; 3 * READ_PIECE_LEN + 5];
         bytes[READ_PIECE_LEN] = 1;
         classify(&bytes, &mut pieces);
-        let piece = 128 << 10;
+        let piece = u64::try_from(READ_PIECE_LEN).unwrap();
         let expected = [(piece, Content::Zero), (piece, Content::Data), (piece + 5, Content::Zero)];
         assert_eq!(pieces, expected);
     }

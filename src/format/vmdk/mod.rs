@@ -228,7 +228,8 @@ impl Disk<'_> {
             if from < to {
                 let place = match extent.kind {
                     ExtentKind::Hole => Place::Hole,
-                    _ => Place::Stored { source, offset: from },
+                    ExtentKind::Zero => Place::Zero,
+                    ExtentKind::Data => Place::Stored { source, offset: from },
                 };
                 map.push(to.strict_sub(from), place);
             }

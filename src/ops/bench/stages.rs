@@ -51,6 +51,7 @@ use crate::ops::pack::pack;
 use crate::ops::unpack::UnpackRequest;
 use crate::ops::unpack::unpack;
 use crate::pack::DEFAULT_PACK_SIZE;
+use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
@@ -350,6 +351,7 @@ impl<'a> Workbench<'a> {
             pack_size: DEFAULT_PACK_SIZE,
             threads: self.threads,
             states: States::default(),
+            base: None,
         };
         Race {
             name: "pack",
@@ -389,6 +391,7 @@ impl<'a> Workbench<'a> {
                     format: format::by_name("raw")?,
                     level: None,
                     threads: self.threads,
+                    base: None,
                 };
                 let speed =
                     speed(self.size(), || unpack(&request, self.watch, |_| ()).map(|_| ()))?;
@@ -448,7 +451,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _frame: Option<&[u8]>) -> Result<()> {
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
         black_box(id);
         Ok(())
     }

@@ -84,6 +84,7 @@ pub fn import(
         pack_size: DEFAULT_PACK_SIZE,
         threads: from.threads,
         states: States::default(),
+        base: None,
     };
     let mut report = pack(&pack_request, &Quiet(watch), |_| ())?;
     for volume in &mut report.volumes {

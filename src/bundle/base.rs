@@ -1,0 +1,245 @@
+//! A snapshot as the base that patched chunks lean on.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Result;
+use crate::field;
+use crate::manifest::Block;
+use crate::manifest::Manifest;
+use crate::pack;
+use crate::pack::ChunkReader;
+use crate::pack::Chunks;
+use crate::pack::Page;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
+use crate::units::PAGE_SIZE;
+use crate::volume::ReadVolume;
+
+/// Blocks of a base that stay decompressed: 32 MiB, more than any one chunk leans on.
+const CACHED_BLOCKS: usize = 64;
+
+/// Where a base's bytes come from.
+#[derive(Debug)]
+pub enum BaseBytes {
+    /// An image that was seen to be the snapshot; it is read at the place where a page is.
+    Image(Box<dyn ReadVolume>),
+    /// The packs of a bundle; blocks are decompressed, and kept for a while.
+    Packs(Chunks),
+    /// Nowhere that is known: the bundle is thin, and nobody has named its base.
+    Absent,
+}
+
+/// A snapshot whose pages and chunks others lean on.
+pub struct BaseSnapshot {
+    manifest: Manifest,
+    bytes: BaseBytes,
+    cache: Mutex<VecDeque<(BlockIndex, Arc<Vec<u8>>)>>,
+    readers: Mutex<Vec<ChunkReader>>,
+    places: OnceLock<Vec<(u64, u32)>>,
+}
+
+impl BaseSnapshot {
+    /// Joins a manifest with the bytes of its snapshot.
+    #[must_use]
+    pub fn new(manifest: Manifest, bytes: BaseBytes) -> Self {
+        Self {
+            manifest,
+            bytes,
+            cache: Mutex::default(),
+            readers: Mutex::default(),
+            places: OnceLock::new(),
+        }
+    }
+
+    /// Returns the manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns the packs that it is read from, if it is not an image.
+    #[must_use]
+    pub fn chunks(&self) -> Option<&Chunks> {
+        match &self.bytes {
+            BaseBytes::Image(_) | BaseBytes::Absent => None,
+            BaseBytes::Packs(chunks) => Some(chunks),
+        }
+    }
+
+    /// Says that the bytes are needed.
+    fn absent(&self) -> Error {
+        let text = format!(
+            "the bundle is thin: it leans on the snapshot sha256:{}, which is not in it",
+            self.manifest.root()
+        );
+        Error::invalid(text).advise("name the bundle or image of that snapshot with --base")
+    }
+
+    /// Returns a block that holds the chunk `id`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a group of the manifest is damaged.
+    pub fn find(&self, id: &Digest) -> Result<Option<BlockIndex>> {
+        let places = if let Some(places) = self.places.get() {
+            places
+        } else {
+            let places = places(&self.manifest)?;
+            self.places.get_or_init(|| places)
+        };
+        let key = field::u64_le(&id.0, 0);
+        let first = places.partition_point(|(other, _)| *other < key);
+        for (other, block) in &places[first..] {
+            if *other != key {
+                break;
+            }
+            let block = BlockIndex(*block);
+            if self.manifest.block(block)? == Block::Data(*id) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills `buf` with a part of block `index`, from byte `start` of it on.
+    fn read_block(&self, index: BlockIndex, start: u64, buf: &mut [u8]) -> Result<()> {
+        match &self.bytes {
+            BaseBytes::Image(volume) => {
+                let offset = index.offset().strict_add(start);
+                let there = volume.size().saturating_sub(offset);
+                let len = usize::try_from(there).unwrap_or(usize::MAX).min(buf.len());
+                let (inside, behind) = buf.split_at_mut(len);
+                behind.fill(0);
+                if inside.is_empty() { Ok(()) } else { volume.read_at(offset, inside) }
+            }
+            BaseBytes::Absent => Err(self.absent()),
+            BaseBytes::Packs(chunks) => match self.manifest.block(index)? {
+                Block::Data(id) => {
+                    let block = self.cached(chunks, index, &id)?;
+                    let start = usize::try_from(start).expect("in a block");
+                    buf.copy_from_slice(&block[start..][..buf.len()]);
+                    Ok(())
+                }
+                Block::Zero | Block::Hole => {
+                    buf.fill(0);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Returns a block from the cache, or puts it there.
+    fn cached(&self, chunks: &Chunks, index: BlockIndex, id: &Digest) -> Result<Arc<Vec<u8>>> {
+        let mut old = None;
+        {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(place) = cache.iter().position(|(there, _)| *there == index) {
+                let hit = cache.remove(place).expect("just found");
+                let block = Arc::clone(&hit.1);
+                cache.push_back(hit);
+                return Ok(block);
+            }
+            if cache.len() >= CACHED_BLOCKS {
+                old = cache.pop_front().and_then(|(_, block)| Arc::into_inner(block));
+            }
+        }
+        let mut plain = old.unwrap_or_else(|| vec![0; BLOCK_LEN]);
+        let lent = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = match lent {
+            Some(reader) => reader,
+            None => ChunkReader::new()?,
+        };
+        let read = chunks.decode(id, &mut plain, &mut reader);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        read?;
+        let block = Arc::new(plain);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.push_back((index, Arc::clone(&block)));
+        Ok(block)
+    }
+}
+
+/// Lists the data blocks of a manifest by the first bytes of their chunks' ids.
+fn places(manifest: &Manifest) -> Result<Vec<(u64, u32)>> {
+    let mut places = Vec::new();
+    manifest.for_each_written(|index, block| {
+        if let Block::Data(id) = block {
+            places.push((field::u64_le(&id.0, 0), index.0));
+        }
+        Ok(())
+    })?;
+    places.sort_unstable();
+    Ok(places)
+}
+
+impl pack::Base for BaseSnapshot {
+    fn read_pages(&self, page: Page, pages: &mut [u8]) -> Result<()> {
+        let size = self.manifest.volume_size();
+        let len = u64::try_from(pages.len()).expect("memory is under 2^64 bytes");
+        let start = page.checked_mul(PAGE_SIZE);
+        let end = start.and_then(|start| start.checked_add(len));
+        let (Some(start), Some(end)) = (start, end) else { return Err(no_page(page)) };
+        if end > size.next_multiple_of(PAGE_SIZE) {
+            return Err(no_page(page));
+        }
+        let (mut at, mut rest) = (start, pages);
+        while at < end {
+            let index = BlockIndex::holding(at).expect("inside the volume");
+            let stop = index.offset().strict_add(BLOCK_SIZE).min(end);
+            let len = usize::try_from(stop.strict_sub(at)).expect("at most a block");
+            let (part, behind) = rest.split_at_mut(len);
+            self.read_block(index, at.strict_sub(index.offset()), part)?;
+            (at, rest) = (stop, behind);
+        }
+        Ok(())
+    }
+
+    fn read_chunk(&self, id: &Digest, plain: &mut [u8]) -> Result<bool> {
+        match self.find(id)? {
+            Some(index) => self.read_block(index, 0, plain).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn has_chunk(&self, id: &Digest) -> Result<bool> {
+        Ok(self.find(id)?.is_some())
+    }
+
+    fn reads(&self, index: BlockIndex) -> Result<u8> {
+        match (&self.bytes, self.manifest.block(index)?) {
+            (_, Block::Zero | Block::Hole) => Ok(0),
+            (BaseBytes::Packs(chunks), Block::Data(id)) => chunks.reads(&id),
+            (BaseBytes::Image(_) | BaseBytes::Absent, Block::Data(_)) => Ok(1),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        matches!(self.bytes, BaseBytes::Absent)
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        match &self.bytes {
+            BaseBytes::Image(volume) => volume.check_unchanged(),
+            BaseBytes::Packs(chunks) => chunks.check_unchanged(),
+            BaseBytes::Absent => Ok(()),
+        }
+    }
+}
+
+fn no_page(page: Page) -> Error {
+    Error::corrupt(format!("the patch names page {page}, which the base does not have"))
+}
+
+impl fmt::Debug for BaseSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseSnapshot").field("root", &self.manifest.root()).finish_non_exhaustive()
+    }
+}

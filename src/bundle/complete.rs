@@ -1,0 +1,64 @@
+//! A thin bundle and its base, to the whole bundle that both are parts of.
+
+use std::path::Path;
+
+use crate::bundle::Bundle;
+use crate::bundle::oci::Descriptor;
+use crate::bundle::store;
+use crate::bundle::store::Sink;
+use crate::bundle::writer::copy_blob;
+use crate::error::Error;
+use crate::error::Result;
+use crate::work::Watch;
+
+impl Bundle {
+    /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
+    /// an archive has them.
+    fn blobs(&self) -> Vec<Descriptor> {
+        let mut blobs = self.in_order();
+        blobs.push(self.config.clone());
+        blobs.push(self.manifest.clone());
+        blobs
+    }
+
+    /// Returns the bytes of all blobs.
+    #[must_use]
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs().iter().map(|blob| blob.size).sum()
+    }
+
+    /// Writes the whole bundle of which this one leaves out what `base` has, as `output`. Both have
+    /// the same digest. Returns how many blobs came from the base.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if a blob is in neither; `Mismatch` if one is damaged; `Io`, and then nothing has the
+    /// name.
+    pub fn complete(&self, base: &Self, output: &Path, watch: &dyn Watch) -> Result<u64> {
+        let mut sink = Sink::create(output)?;
+        let mut taken = 0_u64;
+        for blob in self.blobs() {
+            let from = if self.store.blob(&blob.digest)?.is_some() {
+                self
+            } else if base.store.blob(&blob.digest)?.is_some() {
+                taken = taken.strict_add(1);
+                base
+            } else {
+                let text = format!(
+                    "the blob sha256:{} is in neither bundle, expected it in {}",
+                    blob.digest,
+                    base.path().display()
+                );
+                return Err(Error::invalid(text)
+                    .in_file(self.path())
+                    .advise("name the bundle that this one was packed against"));
+            };
+            copy_blob(&mut sink, from, &blob, watch)?;
+            watch.advance(blob.size);
+        }
+        let index = self.store.read(store::INDEX_NAME, super::MAX_INDEX_LEN)?;
+        sink.write(store::INDEX_NAME, &index)?;
+        sink.commit()?;
+        Ok(taken)
+    }
+}

@@ -1,0 +1,352 @@
+//! A chunk as a patch: copies of base pages, and the rest compressed against pages that resemble it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::compress::Encoder;
+use crate::compress::append_prefixed;
+use crate::delta::PageIndex;
+use crate::delta::index::Key;
+use crate::digest::Digest;
+use crate::digest::is_zero;
+use crate::error::Result;
+use crate::pack::Base;
+use crate::pack::Form;
+use crate::pack::Page;
+use crate::pack::Patch;
+use crate::pack::patch::MAX_PREFIX_PAGES;
+use crate::pack::patch::MAX_READS;
+use crate::pack::patch::Run;
+use crate::pack::patch::Step;
+use crate::units::BLOCK_LEN;
+use crate::units::BlockIndex;
+use crate::units::PAGE_LEN;
+
+/// Pages of a block.
+const BLOCK_PAGES: u64 = 128;
+
+/// Longest patch that is taken without a look at the whole chunk's frame: a frame that is shorter
+/// than this would be of a chunk that compresses 128 to 1.
+const SURELY_SMALLER: usize = BLOCK_LEN / 128;
+
+/// Votes of a page that an anchor leads to, against one for a neighbour's neighbour.
+const ANCHOR_VOTES: u32 = 4;
+
+/// What is known of a page of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Zero,
+    New,
+    Base(Page),
+}
+
+/// Makes patches over one base.
+#[derive(Debug)]
+pub struct Patching {
+    base: Arc<dyn Base>,
+    index: PageIndex,
+    /// Pages of the base.
+    pages: Page,
+    level: i32,
+}
+
+impl Patching {
+    /// Makes patches over `base`, of `pages` pages, with literals compressed at `level`.
+    #[must_use]
+    pub fn new(base: Arc<dyn Base>, pages: Page, index: PageIndex, level: i32) -> Self {
+        Self { base, index, pages, level }
+    }
+
+    /// Returns the index.
+    #[must_use]
+    pub fn index(&self) -> &PageIndex {
+        &self.index
+    }
+
+    /// Tells whether a block of the base is the chunk `id`.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    pub fn has(&self, id: &Digest) -> Result<bool> {
+        self.base.has_chunk(id)
+    }
+
+    /// Appends the stored form of the chunk `plain`, which stands at block `index`: the patch, or what
+    /// `whole` makes of it if that is not longer.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    pub fn append(
+        &self,
+        index: BlockIndex,
+        plain: &[u8],
+        whole: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> Result<Form> {
+        let mut patch = Vec::new();
+        if !self.patch(index, plain, &mut patch)? {
+            whole.append(plain, out);
+            return Ok(Form::Whole);
+        }
+        if patch.len() > SURELY_SMALLER {
+            let start = out.len();
+            if whole.append(plain, out) <= patch.len() {
+                return Ok(Form::Whole);
+            }
+            out.truncate(start);
+        }
+        out.extend_from_slice(&patch);
+        Ok(Form::Patched)
+    }
+
+    /// Fills `out` with the patch; `false` if the base has nothing that helps.
+    fn patch(&self, index: BlockIndex, plain: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        let mut found = self.look_up(index, plain)?;
+        let mut blocks = Blocks::new(&*self.base);
+        blocks.take_copies(&mut found)?;
+        let literals: Vec<u8> = found
+            .iter()
+            .zip(plain.chunks(PAGE_LEN))
+            .filter(|(found, _)| **found == Found::New)
+            .flat_map(|(_, page)| page.iter().copied())
+            .collect();
+        let prefix = if literals.is_empty() {
+            Vec::new()
+        } else {
+            self.prefix(index, plain, &found, &mut blocks)?
+        };
+        if blocks.reads == 0 {
+            return Ok(false);
+        }
+        let mut frame = Vec::new();
+        if !literals.is_empty() {
+            let mut bytes = Vec::new();
+            for run in &prefix {
+                let start = bytes.len();
+                let len = usize::try_from(run.count).expect("at most 256").strict_mul(PAGE_LEN);
+                bytes.resize(start.strict_add(len), 0);
+                self.base.read_pages(run.page, &mut bytes[start..])?;
+            }
+            append_prefixed(self.level, &bytes, &literals, &mut frame)?;
+        }
+        let patch = Patch { reads: blocks.reads, steps: steps(&found), prefix, frame: &frame };
+        patch.append(out);
+        Ok(true)
+    }
+
+    /// Looks up each page of a chunk. What is found was compared byte by byte.
+    fn look_up(&self, index: BlockIndex, plain: &[u8]) -> Result<Vec<Found>> {
+        let own = u64::from(index.0).strict_mul(BLOCK_PAGES);
+        let mut found = Vec::with_capacity(plain.len() / PAGE_LEN);
+        // The page behind the last one that was found: files lie in order mostly.
+        let mut next = own;
+        for (at, page) in (0..).zip(plain.chunks(PAGE_LEN)) {
+            let here = if is_zero(page) {
+                Found::Zero
+            } else {
+                let hit = self.index.find(Key::of_page(page));
+                let mut base = None;
+                if hit.is_some() || !self.index.has_all_pages() {
+                    for candidate in
+                        [Some(next), Some(own.strict_add(at)), hit].into_iter().flatten()
+                    {
+                        if self.is_at(page, candidate)? {
+                            base = Some(candidate);
+                            break;
+                        }
+                    }
+                }
+                base.map_or(Found::New, Found::Base)
+            };
+            if let Found::Base(page) = here {
+                next = page;
+            }
+            next = next.strict_add(1);
+            found.push(here);
+        }
+        Ok(found)
+    }
+
+    fn is_at(&self, page: &[u8], place: Page) -> Result<bool> {
+        if place >= self.pages {
+            return Ok(false);
+        }
+        let mut there = [0; PAGE_LEN];
+        self.base.read_pages(place, &mut there)?;
+        Ok(there == page)
+    }
+
+    /// Chooses the base's pages that the new ones may resemble, ascending.
+    fn prefix(
+        &self,
+        index: BlockIndex,
+        plain: &[u8],
+        found: &[Found],
+        blocks: &mut Blocks<'_>,
+    ) -> Result<Vec<Run>> {
+        let mut votes = Votes { pages: self.pages, votes: BTreeMap::new() };
+        let own = u64::from(index.0).strict_mul(BLOCK_PAGES);
+        for run in new_runs(found) {
+            let bytes = &plain[run.start.strict_mul(PAGE_LEN)..run.end.strict_mul(PAGE_LEN)];
+            self.index.anchors(bytes, |_, page| {
+                for near in [page.wrapping_sub(1), page, page.strict_add(1)] {
+                    votes.add(near, ANCHOR_VOTES);
+                }
+            });
+            let before = run.start.checked_sub(1).map(|at| found[at]);
+            let behind = found.get(run.end).copied();
+            for (at, step) in run.clone().zip(1..) {
+                votes.add(own.strict_add(u64::try_from(at).expect("below 128")), 1);
+                if let Some(Found::Base(page)) = before {
+                    votes.add(page.strict_add(step), 2);
+                }
+                if let Some(Found::Base(page)) = behind {
+                    let len = u64::try_from(run.len()).expect("at most 128");
+                    votes.add(page.wrapping_sub(len.strict_add(1)).wrapping_add(step), 2);
+                }
+            }
+        }
+        votes.runs(blocks)
+    }
+}
+
+/// The pages that could be in a prefix, and how much speaks for each.
+struct Votes {
+    /// Pages of the base.
+    pages: Page,
+    votes: BTreeMap<Page, u32>,
+}
+
+impl Votes {
+    fn add(&mut self, page: Page, count: u32) {
+        if page < self.pages {
+            let votes = self.votes.entry(page).or_default();
+            *votes = votes.saturating_add(count);
+        }
+    }
+
+    /// Returns the best pages that the limits allow, ascending.
+    fn runs(self, blocks: &mut Blocks<'_>) -> Result<Vec<Run>> {
+        // Blocks first: a page whose block is read anyway costs nothing to read.
+        let mut by_block: BTreeMap<u64, u32> = BTreeMap::new();
+        for (page, votes) in &self.votes {
+            let sum = by_block.entry(page.strict_div(BLOCK_PAGES)).or_default();
+            *sum = sum.saturating_add(*votes);
+        }
+        let mut order: Vec<(u32, u64)> = by_block.into_iter().map(|(at, sum)| (sum, at)).collect();
+        order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (_, block) in order {
+            blocks.take(block)?;
+        }
+        let mut pages: Vec<(u32, Page)> = self
+            .votes
+            .into_iter()
+            .filter(|(page, _)| blocks.taken.contains(&page.strict_div(BLOCK_PAGES)))
+            .map(|(page, votes)| (votes, page))
+            .collect();
+        pages.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        pages.truncate(usize::try_from(MAX_PREFIX_PAGES).expect("256"));
+        pages.sort_unstable_by_key(|(_, page)| *page);
+        let mut runs: Vec<Run> = Vec::new();
+        for (_, page) in pages {
+            match runs.last_mut() {
+                Some(run) if run.page.strict_add(u64::from(run.count)) == page => {
+                    run.count = run.count.strict_add(1);
+                }
+                _ => runs.push(Run { page, count: 1 }),
+            }
+        }
+        Ok(runs)
+    }
+}
+
+/// The blocks of the base that a patch leans on, and the chunks that reading them takes.
+struct Blocks<'a> {
+    base: &'a dyn Base,
+    taken: BTreeSet<u64>,
+    reads: u8,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(base: &'a dyn Base) -> Self {
+        Self { base, taken: BTreeSet::new(), reads: 0 }
+    }
+
+    /// Adds a block, if the limit allows.
+    fn take(&mut self, block: u64) -> Result<bool> {
+        if self.taken.contains(&block) {
+            return Ok(true);
+        }
+        let index = BlockIndex(u32::try_from(block).expect("inside the base"));
+        let reads = u32::from(self.reads).strict_add(u32::from(self.base.reads(index)?));
+        match u8::try_from(reads) {
+            Ok(reads) if reads <= MAX_READS => {
+                self.taken.insert(block);
+                self.reads = reads;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Keeps the copies out of as many blocks as the limit allows, those with most pages first.
+    fn take_copies(&mut self, found: &mut [Found]) -> Result<()> {
+        let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
+        for found in &*found {
+            if let Found::Base(page) = found {
+                let count = counts.entry(page.strict_div(BLOCK_PAGES)).or_default();
+                *count = count.strict_add(1);
+            }
+        }
+        let mut order: Vec<(u32, u64)> = counts.into_iter().map(|(at, n)| (n, at)).collect();
+        order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (_, block) in order {
+            self.take(block)?;
+        }
+        for found in found {
+            if let Found::Base(page) = found
+                && !self.taken.contains(&page.strict_div(BLOCK_PAGES))
+            {
+                *found = Found::New;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the runs of new pages.
+fn new_runs(found: &[Found]) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, found) in found.iter().enumerate() {
+        if *found == Found::New {
+            match runs.last_mut() {
+                Some(run) if run.end == at => run.end = at.strict_add(1),
+                _ => runs.push(at..at.strict_add(1)),
+            }
+        }
+    }
+    runs
+}
+
+/// Joins pages of one kind to steps.
+fn steps(found: &[Found]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for found in found {
+        match (steps.last_mut(), found) {
+            (Some(Step::Zero { count }), Found::Zero)
+            | (Some(Step::Literal { count }), Found::New) => *count = count.strict_add(1),
+            (Some(Step::Copy { page, count }), Found::Base(next))
+                if page.strict_add(u64::from(*count)) == *next =>
+            {
+                *count = count.strict_add(1);
+            }
+            (_, Found::Zero) => steps.push(Step::Zero { count: 1 }),
+            (_, Found::New) => steps.push(Step::Literal { count: 1 }),
+            (_, Found::Base(page)) => steps.push(Step::Copy { page: *page, count: 1 }),
+        }
+    }
+    steps
+}

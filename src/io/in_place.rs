@@ -1,0 +1,83 @@
+//! A file that is changed where it stands, by whoever has a journal of what is to be changed.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::io::WriteAt;
+use crate::io::output::punch_hole;
+use crate::io::output::sync_folder_of;
+use crate::io::output::write_failed;
+
+/// A regular file, open for changes, and locked against others who do the same.
+#[derive(Debug)]
+pub struct InPlace {
+    file: File,
+    path: PathBuf,
+}
+
+impl InPlace {
+    /// Opens the file for changes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses or another run has it; `Invalid` if it is no regular file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let kind = fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
+        if !kind.is_file() {
+            return Err(Error::invalid("it is no regular file, expected one to be changed")
+                .in_file(path)
+                .advise("write a new image with -o"));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|e| Error::io("open for writing", path, e))?;
+        if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            return Err(Error::new(Kind::Io, "another run changes it already")
+                .in_file(path)
+                .advise("wait until that is done"));
+        }
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Brings all that was changed to the disk.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; then the changes must be made again.
+    pub fn commit(self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, e))
+    }
+}
+
+impl WriteAt for InPlace {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| write_failed(&self.path, offset, e))
+    }
+
+    fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        punch_hole(&self.file, len, offset).map_err(|e| write_failed(&self.path, offset, e))
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(|e| write_failed(&self.path, size, e))
+    }
+}
+
+/// Removes a file, and syncs its folder: it is gone for good when this returns.
+///
+/// # Errors
+///
+/// `Io` if the system refuses.
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+    sync_folder_of(path)
+}

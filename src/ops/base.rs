@@ -1,0 +1,186 @@
+//! What `pack --base` leans on: a bundle, or an image.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bundle::BaseBytes;
+use crate::bundle::BaseSnapshot;
+use crate::bundle::Bundle;
+use crate::bundle::Writer;
+use crate::chunking;
+use crate::chunking::Patcher;
+use crate::chunking::Source;
+use crate::compress::Encoder;
+use crate::delta::PageIndex;
+use crate::delta::Patching;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::ImageRequest;
+use crate::io::Input;
+use crate::io::OutputFile;
+use crate::manifest::Builder;
+use crate::manifest::Manifest;
+use crate::ops::open::RootSink;
+use crate::ops::open::open_image;
+use crate::pack::Base;
+use crate::pack::Form;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
+use crate::units::PAGE_SIZE;
+use crate::work::Quiet;
+use crate::work::Watch;
+
+/// What a bundle is to lean on.
+#[derive(Clone, Debug)]
+pub struct BaseRequest {
+    /// A bundle, or an image of the root volume.
+    pub image: ImageRequest,
+    /// The manifest that the image must be the volume of.
+    pub manifest: Option<PathBuf>,
+    /// The file that keeps the base's page index: read if it is there, else written.
+    pub index: Option<PathBuf>,
+    /// Leave out the packs that the base has.
+    pub thin: bool,
+}
+
+/// A base, open.
+#[derive(Debug)]
+pub(super) enum OpenedBase {
+    Bundle(Box<Bundle>),
+    /// An image, and the device that it is the base of.
+    Image(Arc<BaseSnapshot>, String),
+}
+
+impl OpenedBase {
+    /// Opens the base, and names its layers in the bundle under way.
+    pub(super) fn open(
+        request: &BaseRequest,
+        root_device: &str,
+        writer: &mut Writer,
+        threads: NonZero<usize>,
+        watch: &dyn Watch,
+    ) -> Result<Self> {
+        let path = &request.image.path;
+        if request.image.format.is_none() && Bundle::is_at(path) {
+            if request.manifest.is_some() {
+                let text = "the base is a bundle, which has its manifests in it";
+                return Err(Error::invalid(text).in_file(path).advise("leave --base-manifest out"));
+            }
+            let bundle = Bundle::open(path)?;
+            if bundle.is_thin()? {
+                return Err(Error::invalid(
+                    "the base is a thin bundle itself, expected a whole one",
+                )
+                .in_file(path)
+                .advise("make it whole with `amikit complete` first"));
+            }
+            writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
+            return Ok(Self::Bundle(Box::new(bundle)));
+        }
+        if !request.thin {
+            return Err(Error::invalid("the base is an image, whose chunks no pack holds")
+                .in_file(path)
+                .advise("add --thin, or name a bundle as the base"));
+        }
+        let image = open_image(&request.image)?;
+        let scratch = writer.scratch()?;
+        let mut sink = RootSink(Builder::new(&scratch));
+        let options = chunking::Options {
+            threads,
+            watch: &Quiet(watch),
+            states: chunking::States::default(),
+            store: None,
+        };
+        let size = chunking::run(Source::Volume(&image.volume), &options, &mut sink)
+            .map_err(|e| e.in_file(path))?;
+        let summary = sink.0.finish(size)?;
+        if let Some(manifest) = &request.manifest {
+            let expected = Manifest::open(&Input::open(manifest)?)?.root();
+            if summary.root != expected {
+                let text = format!("its root digest is {}, expected {expected}", summary.root);
+                return Err(Error::new(Kind::Mismatch, text)
+                    .in_file(path)
+                    .advise("name the image that the manifest was made of"));
+            }
+        }
+        writer.lean_on_manifest(&scratch, &summary)?;
+        let manifest = read_back(&scratch)?;
+        let bytes = BaseBytes::Image(Box::new(image.volume));
+        Ok(Self::Image(Arc::new(BaseSnapshot::new(manifest, bytes)), root_device.to_owned()))
+    }
+
+    /// Returns the snapshot that the volume of `device` leans on, if there is one.
+    pub(super) fn of_device(&self, device: &str) -> Result<Option<Arc<BaseSnapshot>>> {
+        match self {
+            Self::Image(base, root) => Ok((root == device).then(|| Arc::clone(base))),
+            Self::Bundle(bundle) => match bundle.find(Some(device)) {
+                Err(_) => Ok(None),
+                Ok(layer) => {
+                    let bytes = BaseBytes::Packs(bundle.chunks()?);
+                    Ok(Some(Arc::new(BaseSnapshot::new(bundle.manifest(layer)?, bytes))))
+                }
+            },
+        }
+    }
+
+    /// Returns the bytes that indexing the bases of `devices` reads.
+    pub(super) fn index_bytes(&self, devices: &[&str]) -> Result<u64> {
+        let mut blocks = 0_u64;
+        for device in devices {
+            if let Some(base) = self.of_device(device)? {
+                blocks = blocks.strict_add(base.manifest().header().counts.data);
+            }
+        }
+        Ok(blocks.strict_mul(BLOCK_SIZE))
+    }
+}
+
+/// Opens the manifest that was built in a scratch file.
+fn read_back(scratch: &OutputFile) -> Result<Manifest> {
+    Manifest::open(&Input::open(scratch.temporary_path())?)
+}
+
+/// Makes patches over a snapshot, with the index that `index` keeps, or a new one.
+pub(super) fn patching(
+    base: &Arc<BaseSnapshot>,
+    index: Option<&PathBuf>,
+    level: i32,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Patching> {
+    let manifest = base.manifest();
+    let kept = index.filter(|path| path.exists());
+    let pages = match kept {
+        Some(path) => PageIndex::open(&Input::open(path)?, manifest.root())?,
+        None => PageIndex::build(manifest, &**base, threads, watch)?,
+    };
+    if let (Some(path), None) = (index, kept) {
+        pages.write(path)?;
+    }
+    let count = manifest.volume_size().div_ceil(PAGE_SIZE);
+    let base: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(base);
+    Ok(Patching::new(base, count, pages, level))
+}
+
+/// Patching as what chunking asks for.
+#[derive(Debug)]
+pub(super) struct OverBase(pub(super) Patching);
+
+impl Patcher for OverBase {
+    fn has(&self, _index: BlockIndex, id: &Digest) -> Result<bool> {
+        self.0.has(id)
+    }
+
+    fn append(
+        &self,
+        index: BlockIndex,
+        plain: &[u8],
+        whole: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> Result<Form> {
+        self.0.append(index, plain, whole, out)
+    }
+}

@@ -1,0 +1,71 @@
+//! `complete`: a thin bundle and its base, to a whole bundle.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ops::path_text;
+use crate::work::Watch;
+
+/// What is made whole, and with what.
+#[derive(Clone, Debug)]
+pub struct CompleteRequest {
+    /// The thin bundle.
+    pub bundle: PathBuf,
+    /// The bundle that it was packed against.
+    pub base: PathBuf,
+    /// Where the whole bundle goes.
+    pub output: PathBuf,
+}
+
+/// What was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CompleteReport {
+    /// The whole bundle.
+    #[serde(serialize_with = "path_text")]
+    pub bundle: PathBuf,
+    /// Its digest: that of the thin one.
+    pub digest: Digest,
+    /// Blobs that came from the base.
+    pub blobs_from_base: u64,
+    /// Bytes of all blobs.
+    pub stored_bytes: u64,
+}
+
+/// Makes a thin bundle whole. `begin` hears the bytes that will be copied.
+///
+/// # Errors
+///
+/// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the base is none that the bundle leans
+/// on; `Unsupported` if it was packed against an image, whose chunks no pack holds.
+pub fn complete(
+    request: &CompleteRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<CompleteReport> {
+    let bundle = Bundle::open(&request.bundle)?;
+    let base = Bundle::open(&request.base)?;
+    let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();
+    if !bundle.bases().iter().any(|layer| named.contains(&layer.root)) {
+        return Err(bundle.wrong_base(&named));
+    }
+    if !bundle.packs().iter().any(|pack| pack.of_base) {
+        let text = "it was packed against an image, and names no packs that could be added";
+        return Err(Error::new(crate::error::Kind::Unsupported, text)
+            .in_file(&request.bundle)
+            .advise("use `amikit rebase` to put it onto the bundle"));
+    }
+    let stored_bytes = bundle.blob_bytes();
+    begin(stored_bytes);
+    let blobs_from_base = bundle.complete(&base, &request.output, watch)?;
+    Ok(CompleteReport {
+        bundle: request.output.clone(),
+        digest: bundle.digest(),
+        blobs_from_base,
+        stored_bytes,
+    })
+}

@@ -1,0 +1,465 @@
+//! `diff`: which blocks changed between two volumes, and how.
+
+use std::num::NonZero;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::chunking;
+use crate::chunking::Source;
+use crate::chunking::States;
+use crate::digest::Digest;
+use crate::digest::is_zero;
+use crate::error::Result;
+use crate::format::ImageRequest;
+use crate::format::OpenedImage;
+use crate::io::Input;
+use crate::io::OutputFile;
+use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt;
+use crate::manifest;
+use crate::manifest::Block;
+use crate::manifest::Builder;
+use crate::manifest::Change;
+use crate::manifest::Manifest;
+use crate::ops::open::RootSink;
+use crate::ops::open::bundle_and_device;
+use crate::ops::open::open_image;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
+use crate::units::ExtentKind;
+use crate::units::block_count;
+use crate::volume::ReadVolume;
+use crate::volume::block_hint;
+use crate::work::Watch;
+use crate::work::in_order;
+
+/// Blocks that one job of a direct comparison reads.
+const JOB_BLOCKS: u32 = 8;
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct DiffRequest {
+    /// The older volume: an image, a snapshot manifest, or a bundle with `:DEVICE` behind it.
+    pub old: ImageRequest,
+    /// The newer one.
+    pub new: ImageRequest,
+    /// Whether the digests of changed blocks are wanted, for which images must be hashed.
+    pub digests: bool,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// Blocks that changed in the same way and follow each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChangedRange {
+    /// First block.
+    pub first_block: u32,
+    /// How many there are.
+    pub block_count: u32,
+    /// First byte of the volume.
+    pub start_bytes: u64,
+    /// First byte behind them.
+    pub end_bytes: u64,
+    /// State before: `data`, `zero` or `hole`.
+    pub from: &'static str,
+    /// State after.
+    pub to: &'static str,
+    /// SHA-256 of each block before and after, where it is written, if digests are wanted.
+    #[serde(skip)]
+    pub digests: Vec<[Option<Digest>; 2]>,
+}
+
+/// Blocks and bytes that changed in one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChangedSum {
+    /// Ranges.
+    pub ranges: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes of the volume.
+    pub bytes: u64,
+}
+
+impl ChangedSum {
+    fn add(&mut self, range: &ChangedRange) {
+        self.ranges = self.ranges.strict_add(1);
+        self.blocks = self.blocks.strict_add(u64::from(range.block_count));
+        self.bytes = self.bytes.strict_add(range.end_bytes.strict_sub(range.start_bytes));
+    }
+}
+
+/// What was found, all in all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiffReport {
+    /// Whether nothing changed, the size neither.
+    pub equal: bool,
+    /// Bytes of the older volume.
+    pub old_size_bytes: u64,
+    /// Bytes of the newer volume.
+    pub new_size_bytes: u64,
+    /// Blocks of the newer volume with other data than before.
+    pub data_to_data: ChangedSum,
+    /// Blocks that are data now and were not.
+    pub to_data: ChangedSum,
+    /// Blocks that are written zeros now and were not.
+    pub to_zero: ChangedSum,
+    /// Blocks that are holes now and were not.
+    pub to_hole: ChangedSum,
+    /// All of them.
+    pub changed: ChangedSum,
+}
+
+/// One side, open.
+enum Side {
+    Manifest(Box<Manifest>),
+    Image(Box<OpenedImage>),
+}
+
+impl Side {
+    fn open(request: &ImageRequest) -> Result<Self> {
+        if request.format.is_none() {
+            if Bundle::is_at(&request.path) {
+                let bundle = Bundle::open(&request.path)?;
+                let manifest = bundle.manifest(bundle.find(None)?)?;
+                return Ok(Self::Manifest(Box::new(manifest)));
+            }
+            if let Some((path, device)) = bundle_and_device(&request.path) {
+                let bundle = Bundle::open(&path)?;
+                let manifest = bundle.manifest(bundle.find(Some(&device))?)?;
+                return Ok(Self::Manifest(Box::new(manifest)));
+            }
+            if is_manifest(&request.path) {
+                let manifest = Manifest::open(&Input::open(&request.path)?)?;
+                return Ok(Self::Manifest(Box::new(manifest)));
+            }
+        }
+        Ok(Self::Image(Box::new(open_image(request)?)))
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Manifest(manifest) => manifest.volume_size(),
+            Self::Image(image) => image.volume.size(),
+        }
+    }
+
+    /// Returns the manifest, which is made now for an image.
+    fn manifest(
+        self,
+        path: &Path,
+        threads: NonZero<usize>,
+        watch: &dyn Watch,
+    ) -> Result<Box<Manifest>> {
+        let image = match self {
+            Self::Manifest(manifest) => return Ok(manifest),
+            Self::Image(image) => image,
+        };
+        // Never committed, so nothing of it stays.
+        let scratch = OutputFile::create(&std::env::temp_dir().join("amikit-diff"))?;
+        let mut sink = RootSink(Builder::new(&scratch));
+        let options = chunking::Options { threads, watch, states: States::default(), store: None };
+        let size = chunking::run(Source::Volume(&image.volume), &options, &mut sink)
+            .map_err(|e| e.in_file(path))?;
+        sink.0.finish(size)?;
+        Manifest::open(&Input::open(scratch.temporary_path())?).map(Box::new)
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let mut magic = [0; 8];
+    Input::open(path)
+        .and_then(|input| input.read_exact_at(&mut magic, 0))
+        .is_ok_and(|()| magic == manifest::MAGIC)
+}
+
+/// Compares two volumes block by block, and hands each changed range to `found`, ascending. `begin`
+/// hears the bytes that may have to be read; it is not called if none have to be.
+///
+/// # Errors
+///
+/// As [`open_image`], [`Bundle::open`] and [`Manifest::open`]; as reading the volumes; whatever
+/// `found` returns.
+pub fn diff(
+    request: &DiffRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+    found: &mut dyn FnMut(&ChangedRange) -> Result<()>,
+) -> Result<DiffReport> {
+    let (old, new) = (Side::open(&request.old)?, Side::open(&request.new)?);
+    let sizes = (old.size(), new.size());
+    let mut sum = Sum::new(sizes, found);
+    match (old, new) {
+        (Side::Image(old), Side::Image(new)) if !request.digests => {
+            begin(sizes.0.max(sizes.1));
+            direct(&old.volume, &new.volume, request.threads, watch, &mut |change| {
+                sum.change(change, Vec::new())
+            })?;
+            old.volume.check_unchanged().map_err(|e| e.in_file(&request.old.path))?;
+            new.volume.check_unchanged().map_err(|e| e.in_file(&request.new.path))?;
+        }
+        (old, new) => {
+            let read = |side: &Side| if let Side::Image(_) = side { side.size() } else { 0 };
+            let bytes = read(&old).strict_add(read(&new));
+            if bytes > 0 {
+                begin(bytes);
+            }
+            let old = old.manifest(&request.old.path, request.threads, watch)?;
+            let new = new.manifest(&request.new.path, request.threads, watch)?;
+            for change in manifest::changes(&old, &new) {
+                watch.check()?;
+                let change = change?;
+                let digests =
+                    if request.digests { digests(&old, &new, &change)? } else { Vec::new() };
+                sum.change(change, digests)?;
+            }
+        }
+    }
+    Ok(sum.report)
+}
+
+/// Looks up the digests of changed blocks.
+fn digests(old: &Manifest, new: &Manifest, change: &Change) -> Result<Vec<[Option<Digest>; 2]>> {
+    let digest = |manifest: &Manifest, index: u32| -> Result<Option<Digest>> {
+        let inside = index < manifest.block_count();
+        let block = if inside { manifest.block(BlockIndex(index))? } else { Block::Hole };
+        Ok(block.digest())
+    };
+    (change.first.0..change.end().0)
+        .map(|index| Ok([digest(old, index)?, digest(new, index)?]))
+        .collect()
+}
+
+/// The report under way.
+struct Sum<'a> {
+    report: DiffReport,
+    found: &'a mut dyn FnMut(&ChangedRange) -> Result<()>,
+}
+
+impl<'a> Sum<'a> {
+    fn new(sizes: (u64, u64), found: &'a mut dyn FnMut(&ChangedRange) -> Result<()>) -> Self {
+        let none = ChangedSum::default();
+        let report = DiffReport {
+            equal: sizes.0 == sizes.1,
+            old_size_bytes: sizes.0,
+            new_size_bytes: sizes.1,
+            data_to_data: none,
+            to_data: none,
+            to_zero: none,
+            to_hole: none,
+            changed: none,
+        };
+        Self { report, found }
+    }
+
+    fn change(&mut self, change: Change, digests: Vec<[Option<Digest>; 2]>) -> Result<()> {
+        let size = self.report.old_size_bytes.max(self.report.new_size_bytes);
+        let range = ChangedRange {
+            first_block: change.first.0,
+            block_count: change.count,
+            start_bytes: change.first.offset(),
+            end_bytes: change.end().offset().min(size),
+            from: change.from.name(),
+            to: change.to.name(),
+            digests,
+        };
+        let report = &mut self.report;
+        report.equal = false;
+        report.changed.add(&range);
+        match (change.from, change.to) {
+            (ExtentKind::Data, ExtentKind::Data) => report.data_to_data.add(&range),
+            (_, ExtentKind::Data) => report.to_data.add(&range),
+            (_, ExtentKind::Zero) => report.to_zero.add(&range),
+            (_, ExtentKind::Hole) => report.to_hole.add(&range),
+        }
+        (self.found)(&range)
+    }
+}
+
+/// Blocks of both volumes that one worker looks at.
+enum Job {
+    /// None of them has bytes to be read.
+    Run { first: u32, count: u32, kinds: [ExtentKind; 2] },
+    /// Some may have.
+    Read { first: u32, hints: Vec<[ExtentKind; 2]> },
+}
+
+/// Compares two volumes by their bytes and calls `found` for each change, ascending and joined.
+fn direct(
+    old: &dyn ReadVolume,
+    new: &dyn ReadVolume,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+    found: &mut dyn FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    let end = block_count(old.size()).max(block_count(new.size()));
+    let mut next = 0;
+    let jobs = std::iter::from_fn(move || {
+        (next < end).then(|| {
+            let job = next_job(old, new, next, end);
+            next = match &job {
+                Ok(Job::Run { count, .. }) => next.strict_add(*count),
+                Ok(Job::Read { hints, .. }) => {
+                    next.strict_add(u32::try_from(hints.len()).expect("a few"))
+                }
+                Err(_) => end,
+            };
+            job
+        })
+    });
+    let mut last: Option<Change> = None;
+    in_order(
+        threads,
+        watch,
+        jobs,
+        || Ok([vec![0; READ_PIECE_LEN], vec![0; READ_PIECE_LEN]]),
+        |buffers, job| compare([old, new], buffers, &job),
+        |(count, changes)| {
+            watch.advance(u64::from(count).strict_mul(BLOCK_SIZE));
+            for change in changes {
+                match &mut last {
+                    Some(last)
+                        if last.end() == change.first
+                            && (last.from, last.to) == (change.from, change.to) =>
+                    {
+                        last.count = last.count.strict_add(change.count);
+                    }
+                    other => {
+                        if let Some(done) = other.replace(change) {
+                            found(done)?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    last.map_or(Ok(()), found)
+}
+
+/// Returns what is known of a block without reading it; past the end of a volume it is a hole.
+fn hint(volume: &dyn ReadVolume, index: u32) -> Result<ExtentKind> {
+    let index = BlockIndex(index);
+    if index.offset() < volume.size() { block_hint(volume, index) } else { Ok(ExtentKind::Hole) }
+}
+
+fn next_job(old: &dyn ReadVolume, new: &dyn ReadVolume, first: u32, end: u32) -> Result<Job> {
+    let mut kinds = [ExtentKind::Hole; 2];
+    let mut covered = end;
+    for (kind, volume) in kinds.iter_mut().zip([old, new]) {
+        let offset = BlockIndex(first).offset();
+        if offset < volume.size() {
+            let extent = volume.extent_at(offset)?;
+            *kind = extent.kind;
+            if extent.range.end < volume.size() {
+                let whole = BlockIndex::holding(extent.range.end).expect("inside the volume").0;
+                covered = covered.min(whole);
+            } else {
+                covered = covered.min(block_count(volume.size()));
+            }
+        }
+    }
+    if covered > first && !kinds.contains(&ExtentKind::Data) {
+        return Ok(Job::Run { first, count: covered.strict_sub(first), kinds });
+    }
+    let stop = first.strict_add(JOB_BLOCKS).min(end);
+    let hints = (first..stop)
+        .map(|index| Ok([hint(old, index)?, hint(new, index)?]))
+        .collect::<Result<_>>()?;
+    Ok(Job::Read { first, hints })
+}
+
+/// Returns the blocks of a job and the changes in them.
+fn compare(
+    volumes: [&dyn ReadVolume; 2],
+    buffers: &mut [Vec<u8>; 2],
+    job: &Job,
+) -> Result<(u32, Vec<Change>)> {
+    match job {
+        Job::Run { first, count, kinds: [from, to] } => {
+            let change = Change { first: BlockIndex(*first), count: *count, from: *from, to: *to };
+            Ok((*count, if from == to { Vec::new() } else { vec![change] }))
+        }
+        Job::Read { first, hints } => {
+            let mut changes = Vec::new();
+            for (index, hints) in (*first..).zip(hints) {
+                if let Some([from, to]) = compare_block(volumes, buffers, index, *hints)? {
+                    changes.push(Change { first: BlockIndex(index), count: 1, from, to });
+                }
+            }
+            Ok((u32::try_from(hints.len()).expect("a few"), changes))
+        }
+    }
+}
+
+/// Returns the states of a block if it changed.
+fn compare_block(
+    volumes: [&dyn ReadVolume; 2],
+    buffers: &mut [Vec<u8>; 2],
+    index: u32,
+    hints: [ExtentKind; 2],
+) -> Result<Option<[ExtentKind; 2]>> {
+    let mut equal = true;
+    let mut zero = [true; 2];
+    for piece in 0..BLOCK_LEN / READ_PIECE_LEN {
+        let within = u64::try_from(piece.strict_mul(READ_PIECE_LEN)).expect("in a block");
+        let offset = BlockIndex(index).offset().strict_add(within);
+        for ((volume, hint), buffer) in volumes.iter().zip(hints).zip(buffers.iter_mut()) {
+            if hint != ExtentKind::Data {
+                continue;
+            }
+            let there = volume.size().saturating_sub(offset);
+            let len = usize::try_from(there).unwrap_or(usize::MAX).min(READ_PIECE_LEN);
+            buffer[len..].fill(0);
+            if len > 0 {
+                volume.read_at(offset, &mut buffer[..len])?;
+            }
+        }
+        let [a, b] = &*buffers;
+        if hints == [ExtentKind::Data; 2] && equal {
+            equal = a == b;
+            if equal {
+                continue;
+            }
+        }
+        for (side, buffer) in [a, b].into_iter().enumerate() {
+            if hints[side] == ExtentKind::Data && zero[side] {
+                zero[side] = is_zero(buffer);
+            }
+        }
+        // Both are known to hold bytes, and to differ: nothing more can come of it.
+        if !equal && zero == [false; 2] {
+            break;
+        }
+    }
+    if hints == [ExtentKind::Data; 2] && equal {
+        return Ok(None);
+    }
+    // Pieces that were equal were not looked at for zeros; a block that differs later may have some.
+    let mut kinds = hints;
+    for side in 0..2 {
+        if hints[side] == ExtentKind::Data && zero[side] {
+            kinds[side] = kind_of(volumes[side], &mut buffers[side], index)?;
+        }
+    }
+    let differs = kinds[0] != kinds[1] || kinds[0] == ExtentKind::Data;
+    Ok(differs.then_some(kinds))
+}
+
+/// Tells data from zeros by all bytes of a block.
+fn kind_of(volume: &dyn ReadVolume, buffer: &mut [u8], index: u32) -> Result<ExtentKind> {
+    let range = BlockIndex(index).range(volume.size());
+    let mut at = range.start;
+    while at < range.end {
+        let rest = usize::try_from(range.end.strict_sub(at)).expect("in a block");
+        let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
+        volume.read_at(at, piece)?;
+        if !is_zero(piece) {
+            return Ok(ExtentKind::Data);
+        }
+        at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
+    }
+    Ok(ExtentKind::Zero)
+}

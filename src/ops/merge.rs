@@ -1,0 +1,437 @@
+//! `merge` and `rebase`: thin bundles to thin bundles.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::RwLock;
+
+use serde::Serialize;
+
+use crate::bundle::BaseBytes;
+use crate::bundle::BaseSnapshot;
+use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
+use crate::bundle::VolumeWriter;
+use crate::bundle::Writer;
+use crate::chunking::Source;
+use crate::chunking::States;
+use crate::compress::Encoder;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::ImageRequest;
+use crate::manifest::Block;
+use crate::manifest::Manifest;
+use crate::ops::base::BaseRequest;
+use crate::ops::base::OpenedBase;
+use crate::ops::open::open_bundle;
+use crate::ops::pack::PackOne;
+use crate::ops::pack::pack_one;
+use crate::ops::path_text;
+use crate::pack::ChunkReader;
+use crate::pack::Chunks;
+use crate::pack::DEFAULT_PACK_SIZE;
+use crate::pack::Form;
+use crate::pack::KnownChunks;
+use crate::pack::Page;
+use crate::pack::Patch;
+use crate::pack::Stored;
+use crate::pack::patch::MAX_READS;
+use crate::pack::patch::Step;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
+use crate::work::Quiet;
+use crate::work::Watch;
+
+/// Pages of a block.
+const BLOCK_PAGES: u64 = 128;
+
+/// Two thin bundles, the second one packed against what the first one leads to.
+#[derive(Clone, Debug)]
+pub struct MergeRequest {
+    /// The first.
+    pub first: PathBuf,
+    /// The second.
+    pub second: PathBuf,
+    /// What the first leans on, for chunks that cannot be joined without.
+    pub base: Option<ImageRequest>,
+    /// Where the joined bundle goes.
+    pub output: PathBuf,
+    /// Compression level of chunks that are stored anew.
+    pub level: i32,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// A thin bundle that is to lean on something else.
+#[derive(Clone, Debug)]
+pub struct RebaseRequest {
+    /// The bundle, thin or whole.
+    pub bundle: PathBuf,
+    /// What it leans on, if it is thin.
+    pub base: Option<ImageRequest>,
+    /// What it is to lean on.
+    pub onto: BaseRequest,
+    /// Where the new bundle goes.
+    pub output: PathBuf,
+    /// Compression level.
+    pub level: i32,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// What was joined or put onto another base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MergeReport {
+    /// The new bundle.
+    #[serde(serialize_with = "path_text")]
+    pub bundle: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// Root digests of what it leans on.
+    pub bases: Vec<Digest>,
+    /// Chunks in it.
+    pub chunks: u64,
+    /// Those of them that are patches.
+    pub patched_chunks: u64,
+    /// Bytes of its own packs.
+    pub stored_bytes: u64,
+}
+
+/// Joins two thin bundles to one that leads from the first one's base to the second one's volumes.
+/// `begin` hears the bytes of the volumes.
+///
+/// # Errors
+///
+/// `Mismatch` if the second was not packed against what the first leads to; `Invalid`, with what to
+/// do, if a chunk cannot be joined without the base and there is none; as [`Bundle::open`] and
+/// reading the bundles.
+pub fn merge(
+    request: &MergeRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<MergeReport> {
+    Encoder::new(request.level)?;
+    let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
+    let second = Bundle::open(&request.second)?;
+    let mut pairs = Vec::new();
+    let mut size = 0_u64;
+    for layer in second.snapshots() {
+        let middle = middle(&first, &second, layer)?;
+        size = size.strict_add(second.manifest(layer)?.volume_size());
+        pairs.push((layer.clone(), middle));
+    }
+    begin(size);
+    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
+    writer.lean_on_bases_of(&first, watch)?;
+    let mut report = Report::new(request.output.clone(), &first);
+    let known = RwLock::default();
+    for (layer, middle) in &pairs {
+        let chunks = first.chunks()?;
+        let manifest = first.manifest(middle)?;
+        let over = Arc::new(BaseSnapshot::new(manifest, BaseBytes::Packs(chunks)));
+        let second = Bundle::open(&request.second)?.over(vec![over])?;
+        let base = base_of(&first, middle)?;
+        let written = if request.base.is_some() {
+            let snapshot = second.snapshot(Some(&layer.device))?;
+            let one = PackOne {
+                device: &layer.device,
+                base: Some(base),
+                index: None,
+                level: request.level,
+                threads: request.threads,
+                states: States::default(),
+                known: &known,
+            };
+            pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?
+        } else {
+            let scratch = writer.scratch()?;
+            let mut joiner = Joiner {
+                volume: writer.volume(&scratch, Some(base.manifest().root())),
+                known: &known,
+                middle: first.manifest(middle)?,
+                base,
+                first: first.chunks()?,
+                second: second.chunks()?,
+                reader: ChunkReader::new()?,
+                encoder: Encoder::new(request.level)?,
+            };
+            joiner.join(&second.manifest(layer)?, watch)?;
+            joiner.volume.finish(&layer.device, second.manifest(layer)?.volume_size())?
+        };
+        report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
+    }
+    report.finish(writer.finish(second.ami())?)
+}
+
+/// Returns the snapshot of `first` that the volume of `second` leans on.
+fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<SnapshotLayer> {
+    let found = first.snapshots().iter().find(|it| Some(it.root) == layer.base);
+    found.cloned().ok_or_else(|| {
+        let leads: Vec<_> =
+            first.snapshots().iter().map(|it| format!("sha256:{}", it.root)).collect();
+        let text = match layer.base {
+            Some(base) => format!(
+                "the volume of {} leans on the snapshot sha256:{base}, expected what {} leads to: {}",
+                layer.device,
+                first.path().display(),
+                leads.join(", ")
+            ),
+            None => format!("the volume of {} leans on no base", layer.device),
+        };
+        Error::new(Kind::Mismatch, text).in_file(second.path())
+    })
+}
+
+/// Returns what a snapshot of a thin bundle leans on.
+fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> {
+    let root = layer.base.ok_or_else(|| {
+        let text = format!("the volume of {} leans on no base", layer.device);
+        Error::invalid(text)
+            .in_file(bundle.path())
+            .advise("a bundle that is not thin needs no merging: use the second with its base")
+    })?;
+    let opened = bundle.open_packs()?;
+    let base = opened.bases.into_iter().find(|base| base.manifest().root() == root);
+    base.ok_or_else(|| {
+        Error::invalid("it is a whole bundle, expected a thin one").in_file(bundle.path())
+    })
+}
+
+/// Puts a bundle onto another base: its volumes are the same, its digest is not. `begin` hears the
+/// bytes of the volumes.
+///
+/// # Errors
+///
+/// As opening the bundles and reading them; `Io` if the new bundle cannot be written.
+pub fn rebase(
+    request: &RebaseRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<MergeReport> {
+    Encoder::new(request.level)?;
+    let bundle =
+        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
+    let mut size = 0_u64;
+    for layer in bundle.snapshots() {
+        size = size.strict_add(bundle.manifest(layer)?.volume_size());
+    }
+    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
+    let root = &bundle.ami().root_device_name;
+    let onto = OpenedBase::open(&request.onto, root, &mut writer, request.threads, watch)?;
+    let devices: Vec<&str> = bundle.snapshots().iter().map(|it| it.device.as_str()).collect();
+    begin(size.strict_add(onto.index_bytes(&devices)?));
+    let mut report = Report::new(request.output.clone(), &bundle);
+    report.report.bases.clear();
+    let known = RwLock::default();
+    for layer in bundle.snapshots() {
+        let snapshot = bundle.snapshot(Some(&layer.device))?;
+        let base = onto.of_device(&layer.device)?;
+        report.report.bases.extend(base.as_ref().map(|base| base.manifest().root()));
+        let one = PackOne {
+            device: &layer.device,
+            base,
+            index: request.onto.index.as_ref(),
+            level: request.level,
+            threads: request.threads,
+            states: States::default(),
+            known: &known,
+        };
+        let written = pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?;
+        report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
+    }
+    report.finish(writer.finish(bundle.ami())?)
+}
+
+/// A report under way.
+struct Report {
+    report: MergeReport,
+}
+
+impl Report {
+    fn new(bundle: PathBuf, leans_like: &Bundle) -> Self {
+        let bases = leans_like.bases().iter().map(|base| base.root).collect();
+        let digest = Digest([0; 32]);
+        let report =
+            MergeReport { bundle, digest, bases, chunks: 0, patched_chunks: 0, stored_bytes: 0 };
+        Self { report }
+    }
+
+    fn add(&mut self, chunks: u64, patched: u64, bytes: u64) {
+        let report = &mut self.report;
+        report.chunks = report.chunks.strict_add(chunks);
+        report.patched_chunks = report.patched_chunks.strict_add(patched);
+        report.stored_bytes = report.stored_bytes.strict_add(bytes);
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the last step of functions that can fail")]
+    fn finish(self, digest: Digest) -> Result<MergeReport> {
+        Ok(MergeReport { digest, ..self.report })
+    }
+}
+
+/// A volume of two thin bundles, joined without their base: chunks are taken over as they are
+/// stored, and patches over the middle become patches over the base where all they do is copy.
+struct Joiner<'a> {
+    volume: VolumeWriter<'a>,
+    known: &'a RwLock<KnownChunks>,
+    /// What the first leads to, and the second leans on.
+    middle: Manifest,
+    base: Arc<BaseSnapshot>,
+    first: Chunks,
+    second: Chunks,
+    reader: ChunkReader,
+    encoder: Encoder,
+}
+
+impl Joiner<'_> {
+    fn join(&mut self, manifest: &Manifest, watch: &dyn Watch) -> Result<()> {
+        let mut next = BlockIndex(0);
+        while next.0 < manifest.block_count() {
+            watch.check()?;
+            let (kind, end) = manifest.run_at(next)?;
+            if let Block::Data(_) = manifest.block(next)? {
+                for index in next.0..end.0 {
+                    let Block::Data(id) = manifest.block(BlockIndex(index))? else {
+                        unreachable!("the run is of data")
+                    };
+                    self.chunk(&id)?;
+                }
+            } else {
+                self.volume.run(kind, end.0.strict_sub(next.0))?;
+            }
+            watch.advance(u64::from(end.0.strict_sub(next.0)).strict_mul(BLOCK_SIZE));
+            next = end;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, id: &Digest) -> Result<()> {
+        if self.base.find(id)?.is_some() {
+            return self.volume.data(*id, None, self.known);
+        }
+        let mut stored = Vec::new();
+        if let Some((pack, entry)) = self.first.find(id)? {
+            pack.read_stored(&entry, &mut stored)?;
+            let stored = Stored { form: entry.form, bytes: &stored };
+            return self.volume.data(*id, Some(stored), self.known);
+        }
+        let Some((pack, entry)) = self.second.find(id)? else {
+            return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
+        };
+        pack.read_stored(&entry, &mut stored)?;
+        let mut form = entry.form;
+        if form == Form::Patched {
+            let composed = self.compose(&Patch::parse(&stored)?)?;
+            if let Some(composed) = composed {
+                stored = composed;
+            } else {
+                let mut plain = vec![0; BLOCK_LEN];
+                self.second.read(&[*id], &mut plain, &mut self.reader)?;
+                stored.clear();
+                self.encoder.append(&plain, &mut stored);
+                form = Form::Whole;
+            }
+        }
+        self.volume.data(*id, Some(Stored { form, bytes: &stored }), self.known)
+    }
+
+    /// Returns the patch over the base that does what `patch` does over the middle, if that can be
+    /// said without any bytes.
+    fn compose(&self, patch: &Patch<'_>) -> Result<Option<Vec<u8>>> {
+        let mut pages: Vec<Option<Page>> = Vec::new();
+        for step in &patch.steps {
+            match *step {
+                Step::Literal { .. } => return Ok(None),
+                Step::Zero { count } => {
+                    pages.extend(std::iter::repeat_n(None, usize::try_from(count).expect("128")));
+                }
+                Step::Copy { page, count } => {
+                    for page in page..page.strict_add(u64::from(count)) {
+                        match self.trace(page)? {
+                            Origin::Base(page) => pages.push(Some(page)),
+                            Origin::Zero => pages.push(None),
+                            Origin::New => return Ok(None),
+                        }
+                    }
+                }
+            }
+        }
+        let blocks: BTreeSet<u64> =
+            pages.iter().flatten().map(|page| page.strict_div(BLOCK_PAGES)).collect();
+        let reads = u8::try_from(blocks.len()).unwrap_or(u8::MAX);
+        if !(1..=MAX_READS).contains(&reads) {
+            return Ok(None);
+        }
+        let mut steps: Vec<Step> = Vec::new();
+        for page in pages {
+            match (steps.last_mut(), page) {
+                (Some(Step::Zero { count }), None) => *count = count.strict_add(1),
+                (Some(Step::Copy { page, count }), Some(next))
+                    if page.strict_add(u64::from(*count)) == next =>
+                {
+                    *count = count.strict_add(1);
+                }
+                (_, None) => steps.push(Step::Zero { count: 1 }),
+                (_, Some(page)) => steps.push(Step::Copy { page, count: 1 }),
+            }
+        }
+        let mut out = Vec::new();
+        Patch { reads, steps, prefix: Vec::new(), frame: &[] }.append(&mut out);
+        Ok(Some(out))
+    }
+
+    /// Follows a page of the middle to the base.
+    fn trace(&self, page: Page) -> Result<Origin> {
+        let block = page.strict_div(BLOCK_PAGES);
+        let within = page.strict_rem(BLOCK_PAGES);
+        let index = BlockIndex(u32::try_from(block).map_err(|_| no_such_page(page))?);
+        if index.0 >= self.middle.block_count() {
+            return Err(no_such_page(page));
+        }
+        let Block::Data(id) = self.middle.block(index)? else { return Ok(Origin::Zero) };
+        if let Some(there) = self.base.find(&id)? {
+            let first = u64::from(there.0).strict_mul(BLOCK_PAGES);
+            return Ok(Origin::Base(first.strict_add(within)));
+        }
+        let Some((pack, entry)) = self.first.find(&id)? else {
+            return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
+        };
+        if entry.form == Form::Whole {
+            return Ok(Origin::New);
+        }
+        let mut stored = Vec::new();
+        pack.read_stored(&entry, &mut stored)?;
+        let mut at = 0_u64;
+        for step in Patch::parse(&stored)?.steps {
+            let (count, found) = match step {
+                Step::Zero { count } => (count, Origin::Zero),
+                Step::Literal { count } => (count, Origin::New),
+                Step::Copy { page, count } => {
+                    (count, Origin::Base(page.strict_add(within.saturating_sub(at))))
+                }
+            };
+            at = at.strict_add(u64::from(count));
+            if within < at {
+                return Ok(found);
+            }
+        }
+        unreachable!("the steps of a patch make a whole chunk")
+    }
+}
+
+/// Where a page of the middle comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    Zero,
+    Base(Page),
+    /// The first bundle brings it.
+    New,
+}
+
+fn no_such_page(page: Page) -> Error {
+    Error::corrupt(format!("a patch names page {page}, which its base does not have"))
+}
