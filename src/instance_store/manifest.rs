@@ -243,7 +243,9 @@ fn signed_forms(bytes: &[u8], machine: Option<&Element>, image: &Element) -> Sig
     let mut forms = vec![elements.iter().flat_map(|it| &bytes[it.span.clone()]).copied().collect()];
     for quote in [Quote::Single, Quote::Double] {
         let mut form = String::new();
-        elements.iter().for_each(|it| it.write(quote, &mut form));
+        for element in &elements {
+            element.write(quote, &mut form);
+        }
         if !forms.contains(&form.as_bytes().to_vec()) {
             forms.push(form.into_bytes());
         }

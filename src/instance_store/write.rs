@@ -117,8 +117,8 @@ impl Description {
         machine.block_device_mapping.sort();
         let names: Vec<&str> =
             machine.block_device_mapping.iter().map(|it| it.virtual_name.as_str()).collect();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::invalid(format!("{} is mapped to two devices", pair[0])));
+        if let Some([name, _]) = names.array_windows().find(|[one, next]| one == next) {
+            return Err(Error::invalid(format!("{name} is mapped to two devices")));
         }
         let devices = machine.block_device_mapping.iter().map(|it| &it.device);
         let texts = [&machine.architecture].into_iter().chain(devices);

@@ -143,12 +143,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element> {
             Event::GeneralRef(entity) => {
                 let element = open.last_mut().ok_or_else(|| here(ManifestFault::Xml))?;
                 let character = entity.resolve_char_ref();
-                match character.map_err(|_| here(ManifestFault::Entity))? {
-                    Some(c) => element.text.push(c),
-                    None => {
-                        let known = resolve_xml_entity(&entity);
-                        element.text.push_str(known.ok_or_else(|| here(ManifestFault::Entity))?);
-                    }
+                if let Some(c) = character.map_err(|_| here(ManifestFault::Entity))? {
+                    element.text.push(c);
+                } else {
+                    let known = resolve_xml_entity(&entity);
+                    element.text.push_str(known.ok_or_else(|| here(ManifestFault::Entity))?);
                 }
             }
             Event::Decl(_) if at == 0 => {}

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::process::Output;
 
 use amikit::ops::instance_store as ops;
+use amikit::units::BLOCK_LEN;
 use amikit::work::Unwatched;
 
 use crate::common::Model;
@@ -29,7 +30,11 @@ fn run(command: &mut Command) -> Output {
 /// A bundle of ours, of more than one part, with its volume.
 fn ours(home: &Path) -> (Model, PathBuf) {
     let mut random = Random::new("ours");
-    let model = Model::random(&mut random, 40);
+    let noise = |random: &mut Random| Some(random.bytes(BLOCK_LEN));
+    let mut blocks = vec![Some(Vec::new()), None, Some(vec![7; 5000]), None];
+    blocks.extend((0..22).map(|_| noise(&mut random)));
+    blocks.extend([None, Some(vec![8]), None]);
+    let model = Model::of(&blocks, 777);
     let image = home.join("image");
     model.write(&image);
     let request = make_request(home, &image, &home.join("ours"));
