@@ -361,6 +361,7 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             )?;
             manifest(snapshot, out)
         }
+        Inspected::InstanceStore(content) => super::instance_store::render_inspect(content, out),
         Inspected::Pack { path, content } => writeln!(
             out,
             "{}: pack of {}, {} plain, {} stored, {}",

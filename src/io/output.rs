@@ -561,6 +561,16 @@ impl OutputDir {
         self.place(file, name)
     }
 
+    /// Gives a file inside another name.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.dir.path().join(to);
+        fs::rename(self.dir.path().join(from), &path).map_err(|e| Error::io("name", &path, e))
+    }
+
     /// Syncs the folders, gives the whole its final name, and syncs the folder around it.
     ///
     /// A folder that has the name already changes places with the new one and is then removed; the

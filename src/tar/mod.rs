@@ -4,6 +4,10 @@
 //! `docs/formats/tar-sparse.md`.
 
 pub mod layout;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::mem::take;
 
@@ -23,6 +27,15 @@ use crate::tar::layout::SparseMap;
 use crate::tar::layout::TarFault;
 use crate::tar::layout::TextMap;
 use crate::tar::layout::text;
+
+pub use stream::Found;
+pub use stream::StreamMember;
+pub use stream::StreamReader;
+pub use write::MAX_NAME_LEN;
+pub use write::align;
+pub use write::end_len;
+pub use write::sparse_header;
+pub use write::stored_len;
 
 /// A file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["field", "digest", "compress", "work"],
     &["io"],
     &["volume", "manifest", "pack", "tar", "ami"],
-    &["format", "chunking", "delta", "bundle", "guest", "recipe"],
+    &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
     &["lint", "publish"],
     &["ops"],
     &["cli"],
