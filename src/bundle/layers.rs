@@ -241,6 +241,10 @@ impl Bundle {
         bases: &mut Vec<Arc<BaseSnapshot>>,
         opened: &mut OpenedPacks,
     ) -> Result<()> {
+        // Two releases of a chain can be the same snapshot.
+        if bases.iter().any(|base| base.manifest().root() == layer.root) {
+            return Ok(());
+        }
         if let Some(base) = self.supplied.iter().find(|base| base.manifest().root() == layer.root) {
             bases.push(Arc::clone(base));
             opened.bases.push(Arc::clone(base));
