@@ -111,6 +111,12 @@ fn temporary_prefix(target: &Path) -> Result<String> {
 /// What temporary names end in: nobody else's files do.
 const TEMPORARY_SUFFIX: &str = ".amikit-part";
 
+/// Removes what runs that were killed have left of `target`, by the names of its temporary files.
+pub(super) fn sweep_of(target: &Path) -> Result<()> {
+    sweep(target, &temporary_prefix(target)?);
+    Ok(())
+}
+
 /// Removes what a run that was killed has left beside `target`.
 ///
 /// A run holds a lock on its temporary file or folder, and the kernel gives the lock back when the
