@@ -20,6 +20,7 @@ pub mod ops;
 pub mod pack;
 pub mod publish;
 pub mod recipe;
+pub mod tar;
 pub mod units;
 pub mod volume;
 pub mod work;

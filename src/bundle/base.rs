@@ -89,12 +89,11 @@ impl BaseSnapshot {
     ///
     /// `Corrupt` if a group of the manifest is damaged.
     pub fn find(&self, id: &Digest) -> Result<Option<BlockIndex>> {
-        let places = match self.places.get() {
-            Some(places) => places,
-            None => {
-                let places = places(&self.manifest)?;
-                self.places.get_or_init(|| places)
-            }
+        let places = if let Some(places) = self.places.get() {
+            places
+        } else {
+            let places = places(&self.manifest)?;
+            self.places.get_or_init(|| places)
         };
         let key = field::u64_le(&id.0, 0);
         let first = places.partition_point(|(other, _)| *other < key);

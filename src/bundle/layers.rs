@@ -141,12 +141,16 @@ pub struct OpenedPacks {
     pub bases: Vec<Arc<BaseSnapshot>>,
 }
 
+fn as_base(base: &Arc<BaseSnapshot>) -> Arc<dyn Base> {
+    Arc::<BaseSnapshot>::clone(base)
+}
+
 impl OpenedPacks {
     /// Joins the packs and what they lean on.
     #[must_use]
     pub fn chunks(&self) -> Chunks {
         let packs = self.packs.iter().map(|(_, pack)| Arc::clone(pack)).collect();
-        let bases = self.bases.iter().map(|base| Arc::clone(base) as Arc<dyn Base>).collect();
+        let bases = self.bases.iter().map(as_base).collect();
         Chunks::new(packs).over(bases)
     }
 }
@@ -217,8 +221,7 @@ impl Bundle {
             });
             match self.pack(&pack.blob) {
                 Ok(open) => {
-                    let base = base.map(|base| base as Arc<dyn Base>);
-                    opened.packs.push((number, Arc::new(open.over(base))));
+                    opened.packs.push((number, Arc::new(open.over(base.as_ref().map(as_base)))));
                 }
                 Err(error) => opened.broken.push((number, error)),
             }

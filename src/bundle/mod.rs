@@ -74,16 +74,14 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Tells whether `path` looks like a bundle: a folder with an OCI layout, or a tar archive.
+    /// Tells whether `path` looks like a bundle: a folder with an OCI layout, or a tar archive that
+    /// begins as one.
     #[must_use]
     pub fn is_at(path: &Path) -> bool {
         if path.is_dir() {
             return path.join("oci-layout").is_file();
         }
-        let mut magic = [0; 6];
-        crate::io::Input::open(path)
-            .and_then(|input| input.read_exact_at(&mut magic, 257))
-            .is_ok_and(|()| matches!(&magic, b"ustar\0" | b"ustar "))
+        crate::io::Input::open(path).and_then(|input| tar::is_bundle(&input)).unwrap_or(false)
     }
 
     /// Opens the bundle at `path`.

@@ -178,6 +178,28 @@ fn is_bundles(name: &str) -> bool {
     blob || matches!(name, "oci-layout" | "index.json")
 }
 
+/// Tells whether an archive begins with a file of a bundle, or holds the one that every bundle has.
+///
+/// Nothing but the first name is believed at first: a damaged bundle is one all the same.
+pub(super) fn is_bundle(archive: &dyn ReadAt) -> Result<bool> {
+    let mut record = [0; RECORD_LEN];
+    if archive.len() < RECORD_SIZE {
+        return Ok(false);
+    }
+    archive.read_exact_at(&mut record, 0)?;
+    if !matches!(&record[257..263], b"ustar\0" | b"ustar ") {
+        return Ok(false);
+    }
+    let end = record[..100].iter().position(|byte| *byte == 0).unwrap_or(100);
+    let name = std::str::from_utf8(&record[..end]).unwrap_or_default();
+    let plain = |name: &str| name.strip_prefix("./").unwrap_or(name).to_owned();
+    if is_bundles(&plain(name)) {
+        return Ok(true);
+    }
+    let is_layout = |member: &crate::tar::Member| plain(&member.name) == "oci-layout";
+    Ok(crate::tar::members(archive).is_ok_and(|members| members.iter().any(is_layout)))
+}
+
 /// Lists the files of an archive.
 ///
 /// # Errors

@@ -170,9 +170,15 @@ pub fn run(source: Source<'_>, options: &Options<'_>, sink: &mut dyn Sink) -> Re
         }
         Source::Stream(stream) => {
             let mut size = 0;
-            let jobs =
-                stream_jobs(stream, options.blocks_a_job(), &buffers, &mut size, options.watch);
+            let jobs = stream_jobs(
+                &mut *stream,
+                options.blocks_a_job(),
+                &buffers,
+                &mut size,
+                options.watch,
+            );
             in_order(options.threads, options.watch, jobs, worker, Worker::work, commit)?;
+            stream.check_unchanged()?;
             check_size(size)?;
             Ok(size)
         }

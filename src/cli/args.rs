@@ -209,6 +209,10 @@ pub(super) struct Unpack {
     #[arg(long, value_name = "OLD")]
     pub(super) base: Option<PathBuf>,
 
+    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) level: Option<i32>,
+
     #[command(flatten)]
     pub(super) threads: Threads,
 }
@@ -309,6 +313,10 @@ pub(super) struct Convert {
     /// Format of the new image
     #[arg(long, value_parser = written_formats())]
     pub(super) format: &'static Format,
+
+    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) level: Option<i32>,
 
     /// Format of IN [default: what its bytes say]
     #[arg(long, value_parser = formats())]
@@ -420,7 +428,7 @@ pub(super) struct Diff {
     #[arg(value_name = "NEW")]
     new: PathBuf,
 
-    /// What is printed: a table, or the answer of ListChangedBlocks with digests as tokens
+    /// What is printed: a table, or the answer of `ListChangedBlocks` with digests as tokens
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub(super) format: DiffFormat,
 
@@ -697,9 +705,10 @@ where
     PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
 }
 
-/// Takes the names of formats that can be read.
+/// Takes the names of formats that can be read. A further way to write one is none of its own.
 fn formats() -> ValueParser {
-    let names: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
+    let read = FORMATS.iter().filter(|format| format.variant_of.is_none());
+    let names: Vec<&'static str> = read.map(|format| format.name).collect();
     PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
 }
 

@@ -62,7 +62,7 @@ fn line(out: &mut dyn Write, value: &serde_json::Value) -> Result<()> {
     writeln!(out, "{value}").map_err(lost)
 }
 
-/// Prints what ListChangedBlocks answers, as one document that is written while it is made. A block's
+/// Prints what `ListChangedBlocks` answers, as one document that is written while it is made. A block's
 /// token is the SHA-256 of its bytes, in base64.
 fn ebs(
     request: &ops::DiffRequest,

@@ -218,6 +218,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 output: args.output.clone(),
                 format: args.format,
                 base: args.base.as_deref().map(ops::ImageRequest::of),
+                level: args.level,
                 threads: args.threads.count(),
             };
             let report = ops::unpack(&request, follower, |bytes| follower.begin(Some(bytes)))?;
@@ -239,6 +240,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 image: args.request(),
                 output: args.output.clone(),
                 format: args.format,
+                level: args.level,
                 threads: args.threads.count(),
             };
             let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;

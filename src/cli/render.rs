@@ -1,24 +1,22 @@
 //! Reports as text for people: what it is, then a table. Every number has its unit.
 
+mod deltas;
+
 use std::io;
 use std::io::Write;
 use std::path::Path;
 
 use amikit::ami::Ami;
+use amikit::digest::Digest;
 use amikit::error::Error;
 use amikit::error::Result;
 use amikit::manifest::Counts;
-use amikit::ops::Applied;
-use amikit::ops::ApplyReport;
 use amikit::ops::BenchReport;
 use amikit::ops::BlockRange;
-use amikit::ops::ChangedRange;
 use amikit::ops::CompareReport;
-use amikit::ops::CompleteReport;
 use amikit::ops::ConvertReport;
-use amikit::ops::DiffReport;
 use amikit::ops::Inspected;
-use amikit::ops::MergeReport;
+use amikit::ops::PackContent;
 use amikit::ops::PackReport;
 use amikit::ops::SnapshotReport;
 use amikit::ops::UnpackReport;
@@ -26,6 +24,12 @@ use amikit::ops::VerifyReport;
 use amikit::units::format_size;
 use amikit::volume::ReadVolume;
 use amikit::volume::extents;
+
+pub(super) use self::deltas::apply;
+pub(super) use self::deltas::changed;
+pub(super) use self::deltas::complete;
+pub(super) use self::deltas::diff;
+pub(super) use self::deltas::merge;
 
 /// A table whose columns are as wide as their widest cell; the first is for names, the others are
 /// for numbers.
@@ -123,7 +127,18 @@ pub(super) fn pack(report: &PackReport, out: &mut dyn Write) -> io::Result<()> {
         ]);
     }
     writeln!(out, "  volumes, in blocks of 512 KiB:")?;
-    table.print(out)
+    table.print(out)?;
+    for volume in &report.volumes {
+        if let Some(base) = &volume.base_digest {
+            let device = volume.snapshot.device.as_deref().unwrap_or_default();
+            writeln!(
+                out,
+                "  {device} leans on the snapshot sha256:{base}, {} of its new chunks as patches",
+                volume.patched_chunks
+            )?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn unpack(report: &UnpackReport, out: &mut dyn Write) -> io::Result<()> {
@@ -136,7 +151,11 @@ pub(super) fn unpack(report: &UnpackReport, out: &mut dyn Write) -> io::Result<(
         format_size(report.volume_size_bytes)
     )?;
     blocks(&report.blocks, out)?;
-    writeln!(out, "  root digest sha256:{}", report.root_digest)
+    writeln!(out, "  root digest sha256:{}", report.root_digest)?;
+    match &report.other_devices[..] {
+        [] => Ok(()),
+        others => writeln!(out, "  and with it {}", others.join(", ")),
+    }
 }
 
 fn blocks(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
@@ -263,6 +282,35 @@ fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  manifest of {}", format_size(report.manifest_bytes))
 }
 
+/// Says what the packs of a bundle hold, and what it leans on.
+fn packed(
+    packs: &[PackContent],
+    bases: &[Digest],
+    absent_packs: &[Digest],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
+    let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
+    let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
+    writeln!(
+        out,
+        "{}: {}, {} plain, {} stored, {}",
+        many(length(packs), "pack"),
+        many(chunks, "chunk"),
+        format_size(plain),
+        format_size(stored),
+        percent(stored, plain)
+    )?;
+    for base in bases {
+        writeln!(out, "  leans on the snapshot sha256:{base}")?;
+    }
+    if !absent_packs.is_empty() {
+        let absent = many(length(absent_packs), "pack");
+        writeln!(out, "  thin: leaves out {absent} of its base")?;
+    }
+    Ok(())
+}
+
 pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     match report {
         Inspected::Bundle {
@@ -294,26 +342,7 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
                 )?;
                 manifest(snapshot, out)?;
             }
-            let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
-            let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
-            let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
-            writeln!(
-                out,
-                "{}: {}, {} plain, {} stored, {}",
-                many(length(packs), "pack"),
-                many(chunks, "chunk"),
-                format_size(plain),
-                format_size(stored),
-                percent(stored, plain)
-            )?;
-            for base in bases {
-                writeln!(out, "  leans on the snapshot sha256:{base}")?;
-            }
-            if !absent_packs.is_empty() {
-                let absent = many(length(absent_packs), "pack");
-                writeln!(out, "  thin: leaves out {absent} of its base")?;
-            }
-            Ok(())
+            packed(packs, bases, absent_packs, out)
         }
         Inspected::Manifest { path, snapshot } => {
             writeln!(
@@ -366,6 +395,23 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             }
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }
+        Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {
+            write!(out, "{}: {format} image", path.display())?;
+            if let Some(bytes) = file_bytes {
+                write!(out, " of {}", format_size(*bytes))?;
+            }
+            match volume_size_bytes {
+                Some(size) => {
+                    writeln!(out, ", volume of {} ({size} bytes)", format_size(*size))?;
+                }
+                None => writeln!(out, "; --read tells the size of its volume")?,
+            }
+            if let Some(read) = read {
+                blocks(&read.blocks, out)?;
+                writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;
+            }
+            notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
+        }
     }
 }
 
@@ -402,85 +448,4 @@ pub(super) fn bench(report: &BenchReport, out: &mut dyn Write) -> io::Result<()>
         ]);
     }
     table.print(out)
-}
-
-pub(super) fn changed(range: &ChangedRange, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "blocks {:>9} to {:>9}, bytes {:>14} to {:>14}: {} to {}",
-        range.first_block,
-        range.first_block.saturating_add(range.block_count).saturating_sub(1),
-        range.start_bytes,
-        range.end_bytes,
-        range.from,
-        range.to
-    )
-}
-
-pub(super) fn diff(report: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
-    if report.old_size_bytes != report.new_size_bytes {
-        writeln!(out, "size: {} bytes to {} bytes", report.old_size_bytes, report.new_size_bytes)?;
-    }
-    if report.equal {
-        return writeln!(out, "equal, blocks and states, {}", format_size(report.new_size_bytes));
-    }
-    for (sum, how) in [
-        (report.data_to_data, "data to other data"),
-        (report.to_data, "to data"),
-        (report.to_zero, "to written zeros"),
-        (report.to_hole, "to holes"),
-    ] {
-        if sum.blocks > 0 {
-            let (blocks, ranges) = (many(sum.blocks, "block"), many(sum.ranges, "range"));
-            writeln!(out, "{blocks} in {ranges}, {}: {how}", format_size(sum.bytes))?;
-        }
-    }
-    let blocks = many(report.changed.blocks, "block");
-    writeln!(out, "{blocks} of 512 KiB changed, {}", format_size(report.changed.bytes))
-}
-
-pub(super) fn apply(report: &ApplyReport, out: &mut dyn Write) -> io::Result<()> {
-    let how = match report.how {
-        Applied::Cloned => "the rest is shared with the old image",
-        Applied::Written => "all of it was written",
-        Applied::InPlace => "changed in place",
-        Applied::Resumed => "an earlier run was finished",
-        Applied::Unchanged => "it was the new one already",
-    };
-    writeln!(
-        out,
-        "{}: raw image of {}, {}",
-        report.output.display(),
-        report.device,
-        format_size(report.volume_size_bytes)
-    )?;
-    writeln!(out, "  {} changed; {how}", many(report.changed_blocks, "block"))?;
-    writeln!(out, "  from sha256:{}\n  to   sha256:{}", report.base_digest, report.root_digest)
-}
-
-pub(super) fn complete(report: &CompleteReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: whole bundle", report.bundle.display())?;
-    writeln!(
-        out,
-        "  {} from the base, {} in all",
-        many(report.blobs_from_base, "blob"),
-        format_size(report.stored_bytes)
-    )?;
-    writeln!(out, "  digest sha256:{}", report.digest)
-}
-
-pub(super) fn merge(report: &MergeReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: bundle", report.bundle.display())?;
-    writeln!(
-        out,
-        "  {}, {} of them patches, {} stored",
-        many(report.chunks, "new chunk"),
-        report.patched_chunks,
-        format_size(report.stored_bytes)
-    )?;
-    writeln!(out, "  digest sha256:{}", report.digest)?;
-    for base in &report.bases {
-        writeln!(out, "  leans on the snapshot sha256:{base}")?;
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The codecs in which image formats pack their clusters and grains.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use libdeflater::CompressionLvl;
 use libdeflater::Compressor;
@@ -149,6 +150,9 @@ impl fmt::Debug for Unpacker {
     }
 }
 
+/// Levels of deflate: level 0 would only store.
+pub const DEFLATE_LEVELS: RangeInclusive<i32> = 1..=12;
+
 /// Level of deflate where the user names none: what zlib's own default level makes is no smaller.
 const DEFAULT_DEFLATE_LEVEL: i32 = 6;
 
@@ -171,10 +175,10 @@ impl Packer {
     pub fn new(codec: Codec, level: Option<i32>) -> Result<Self> {
         let deflate = || {
             let level = level.unwrap_or(DEFAULT_DEFLATE_LEVEL);
-            // Level 0 would only store.
-            let known = CompressionLvl::new(level).ok().filter(|_| level > 0);
-            known.map(Compressor::new).ok_or_else(|| {
-                Error::invalid(format!("compression level is {level}, expected 1..=12"))
+            let known = DEFLATE_LEVELS.contains(&level).then(|| CompressionLvl::new(level).ok());
+            known.flatten().map(Compressor::new).ok_or_else(|| {
+                let text = format!("compression level is {level}, expected {DEFLATE_LEVELS:?}");
+                Error::invalid(text)
             })
         };
         Ok(Self(match codec {

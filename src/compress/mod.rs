@@ -1,8 +1,9 @@
-//! The only door to zstd and deflate. Contexts are kept and reused: a new one for each chunk costs a third of
+//! The only door to zstd, deflate and xz. Contexts are kept and reused: a new one for each chunk costs a third of
 //! the speed at level 3.
 
 mod codec;
 mod prefix;
+mod stream;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,12 +19,18 @@ use crate::error::Kind;
 use crate::error::Result;
 
 pub use codec::Codec;
+pub use codec::DEFLATE_LEVELS;
 pub use codec::Packer;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
 pub use prefix::MAX_PREFIXED_LEN;
 pub use prefix::append_prefixed;
 pub use prefix::decode_prefixed;
+pub use stream::MAX_WINDOW_LEN;
+pub use stream::Step;
+pub use stream::StreamDecoder;
+pub use stream::StreamFault;
+pub use stream::Wrapping;
 
 /// Levels that an [`Encoder`] takes.
 pub const LEVELS: RangeInclusive<i32> = 1..=22;
@@ -64,6 +71,20 @@ impl Encoder {
             }
         }
         Ok(Self(compressor))
+    }
+
+    /// Makes an encoder whose frames end in a checksum, for files that have no other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::new`].
+    pub fn with_checksums(level: i32) -> Result<Self> {
+        let mut encoder = Self::new(level)?;
+        encoder
+            .0
+            .set_parameter(CParameter::ChecksumFlag(true))
+            .map_err(|e| Error::new(Kind::Io, format!("cannot set up checksums: {e}")))?;
+        Ok(encoder)
     }
 
     /// Appends the frame of `plain` to `out` and returns its length in bytes.

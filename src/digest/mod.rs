@@ -2,6 +2,7 @@
 //! CRC-32C, hex, base64.
 
 mod crc32c;
+mod foreign;
 mod lanes;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use serde::Serializer;
 use sha2::Digest as _;
 
 pub use crc32c::crc32c;
+pub use foreign::Algorithm;
+pub use foreign::Hasher;
 pub use lanes::Engine;
 pub use lanes::Lanes;
 

@@ -20,40 +20,38 @@ const UNPACK: &str = "unpack it first";
 /// What a user does with one of our own files.
 const OURS: &str = "name the bundle that it belongs to instead";
 
-/// Where a magic stands.
-#[derive(Clone, Copy, Debug)]
-enum At {
-    /// From this byte on.
-    Start(u64),
-}
-
 /// A magic number of a format that we know by name only.
 struct Magic {
     format: &'static str,
-    at: At,
+    /// The byte from which on it stands.
+    at: u64,
     bytes: &'static [u8],
     advice: &'static str,
 }
 
-const fn magic(format: &'static str, at: At, bytes: &'static [u8], advice: &'static str) -> Magic {
+const fn magic(format: &'static str, at: u64, bytes: &'static [u8], advice: &'static str) -> Magic {
     Magic { format, at, bytes, advice }
 }
 
 /// Formats that are refused by name. Rows of one format stand together.
 static FOREIGN: &[Magic] = &[
-    magic("qed", At::Start(0), b"QED\0", CONVERT),
-    magic("cowd", At::Start(0), b"COWD", CONVERT),
-    magic("vdi", At::Start(0x40), &0xbeda_107f_u32.to_le_bytes(), CONVERT),
-    magic("luks", At::Start(0), b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
-    magic(ISO_9660, At::Start(32_769), b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
-    magic("gzip", At::Start(0), b"\x1f\x8b\x08", UNPACK),
-    magic("xz", At::Start(0), b"\xfd7zXZ\0", UNPACK),
-    magic("zstd", At::Start(0), b"\x28\xb5\x2f\xfd", UNPACK),
-    magic("bzip2", At::Start(0), b"BZh", UNPACK),
-    magic("tar", At::Start(257), b"ustar", "unpack it, or if it is a bundle, name it as one"),
-    magic("amikit snapshot", At::Start(0), b"\x89AMS\r\n\x1a\n", OURS),
-    magic("amikit pack", At::Start(8), b"\x89AMP\r\n\x1a\n", OURS),
+    magic("qed", 0, b"QED\0", CONVERT),
+    magic("cowd", 0, b"COWD", CONVERT),
+    magic("vdi", 0x40, &0xbeda_107f_u32.to_le_bytes(), CONVERT),
+    magic("luks", 0, b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
+    magic(ISO_9660, 32_769, b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
+    magic("bzip2", 0, b"BZh", UNPACK),
+    magic("amikit snapshot", 0, b"\x89AMS\r\n\x1a\n", OURS),
+    magic("amikit pack", PACK_AT, PACK_MAGIC, OURS),
 ];
+
+const PACK_AT: u64 = 8;
+const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
+
+/// Tells whether it is one of our packs, which begin as other zstd files may.
+pub(super) fn is_pack(source: &dyn ReadAt) -> Result<bool> {
+    has(source, PACK_AT, PACK_MAGIC)
+}
 
 const ISO_9660: &str = "iso9660";
 
@@ -111,7 +109,7 @@ fn is_hybrid(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
     if magic.format != ISO_9660 {
         return Ok(false);
     }
-    if has(source, At::Start(512), b"EFI PART")? || has(source, At::Start(4096), b"EFI PART")? {
+    if has(source, 512, b"EFI PART")? || has(source, 4096, b"EFI PART")? {
         return Ok(true);
     }
     let mut sector = [0; 512];
@@ -124,11 +122,10 @@ fn is_hybrid(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
 
 /// Tells whether `bytes` stand at `at`; what lies outside the source does not.
 pub(super) fn starts_with(source: &dyn ReadAt, bytes: &[u8]) -> Result<bool> {
-    has(source, At::Start(0), bytes)
+    has(source, 0, bytes)
 }
 
-fn has(source: &dyn ReadAt, at: At, bytes: &[u8]) -> Result<bool> {
-    let At::Start(offset) = at;
+fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> Result<bool> {
     let mut found = [0; 32];
     let found = &mut found[..bytes.len()];
     let len = u64::try_from(bytes.len()).expect("a magic is short");
@@ -157,9 +154,7 @@ mod tests {
     const LEN: usize = 64 << 10;
 
     fn put(bytes: &mut [u8], magic: &Magic) {
-        let at = match magic.at {
-            At::Start(offset) => usize::try_from(offset).unwrap(),
-        };
+        let at = usize::try_from(magic.at).unwrap();
         bytes[at..][..magic.bytes.len()].copy_from_slice(magic.bytes);
     }
 

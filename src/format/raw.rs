@@ -30,7 +30,11 @@ pub const FORMAT: Format = Format {
     // No byte of a raw image says that it is one: it is what is left when nothing else matches.
     probe: |_| Ok(false),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write),
+    write_all: None,
+    levels: None,
     variant_of: None,
 };
 

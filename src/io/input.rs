@@ -1,10 +1,8 @@
-//! Inputs: regular files and block devices by position, pipes in order.
+//! Inputs: regular files, block devices, members of archives and memory, by position.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::io::Seek;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -12,21 +10,18 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::Timespec;
-use rustix::event::poll;
 use rustix::fs::SeekFrom;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
+use crate::io::Stream;
 use crate::io::unwritten;
 use crate::units::Extent;
 use crate::units::ExtentKind;
-use crate::work::Watch;
 
 /// What standard input is called in messages.
 pub const STANDARD_INPUT: &str = "standard input";
@@ -60,76 +55,6 @@ pub fn open(path: &Path) -> Result<Opened> {
     Input::open(path).map(Opened::File)
 }
 
-/// Bytes that come once and in order.
-pub struct Stream {
-    path: PathBuf,
-    // One thread reads a stream.
-    reader: Box<dyn Read>,
-    /// What to wait for before a read that may last.
-    wait: Option<File>,
-}
-
-/// Longest time for which a wish to stop is not heard while nothing comes.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-
-impl Stream {
-    /// Makes a stream of any reader, under a name for messages.
-    #[must_use]
-    pub fn new(path: &Path, stream: Box<dyn Read>) -> Self {
-        Self { path: path.to_owned(), reader: stream, wait: None }
-    }
-
-    /// Makes a stream of a pipe or terminal.
-    fn of(path: &Path, file: File) -> Result<Self> {
-        let wait = file.try_clone().map_err(|e| Error::io("open", path, e))?;
-        Ok(Self { path: path.to_owned(), reader: Box::new(file), wait: Some(wait) })
-    }
-
-    /// Waits until there is something to read, or the user wants to stop.
-    fn wait(&self, watch: &dyn Watch) -> Result<()> {
-        let Some(file) = &self.wait else { return watch.check() };
-        loop {
-            watch.check()?;
-            match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&PATIENCE)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return Ok(()),
-                Err(e) => return Err(Error::io("wait for", &self.path, e.into())),
-            }
-        }
-    }
-
-    /// Returns the name for messages.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Fills `buf` as far as the stream goes and returns how much that was; short only at the end.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if the system refuses; `Interrupted` if `watch` says to stop.
-    pub fn read_full(&mut self, buf: &mut [u8], watch: &dyn Watch) -> Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            self.wait(watch)?;
-            match self.reader.read(&mut buf[filled..]) {
-                Ok(0) => break,
-                Ok(len) => filled = filled.strict_add(len),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read", &self.path, e)),
-            }
-        }
-        Ok(filled)
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
 /// What tells a changed file from an unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -153,10 +78,23 @@ impl Identity {
     }
 }
 
-/// A regular file or block device, open for reading.
+/// Where the bytes of an input are.
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    /// A part of another input.
+    Part {
+        whole: Arc<Input>,
+        start: u64,
+    },
+    Memory(Vec<u8>),
+}
+
+/// Bytes that can be read at any place, under a name: a regular file or block device, a member of an
+/// archive, or memory.
 #[derive(Debug)]
 pub struct Input {
-    file: File,
+    bytes: Bytes,
     path: PathBuf,
     len: u64,
     /// Taken at opening; a block device has no times that say anything.
@@ -185,7 +123,35 @@ impl Input {
             let identity = Identity::of(&file).map_err(fail)?;
             (identity.size, Some(identity))
         };
-        Ok(Self { file, path: path.to_owned(), len, identity })
+        Ok(Self { bytes: Bytes::File(file), path: path.to_owned(), len, identity })
+    }
+
+    /// Takes the `len` bytes of `whole` from `start` on as an input of its own, which is called
+    /// `whole:name` in messages.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if `whole` ends before that.
+    pub fn part(whole: &Arc<Self>, start: u64, len: u64, name: &str) -> Result<Self> {
+        if start.checked_add(len).is_none_or(|end| end > whole.len) {
+            let text = format!(
+                "the file ends at byte {}, expected {len} bytes of {name:?} from here on",
+                whole.len
+            );
+            return Err(Error::corrupt(text).at(start).in_file(&whole.path));
+        }
+        let mut path = whole.path.clone().into_os_string();
+        path.push(":");
+        path.push(name);
+        let bytes = Bytes::Part { whole: Arc::clone(whole), start };
+        Ok(Self { bytes, path: path.into(), len, identity: None })
+    }
+
+    /// Makes an input of bytes in memory.
+    #[must_use]
+    pub fn memory(name: &str, bytes: Vec<u8>) -> Self {
+        let len = ReadAt::len(&bytes);
+        Self { bytes: Bytes::Memory(bytes), path: name.into(), len, identity: None }
     }
 
     /// Returns the path, as the user gave it.
@@ -194,15 +160,21 @@ impl Input {
         &self.path
     }
 
-    /// Returns the device and inode numbers of a regular file.
+    /// Returns the device and inode numbers of the regular file that the bytes are in.
     #[must_use]
     pub fn inode(&self) -> Option<(u64, u64)> {
-        self.identity.map(|identity| (identity.device, identity.inode))
+        match &self.bytes {
+            Bytes::Part { whole, .. } => whole.inode(),
+            _ => self.identity.map(|identity| (identity.device, identity.inode)),
+        }
     }
 
-    /// Returns the open file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// Returns the open file, if the input is all of a regular one.
+    pub(crate) fn regular_file(&self) -> Option<&File> {
+        match &self.bytes {
+            Bytes::File(file) => self.identity.is_some().then_some(file),
+            _ => None,
+        }
     }
 
     fn too_many_extents(&self, limit: usize) -> Error {
@@ -215,28 +187,29 @@ impl Input {
     /// Returns the file's data, its holes, and as zeros what is allocated and was never written,
     /// ascending.
     ///
-    /// A block device, and a file system that has no holes, gives one extent of data.
+    /// A block device, a file system that has no holes, a member of an archive, and memory give one
+    /// extent of data.
     ///
     /// # Errors
     ///
     /// `Io` if the system refuses; `Limit` if there are over `limit` extents.
     pub fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
+        let Some(file) = self.regular_file() else {
+            if self.len > 0 {
+                extents.push(Extent { range: 0..self.len, kind: ExtentKind::Data });
+            }
+            return Ok(extents);
+        };
         let mut at = 0;
         while at < self.len {
-            let data = match self.identity {
-                Some(_) => self.next(SeekFrom::Data(at))?,
-                None => Some(at),
-            };
+            let data = self.next(file, SeekFrom::Data(at))?;
             let start = data.unwrap_or(self.len).min(self.len);
             if start > at {
                 extents.push(Extent { range: at..start, kind: ExtentKind::Hole });
             }
             if start < self.len {
-                let end = match self.identity {
-                    Some(_) => self.next(SeekFrom::Hole(start))?.unwrap_or(self.len),
-                    None => self.len,
-                };
+                let end = self.next(file, SeekFrom::Hole(start))?.unwrap_or(self.len);
                 // A hole that starts where the data does would keep us here for ever.
                 let end = end.min(self.len).max(start.strict_add(1));
                 extents.push(Extent { range: start..end, kind: ExtentKind::Data });
@@ -248,18 +221,15 @@ impl Input {
                 return Err(self.too_many_extents(limit));
             }
         }
-        if self.identity.is_none() {
-            return Ok(extents);
-        }
-        let zeros = unwritten::unwritten(&self.file)
+        let zeros = unwritten::unwritten(file)
             .map_err(|e| Error::io("find the unwritten ranges of", &self.path, e))?;
         let extents = unwritten::overlay(extents, &zeros);
         if extents.len() > limit { Err(self.too_many_extents(limit)) } else { Ok(extents) }
     }
 
     /// Seeks to the next data or hole; `None` past the last.
-    fn next(&self, from: SeekFrom) -> Result<Option<u64>> {
-        match rustix::fs::seek(&self.file, from) {
+    fn next(&self, file: &File, from: SeekFrom) -> Result<Option<u64>> {
+        match rustix::fs::seek(file, from) {
             Ok(offset) => Ok(Some(offset)),
             Err(rustix::io::Errno::NXIO) => Ok(None),
             // The file system has no such call: all of it may be data.
@@ -272,35 +242,63 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Says that `len` bytes were wanted at `offset` of a file that ends before.
+    fn ends_early(&self, end: u64, len: usize, offset: u64) -> Error {
+        let text = format!("the file ends at byte {end}, expected {len} bytes from here on");
+        // Shorter than at opening: somebody cut it. Else our caller asked past the end, because the
+        // file's own numbers said so.
+        let kind = if self.identity.is_some_and(|then| end < then.size) {
+            Kind::Io
+        } else {
+            Kind::Corrupt
+        };
+        Error::new(kind, text).at(offset).in_file(&self.path)
+    }
+}
+
 impl ReadAt for Input {
     fn len(&self) -> u64 {
         self.len
     }
 
+    fn origin(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(|e| {
+        let file = match &self.bytes {
+            Bytes::File(file) => file,
+            Bytes::Part { whole, start } => {
+                let len = u64::try_from(buf.len()).expect("memory is under 2^64 bytes");
+                if offset.checked_add(len).is_none_or(|end| end > self.len) {
+                    return Err(self.ends_early(self.len, buf.len(), offset));
+                }
+                // Cannot overflow: the part lies inside the whole.
+                return whole.read_exact_at(buf, start.strict_add(offset));
+            }
+            Bytes::Memory(bytes) => {
+                return ReadAt::read_exact_at(bytes, buf, offset)
+                    .map_err(|_| self.ends_early(self.len, buf.len(), offset));
+            }
+        };
+        file.read_exact_at(buf, offset).map_err(|e| {
             if e.kind() == io::ErrorKind::UnexpectedEof {
-                let len = self.file.metadata().map_or(self.len, |meta| meta.len());
-                let text = format!(
-                    "the file ends at byte {len}, expected {} bytes from here on",
-                    buf.len()
-                );
-                // Shorter than at opening: somebody cut it. Else our caller asked past the end,
-                // because the file's own numbers said so.
-                let kind = if self.identity.is_some_and(|then| len < then.size) {
-                    Kind::Io
-                } else {
-                    Kind::Corrupt
-                };
-                return Error::new(kind, text).at(offset).in_file(&self.path);
+                let len = file.metadata().map_or(self.len, |meta| meta.len());
+                return self.ends_early(len, buf.len(), offset);
             }
             Error::io("read", &self.path, e).at(offset)
         })
     }
 
     fn check_unchanged(&self) -> Result<()> {
+        let file = match &self.bytes {
+            Bytes::File(file) => file,
+            Bytes::Part { whole, .. } => return whole.check_unchanged(),
+            Bytes::Memory(_) => return Ok(()),
+        };
         let Some(then) = self.identity else { return Ok(()) };
-        let now = Identity::of(&self.file).map_err(|e| Error::io("look at", &self.path, e))?;
+        let now = Identity::of(file).map_err(|e| Error::io("look at", &self.path, e))?;
         if now == then {
             return Ok(());
         }

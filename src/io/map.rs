@@ -60,7 +60,10 @@ impl Mapped {
     /// `Corrupt` if the file ends before that, `Io` if the system refuses.
     pub fn new(input: &Input, offset: u64, len: u64) -> Result<Self> {
         let inside = offset.checked_add(len).is_some_and(|end| end <= input.len());
-        if inside && len >= SHORTEST_MAP && input.inode().is_some() {
+        if let Some(file) = input.regular_file()
+            && inside
+            && len >= SHORTEST_MAP
+        {
             let len = usize::try_from(len)
                 .map_err(|_| Error::corrupt("the range is larger than memory").at(offset))?;
             if let Some(slot) = take_slot() {
@@ -69,7 +72,7 @@ impl Mapped {
                 // bytes can change between two reads: every reader copies a field out once, uses
                 // the copy, and checks it by checksum or digest, so no promise rests on two equal
                 // reads. If the file is cut, the handler below keeps the pages readable.
-                let map = unsafe { MmapOptions::new().offset(offset).len(len).map(input.file()) };
+                let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file) };
                 let map = map.map_err(|e| {
                     SLOTS[slot].end.store(0, Ordering::Release);
                     Error::io("map", input.path(), e)

@@ -8,10 +8,12 @@ mod input;
 mod map;
 mod output;
 mod staging;
+mod stream;
 mod unwritten;
 mod users;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -22,7 +24,6 @@ pub use in_place::remove;
 pub use input::Input;
 pub use input::Opened;
 pub use input::STANDARD_INPUT;
-pub use input::Stream;
 pub use input::open;
 pub use map::Mapped;
 pub use map::catch_bus_errors;
@@ -33,6 +34,7 @@ pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
 pub use staging::Staging;
+pub use stream::Stream;
 pub use users::writers_of;
 
 /// Largest single read of an image, in bytes. Eight pieces of this size, one for each lane, stay in a
@@ -52,6 +54,11 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
     /// `Io` if the system refuses, `Corrupt` if the bytes end before `buf` is full; both name the
     /// file and the offset.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+
+    /// Returns the file that the bytes are in, where there is one.
+    fn origin(&self) -> Option<&Path> {
+        None
+    }
 
     /// Fails if the bytes are not what they were when they were opened.
     ///
@@ -75,6 +82,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         (**self).read_exact_at(buf, offset)
+    }
+
+    fn origin(&self) -> Option<&Path> {
+        (**self).origin()
     }
 
     fn check_unchanged(&self) -> Result<()> {
@@ -168,6 +179,10 @@ impl<R: ReadAt> ReadAt for Part<R> {
             }
             _ => Err(Error::corrupt("the part ends early").at(self.start.saturating_add(offset))),
         }
+    }
+
+    fn origin(&self) -> Option<&Path> {
+        self.whole.origin()
     }
 
     fn check_unchanged(&self) -> Result<()> {

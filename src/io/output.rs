@@ -67,6 +67,16 @@ pub trait WriteAt: Send + Sync {
     /// As [`WriteAt::write_all_at`].
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()>;
 
+    /// Fills `buf` with what was written from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses; `Invalid` for an output that cannot be read.
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let _ = (buf, offset);
+        Err(Error::invalid("the output cannot be read back, expected a file or a device"))
+    }
+
     /// Makes the output `size` bytes long, where it has a length of its own.
     ///
     /// # Errors
@@ -208,7 +218,8 @@ impl OutputFile {
     ///
     /// `Io` if the system refuses for another reason.
     pub fn clone_of(&mut self, input: &Input) -> Result<bool> {
-        match rustix::fs::ioctl_ficlone(self.file.as_file(), input.file()) {
+        let Some(from) = input.regular_file() else { return Ok(false) };
+        match rustix::fs::ioctl_ficlone(self.file.as_file(), from) {
             Ok(()) => {
                 self.cloned = true;
                 Ok(true)
@@ -270,6 +281,10 @@ impl WriteAt for OutputFile {
             .as_file()
             .write_all_at(bytes, offset)
             .map_err(|e| write_failed(&self.target, offset, e))
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.read_exact_at(buf, offset)
     }
 
     /// A new file is a hole where nothing is written, unless it is a clone.
@@ -343,6 +358,12 @@ impl Device {
 impl WriteAt for Device {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| write_failed(&self.path, offset, e))
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|e| Error::io("read back", &self.path, e).at(offset))
     }
 
     /// Old content must not show through, so a hole is zeroed, by the device itself where it can.
@@ -424,6 +445,10 @@ impl WriteAt for Target {
 
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
         self.writer().make_hole_at(len, offset)
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.writer().read_back_at(buf, offset)
     }
 
     fn set_size(&self, size: u64) -> Result<()> {

@@ -217,7 +217,7 @@ mod tests {
             (random >> 33) % below
         };
         for _ in 0..40 {
-            let old: Vec<u8> = (0..1 + next(4000))
+            let old: Vec<u8> = (0..=next(4000))
                 .map(|at| if at / 700 % 2 == 0 { HOLE } else { u8::try_from(next(4)).unwrap() })
                 .collect();
             let mut new = old.clone();

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::format::WriteOptions;
 use crate::io;
 use crate::io::InPlace;
 use crate::io::Input;
@@ -191,7 +192,8 @@ fn to_output(
         return delta.report(output, Applied::Cloned);
     }
     let raw = format::by_name("raw")?;
-    write_image(raw, &snapshot, target, output, request.threads, watch)?;
+    let options = WriteOptions { threads: request.threads, watch, level: None };
+    write_image(raw, &[&snapshot], target, output, &options)?;
     delta.report(output, Applied::Written)
 }
 
@@ -242,12 +244,12 @@ fn write_changes(
 /// Cuts a change into jobs, up to block `end`.
 fn pieces(change: Change, end: u32) -> impl Iterator<Item = (ExtentKind, u32, u32)> {
     let stop = change.end().0.min(end);
-    let step = if change.to == ExtentKind::Data { JOB_BLOCKS } else { u32::MAX };
+    let most = if change.to == ExtentKind::Data { JOB_BLOCKS } else { u32::MAX };
     let mut next = change.first.0;
     std::iter::from_fn(move || {
         (next < stop).then(|| {
             let first = next;
-            next = first.saturating_add(step).min(stop);
+            next = first.saturating_add(most).min(stop);
             (change.to, first, next.strict_sub(first))
         })
     })

@@ -49,7 +49,7 @@ pub struct BaseRequest {
 /// A base, open.
 #[derive(Debug)]
 pub(super) enum OpenedBase {
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     /// An image, and the device that it is the base of.
     Image(Arc<BaseSnapshot>, String),
 }
@@ -78,7 +78,7 @@ impl OpenedBase {
                 .advise("make it whole with `amikit complete` first"));
             }
             writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
-            return Ok(Self::Bundle(bundle));
+            return Ok(Self::Bundle(Box::new(bundle)));
         }
         if !request.thin {
             return Err(Error::invalid("the base is an image, whose chunks no pack holds")
@@ -161,7 +161,8 @@ pub(super) fn patching(
         pages.write(path)?;
     }
     let count = manifest.volume_size().div_ceil(PAGE_SIZE);
-    Ok(Patching::new(Arc::clone(base) as Arc<dyn Base>, count, pages, level))
+    let base: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(base);
+    Ok(Patching::new(base, count, pages, level))
 }
 
 /// Patching as what chunking asks for.

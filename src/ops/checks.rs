@@ -149,6 +149,7 @@ fn unpack_all(
                 output: path.clone(),
                 format: format::by_name("raw")?,
                 base: None,
+                level: None,
                 threads,
             };
             unpack(&request, &Quiet(watch), |_| ())?;

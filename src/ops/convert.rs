@@ -10,11 +10,11 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format;
 use crate::format::Format;
 use crate::format::ImageRequest;
 use crate::format::OpenRequest;
 use crate::format::WriteOptions;
+use crate::format::raw;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::Stream;
@@ -23,8 +23,10 @@ use crate::io::WriteAt;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
+use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::ReadVolume;
 use crate::volume::check_size;
+use crate::work::Unwatched;
 use crate::work::Watch;
 
 /// Bytes that are taken from a pipe at once.
@@ -39,6 +41,8 @@ pub struct ConvertRequest {
     pub output: PathBuf,
     /// Format of the new image.
     pub format: &'static Format,
+    /// Level of compression, in the new format's own scale; `None` is its default.
+    pub level: Option<i32>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -72,27 +76,33 @@ pub fn convert(
     watch: &dyn Watch,
     begin: impl FnOnce(Option<u64>),
 ) -> Result<ConvertReport> {
-    let source = open_source(&request.image)?;
+    request.format.check_level(request.level)?;
+    let source = open_source(&request.image, watch)?;
     begin(source.size());
     let (from, notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
-    let write = |volume: &dyn ReadVolume| {
-        write_image(request.format, volume, target, &request.output, request.threads, watch)
+    let write = |volume: &dyn ReadVolume, target: Target| {
+        let options = WriteOptions { threads: request.threads, watch, level: request.level };
+        write_image(request.format, &[volume], target, &request.output, &options)
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
-            write(&image.volume).map_err(|e| e.in_file(&request.image.path))?;
+            write(&image.volume, target).map_err(|e| e.in_file(&request.image.path))?;
             image.volume.size()
         }
-        OpenedSource::Stream(mut stream) => {
-            // A pipe is laid down beside the output first: most formats need its size up front.
+        OpenedSource::Stream(mut opened) if request.format.name == raw::FORMAT.name => {
+            let size = save(&mut opened.stream, &target, watch)?;
+            target.set_size(size)?;
+            target.commit()?;
+            size
+        }
+        OpenedSource::Stream(mut opened) => {
+            // It is laid down beside the output first: most formats need its size up front.
             let scratch = OutputFile::create(&request.output)?;
-            let size = save(&mut stream, &scratch, watch)?;
-            let raw = format::by_name("raw")?;
+            let size = save(&mut opened.stream, &scratch, &Unwatched)?;
             let input = Arc::new(Input::open(scratch.temporary_path())?);
-            let request = OpenRequest { inputs: vec![input], ..OpenRequest::default() };
-            let volume = (raw.open)(&request)?;
-            write(&volume)?;
+            let volume = (raw::FORMAT.open)(&OpenRequest::of(input))?;
+            write(&volume, target)?;
             size
         }
     };
@@ -105,35 +115,40 @@ pub fn convert(
     })
 }
 
-/// Writes a volume as an image, and finishes the output if every byte of it was sound.
+/// Writes volumes as an image, several only in a format that takes them, and finishes the output if
+/// every byte of them was sound.
 pub(super) fn write_image(
     format: &'static Format,
-    volume: &dyn ReadVolume,
+    volumes: &[&dyn ReadVolume],
     target: Target,
     output: &Path,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
+    options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let Some(write) = format.write else {
-        let text = format!("this amikit does not write the format {}", format.name);
-        return Err(Error::new(Kind::Unsupported, text).in_file(output));
-    };
-    write(volume, &target, &WriteOptions { threads, watch, level: None })?;
-    volume.check_unchanged()?;
+    match (format.write, format.write_all, volumes) {
+        (Some(write), _, [volume]) => write(*volume, &target, options)?,
+        (_, Some(write_all), _) => write_all(volumes, &target, options)?,
+        _ => {
+            let text = format!("this amikit does not write the format {}", format.name);
+            return Err(Error::new(Kind::Unsupported, text).in_file(output));
+        }
+    }
+    volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
     target.commit()
 }
 
 /// Writes what a stream gives and returns how many bytes that was.
-fn save(stream: &mut Stream, file: &OutputFile, watch: &dyn Watch) -> Result<u64> {
+fn save(stream: &mut Stream, output: &dyn WriteAt, watch: &dyn Watch) -> Result<u64> {
     let mut buffer = vec![0; STREAM_PIECE_LEN];
     let mut size = 0_u64;
     loop {
-        watch.check()?;
         let len = stream.read_full(&mut buffer, watch)?;
-        file.write_all_at(&buffer[..len], size)?;
-        size = size.strict_add(u64::try_from(len).expect("at most a mebibyte"));
-        if len < buffer.len() {
+        let bytes = u64::try_from(len).expect("at most a mebibyte");
+        output.write_all_at(&buffer[..len], size)?;
+        watch.advance(bytes);
+        size = size.strict_add(bytes);
+        if len < buffer.len() || size > MAX_VOLUME_SIZE {
             check_size(size).map_err(|e| e.in_file(stream.path()))?;
+            stream.check_unchanged()?;
             return Ok(size);
         }
     }

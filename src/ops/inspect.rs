@@ -16,13 +16,15 @@ use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::error::Result;
 use crate::format::ImageRequest;
+use crate::format::OpenedStream;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::manifest;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
-use crate::ops::open::open_image;
+use crate::ops::open::OpenedSource;
+use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::Pack;
@@ -130,6 +132,26 @@ pub enum Inspected {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
+    /// An image that is compressed as a whole, and so is read once and in order.
+    Stream {
+        /// The file.
+        #[serde(serialize_with = "path_text")]
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+        /// Bytes of the file; none for a pipe.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_bytes: Option<u64>,
+        /// Bytes of the volume, if the image was read for them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        volume_size_bytes: Option<u64>,
+        /// Blocks of 512 KiB in each state and EBS's checksum, if the image was read for them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        read: Option<ReadContent>,
+        /// What the user should hear although nothing failed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
+    },
 }
 
 /// What only reading an image tells.
@@ -146,7 +168,7 @@ pub struct ReadContent {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`], [`Manifest::open`], [`Pack::open`] and [`open_image`], whichever it is.
+/// As [`Bundle::open`], [`Manifest::open`], [`Pack::open`] and [`open_source`], whichever it is.
 pub fn inspect(
     request: &ImageRequest,
     read: Option<NonZero<usize>>,
@@ -155,7 +177,8 @@ pub fn inspect(
 ) -> Result<Inspected> {
     let path = request.path.clone();
     // A format that the user names is believed.
-    if request.format.is_none() && path.as_os_str() != "-" {
+    // So is a name that is none of a file: it may be that of one in an archive.
+    if request.format.is_none() && (path.is_file() || path.is_dir()) {
         if Bundle::is_at(&path) {
             return inspect_bundle(&path);
         }
@@ -174,7 +197,10 @@ pub fn inspect(
             None => {}
         }
     }
-    let image = open_image(request)?;
+    let image = match open_source(request, watch)? {
+        OpenedSource::Image(image) => image,
+        OpenedSource::Stream(opened) => return inspect_stream(path, opened, read, watch),
+    };
     let mut content = ExtentBytes::default();
     for extent in extents(&image.volume) {
         count(&mut content, &extent?);
@@ -182,7 +208,9 @@ pub fn inspect(
     let read = match read {
         Some(threads) => {
             begin(image.volume.size());
-            Some(read_content(&image.volume, threads, watch).map_err(|e| e.in_file(&path))?)
+            let source = chunking::Source::Volume(&image.volume);
+            let read = read_content(source, threads, watch).map_err(|e| e.in_file(&path))?;
+            Some(read.0)
         }
         None => None,
     };
@@ -300,13 +328,39 @@ impl Sink for CountSink {
     }
 }
 
+/// Reads a volume, and returns what its content tells and its size in bytes.
 fn read_content(
-    volume: &dyn ReadVolume,
+    source: chunking::Source<'_>,
     threads: NonZero<usize>,
     watch: &dyn Watch,
-) -> Result<ReadContent> {
+) -> Result<(ReadContent, u64)> {
     let mut sink = CountSink::default();
     let options = chunking::Options { threads, watch, states: States::default(), store: None };
-    chunking::run(chunking::Source::Volume(volume), &options, &mut sink)?;
-    Ok(ReadContent { blocks: sink.blocks, linear_sha256_base64: sink.linear.finish().base64() })
+    let size = chunking::run(source, &options, &mut sink)?;
+    let linear_sha256_base64 = sink.linear.finish().base64();
+    Ok((ReadContent { blocks: sink.blocks, linear_sha256_base64 }, size))
+}
+
+fn inspect_stream(
+    path: PathBuf,
+    mut opened: OpenedStream,
+    read: Option<NonZero<usize>>,
+    watch: &dyn Watch,
+) -> Result<Inspected> {
+    let read = match read {
+        Some(threads) => {
+            let source = chunking::Source::Stream(&mut opened.stream);
+            Some(read_content(source, threads, watch).map_err(|e| e.in_file(&path))?)
+        }
+        None => None,
+    };
+    let (read, volume_size_bytes) = read.unzip();
+    Ok(Inspected::Stream {
+        path,
+        format: opened.format.name,
+        file_bytes: opened.inputs.first().map(|input| input.len()),
+        volume_size_bytes,
+        read,
+        notes: opened.notes,
+    })
 }

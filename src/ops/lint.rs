@@ -136,7 +136,7 @@ impl Case {
             if let Some(ebs) = ebs {
                 ebs.snapshot_digest = Some(crate::digest::Digest([0; 32]));
             }
-            if !source.image.exists() {
+            if !is_there(&source.image) {
                 let note = "is not there: rules about its content are not applied";
                 case.notes.push(format!("{} {note}", source.image.display()));
                 continue;
@@ -153,6 +153,12 @@ impl Case {
         case.ami = ami;
         Ok(case)
     }
+}
+
+/// Tells whether an image is there; a disk of an archive stands behind a colon.
+fn is_there(image: &Path) -> bool {
+    let archive = image.to_str().and_then(|text| text.rsplit_once(':')).map(|(path, _)| path);
+    image.exists() || archive.is_some_and(|path| Path::new(path).exists())
 }
 
 /// Returns the bytes of a volume that are holes, and what is inside.

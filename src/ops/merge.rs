@@ -352,8 +352,9 @@ impl Joiner<'_> {
                 Step::Copy { page, count } => {
                     for page in page..page.strict_add(u64::from(count)) {
                         match self.trace(page)? {
-                            Some(page) => pages.push(page),
-                            None => return Ok(None),
+                            Origin::Base(page) => pages.push(Some(page)),
+                            Origin::Zero => pages.push(None),
+                            Origin::New => return Ok(None),
                         }
                     }
                 }
@@ -383,35 +384,34 @@ impl Joiner<'_> {
         Ok(Some(out))
     }
 
-    /// Follows a page of the middle to the base: `Some(None)` for zeros, `None` if it is no page of
-    /// the base.
-    fn trace(&self, page: Page) -> Result<Option<Option<Page>>> {
+    /// Follows a page of the middle to the base.
+    fn trace(&self, page: Page) -> Result<Origin> {
         let block = page.strict_div(BLOCK_PAGES);
         let within = page.strict_rem(BLOCK_PAGES);
         let index = BlockIndex(u32::try_from(block).map_err(|_| no_such_page(page))?);
         if index.0 >= self.middle.block_count() {
             return Err(no_such_page(page));
         }
-        let Block::Data(id) = self.middle.block(index)? else { return Ok(Some(None)) };
+        let Block::Data(id) = self.middle.block(index)? else { return Ok(Origin::Zero) };
         if let Some(there) = self.base.find(&id)? {
             let first = u64::from(there.0).strict_mul(BLOCK_PAGES);
-            return Ok(Some(Some(first.strict_add(within))));
+            return Ok(Origin::Base(first.strict_add(within)));
         }
         let Some((pack, entry)) = self.first.find(&id)? else {
             return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
         };
         if entry.form == Form::Whole {
-            return Ok(None);
+            return Ok(Origin::New);
         }
         let mut stored = Vec::new();
         pack.read_stored(&entry, &mut stored)?;
         let mut at = 0_u64;
         for step in Patch::parse(&stored)?.steps {
             let (count, found) = match step {
-                Step::Zero { count } => (count, Some(None)),
-                Step::Literal { count } => (count, None),
+                Step::Zero { count } => (count, Origin::Zero),
+                Step::Literal { count } => (count, Origin::New),
                 Step::Copy { page, count } => {
-                    (count, Some(Some(page.strict_add(within.saturating_sub(at)))))
+                    (count, Origin::Base(page.strict_add(within.saturating_sub(at))))
                 }
             };
             at = at.strict_add(u64::from(count));
@@ -421,6 +421,15 @@ impl Joiner<'_> {
         }
         unreachable!("the steps of a patch make a whole chunk")
     }
+}
+
+/// Where a page of the middle comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    Zero,
+    Base(Page),
+    /// The first bundle brings it.
+    New,
 }
 
 fn no_such_page(page: Page) -> Error {

@@ -18,10 +18,9 @@ use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
 use crate::format::OpenedImage;
+use crate::format::OpenedStream;
 use crate::io;
-use crate::io::Opened;
-use crate::io::STANDARD_INPUT;
-use crate::io::Stream;
+use crate::io::Input;
 use crate::io::WriteAt;
 use crate::manifest::Builder;
 use crate::ops::apply::journal_of;
@@ -34,9 +33,9 @@ use crate::work::Watch;
 #[derive(Debug)]
 pub enum OpenedSource {
     /// One that can be read at any place.
-    Image(OpenedImage),
-    /// One that comes through a pipe: raw bytes, in order.
-    Stream(Stream),
+    Image(Box<OpenedImage>),
+    /// One that comes once and in order: through a pipe, or out of a compressed stream.
+    Stream(OpenedStream),
 }
 
 impl OpenedSource {
@@ -54,7 +53,7 @@ impl OpenedSource {
     pub fn name(&self) -> &Path {
         match self {
             Self::Image(image) => image.inputs[0].path(),
-            Self::Stream(stream) => stream.path(),
+            Self::Stream(opened) => opened.stream.path(),
         }
     }
 
@@ -62,7 +61,7 @@ impl OpenedSource {
     pub fn blocks(&mut self) -> Source<'_> {
         match self {
             Self::Image(image) => Source::Volume(&image.volume),
-            Self::Stream(stream) => Source::Stream(stream),
+            Self::Stream(opened) => Source::Stream(&mut opened.stream),
         }
     }
 
@@ -71,7 +70,7 @@ impl OpenedSource {
     pub fn format_name(&self) -> &'static str {
         match self {
             Self::Image(image) => image.format.name,
-            Self::Stream(_) => "raw",
+            Self::Stream(opened) => opened.format.name,
         }
     }
 
@@ -80,51 +79,39 @@ impl OpenedSource {
     pub fn notes(&self) -> Vec<String> {
         match self {
             Self::Image(image) => image.notes.clone(),
-            Self::Stream(stream) => vec![format!(
-                "{}: a pipe cannot tell holes from zeros, so all zeros count as written",
-                stream.path().display()
-            )],
+            Self::Stream(opened) => opened.notes.clone(),
         }
     }
 }
 
-/// Opens an image that may come through a pipe.
+/// Opens an image that may come through a pipe, or in a compressed stream.
 ///
 /// # Errors
 ///
-/// As [`open_image`]; `Invalid` if a pipe is given a format other than raw, parts or a sidecar.
-pub fn open_source(request: &ImageRequest) -> Result<OpenedSource> {
-    let Some(stream) = open_stream(&request.path)? else {
-        return open_image(request).map(OpenedSource::Image);
+/// As [`format::open_in_order`]; `Io` if another process has it, or a file that it names, open for
+/// writing and the request does not force it.
+pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSource> {
+    let source = match format::open_in_order(request, watch)? {
+        format::Opened::Image(image) => OpenedSource::Image(image),
+        format::Opened::Stream(stream) => OpenedSource::Stream(stream),
     };
-    let raw = request.format.is_none_or(|format| format.name == "raw");
-    if !raw || !request.parts.is_empty() || request.extents.is_some() {
-        let text = "it is a pipe, expected a file for this format, for parts or for a sidecar";
-        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
-    }
-    Ok(OpenedSource::Stream(stream))
-}
-
-/// Opens a pipe or standard input; `None` for what can be read at any place.
-fn open_stream(path: &Path) -> Result<Option<Stream>> {
-    match io::open(path)? {
-        Opened::Stream(stream) => Ok(Some(stream)),
-        Opened::File(_) => Ok(None),
-    }
+    check_unused(
+        request,
+        match &source {
+            OpenedSource::Image(image) => &image.inputs,
+            OpenedSource::Stream(opened) => &opened.inputs,
+        },
+    )?;
+    Ok(source)
 }
 
 /// Opens an image that can be read at any place.
 ///
 /// # Errors
 ///
-/// As [`format::open`]; `Io` if another process has it open for writing and the request does not
-/// force it.
+/// As [`format::open`]; `Io` if another process has it, or a file that it names, open for writing and
+/// the request does not force it.
 pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
-    if request.path.as_os_str() == "-" {
-        return Err(Error::invalid("it is a pipe, expected a file that can be read at any place")
-            .in_file(Path::new(STANDARD_INPUT))
-            .advise("save it to a file first"));
-    }
     let journal = journal_of(&request.path);
     if !request.force && journal.exists() {
         let text = "an `amikit apply --in-place` of it did not come to its end";
@@ -135,18 +122,25 @@ pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
         )));
     }
     let image = format::open(request)?;
-    if !request.force {
-        for input in &image.inputs {
-            let writers = io::writers_of(input);
-            if !writers.is_empty() {
-                let text = format!("it is in use: open for writing by {}", writers.join(", "));
-                return Err(Error::new(Kind::Io, text)
-                    .in_file(input.path())
-                    .advise("stop the writer, or pass --force to read it all the same"));
-            }
+    check_unused(request, &image.inputs)?;
+    Ok(image)
+}
+
+/// Fails if another process has one of the files open for writing, unless the request forces it.
+fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]) -> Result<()> {
+    if request.force {
+        return Ok(());
+    }
+    for input in inputs {
+        let writers = io::writers_of(input);
+        if !writers.is_empty() {
+            let text = format!("it is in use: open for writing by {}", writers.join(", "));
+            return Err(Error::new(Kind::Io, text)
+                .in_file(input.path())
+                .advise("stop the writer, or pass --force to read it all the same"));
         }
     }
-    Ok(image)
+    Ok(())
 }
 
 /// Opens a volume, whatever holds it: an image, or a snapshot of a bundle. A bundle's device stands

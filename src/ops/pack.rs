@@ -25,6 +25,7 @@ use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format;
 use crate::format::ImageRequest;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
@@ -155,7 +156,10 @@ pub(super) fn pack_one(
         Some(base) => Some(OverBase(patching(base, one.index, one.level, one.threads, watch)?)),
         None => None,
     };
-    let patcher = patching.as_ref().map(|it| it as &dyn Patcher);
+    let patcher: Option<&dyn Patcher> = match &patching {
+        Some(patching) => Some(patching),
+        None => None,
+    };
     let options = chunking::Options {
         threads: one.threads,
         watch,
@@ -226,7 +230,7 @@ pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
 /// Refuses what EC2 would refuse, before a byte is read.
 fn check_rules(
     ami: &Ami,
-    volumes: &[&VolumeRequest],
+    volumes: &[VolumeRequest],
     sources: &[OpenedSource],
     allow: &[String],
 ) -> Result<()> {
@@ -239,6 +243,42 @@ fn check_rules(
         })
         .collect();
     refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
+}
+
+/// What further disks of an image are attached as, in order: EC2's own names for data volumes.
+const DATA_DEVICES: std::ops::RangeInclusive<char> = 'f'..='p';
+
+/// Gives each disk of an image that holds several a device of its own: the first one that of the image,
+/// the others the next that are free.
+fn with_all_disks(volumes: &[VolumeRequest]) -> Result<Vec<VolumeRequest>> {
+    let mut all = volumes.to_vec();
+    let mut free = DATA_DEVICES
+        .map(|letter| format!("/dev/sd{letter}"))
+        .filter(|device| volumes.iter().all(|volume| volume.device != *device));
+    for (number, volume) in volumes.iter().enumerate() {
+        let disks = format::disks(&volume.image)?;
+        if disks.len() < 2 {
+            continue;
+        }
+        for (disk, name) in disks.iter().enumerate() {
+            let mut path = volume.image.path.clone().into_os_string();
+            path.push(format!(":{name}"));
+            let image = ImageRequest { path: path.into(), ..volume.image.clone() };
+            if disk == 0 {
+                all[number].image = image;
+            } else {
+                let device = free.next().ok_or_else(|| {
+                    Error::invalid("there are more disks than devices, expected at most 11 more")
+                        .in_file(&volume.image.path)
+                        .advise(
+                            "name each with its device, as in --map /dev/sdq=web.ova:disk9.vmdk",
+                        )
+                })?;
+                all.push(VolumeRequest { device, image });
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Packs images into a bundle. `begin` hears the bytes of all volumes, where they are known.
@@ -254,7 +294,7 @@ pub fn pack(
     begin: impl FnOnce(Option<u64>),
 ) -> Result<PackReport> {
     check_name(&request.ami.name)?;
-    let mut volumes: Vec<&VolumeRequest> = request.volumes.iter().collect();
+    let mut volumes = with_all_disks(&request.volumes)?;
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
     check_devices(&devices, &request.ami.root_device_name)?;
@@ -265,7 +305,7 @@ pub fn pack(
     // A level that is none is told before the images are opened.
     Encoder::new(request.level)?;
     let mut sources: Vec<OpenedSource> =
-        volumes.iter().map(|volume| open_source(&volume.image)).collect::<Result<_>>()?;
+        volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
     check_base(request)?;
     check_rules(&ami, &volumes, &sources, &request.allow)?;
     let mut writer = Writer::create(&request.output, request.pack_size)?;

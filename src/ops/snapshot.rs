@@ -80,7 +80,7 @@ pub fn snapshot(
     watch: &dyn Watch,
     begin: impl FnOnce(Option<u64>),
 ) -> Result<SnapshotReport> {
-    let mut source = open_source(&request.image)?;
+    let mut source = open_source(&request.image, watch)?;
     begin(source.size());
     let notes = source.notes();
     let output = OutputFile::create(&request.output)?;

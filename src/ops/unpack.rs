@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Format;
 use crate::format::ImageRequest;
+use crate::format::WriteOptions;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
@@ -23,7 +26,8 @@ use crate::work::Watch;
 pub struct UnpackRequest {
     /// The bundle.
     pub bundle: PathBuf,
-    /// Device of the AMI; the root device where the user names none.
+    /// Device of the AMI; where the user names none, the root device, or all of them if the format takes
+    /// several.
     pub device: Option<String>,
     /// Where the image goes: a new file, or a block device.
     pub output: PathBuf,
@@ -31,6 +35,8 @@ pub struct UnpackRequest {
     pub format: &'static Format,
     /// What a thin bundle leans on: a bundle or an image.
     pub base: Option<ImageRequest>,
+    /// Level of compression, in the format's own scale; `None` is its default.
+    pub level: Option<i32>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -45,6 +51,9 @@ pub struct UnpackReport {
     pub format: &'static str,
     /// Device of the AMI.
     pub device: String,
+    /// Devices of the other volumes, where the format takes all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_devices: Vec<String>,
     /// Identity of the snapshot.
     pub root_digest: Digest,
     /// Bytes of the volume.
@@ -64,19 +73,38 @@ pub fn unpack(
     watch: &dyn Watch,
     begin: impl FnOnce(u64),
 ) -> Result<UnpackReport> {
+    request.format.check_level(request.level)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
-    let layer = bundle.find(request.device.as_deref())?.clone();
-    let snapshot = bundle.snapshot(Some(&layer.device))?;
-    begin(snapshot.size());
+    let options = WriteOptions { threads: request.threads, watch, level: request.level };
+    let layers: Vec<_> = match (&request.device, request.format.write_all) {
+        (None, Some(_)) => all_layers(&bundle)?,
+        (device, _) => vec![bundle.find(device.as_deref())?.clone()],
+    };
+    let snapshots: Vec<_> =
+        layers.iter().map(|layer| bundle.snapshot(Some(&layer.device))).collect::<Result<_>>()?;
+    begin(snapshots.iter().map(ReadVolume::size).sum());
     let target = Target::open(&request.output)?;
-    write_image(request.format, &snapshot, target, &request.output, request.threads, watch)?;
+    let volumes: Vec<&dyn ReadVolume> =
+        snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();
+    write_image(request.format, &volumes, target, &request.output, &options)?;
+    let layer = layers[0].clone();
+    let snapshot = &snapshots[0];
+    let others = layers[1..].iter().map(|layer| layer.device.clone()).collect();
     Ok(UnpackReport {
         output: request.output.clone(),
         format: request.format.name,
         device: layer.device,
+        other_devices: others,
         root_digest: layer.root,
         volume_size_bytes: snapshot.size(),
         blocks: snapshot.manifest().header().counts,
     })
+}
+
+/// Returns all volumes of a bundle, the root device first.
+fn all_layers(bundle: &Bundle) -> Result<Vec<SnapshotLayer>> {
+    let root = bundle.find(None)?;
+    let others = bundle.snapshots().iter().filter(|layer| layer.device != root.device);
+    Ok(std::iter::once(root).chain(others).cloned().collect())
 }

@@ -505,7 +505,7 @@ fn compare(
     request: &VerifyRequest,
     watch: &dyn Watch,
 ) -> Result<Vec<Difference>> {
-    let mut source = open_source(&against.image)?;
+    let mut source = open_source(&against.image, watch)?;
     let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
     let options = chunking::Options {
         threads: request.threads,

@@ -27,8 +27,7 @@ pub const MAX_READS: u8 = 32;
 pub const MAX_PREFIX_PAGES: u32 = 256;
 
 /// Pages of the largest base.
-#[expect(clippy::as_conversions, reason = "2^34 pages, in a constant")]
-const MAX_PAGE: u64 = (MAX_VOLUME_SIZE / PAGE_SIZE) as u64;
+const MAX_PAGE: u64 = MAX_VOLUME_SIZE / PAGE_SIZE;
 
 /// Bytes of the frame that holds a patch, before its steps.
 const HEADER_LEN: usize = 16;

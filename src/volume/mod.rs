@@ -176,6 +176,16 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Says which file a failure is about: a volume may have many.
+    fn named(&self, error: Error) -> Error {
+        match self.bytes.origin() {
+            Some(path) => error.in_file(path),
+            None => error,
+        }
+    }
+}
+
 impl<R: ReadAt + 'static> From<Arc<R>> for Source {
     fn from(bytes: Arc<R>) -> Self {
         Self { bytes, unit: None, markers: None }

@@ -45,7 +45,7 @@ impl Units {
     ) -> Result<()> {
         let mut lent =
             self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let read = lent.read(source, key, packed_len, skip, buf);
+        let read = lent.read(source, key, packed_len, skip, buf).map_err(|e| source.named(e));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(lent);
         read
     }

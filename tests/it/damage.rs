@@ -151,6 +151,7 @@ impl Subject {
             device: None,
             output: output.clone(),
             format: format::by_name("raw").unwrap(),
+            level: None,
             threads: threads(2),
         };
         let error = match ops::unpack(&request, &Unwatched, |_| ()) {

@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work"],
     &["io"],
-    &["volume", "manifest", "pack", "ami"],
+    &["volume", "manifest", "pack", "ami", "tar"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe"],
     &["lint", "publish"],
     &["ops"],

@@ -22,6 +22,7 @@ use amikit::pack::PackWriter;
 use amikit::pack::Stored;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
+use amikit::units::PAGE_LEN;
 use amikit::work::Unwatched;
 
 fn root() -> &'static Path {
@@ -162,6 +163,41 @@ fn bundle_v1_three_blocks() {
     let index = fs::read_to_string(path.join("index.json")).unwrap();
     let (config, manifest) = (blob(&bundle.config().digest), blob(&bundle.digest()));
     check_document("bundle.md", &format!("{index}{manifest}{config}"));
+}
+
+/// A base of two pages, and a chunk that has one of them, and one that is like the other.
+#[test]
+fn patch_v1_and_page_index_v1() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let page = |fill: u8| vec![fill; PAGE_LEN];
+    let (zeros, mut like) = (vec![0; BLOCK_LEN - 2 * PAGE_LEN], page(b'B'));
+    like[0] = b'x';
+    let old = here.join("old.raw");
+    fs::write(&old, [page(b'B'), page(b'C'), zeros.clone()].concat()).unwrap();
+    let new = here.join("new.raw");
+    fs::write(&new, [page(b'C'), page(0), like, zeros[PAGE_LEN..].to_vec()].concat()).unwrap();
+    let index = here.join("old.amx");
+    let request = ops::PackRequest {
+        base: Some(ops::BaseRequest {
+            image: ImageRequest::of(&old),
+            manifest: None,
+            index: Some(index.clone()),
+            thin: true,
+        }),
+        ..pack_request(&new, &here.join("thin.ami"))
+    };
+    let report = ops::pack(&request, &Unwatched, |_| ()).unwrap();
+    assert_eq!(report.volumes[0].patched_chunks, 1);
+    let bundle = Bundle::open(&request.output).unwrap();
+    let pack = bundle.pack(&bundle.packs()[0].blob).unwrap();
+    let mut patch = Vec::new();
+    pack.read_stored(&pack.entry(0).unwrap(), &mut patch).unwrap();
+    check_golden("page.patch", &patch);
+    check_document("patch.md", &hex(&patch));
+    let bytes = fs::read(index).unwrap();
+    check_golden("page.amx", &bytes);
+    check_document("page-index.md", &hex(&bytes));
 }
 
 /// A bundle of an earlier build is still read by this one.

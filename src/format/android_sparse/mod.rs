@@ -30,7 +30,11 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write),
+    write_all: None,
+    levels: None,
     variant_of: None,
 };
 

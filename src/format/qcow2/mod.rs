@@ -10,6 +10,8 @@ mod write;
 use std::sync::Arc;
 
 use crate::compress::Codec;
+use crate::compress::DEFLATE_LEVELS;
+use crate::compress::LEVELS;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::Format;
@@ -34,7 +36,11 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
+    in_order: None,
+    disks: None,
     write: Some(|volume, sink, options| write::write(volume, sink, options, None)),
+    write_all: None,
+    levels: None,
     variant_of: None,
 };
 
@@ -44,6 +50,8 @@ pub const ZSTD: Format = Format {
     summary: "qcow2 written with zstd, for QEMU 5.1 and later",
     probe: |_| Ok(false),
     write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Zstd))),
+    write_all: None,
+    levels: Some(LEVELS),
     variant_of: Some("qcow2"),
     ..FORMAT
 };
@@ -54,6 +62,8 @@ pub const ZLIB: Format = Format {
     summary: "qcow2 written with deflate, for any reader",
     probe: |_| Ok(false),
     write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Deflate))),
+    write_all: None,
+    levels: Some(DEFLATE_LEVELS),
     variant_of: Some("qcow2"),
     ..FORMAT
 };
@@ -79,7 +89,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
         let above = images.last().expect("the user's own at least");
         // Cannot underflow: there is one image more than backing files.
         let depth = images.len().strict_sub(1);
-        let image = request.gate.open(above.path(), "backing file", &below.name, depth)?;
+        let image = request.open_named(above.path(), "backing file", &below.name, depth)?;
         let in_above = |fault: Qcow2Fault| Error::from(fault).at(8).in_file(above.path());
         // A chain that comes back to an image goes on for ever.
         if image.inode().is_some() && images.iter().any(|other| other.inode() == image.inode()) {
@@ -120,7 +130,7 @@ fn raw_layer(image: &Arc<Input>, sources: &mut Vec<Source>) -> Result<RunMap> {
     if image.is_empty() {
         return Ok(map);
     }
-    let request = OpenRequest { inputs: vec![Arc::clone(image)], ..OpenRequest::default() };
+    let request = OpenRequest::of(Arc::clone(image));
     let raw = (raw::FORMAT.open)(&request).map_err(|e| e.in_file(image.path()))?;
     let number = u16::try_from(sources.len()).expect("the gate bounds the depth");
     for (range, place) in raw.map().within(0..raw.map().size()) {

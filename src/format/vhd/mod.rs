@@ -39,7 +39,11 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| map::probe(source),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write_dynamic),
+    write_all: None,
+    levels: None,
 };
 
 /// The row that writes fixed images; it reads all that the other does.
@@ -51,7 +55,11 @@ pub const FIXED: Format = Format {
     // The other row finds them.
     probe: |_| Ok(false),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write_fixed),
+    write_all: None,
+    levels: None,
 };
 
 /// Opens one image, and the parents of a differencing one.
@@ -85,7 +93,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
         let Some(parent) = layer.parent else { return Volume::new(map, sources) };
         flat = Some(map);
         wanted = Some(parent.id);
-        input = request.gate.open(input.path(), "parent", file_name(&parent.name), depth)?;
+        input = request.open_named(input.path(), "parent", file_name(&parent.name), depth)?;
     }
 }
 

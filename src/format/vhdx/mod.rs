@@ -25,7 +25,11 @@ pub const FORMAT: Format = Format {
     keeps_length: false,
     probe: |source| probe::starts_with(source, &layout::SIGNATURE),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write),
+    write_all: None,
+    levels: None,
 };
 
 /// Opens one fixed or dynamic image whose log is empty.

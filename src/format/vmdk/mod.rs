@@ -11,6 +11,7 @@ mod write;
 use std::sync::Arc;
 
 use crate::compress::Codec;
+use crate::compress::DEFLATE_LEVELS;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -59,7 +60,11 @@ pub const STREAM: Format = Format {
         Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
     },
     open,
+    in_order: None,
+    disks: None,
     write: Some(write_stream),
+    write_all: None,
+    levels: Some(DEFLATE_LEVELS),
 };
 
 /// The row of monolithicSparse disks, for writing.
@@ -71,7 +76,11 @@ pub const SPARSE: Format = Format {
     // The other row finds them.
     probe: |_| Ok(false),
     open,
+    in_order: None,
+    disks: None,
     write: Some(write_sparse),
+    write_all: None,
+    levels: None,
 };
 
 /// Most files of a disk with all its parents: a set of extents of 2 GiB is then 8 TiB.
@@ -124,7 +133,7 @@ impl Disk<'_> {
         if self.named >= MAX_FILES {
             return Err(Error::from(VmdkFault::Files).in_file(image.path()));
         }
-        let input = self.request.gate.open_part(image.path(), what, name, self.named)?;
+        let input = self.request.open_named_part(image.path(), what, name, self.named)?;
         self.named = self.named.strict_add(1);
         Ok(input)
     }

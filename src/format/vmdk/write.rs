@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::field;
 use crate::format::WriteOptions;
 use crate::format::spans::spans;
+use crate::format::tiles::tiles;
 use crate::format::vmdk::descriptor;
 use crate::format::vmdk::descriptor::CreateType;
 use crate::format::vmdk::layout::HEADER_LEN;
@@ -22,7 +23,6 @@ use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
-use crate::volume::extents;
 use crate::work::Buffers;
 use crate::work::in_order;
 
@@ -73,7 +73,7 @@ pub fn write_stream(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume)),
+        spans(tiles(volume, GRAIN_LEN)),
         || Ok((Packer::new(Codec::Zlib, options.level)?, Vec::new())),
         |(zlib, plain), tile: Extent| {
             let mut job = Packed { bytes: buffers.take(), ends: Vec::new(), crc: Hasher::new() };
@@ -158,7 +158,7 @@ pub fn write_sparse(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume)),
+        spans(tiles(volume, GRAIN_LEN)),
         || Ok(()),
         |(), tile: Extent| {
             let mut bytes = buffers.take();
@@ -244,45 +244,6 @@ fn packed_zeros() -> Vec<u8> {
     zlib.append(&vec![0; 64 << 10], &mut stream);
     assert!(stream.len() <= 500, "zeros take {} bytes", stream.len());
     stream
-}
-
-/// Cuts a volume's extents at grains.
-///
-/// A grain that extents of different kinds share becomes data, so that its bytes decide: a grain is
-/// a hole only if all of it is. The volume's last grain ends where the volume does.
-fn tiles(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<Extent>> + '_ {
-    let size = volume.size();
-    // Every grain before is handed out.
-    let mut at = 0;
-    extents(volume).flat_map(move |extent| {
-        let (tiles, failed) = match extent {
-            Ok(extent) => (Some(tiles_of(&extent, &mut at, size)), None),
-            Err(e) => (None, Some(Err(e))),
-        };
-        tiles.into_iter().flatten().filter(|tile| !tile.is_empty()).map(Ok).chain(failed)
-    })
-}
-
-/// Hands out the grains that an extent completes: first one that it shares with those before, then
-/// its own. Either may be empty.
-fn tiles_of(extent: &Extent, at: &mut u64, size: u64) -> [Extent; 2] {
-    let mut take = |end: u64, kind| {
-        let start = *at;
-        *at = start.max(end.min(size));
-        Extent { range: start..*at, kind }
-    };
-    let Extent { range, kind } = extent.clone();
-    if kind == ExtentKind::Data {
-        // The grains that it shares at either end are data too.
-        return [take(0, kind), take(range.end.next_multiple_of(GRAIN_LEN), kind)];
-    }
-    let start = range.start.next_multiple_of(GRAIN_LEN);
-    // What was not handed out before `start` is a grain that an earlier extent ended inside.
-    let shared = take(start, ExtentKind::Data);
-    let whole = range.end.strict_sub(range.end.strict_rem(GRAIN_LEN));
-    // The last grain is whole where the volume ends, if the extent has all of it.
-    let end = if range.end == size && range.start <= whole { size } else { whole };
-    [shared, take(end, kind)]
 }
 
 /// The grain table that is being filled.

@@ -392,6 +392,7 @@ impl<'a> Workbench<'a> {
                     device: None,
                     output: self.path("unpacked.raw"),
                     format: format::by_name("raw")?,
+                    level: None,
                     threads: self.threads,
                     base: None,
                 };

@@ -1,0 +1,268 @@
+//! The stages of a delta, on all threads, beside limits of the same run.
+//!
+//! `cargo bench --bench delta` works on two images made for it (the second has the pages of the first,
+//! moved, and one in 64 changed), `cargo bench --bench delta -- OLD NEW` on two raw images.
+//! `AMIKIT_BENCH_SIZE` and `AMIKIT_BENCH_ROUNDS` replace 256MiB and 5.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use amikit::bundle::BaseBytes;
+use amikit::bundle::BaseSnapshot;
+use amikit::chunking::States;
+use amikit::compress::DEFAULT_LEVEL;
+use amikit::compress::Encoder;
+use amikit::delta::PageIndex;
+use amikit::delta::Patching;
+use amikit::io::Input;
+use amikit::manifest::Block;
+use amikit::manifest::Manifest;
+use amikit::ops;
+use amikit::ops::ImageRequest;
+use amikit::pack::Base;
+use amikit::pack::Form;
+use amikit::pack::Patch;
+use amikit::units::BLOCK_LEN;
+use amikit::units::BLOCK_SIZE;
+use amikit::units::PAGE_LEN;
+use amikit::units::PAGE_SIZE;
+use amikit::units::parse_size;
+use amikit::volume::ReadVolume;
+use amikit::work::Unwatched;
+use amikit::work::default_threads;
+use amikit::work::in_order;
+
+fn setting<T>(name: &str, default: T, parse: impl Fn(&str) -> Option<T>) -> T {
+    match env::var(name) {
+        Ok(text) => parse(&text).unwrap_or_else(|| panic!("{name} is {text:?}")),
+        Err(_) => default,
+    }
+}
+
+/// Writes an image of `len` bytes, and one with its pages moved and some of them changed.
+fn make(folder: &Path, len: usize) -> [PathBuf; 2] {
+    let mut state = 1_u64;
+    let mut old = vec![0; len.next_multiple_of(BLOCK_LEN)];
+    for word in old.as_chunks_mut::<8>().0 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // Half of each word repeats, so that there is something to compress.
+        *word = (state >> 32).to_le_bytes();
+    }
+    let mut new = old.clone();
+    new.rotate_right(37 * PAGE_LEN);
+    for page in new.chunks_mut(PAGE_LEN).step_by(64) {
+        page.rotate_left(100);
+    }
+    let paths = [folder.join("old.raw"), folder.join("new.raw")];
+    for (path, bytes) in paths.iter().zip([&old, &new]) {
+        fs::write(path, bytes).expect("the folder can be written");
+    }
+    paths
+}
+
+/// Returns the median of the seconds that `run` takes, which says how many bytes it worked on.
+fn measure(rounds: usize, name: &str, mut run: impl FnMut() -> u64) -> f64 {
+    let mut seconds = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..rounds {
+        let start = Instant::now();
+        bytes = run();
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let speed = bytes as f64 / median / 1e9;
+    println!("{name:<34} {speed:>8.2} GB/s  {median:>8.3} s");
+    speed
+}
+
+fn snapshot(image: &Path, output: &Path) -> Manifest {
+    let request = ops::SnapshotRequest {
+        image: ImageRequest::of(image),
+        output: output.to_owned(),
+        threads: default_threads(),
+        states: States::default(),
+    };
+    ops::snapshot(&request, &Unwatched, |_| ()).expect("the image can be read");
+    Manifest::open(&Input::open(output).expect("just written")).expect("just written")
+}
+
+fn data_blocks(manifest: &Manifest) -> Vec<u32> {
+    let mut blocks = Vec::new();
+    manifest
+        .for_each_written(|index, block| {
+            if let Block::Data(_) = block {
+                blocks.push(index.0);
+            }
+            Ok(())
+        })
+        .expect("just written");
+    blocks
+}
+
+/// Reads the allocated bytes of an image into memory.
+fn load(image: &Path, blocks: &[u32]) -> Vec<u8> {
+    let file = File::open(image).expect("it was read before");
+    let mut bytes = vec![0; blocks.len() * BLOCK_LEN];
+    for (block, buf) in blocks.iter().zip(bytes.chunks_mut(BLOCK_LEN)) {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = u64::from(*block) * BLOCK_SIZE + u64::try_from(done).expect("small");
+            match file.read_at(&mut buf[done..], at).expect("it was read before") {
+                0 => break,
+                len => done += len,
+            }
+        }
+    }
+    bytes
+}
+
+/// Writes bytes to a file without a name, which is in the page cache then.
+fn in_cache(folder: &Path, bytes: &[u8]) -> File {
+    let file = tempfile::tempfile_in(folder).expect("the folder can be written");
+    file.write_all_at(bytes, 0).expect("the folder can be written");
+    file.sync_all().expect("the folder can be written");
+    file
+}
+
+#[allow(unsafe_code)]
+fn map(file: &File) -> memmap2::Mmap {
+    // SAFETY: the file has no name and nobody else has it open, so nobody changes or cuts it.
+    unsafe { memmap2::Mmap::map(file).expect("a file can be mapped") }
+}
+
+/// Compares two buffers on all threads.
+fn compare(a: &[u8], b: &[u8]) -> bool {
+    let share = a.len().div_ceil(default_threads().get()).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> = a
+            .chunks(share)
+            .zip(b.chunks(share))
+            .map(|(a, b)| scope.spawn(move || a == b))
+            .collect();
+        parts.into_iter().all(|part| part.join().expect("comparing does not fail"))
+    })
+}
+
+fn main() {
+    let images: Vec<PathBuf> =
+        env::args().skip(1).filter(|it| !it.starts_with("--")).map(PathBuf::from).collect();
+    let size = setting("AMIKIT_BENCH_SIZE", 256 << 20, |text| parse_size(text).ok());
+    let rounds = setting("AMIKIT_BENCH_ROUNDS", 5, |text| text.parse().ok());
+    let folder = tempfile::tempdir().expect("a folder for scratch files");
+    let [old, new] = match &images[..] {
+        [old, new] => [old.clone(), new.clone()],
+        _ => make(folder.path(), usize::try_from(size).expect("it fits memory")),
+    };
+    let manifests = [(&old, "old.snap"), (&new, "new.snap")]
+        .map(|(it, name)| snapshot(it, &folder.path().join(name)));
+    let blocks = data_blocks(&manifests[0]);
+    let bytes = u64::try_from(blocks.len()).expect("small") * BLOCK_SIZE;
+
+    let memory = load(&old, &blocks);
+    let copy = memory.clone();
+    measure(rounds, "memcmp, in memory", || {
+        assert!(compare(&memory, &copy));
+        bytes
+    });
+    let files = [&memory, &copy].map(|bytes| in_cache(folder.path(), bytes));
+    drop((memory, copy));
+    let limit = measure(rounds, "memcmp, in the page cache", || {
+        let [a, b] = files.each_ref().map(map);
+        assert!(compare(&a, &b));
+        bytes
+    });
+    drop(files);
+    let twin = folder.path().join("twin.raw");
+    let holes = format!("--sparse=always\n{}\n{}", old.display(), twin.display());
+    let done = std::process::Command::new("cp").args(holes.lines()).status();
+    assert!(done.is_ok_and(|status| status.success()), "cp of the image");
+    let request = ops::DiffRequest {
+        old: ImageRequest::of(&old),
+        new: ImageRequest::of(&twin),
+        digests: false,
+        threads: default_threads(),
+    };
+    let speed = measure(rounds, "diff of equal images", || {
+        ops::diff(&request, &Unwatched, |_| (), &mut |_| Ok(())).expect("both can be read");
+        bytes
+    });
+    println!("{:<34} {:>8.2}", "  of memcmp in the page cache", speed / limit);
+
+    let [old_manifest, new_manifest] = manifests;
+    let image = ops::open_image(&ImageRequest::of(&old)).expect("it was read before");
+    let pages = old_manifest.volume_size().div_ceil(PAGE_SIZE);
+    let base = Arc::new(BaseSnapshot::new(old_manifest, BaseBytes::Image(Box::new(image.volume))));
+    let mut index = None;
+    measure(rounds, "page index", || {
+        let built = PageIndex::build(base.manifest(), &*base, default_threads(), &Unwatched);
+        index = Some(built.expect("it was read before"));
+        bytes
+    });
+    let index = index.expect("there is a round");
+    println!("{:<34} {:>8.1} bytes a page", "  of", entry_bytes(&index, bytes));
+    let over: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(&base);
+    let patching = Patching::new(over, pages, index, DEFAULT_LEVEL);
+
+    let target = ops::open_image(&ImageRequest::of(&new)).expect("it was read before").volume;
+    let changed = data_blocks(&new_manifest);
+    let new_bytes = u64::try_from(changed.len()).expect("small") * BLOCK_SIZE;
+    let mut patches = Vec::new();
+    measure(rounds, "patch", || {
+        patches.clear();
+        in_order(
+            default_threads(),
+            &Unwatched,
+            changed.iter().map(|index| Ok(amikit::units::BlockIndex(*index))),
+            || Ok((Encoder::new(DEFAULT_LEVEL)?, vec![0; BLOCK_LEN])),
+            |(whole, plain), index| {
+                let range = index.range(target.size());
+                let len = usize::try_from(range.end - range.start).expect("a block");
+                plain[len..].fill(0);
+                target.read_at(range.start, &mut plain[..len])?;
+                let mut out = Vec::new();
+                let form = patching.append(index, plain, whole, &mut out)?;
+                Ok((form, out))
+            },
+            |patch| {
+                patches.push(patch);
+                Ok(())
+            },
+        )
+        .expect("both were read before");
+        new_bytes
+    });
+    let stored: usize = patches.iter().map(|(_, bytes)| bytes.len()).sum();
+    println!("{:<34} {stored:>8} bytes of {new_bytes}", "  stored");
+    patches.retain(|(form, _)| *form == Form::Patched);
+    let patched = u64::try_from(patches.len()).expect("small") * BLOCK_SIZE;
+    measure(rounds, "apply the patches", || {
+        in_order(
+            default_threads(),
+            &Unwatched,
+            patches.iter().map(|(_, stored)| Ok(stored)),
+            || Ok((Vec::new(), vec![0; BLOCK_LEN])),
+            |(scratch, plain), stored| {
+                let patch = Patch::parse(stored)?;
+                patch.apply(&mut |page, pages| base.read_pages(page, pages), scratch, plain)
+            },
+            Ok,
+        )
+        .expect("they were made of this base");
+        patched
+    });
+}
+
+fn entry_bytes(index: &PageIndex, bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let (entries, pages) = (index.len() as f64, (bytes / PAGE_SIZE).max(1) as f64);
+    entries * 12.0 / pages
+}

@@ -1,0 +1,124 @@
+//! Any volume, written in any format and read again: the bytes are the same, and nothing that was
+//! written has become a hole.
+//!
+//! The first byte says which row of `FORMATS` writes, the second the level and the threads. Each run of
+//! the volume is then two bytes: its kind and low bits of its length, and more of its length.
+#![no_main]
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+
+use amikit::error::Kind;
+use amikit::error::Result;
+use amikit::format::FORMATS;
+use amikit::format::OpenRequest;
+use amikit::format::WriteOptions;
+use amikit::io::Input;
+use amikit::io::WriteAt;
+use amikit::units::ExtentKind;
+use amikit::volume::Place;
+use amikit::volume::ReadVolume;
+use amikit::volume::RunMap;
+use amikit::volume::Volume;
+use amikit::work::Unwatched;
+use libfuzzer_sys::fuzz_target;
+
+/// Most bytes of a volume.
+const MOST: u64 = 256 << 10;
+
+/// Bytes whose states are compared: no format that is written here has longer units.
+const STATE_LEN: u64 = 2 << 20;
+
+/// An output in memory.
+struct Memory(Mutex<Vec<u8>>);
+
+impl WriteAt for Memory {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let (mut all, start) = (self.0.lock().unwrap(), usize::try_from(offset).unwrap());
+        let end = start + bytes.len();
+        if all.len() < end {
+            all.resize(end, 0);
+        }
+        all[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let start = usize::try_from(offset).unwrap();
+        buf.copy_from_slice(&self.0.lock().unwrap()[start..][..buf.len()]);
+        Ok(())
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        self.0.lock().unwrap().resize(usize::try_from(size).unwrap(), 0);
+        Ok(())
+    }
+}
+
+/// Makes a volume of runs; what is stored is bytes that differ from place to place.
+fn volume(runs: &[u8]) -> Option<Volume> {
+    static STORED: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| {
+        Arc::new((0..MOST).map(|at| (at.wrapping_mul(at) >> 7) as u8 | 1).collect())
+    });
+    let mut map = RunMap::default();
+    for run in runs.chunks_exact(2) {
+        let (kind, scale) = (run[0] & 3, (run[0] >> 2) & 7);
+        // Lengths of all scales, and not all at the edges of anything.
+        let len = ((u64::from(run[1]) + 1) << (2 * scale)).min(MOST - map.size());
+        let place = match kind {
+            0 => Place::Hole,
+            1 => Place::Zero,
+            2 => Place::Fill([run[0] >> 5, 0, run[1], 0]),
+            _ => Place::Stored { source: 0, offset: map.size() },
+        };
+        map.push(len, place);
+    }
+    Volume::new(map, vec![Arc::clone(&*STORED).into()]).ok()
+}
+
+fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(volume.size()).unwrap()];
+    volume.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [choice, options, runs @ ..] = data else { return };
+    let Some(volume) = volume(runs) else { return };
+    let mut written = FORMATS.iter().filter(|format| format.write.is_some());
+    let count = written.clone().count();
+    let format = written.nth(usize::from(*choice) % count).unwrap();
+    let level = format.levels.as_ref().map(|levels| levels.start() + i32::from(options & 3));
+    let threads = NonZero::new(1 + usize::from(*options >> 7)).unwrap();
+    let sink = Memory(Mutex::default());
+    let write = format.write.unwrap();
+    let options = WriteOptions { threads, watch: &Unwatched, level };
+    if let Err(error) = write(&volume, &sink, &options) {
+        // Sizes that a format cannot say.
+        assert!(!format.keeps_length && error.kind() == Kind::Unsupported, "{error}");
+        return;
+    }
+    let image = Arc::new(Input::memory("image", sink.0.into_inner().unwrap()));
+    let again = (format.open)(&OpenRequest::of(image)).unwrap();
+    // Some formats fill up the last sector.
+    assert!(again.size() >= volume.size() && again.size() < volume.size() + 512, "{}", format.name);
+    assert!(!format.keeps_length || again.size() == volume.size(), "{}", format.name);
+    let mut expected = bytes_of(&volume);
+    expected.resize(usize::try_from(again.size()).unwrap(), 0);
+    assert!(bytes_of(&again) == expected, "{}", format.name);
+    // What is all holes afterwards was no written data before, for units of any length.
+    if again.size() <= STATE_LEN && again.extent_at(0).unwrap().len() == again.size() {
+        let all = again.extent_at(0).unwrap().kind;
+        let was_data = volume
+            .map()
+            .within(0..volume.size())
+            .any(|(_, place)| matches!(place, Place::Stored { .. }));
+        assert!(all != ExtentKind::Hole || !was_data, "{}", format.name);
+    }
+});

@@ -1,0 +1,67 @@
+//! Any bytes as an image of any format: probe, open, walk the map, read a few blocks.
+//!
+//! The first byte says which row of `FORMATS` is asked; the rest is the image.
+#![no_main]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use amikit::format::FORMATS;
+use amikit::format::Format;
+use amikit::format::OpenRequest;
+use amikit::io::Input;
+use amikit::io::Stream;
+use amikit::volume::ReadVolume;
+use amikit::volume::extents;
+use amikit::work::Unwatched;
+use libfuzzer_sys::fuzz_target;
+
+/// Extents that are looked at: some images have a million.
+const MOST_EXTENTS: usize = 1000;
+
+/// Bytes that are read at a place.
+const PIECE_LEN: u64 = 64 << 10;
+
+/// Bytes that are taken of a compressed stream.
+const MOST_UNPACKED: usize = 1 << 20;
+
+fn walk(format: &Format, bytes: &[u8]) {
+    let input = Arc::new(Input::memory("image", bytes.to_vec()));
+    let _ = (format.probe)(&input);
+    if let Some(in_order) = format.in_order {
+        let _ = (in_order.needed)(&input);
+        let mut stream =
+            Stream::new(Path::new("image"), Box::new(std::io::Cursor::new(bytes.to_vec())));
+        stream.unpack(in_order.wrapping).unwrap();
+        let _ = stream.read_full(&mut vec![0; MOST_UNPACKED], &Unwatched);
+    }
+    if let Some(disks) = format.disks {
+        let _ = disks(&input);
+    }
+    // Half of the images are read although they say that they are damaged.
+    let force = bytes.len() % 2 == 1;
+    let mut request = OpenRequest::of(input);
+    request.force = force;
+    let Ok(volume) = (format.open)(&request) else { return };
+    let size = volume.size();
+    let mut at = 0;
+    for extent in extents(&volume).take(MOST_EXTENTS) {
+        let extent = extent.expect("the map of an opened image is in memory");
+        assert_eq!(extent.range.start, at);
+        assert!(extent.range.end > at && extent.range.end <= size);
+        at = extent.range.end;
+    }
+    let len = size.min(PIECE_LEN);
+    let mut buf = vec![0; usize::try_from(len).unwrap()];
+    for at in [0, size / 2, size - len] {
+        let _ = volume.read_at(at.min(size - len), &mut buf);
+    }
+    let _ = volume.check_unchanged();
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    let mut read = FORMATS.iter().filter(|format| format.variant_of.is_none());
+    let count = read.clone().count();
+    walk(read.nth(usize::from(*choice) % count).unwrap(), bytes);
+});

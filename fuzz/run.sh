@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs a fuzz target over seeds that amikit makes itself.
+#
+#   fuzz/run.sh walk [RUNS]     any bytes as an image of any format
+#   fuzz/run.sh round [RUNS]    any volume, written and read again
+#
+# Needs cargo-fuzz and a nightly toolchain. A run that takes over a second, or asks for over 80 MiB at
+# once (64 MiB of which is the window of a compressed stream), counts as a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${1:?walk or round}
+runs=${2:-2000000}
+corpus=fuzz/corpus/$target
+mkdir -p "$corpus"
+
+if [ "$target" = walk ]; then
+    cargo build --quiet --bin amikit
+    amikit=${CARGO_TARGET_DIR:-target}/debug/amikit
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    truncate -s 384K "$work/in.raw"
+    printf 'data' | dd of="$work/in.raw" bs=1 seek=70000 conv=notrunc status=none
+    dd if=/dev/zero of="$work/in.raw" bs=64K seek=4 count=1 conv=notrunc status=none
+    # The byte in front chooses the row; the order is that of FORMATS without the further ways to write.
+    seed() { # number file
+        printf "\\x$(printf %02x "$1")" | cat - "$2" > "$corpus/$(basename "$2")"
+    }
+    number=0
+    for formats in raw android-sparse qcow2,qcow2-zstd,qcow2-zlib vmdk,vmdk-sparse vhd,vhd-fixed vhdx raw-zstd; do
+        for format in ${formats//,/ }; do
+            "$amikit" convert "$work/in.raw" "$work/$format" --format "$format" --quiet > "$work/log"
+            seed "$number" "$work/$format"
+        done
+        number=$((number + 1))
+    done
+    zstd -q "$work/in.raw" -o "$work/plain.zst" && seed 6 "$work/plain.zst"
+    gzip -c "$work/in.raw" > "$work/in.gz" && seed 7 "$work/in.gz"
+    xz -c "$work/in.raw" > "$work/in.xz" && seed 8 "$work/in.xz"
+    for version in 0.0 0.1 1.0; do
+        tar -C "$work" --format=pax --sparse --sparse-version=$version -cf "$work/pax$version" in.raw
+        seed 9 "$work/pax$version"
+    done
+    tar -C "$work" --format=gnu --sparse -cf "$work/gnu" in.raw && seed 9 "$work/gnu"
+    "$amikit" convert "$work/in.raw" "$work/ova" --format ova --quiet > "$work/log" && seed 10 "$work/ova"
+    for image in fixtures/images/*.simg; do
+        [ "$(stat -c %s "$image")" -gt 65536 ] || seed 1 "$image"
+    done
+fi
+
+cargo +nightly fuzz run --release --sanitizer none "$target" "$corpus" -- \
+    -runs="$runs" -timeout=1 -malloc_limit_mb=80 -rss_limit_mb=1024 -max_len=1048576 -print_final_stats=1

@@ -1,0 +1,93 @@
+//! Raw images compressed as a whole: gzip, xz and zstd in order, and zstd with a table of its frames
+//! at any place.
+//!
+//! Compression keeps bytes and no holes, so all zeros count as written. See
+//! `docs/formats/compressed-raw.md`.
+
+pub mod layout;
+mod map;
+mod write;
+
+use std::sync::Arc;
+
+use crate::compress::LEVELS;
+use crate::compress::Wrapping;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::Format;
+use crate::format::InOrder;
+use crate::format::OpenRequest;
+use crate::format::probe;
+use crate::io::ReadAt;
+use crate::volume::Volume;
+
+pub use write::write;
+
+/// The row of zstd, written with a table of its frames.
+pub const ZSTD: Format = Format {
+    name: "raw-zstd",
+    variant_of: None,
+    summary: "raw in zstd frames, with a table by which any place is found",
+    keeps_length: true,
+    probe: map::probe,
+    open: open_zstd,
+    in_order: Some(InOrder {
+        wrapping: Wrapping::Zstd,
+        needed: |bytes| Ok(map::read_table(bytes)?.is_none()),
+    }),
+    disks: None,
+    write: Some(write),
+    write_all: None,
+    levels: Some(LEVELS),
+};
+
+/// The row of gzip.
+pub const GZIP: Format = Format {
+    name: "raw-gzip",
+    summary: "raw in a gzip stream, read once and in order",
+    probe: |bytes| probe::starts_with(bytes, b"\x1f\x8b\x08"),
+    open: |request| refuse(request, Wrapping::Gzip),
+    in_order: Some(InOrder { wrapping: Wrapping::Gzip, needed: |_| Ok(true) }),
+    write: None,
+    levels: None,
+    ..ZSTD
+};
+
+/// The row of xz.
+pub const XZ: Format = Format {
+    name: "raw-xz",
+    summary: "raw in an xz stream, read once and in order",
+    probe: |bytes| probe::starts_with(bytes, b"\xfd7zXZ\0"),
+    open: |request| refuse(request, Wrapping::Xz),
+    in_order: Some(InOrder { wrapping: Wrapping::Xz, needed: |_| Ok(true) }),
+    ..GZIP
+};
+
+/// Opens a file of zstd frames whose table is there.
+///
+/// # Errors
+///
+/// `Unsupported` if there is none that can be used; `Corrupt` if it does not fit the file.
+fn open_zstd(request: &OpenRequest) -> Result<Volume> {
+    let input = request.single("raw-zstd")?;
+    let Some(frames) = map::read_table(input)? else {
+        return refuse(request, Wrapping::Zstd);
+    };
+    let bytes: Arc<dyn ReadAt> = Arc::<crate::io::Input>::clone(input);
+    map::volume(&frames, &bytes)
+}
+
+/// Says that a stream has no places to read at.
+fn refuse(request: &OpenRequest, wrapping: Wrapping) -> Result<Volume> {
+    let input = request.single("compressed raw")?;
+    let tool = match wrapping {
+        Wrapping::Gzip => "gzip -d",
+        Wrapping::Xz => "xz -d",
+        Wrapping::Zstd => "zstd -d",
+    };
+    let text = format!("it is a {wrapping} stream, which can be read only once and in order");
+    Err(Error::new(Kind::Unsupported, text)
+        .in_file(input.path())
+        .advise(format!("unpack it with `{tool}`, or with `amikit convert --format raw`")))
+}
