@@ -254,12 +254,20 @@ pub fn lint(request: &LintRequest) -> Result<LintReport> {
         findings: Vec::new(),
         notes: Vec::new(),
     };
+    let several = cases.len() > 1;
     for case in &mut cases {
         if request.encrypted {
             case.upload.get_or_insert_default().encrypted = true;
         }
-        report.names.push(case.ami.name.clone());
-        report.findings.extend(case.findings(&request.allow));
+        let name = case.ami.name.clone();
+        let found = case.findings(&request.allow).into_iter().map(|mut finding| {
+            if several {
+                finding.place = format!("{name:?}: {}", finding.place);
+            }
+            finding
+        });
+        report.findings.extend(found);
+        report.names.push(name);
         report.notes.append(&mut case.notes);
     }
     report.findings.sort_by_key(|finding| finding.level);
