@@ -30,6 +30,7 @@ struct Answer {
 /// One image of the answer. What EC2 may add later is of no use here, so it is let through.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[allow(clippy::struct_field_names, reason = "EC2's own names")]
 struct Image {
     image_id: String,
     #[serde(default)]

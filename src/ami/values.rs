@@ -138,7 +138,7 @@ values! {
     ProductCodeType, "product code type", "marketplace or devpay":
     /// AWS Marketplace.
     Marketplace = "marketplace",
-    /// Amazon DevPay, which has ended.
+    /// Amazon `DevPay`, which has ended.
     Devpay = "devpay",
 }
 

@@ -101,7 +101,7 @@ pub(super) struct Schema {}
                   amikit import images.json -o ami.toml"
 )]
 pub(super) struct Import {
-    /// The answer of DescribeImages, or a call of RegisterImage, in JSON
+    /// The answer of `DescribeImages`, or a call of `RegisterImage`, in JSON
     #[arg(value_name = "FILE")]
     pub(super) path: PathBuf,
 
@@ -121,7 +121,7 @@ pub(super) struct Import {
 #[command(after_help = "Examples:\n  amikit lint ami.toml\n  amikit lint web.ami --allow \
                         ena-missing\n  amikit lint --list")]
 pub(super) struct Lint {
-    /// A recipe (.toml), a bundle, or JSON: a call of RegisterImage, an answer of DescribeImages
+    /// A recipe (.toml), a bundle, or JSON: a call of `RegisterImage`, an answer of `DescribeImages`
     #[arg(value_name = "FILE", required_unless_present = "list")]
     pub(super) path: Option<PathBuf>,
 
@@ -222,7 +222,7 @@ pub(super) struct Plan {
     /// The bundle
     pub(super) bundle: PathBuf,
 
-    /// A snapshot to start from: its bundle or manifest, and its id; OLD.ami:/dev/sdf for a device
+    /// A snapshot to start from: its bundle or manifest, and its id; `OLD.ami:/dev/sdf` for a device
     #[arg(long, value_name = "OLD=ID", value_parser = parse_base)]
     pub(super) base: Vec<(PathBuf, String)>,
 

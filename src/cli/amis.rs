@@ -48,7 +48,7 @@ pub(super) fn description(args: &args::Pack) -> Result<Ami> {
     match &args.root_device {
         Some(device) => ami.root_device_name.clone_from(device),
         None if ami.root_device_name.is_empty() => {
-            "/dev/xvda".clone_into(&mut ami.root_device_name)
+            "/dev/xvda".clone_into(&mut ami.root_device_name);
         }
         None => {}
     }

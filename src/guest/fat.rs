@@ -132,7 +132,8 @@ impl<'a> Fat<'a> {
             return Err(broken("its FAT file system does not fit into it"));
         }
         let cluster_len = sector.strict_mul(cluster_sectors);
-        let cluster_count = end.strict_sub(data) / cluster_len;
+        // A cluster has at least one sector.
+        let cluster_count = end.strict_sub(data).strict_div(cluster_len);
         let width = match cluster_count {
             0..4085 => Width::Fat12,
             4085..65_525 => Width::Fat16,

@@ -56,8 +56,7 @@ pub(super) fn device_kind(subject: &Subject<'_>) -> Vec<Found> {
 fn is_hvm_name(name: &DeviceName<'_>) -> bool {
     let letters = name.letters.as_bytes();
     match (name.prefix, letters) {
-        ("sd" | "xvd", [_]) => true,
-        ("xvd", [b'a'..=b'c', _]) => true,
+        ("sd" | "xvd", [_]) | ("xvd", [b'a'..=b'c', _]) => true,
         ("xvd", [b'd', second]) => *second <= b'x',
         _ => false,
     }

@@ -200,8 +200,10 @@ pub(super) fn throughput_ratio(subject: &Subject<'_>) -> Vec<Found> {
         let needed = throughput.saturating_mul(limit.iops_each);
         (limit.range.contains(&throughput) && needed > iops).then(|| {
             let found = format!("{throughput} MiB a second with {iops} operations a second");
-            let instead =
-                format!("Iops of {needed} or more, or at most {}", iops / limit.iops_each);
+            let instead = format!(
+                "Iops of {needed} or more, or at most {}",
+                iops.strict_div(limit.iops_each)
+            );
             Found::new(member(mapping, "Throughput"), found, instead)
         })
     })

@@ -195,6 +195,7 @@ impl World {
 }
 
 /// UEFI data with these bytes behind the checksum.
+#[allow(clippy::unnecessary_wraps, reason = "what the member takes")]
 fn uefi_data(body: &[u8]) -> Option<String> {
     let mut bytes = b"AMZNUEFI".to_vec();
     bytes.extend(crc32c(body).to_le_bytes());

@@ -39,6 +39,7 @@ pub struct ImportReport {
     pub recipe: String,
 }
 
+#[expect(clippy::ref_option, reason = "what serde calls")]
 fn some_path<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
     path_text(path.as_deref().unwrap_or(Path::new("")), to)
 }
@@ -66,12 +67,15 @@ pub fn import(request: &ImportRequest) -> Result<ImportReport> {
 
 /// Chooses the AMI that the user means, and says which it is.
 fn choose(bytes: &[u8], request: &ImportRequest) -> Result<(Ami, String)> {
-    let amis = match describe(bytes) {
-        Ok(images) => images.into_iter().map(|it| (it.ami, it.image_id)).collect(),
-        Err(_) => {
-            let (_, amis) = read_json(bytes)?;
-            amis.into_iter().map(|ami| (ami.clone(), format!("{:?}", ami.name))).collect::<Vec<_>>()
-        }
+    let amis: Vec<(Ami, String)> = if let Ok(images) = describe(bytes) {
+        images.into_iter().map(|it| (it.ami, it.image_id)).collect()
+    } else {
+        let (_, amis) = read_json(bytes)?;
+        let named = |ami: Ami| {
+            let name = format!("{:?}", ami.name);
+            (ami, name)
+        };
+        amis.into_iter().map(named).collect()
     };
     let matches = |(ami, id): &(Ami, String)| {
         request.image.as_ref().is_none_or(|wanted| wanted == id || *wanted == ami.name)

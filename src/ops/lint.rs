@@ -136,7 +136,7 @@ impl Case {
             if let Some(ebs) = ebs {
                 ebs.snapshot_digest = Some(crate::digest::Digest([0; 32]));
             }
-            if !source.image.exists() {
+            if !is_there(&source.image) {
                 let note = "is not there: rules about its content are not applied";
                 case.notes.push(format!("{} {note}", source.image.display()));
                 continue;
@@ -153,6 +153,12 @@ impl Case {
         case.ami = ami;
         Ok(case)
     }
+}
+
+/// Tells whether an image is there; a disk of an archive stands behind a colon.
+fn is_there(image: &Path) -> bool {
+    let archive = image.to_str().and_then(|text| text.rsplit_once(':')).map(|(path, _)| path);
+    image.exists() || archive.is_some_and(|path| Path::new(path).exists())
 }
 
 /// Returns the bytes of a volume that are holes, and what is inside.
@@ -248,12 +254,20 @@ pub fn lint(request: &LintRequest) -> Result<LintReport> {
         findings: Vec::new(),
         notes: Vec::new(),
     };
+    let several = cases.len() > 1;
     for case in &mut cases {
         if request.encrypted {
             case.upload.get_or_insert_default().encrypted = true;
         }
-        report.names.push(case.ami.name.clone());
-        report.findings.extend(case.findings(&request.allow));
+        let name = case.ami.name.clone();
+        let found = case.findings(&request.allow).into_iter().map(|mut finding| {
+            if several {
+                finding.place = format!("{name:?}: {}", finding.place);
+            }
+            finding
+        });
+        report.findings.extend(found);
+        report.names.push(name);
         report.notes.append(&mut case.notes);
     }
     report.findings.sort_by_key(|finding| finding.level);

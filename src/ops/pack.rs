@@ -254,7 +254,7 @@ pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
             entries.push(Mapping::default());
             entries.len().strict_sub(1)
         });
-        entries[place].device_name = (*device).to_owned();
+        (*device).clone_into(&mut entries[place].device_name);
         let ebs = entries[place].ebs.get_or_insert_default();
         ebs.snapshot_id = None;
         ebs.snapshot_digest = Some(Digest([0; 32]));

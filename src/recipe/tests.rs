@@ -23,7 +23,9 @@ launch-permissions = ["all"]
 
 fn values(given: &[(&str, &str)]) -> Values {
     let mut values = Values::default();
-    given.iter().for_each(|(name, value)| values.set(name, value));
+    for (name, value) in given {
+        values.set(name, value);
+    }
     values
 }
 

@@ -3,11 +3,20 @@
 use std::fmt::Write;
 
 use crate::ami::Ami;
+use crate::ami::Architecture;
+use crate::ami::BootMode;
+use crate::ami::DeregistrationProtection;
 use crate::ami::Ebs;
+use crate::ami::ImdsSupport;
 use crate::ami::LaunchPermission;
 use crate::ami::Mapping;
+use crate::ami::Platform;
 use crate::ami::Provenance;
+use crate::ami::SriovNetSupport;
 use crate::ami::Tag;
+use crate::ami::TpmSupport;
+use crate::ami::Virtualization;
+use crate::ami::VolumeType;
 
 /// Writes the recipe that describes `ami`, under `comment`.
 #[must_use]
@@ -20,26 +29,29 @@ pub fn write(ami: &Ami, comment: &str) -> String {
     out.table("[ami]");
     out.template("name", Some(&ami.name));
     out.template("description", ami.description.as_deref());
-    out.string("architecture", ami.architecture.map(|it| it.name()));
-    out.string("virtualization-type", ami.virtualization_type.map(|it| it.name()));
-    out.string("boot-mode", ami.boot_mode.map(|it| it.name()));
+    out.string("architecture", ami.architecture.map(Architecture::name));
+    out.string("virtualization-type", ami.virtualization_type.map(Virtualization::name));
+    out.string("boot-mode", ami.boot_mode.map(BootMode::name));
     out.string("root-device-name", Some(&*ami.root_device_name).filter(|it| !it.is_empty()));
     out.plain("ena-support", ami.ena_support);
-    out.string("sriov-net-support", ami.sriov_net_support.map(|it| it.name()));
-    out.string("imds-support", ami.imds_support.map(|it| it.name()));
-    out.string("tpm-support", ami.tpm_support.map(|it| it.name()));
+    out.string("sriov-net-support", ami.sriov_net_support.map(SriovNetSupport::name));
+    out.string("imds-support", ami.imds_support.map(ImdsSupport::name));
+    out.string("tpm-support", ami.tpm_support.map(TpmSupport::name));
     out.string("uefi-data", ami.uefi_data.as_deref());
     out.string("kernel-id", ami.kernel_id.as_deref());
     out.string("kernel-name", ami.kernel_name.as_deref());
     out.string("ramdisk-id", ami.ramdisk_id.as_deref());
     out.string("image-location", ami.image_location.as_deref());
-    out.string("platform", ami.platform.map(|it| it.name()));
+    out.string("platform", ami.platform.map(Platform::name));
     out.strings("billing-products", ami.billing_products.iter().map(String::as_str));
     out.product_codes(ami);
     let permissions = ami.launch_permissions.iter().flat_map(LaunchPermission::values);
     out.strings("launch-permissions", permissions);
     out.string("deprecate-at", ami.deprecate_at.map(|it| it.to_string()).as_deref());
-    out.string("deregistration-protection", ami.deregistration_protection.map(|it| it.name()));
+    out.string(
+        "deregistration-protection",
+        ami.deregistration_protection.map(DeregistrationProtection::name),
+    );
     out.tags(&ami.tags);
     if let Some(provenance) = &ami.provenance {
         out.provenance(provenance);
@@ -149,7 +161,7 @@ impl Text {
         }
         self.string("snapshot-id", ebs.snapshot_id.as_deref());
         self.plain("volume-size", ebs.volume_size);
-        self.string("volume-type", ebs.volume_type.map(|it| it.name()));
+        self.string("volume-type", ebs.volume_type.map(VolumeType::name));
         self.plain("iops", ebs.iops);
         self.plain("throughput", ebs.throughput);
         self.plain("delete-on-termination", ebs.delete_on_termination);

@@ -1,6 +1,7 @@
 //! The description from end to end: recipes of real publishers' calls, import, lint and pack.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -164,7 +165,7 @@ fn the_document_of_rules_is_the_table() {
     );
     for rule in RULES {
         let level = if rule.level == Level::Error { "error" } else { "warning" };
-        text.push_str(&format!("| `{}` | {level} | {} | {} |\n", rule.id, rule.text, rule.source));
+        writeln!(text, "| `{}` | {level} | {} | {} |", rule.id, rule.text, rule.source).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
     if std::env::var_os("BLESS").is_some() {
@@ -229,7 +230,7 @@ fn refused_mappings_are_told_with_what_to_write() {
         fs::write(here.join("call.json"), call).unwrap();
         let output = run(here, "lint call.json");
         let text = String::from_utf8(output.stdout).unwrap();
-        let expected = if rule.is_empty() { 0 } else { 1 };
+        let expected = i32::from(!rule.is_empty());
         assert_eq!(output.status.code(), Some(expected), "{entry}: {text}");
         let told =
             rule.is_empty() || text.contains(&format!("error [{rule}]")) && text.contains(instead);

@@ -220,6 +220,17 @@ fn the_example_builds() {
     );
 }
 
+/// The recipe for a Debian image has no fault; the image itself is the user's.
+#[test]
+fn the_recipe_for_debian_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/debian/ami.toml");
+    let line = format!("lint {} --set date=2026-11-24 --json", example.display());
+    let report: Value = serde_json::from_str(&run_well(folder.path(), &line)).unwrap();
+    assert_eq!((&report["errors"], &report["warnings"]), (&0.into(), &0.into()), "{report}");
+    assert!(report["notes"][0].as_str().unwrap().contains("debian.raw is not there"), "{report}");
+}
+
 /// What `init` writes builds too, once its image is there; and it overwrites nothing.
 #[test]
 fn the_first_recipe_builds() {

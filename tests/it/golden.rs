@@ -224,3 +224,37 @@ fn the_description_of_the_document_comes_back() {
     assert_eq!(ami.check(), Ok(()));
     assert_eq!(serde_json::to_string_pretty(&ami).unwrap(), example.trim_end());
 }
+
+/// The worked example of the plan's document is what is printed for the bundle of three blocks.
+#[test]
+fn plan_v1_three_blocks() {
+    let request = ops::PlanRequest {
+        bundle: root().join("fixtures/golden/bundle.tar"),
+        bases: Vec::new(),
+        recipe: None,
+        templates: ops::TemplateRequest::default(),
+        region: Some("eu-central-1".to_owned()),
+        encrypted: false,
+        kms_key_arn: None,
+        send_holes: None,
+        copy_to: vec!["us-east-1".to_owned()],
+        connections: ops::DEFAULT_CONNECTIONS,
+    };
+    let mut shown = String::new();
+    ops::plan(&request, &Unwatched, &mut |step| {
+        shown.push_str(&serde_json::to_string(step).unwrap());
+        shown.push('\n');
+        Ok(())
+    })
+    .unwrap();
+    check_document("plan.md", &shown);
+}
+
+/// The worked example of the recipe's document is the example that is built.
+#[test]
+fn the_recipe_of_the_document_is_the_example() {
+    let text = fs::read_to_string(root().join("docs/formats/recipe.md")).unwrap();
+    let shown = text.rsplit("```toml\n").next().unwrap().split("```").next().unwrap();
+    let example = fs::read_to_string(root().join("examples/web/ami.toml")).unwrap();
+    assert_eq!(shown, example);
+}
