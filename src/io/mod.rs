@@ -7,6 +7,7 @@ mod in_place;
 mod input;
 mod map;
 mod output;
+mod staging;
 mod stream;
 mod unwritten;
 mod users;
@@ -32,6 +33,7 @@ pub use output::OutputFile;
 pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
+pub use staging::Staging;
 pub use stream::Stream;
 pub use users::writers_of;
 

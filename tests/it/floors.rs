@@ -8,8 +8,9 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work"],
     &["io"],
-    &["volume", "manifest", "pack", "tar"],
-    &["format", "chunking", "delta", "bundle"],
+    &["volume", "manifest", "pack", "tar", "ami"],
+    &["format", "chunking", "delta", "bundle", "guest", "recipe"],
+    &["lint", "publish"],
     &["ops"],
     &["cli"],
 ];

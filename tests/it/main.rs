@@ -1,5 +1,8 @@
 //! Integration tests, in one binary so that they link once.
 
+mod ami;
+mod botocore;
+mod build;
 mod chains;
 mod common;
 mod compare;
@@ -10,6 +13,7 @@ mod golden;
 mod hostile;
 mod limits;
 mod oci;
+mod plan;
 mod promises;
 mod roundtrip;
 mod transcripts;
