@@ -32,6 +32,12 @@ const LZMA_EXTRA_LEN: u64 = 2 << 20;
 /// What gzip's members begin with.
 const GZIP_MAGIC: u8 = 0x1f;
 
+/// What xz's streams begin with.
+const XZ_MAGIC: u8 = 0xfd;
+
+/// Zeros behind an xz stream are a multiple of this.
+const XZ_PADDING_LEN: usize = 4;
+
 /// zstd's codes for what the caller must tell apart.
 const ZSTD_PREFIX_UNKNOWN: usize = 10;
 const ZSTD_WINDOW_TOO_LARGE: usize = 16;
@@ -139,13 +145,20 @@ enum At {
     Inside,
     /// Behind a member.
     Between,
-    /// Behind zeros that follow the last member: tapes and disks leave them.
-    Padding,
+    /// Behind zeros that follow a member: tapes and disks leave them.
+    Padding {
+        /// How many, as far as they are counted.
+        len: usize,
+    },
 }
 
 enum Inner {
     Gzip(Decompress),
-    Xz(lzma::Stream),
+    Xz {
+        stream: lzma::Stream,
+        /// Whether another stream came before.
+        is_second: bool,
+    },
     Zstd(DCtx<'static>),
 }
 
@@ -167,10 +180,7 @@ impl StreamDecoder {
         let inner = match wrapping {
             Wrapping::Gzip => Inner::Gzip(new_gzip()),
             Wrapping::Xz => {
-                let most = MAX_WINDOW_LEN.strict_add(LZMA_EXTRA_LEN);
-                let flags = lzma::CONCATENATED | lzma::TELL_UNSUPPORTED_CHECK;
-                let made = lzma::Stream::new_stream_decoder(most, flags);
-                Inner::Xz(made.map_err(|_| fail(&wrapping))?)
+                Inner::Xz { stream: new_xz().map_err(|_| fail(&wrapping))?, is_second: false }
             }
             Wrapping::Zstd => {
                 let mut context = DCtx::create();
@@ -197,29 +207,47 @@ impl StreamDecoder {
     ) -> Result<Step, StreamFault> {
         let step = match self.inner {
             Inner::Gzip(_) => self.gzip(input, output)?,
-            Inner::Xz(_) => self.xz(input, last, output)?,
+            Inner::Xz { .. } => self.xz(input, output)?,
             Inner::Zstd(_) => self.zstd(input, output)?,
         };
         let over = last && input.is_empty() && step.given == 0;
-        if over && matches!(self.at, At::Start | At::Inside) {
-            return Err(StreamFault::Cut { wrapping: self.wrapping });
+        match self.at {
+            At::Start | At::Inside if over => Err(StreamFault::Cut { wrapping: self.wrapping }),
+            At::Padding { len }
+                if over && self.wrapping == Wrapping::Xz && len % XZ_PADDING_LEN != 0 =>
+            {
+                Err(StreamFault::Trailing { wrapping: self.wrapping })
+            }
+            _ => Ok(step),
         }
-        Ok(step)
+    }
+
+    /// Takes what may stand between two members. `None` if a member stands here.
+    fn between(&mut self, input: &[u8], first: u8) -> Result<Option<Step>, StreamFault> {
+        let wrapping = self.wrapping;
+        let (At::Between | At::Padding { .. }) = self.at else { return Ok(None) };
+        let Some(byte) = input.first() else { return Ok(Some(Step::default())) };
+        if *byte == 0 {
+            let taken = input.iter().position(|byte| *byte != 0).unwrap_or(input.len());
+            let before = if let At::Padding { len } = self.at { len } else { 0 };
+            self.at = At::Padding { len: before.wrapping_add(taken) };
+            return Ok(Some(Step { taken, given: 0 }));
+        }
+        let padded = match self.at {
+            // gzip takes zeros to be the end.
+            At::Padding { len } => wrapping == Wrapping::Xz && len % XZ_PADDING_LEN == 0,
+            _ => true,
+        };
+        if padded && *byte == first { Ok(None) } else { Err(StreamFault::Trailing { wrapping }) }
     }
 
     fn gzip(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, StreamFault> {
+        if let Some(step) = self.between(input, GZIP_MAGIC)? {
+            return Ok(step);
+        }
         let wrapping = self.wrapping;
         let Inner::Gzip(inflate) = &mut self.inner else { unreachable!("the caller looked") };
-        if matches!(self.at, At::Between | At::Padding) {
-            let Some(first) = input.first() else { return Ok(Step::default()) };
-            if *first == 0 {
-                self.at = At::Padding;
-                let taken = input.iter().position(|byte| *byte != 0).unwrap_or(input.len());
-                return Ok(Step { taken, given: 0 });
-            }
-            if *first != GZIP_MAGIC || self.at == At::Padding {
-                return Err(StreamFault::Trailing { wrapping });
-            }
+        if self.at != At::Inside && self.at != At::Start {
             // A reset would forget that it is gzip and not zlib.
             *inflate = new_gzip();
         }
@@ -233,36 +261,43 @@ impl StreamDecoder {
         if status == Status::StreamEnd {
             self.at = At::Between;
         }
-        let count = |now: u64, then: u64| usize::try_from(now.strict_sub(then)).expect("a buffer");
         Ok(Step {
             taken: count(inflate.total_in(), taken),
             given: count(inflate.total_out(), given),
         })
     }
 
-    fn xz(&mut self, input: &[u8], last: bool, output: &mut [u8]) -> Result<Step, StreamFault> {
-        let wrapping = self.wrapping;
-        let Inner::Xz(stream) = &mut self.inner else { unreachable!("the caller looked") };
-        if self.at == At::Between {
-            // The library has said that all is over, and that takes all input with it.
-            return Ok(Step::default());
+    fn xz(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, StreamFault> {
+        if let Some(step) = self.between(input, XZ_MAGIC)? {
+            return Ok(step);
         }
-        let begun = stream.total_out() > 0;
+        let wrapping = self.wrapping;
+        let is_first = matches!(self.at, At::Start | At::Inside);
+        let Inner::Xz { stream, is_second } = &mut self.inner else {
+            unreachable!("the caller looked")
+        };
+        if !is_first {
+            *stream = new_xz().map_err(|_| StreamFault::Window { wrapping })?;
+            *is_second = true;
+        }
+        if !input.is_empty() {
+            self.at = At::Inside;
+        }
         let (taken, given) = (stream.total_in(), stream.total_out());
-        let action = if last { lzma::Action::Finish } else { lzma::Action::Run };
-        match stream.process(input, output, action) {
+        match stream.process(input, output, lzma::Action::Run) {
             Ok(lzma::Status::StreamEnd) => self.at = At::Between,
-            Ok(_) => self.at = At::Inside,
+            Ok(_) => {}
             Err(lzma::Error::MemLimit | lzma::Error::Mem) => {
                 return Err(StreamFault::Window { wrapping });
             }
             Err(lzma::Error::Options | lzma::Error::UnsupportedCheck) => {
                 return Err(StreamFault::Options { wrapping });
             }
-            Err(lzma::Error::Format) if begun => return Err(StreamFault::Trailing { wrapping }),
+            Err(lzma::Error::Format) if *is_second => {
+                return Err(StreamFault::Trailing { wrapping });
+            }
             Err(_) => return Err(StreamFault::Damaged { wrapping }),
         }
-        let count = |now: u64, then: u64| usize::try_from(now.strict_sub(then)).expect("a buffer");
         Ok(Step { taken: count(stream.total_in(), taken), given: count(stream.total_out(), given) })
     }
 
@@ -285,6 +320,16 @@ impl StreamDecoder {
     }
 }
 
+/// Returns how far a count went: no further than a buffer is long.
+fn count(now: u64, then: u64) -> usize {
+    usize::try_from(now.strict_sub(then)).expect("a buffer")
+}
+
+fn new_xz() -> Result<lzma::Stream, lzma::Error> {
+    let most = MAX_WINDOW_LEN.strict_add(LZMA_EXTRA_LEN);
+    lzma::Stream::new_stream_decoder(most, lzma::TELL_UNSUPPORTED_CHECK)
+}
+
 fn new_gzip() -> Decompress {
     const WINDOW_BITS: u8 = 15;
     Decompress::new_gzip(WINDOW_BITS)
@@ -293,5 +338,98 @@ fn new_gzip() -> Decompress {
 impl fmt::Debug for StreamDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamDecoder").field("wrapping", &self.wrapping).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::io::Write;
+
+    const ALL: [Wrapping; 3] = [Wrapping::Gzip, Wrapping::Xz, Wrapping::Zstd];
+
+    fn pack(wrapping: Wrapping, plain: &[u8]) -> Vec<u8> {
+        match wrapping {
+            Wrapping::Gzip => {
+                let level = flate2::Compression::fast();
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
+            }
+            Wrapping::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
+            }
+            Wrapping::Zstd => {
+                let mut frame = Vec::new();
+                crate::compress::Encoder::with_checksums(1).unwrap().append(plain, &mut frame);
+                frame
+            }
+        }
+    }
+
+    /// Unpacks with `most` bytes of input and of output at once.
+    fn unpack(wrapping: Wrapping, packed: &[u8], most: usize) -> Result<Vec<u8>, StreamFault> {
+        let mut decoder = StreamDecoder::new(wrapping).unwrap();
+        let (mut all, mut at, mut output) = (Vec::new(), 0, vec![0; most]);
+        loop {
+            let end = packed.len().min(at + most);
+            let step = decoder.step(&packed[at..end], at == packed.len(), &mut output)?;
+            assert!(step.taken <= end - at && step.given <= most);
+            at += step.taken;
+            all.extend_from_slice(&output[..step.given]);
+            if at == packed.len() && step == Step::default() && end == at {
+                // The step before may have been the first to hear that this is the end.
+                let last = decoder.step(&[], true, &mut output)?;
+                all.extend_from_slice(&output[..last.given]);
+                if last == Step::default() {
+                    return Ok(all);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_length_give_the_same_as_the_whole() {
+        let plain: Vec<u8> = (0_u32..3000).flat_map(|n| (n * n % 251).to_le_bytes()).collect();
+        for wrapping in ALL {
+            let one = pack(wrapping, &plain);
+            let three = [&one[..], &pack(wrapping, &[]), &one].concat();
+            for most in [1, 2, 3, 7, 100, 4096, 1 << 20] {
+                assert_eq!(unpack(wrapping, &one, most), Ok(plain.clone()), "{wrapping}, {most}");
+                let twice = [&plain[..], &plain].concat();
+                assert_eq!(unpack(wrapping, &three, most), Ok(twice), "{wrapping}, {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_prefix_is_cut_and_everything_behind_is_trailing() {
+        for wrapping in ALL {
+            let packed = pack(wrapping, b"some bytes, some bytes, some bytes");
+            for most in [1, 4096] {
+                for end in 0..packed.len() {
+                    let cut = Err(StreamFault::Cut { wrapping });
+                    assert_eq!(unpack(wrapping, &packed[..end], most), cut, "{wrapping}, {end}");
+                }
+                let longer = [&packed[..], b"something else, as long as a header"].concat();
+                let found = unpack(wrapping, &longer, most);
+                assert_eq!(found, Err(StreamFault::Trailing { wrapping }), "{wrapping}, {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_damage() {
+        for wrapping in ALL {
+            let packed = pack(wrapping, b"some bytes, some bytes, some bytes");
+            let mut changed = packed.clone();
+            let last = packed.len() - 1;
+            changed[last] ^= 0x40;
+            assert!(unpack(wrapping, &changed, 4096).is_err(), "{wrapping}");
+        }
     }
 }
