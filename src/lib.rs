@@ -3,6 +3,7 @@
 //! The rooms of this crate stand on floors, and a room uses lower floors only; see
 //! `docs/ARCHITECTURE.md`.
 
+pub mod ami;
 pub mod bundle;
 pub mod chunking;
 pub mod compress;
@@ -11,11 +12,15 @@ pub mod digest;
 pub mod error;
 pub mod field;
 pub mod format;
+pub mod guest;
 pub mod instance_store;
 pub mod io;
+pub mod lint;
 pub mod manifest;
 pub mod ops;
 pub mod pack;
+pub mod publish;
+pub mod recipe;
 pub mod tar;
 pub mod units;
 pub mod volume;

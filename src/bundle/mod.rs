@@ -2,7 +2,6 @@
 //!
 //! The format is `docs/formats/bundle.md`.
 
-mod ami;
 mod base;
 mod complete;
 mod layers;
@@ -16,6 +15,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::ami::Ami;
 use crate::bundle::layers::Layers;
 use crate::bundle::store::Blob;
 use crate::bundle::store::Store;
@@ -32,15 +32,6 @@ use crate::pack::Pack;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
-pub use ami::Ami;
-pub use ami::AmiFault;
-pub use ami::Architecture;
-pub use ami::BootMode;
-pub use ami::Ebs;
-pub use ami::Mapping;
-pub use ami::Virtualization;
-pub use ami::check_devices;
-pub use ami::check_name;
 pub use base::BaseBytes;
 pub use base::BaseSnapshot;
 pub use layers::BaseLayer;
@@ -273,8 +264,9 @@ impl Bundle {
         }
         let mapped =
             self.ami.block_device_mappings.iter().find(|it| it.device_name == layer.device);
-        match mapped.map(|it| it.ebs.volume_size) {
-            Some(found) if found != ebs_gib(size) => {
+        // A larger volume is what the user asked for; a smaller one cannot hold the snapshot.
+        match mapped.and_then(|it| it.ebs.as_ref()).and_then(|ebs| ebs.volume_size) {
+            Some(found) if found < ebs_gib(size) => {
                 wrong("VolumeSize", &found.to_string(), ebs_gib(size))
             }
             _ => Ok(()),
@@ -388,7 +380,7 @@ fn check_mapping(ami: &Ami, snapshots: &[SnapshotLayer]) -> Result<()> {
     let mapped: Vec<_> = ami
         .block_device_mappings
         .iter()
-        .map(|it| (it.device_name.as_str(), it.ebs.snapshot_digest))
+        .filter_map(|it| Some((it.device_name.as_str(), it.snapshot_digest()?)))
         .collect();
     let stored: Vec<_> = snapshots.iter().map(|it| (it.device.as_str(), it.root)).collect();
     if mapped == stored {

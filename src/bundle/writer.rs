@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
+use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
-use crate::bundle::ami::Ami;
-use crate::bundle::ami::reference_name;
 use crate::bundle::oci;
 use crate::bundle::oci::Descriptor;
 use crate::bundle::store;
@@ -210,7 +209,7 @@ impl Writer {
         let mut manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
         let digest = manifest.digest;
         manifest.artifact_type = Some(oci::ARTIFACT_TYPE.to_owned());
-        manifest.annotations.insert(oci::REF_NAME.to_owned(), reference_name(&ami.name));
+        manifest.annotations.insert(oci::REF_NAME.to_owned(), oci::reference_name(&ami.name));
         let index = oci::Index {
             schema_version: 2,
             media_type: Some(oci::INDEX_TYPE.to_owned()),

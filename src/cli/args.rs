@@ -3,9 +3,11 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::BootMode;
-use amikit::bundle::Virtualization;
+use amikit::ami::Architecture;
+use amikit::ami::BootMode;
+use amikit::ami::ImdsSupport;
+use amikit::ami::TpmSupport;
+use amikit::ami::Virtualization;
 use amikit::chunking::States;
 use amikit::format;
 use amikit::format::FORMATS;
@@ -23,9 +25,10 @@ use clap::builder::TypedValueParser;
 use clap::builder::ValueParser;
 use clap_complete::Shell;
 
-use super::instance_store::Description;
-use super::instance_store::InstanceStore;
-use super::instance_store::KeyArgs;
+use crate::cli::ami_args;
+use crate::cli::instance_store::Description;
+use crate::cli::instance_store::InstanceStore;
+use crate::cli::instance_store::KeyArgs;
 
 /// Packs, compares, checks and ships Amazon Machine Images, offline
 #[derive(Debug, Parser)]
@@ -58,6 +61,8 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    Init(ami_args::Init),
+    Build(ami_args::Build),
     Pack(Pack),
     Unpack(Unpack),
     Verify(Verify),
@@ -72,6 +77,11 @@ pub(super) enum Command {
     Complete(Complete),
     Merge(Merge),
     Rebase(Rebase),
+    Lint(ami_args::Lint),
+    Register(ami_args::Register),
+    Plan(ami_args::Plan),
+    Import(ami_args::Import),
+    Schema(ami_args::Schema),
     Bench(Bench),
     Completions(Completions),
     Man(Man),
@@ -107,21 +117,45 @@ pub(super) struct Pack {
     #[arg(long)]
     pub(super) description: Option<String>,
 
-    /// Processor architecture
-    #[arg(long, default_value = "x86_64", value_parser = values::<Architecture>(&["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]))]
-    pub(super) arch: Architecture,
+    /// Processor architecture [default: x86_64]
+    #[arg(long, value_parser = values::<Architecture>(Architecture::NAMES))]
+    pub(super) arch: Option<Architecture>,
 
-    /// How the hypervisor runs the machine
-    #[arg(long, default_value = "hvm", value_parser = values::<Virtualization>(&["hvm", "paravirtual"]))]
-    pub(super) virtualization: Virtualization,
+    /// How the hypervisor runs the machine [default: hvm]
+    #[arg(long, value_parser = values::<Virtualization>(Virtualization::NAMES))]
+    pub(super) virtualization: Option<Virtualization>,
 
     /// How the machine boots [default: what the instance type does]
-    #[arg(long, value_parser = values::<BootMode>(&["legacy-bios", "uefi", "uefi-preferred"]))]
+    #[arg(long, value_parser = values::<BootMode>(BootMode::NAMES))]
     pub(super) boot_mode: Option<BootMode>,
 
-    /// Device of the root volume, which is IMAGE
-    #[arg(long, default_value = "/dev/xvda", value_name = "DEVICE")]
-    pub(super) root_device: String,
+    /// Device of the root volume, which is IMAGE [default: /dev/xvda]
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) root_device: Option<String>,
+
+    /// Take the description from a file: JSON, as EC2 gives or takes it, a recipe, or a bundle
+    #[arg(long, value_name = "FILE")]
+    pub(super) ami: Option<PathBuf>,
+
+    /// Say that the guest has a driver of the Elastic Network Adapter
+    #[arg(long)]
+    pub(super) ena_support: bool,
+
+    /// Version of the instance metadata service that is demanded
+    #[arg(long, value_parser = values::<ImdsSupport>(ImdsSupport::NAMES))]
+    pub(super) imds_support: Option<ImdsSupport>,
+
+    /// Version of the trusted platform module
+    #[arg(long, value_parser = values::<TpmSupport>(TpmSupport::NAMES))]
+    pub(super) tpm_support: Option<TpmSupport>,
+
+    /// A tag of the AMI
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
+    pub(super) tag: Vec<(String, String)>,
+
+    /// A rule of EC2's that is not applied; `amikit lint --list` names all
+    #[arg(long, value_name = "RULE")]
+    pub(super) allow: Vec<String>,
 
     /// Compression level of zstd, 1 to 22
     #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
@@ -349,6 +383,10 @@ pub(super) struct ConvertBundles {
     /// How the hypervisor runs the machine of --format bundle [default: paravirtual if a kernel is named]
     #[arg(long, value_parser = values::<Virtualization>(&["hvm", "paravirtual"]))]
     pub(super) virtualization: Option<Virtualization>,
+
+    /// A rule that is not applied to what --format bundle makes
+    #[arg(long, value_name = "RULE")]
+    pub(super) allow: Vec<String>,
 }
 
 /// Measures each stage beside the limit of this machine, in the same run
@@ -746,12 +784,19 @@ fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
     count.ok_or_else(|| format!("expected 1 to {MOST_THREADS}"))
 }
 
-fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
+pub(super) fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((device, image)) if !device.is_empty() && !image.is_empty() => {
             Ok((device.to_owned(), PathBuf::from(image)))
         }
         _ => Err("expected a device, = and an image, as in /dev/sdf=data.raw".to_owned()),
+    }
+}
+
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected a key, = and a value, as in Team=web".to_owned()),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The command line: parse, call one operation, render, exit code. Only here is anything printed.
 
+mod ami_args;
+mod amis;
 mod args;
 mod deltas;
 mod instance_store;
 mod progress;
 mod render;
+mod render_ami;
 
 use std::io;
 use std::io::Write;
@@ -203,6 +206,13 @@ impl Write for Stdout {
 
 fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8> {
     match command {
+        Command::Init(args) => amis::init(args, output),
+        Command::Build(args) => amis::build(args, output, follower),
+        Command::Lint(args) => amis::lint(args, output),
+        Command::Register(args) => amis::register(args, output),
+        Command::Plan(args) => amis::plan(args, output, follower),
+        Command::Import(args) => amis::import(args, output),
+        Command::Schema(_) => amis::schema(),
         Command::Pack(args) => pack(args, output, follower),
         Command::Unpack(args) => {
             let request = ops::UnpackRequest {
@@ -294,11 +304,9 @@ fn convert(args: &args::Convert, output: Output, follower: &Follower) -> Result<
 }
 
 fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => default_name(&args.output)?,
-    };
-    let root = ops::VolumeRequest { device: args.root_device.clone(), image: args.image.request() };
+    let ami = amis::description(args)?;
+    let device = ami.root_device_name.clone();
+    let root = ops::VolumeRequest { device, image: args.image.request() };
     let others = args.map.iter().map(|(device, path)| ops::VolumeRequest {
         device: device.clone(),
         image: ops::ImageRequest { force: args.image.force, ..ops::ImageRequest::of(path) },
@@ -306,12 +314,8 @@ fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
     let request = ops::PackRequest {
         volumes: std::iter::once(root).chain(others).collect(),
         output: args.output.clone(),
-        name,
-        description: args.description.clone(),
-        architecture: args.arch,
-        virtualization: args.virtualization,
-        boot_mode: args.boot_mode,
-        root_device: args.root_device.clone(),
+        ami,
+        allow: args.allow.clone(),
         level: args.level,
         pack_size: args.closing_size,
         threads: args.threads.count(),
@@ -337,7 +341,7 @@ fn default_name(output: &Path) -> Result<String> {
     let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_suffix(".tar").unwrap_or(name);
     let name = name.strip_suffix(".ami").unwrap_or(name);
-    amikit::bundle::check_name(name).map_err(|fault| {
+    amikit::ami::check_name(name).map_err(|fault| {
         Error::from(fault).advise("the name comes from the bundle's; give another with --name")
     })?;
     Ok(name.to_owned())

@@ -6,7 +6,7 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 
-use amikit::bundle::Ami;
+use amikit::ami::Ami;
 use amikit::digest::Digest;
 use amikit::error::Error;
 use amikit::error::Result;
@@ -74,7 +74,7 @@ impl Table {
 }
 
 /// Says how many of something there are.
-fn many(count: u64, one: &str) -> String {
+pub(super) fn many(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
@@ -94,7 +94,9 @@ fn ami(ami: &Ami, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "  architecture {}, virtualization {}, boot mode {boot}, root device {}",
-        ami.architecture, ami.virtualization_type, ami.root_device_name
+        ami.effective_architecture(),
+        ami.effective_virtualization(),
+        ami.root_device_name
     )
 }
 

@@ -8,6 +8,7 @@ mod input;
 mod map;
 mod output;
 mod secret;
+mod staging;
 mod stream;
 mod unwritten;
 mod users;
@@ -34,6 +35,7 @@ pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
 pub use secret::read_secret;
+pub use staging::Staging;
 pub use stream::Stream;
 pub use users::writers_of;
 

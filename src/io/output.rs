@@ -456,6 +456,22 @@ impl WriteAt for Target {
     }
 }
 
+/// Gives `fresh` the name `target`; what has that name already changes places with it.
+pub(super) fn take_name(fresh: &Path, target: &Path) -> Result<()> {
+    let here = rustix::fs::CWD;
+    let swap = if target.symlink_metadata().is_ok() {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::NOREPLACE
+    };
+    let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
+        // A file system without the flags: a plain rename never replaces a filled folder.
+        Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
+        other => other,
+    };
+    renamed.map_err(|e| Error::io("name", target, e.into()))
+}
+
 /// A new folder, under a temporary name until [`OutputDir::commit`].
 #[derive(Debug)]
 pub struct OutputDir {
@@ -496,6 +512,11 @@ impl OutputDir {
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Returns the name that the folder has until it is committed.
+    pub(super) fn temporary_path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Makes a folder inside.
@@ -570,19 +591,7 @@ impl OutputDir {
                 }
             }
         }
-        let here = rustix::fs::CWD;
-        let fresh = self.dir.path();
-        let swap = if target.symlink_metadata().is_ok() {
-            RenameFlags::EXCHANGE
-        } else {
-            RenameFlags::NOREPLACE
-        };
-        let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
-            // A file system without the flags: a plain rename never replaces a filled folder.
-            Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
-            other => other,
-        };
-        renamed.map_err(|e| Error::io("name", target, e.into()))?;
+        take_name(self.dir.path(), target)?;
         sync_folder_of(target)?;
         // What is left under the temporary name is the old folder, or nothing. The lock goes last,
         // so that no sweep gets in between.

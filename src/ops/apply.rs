@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Ami;
+use crate::ami::Ami;
 use crate::bundle::Bundle;
 use crate::bundle::Snapshot;
 use crate::bundle::SnapshotLayer;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::bundle::Ami;
+use crate::ami::Ami;
 use crate::bundle::Bundle;
 use crate::chunking;
 use crate::chunking::Sink;

@@ -5,18 +5,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Ami;
-use crate::bundle::Architecture;
+use crate::ami::Ami;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
+use crate::ami::bare;
+use crate::ami::check_devices;
+use crate::ami::check_name;
 use crate::bundle::BaseSnapshot;
-use crate::bundle::BootMode;
-use crate::bundle::Ebs;
-use crate::bundle::Mapping;
-use crate::bundle::Virtualization;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
 use crate::bundle::WrittenVolume;
-use crate::bundle::check_devices;
-use crate::bundle::check_name;
 use crate::chunking;
 use crate::chunking::Patcher;
 use crate::chunking::Sink;
@@ -29,10 +27,13 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::lint::Subject;
+use crate::lint::VolumeFacts;
 use crate::ops::base::BaseRequest;
 use crate::ops::base::OpenedBase;
 use crate::ops::base::OverBase;
 use crate::ops::base::patching;
+use crate::ops::lint::refuse;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
@@ -62,18 +63,10 @@ pub struct PackRequest {
     pub volumes: Vec<VolumeRequest>,
     /// Where the bundle goes: one file if the name ends in `.tar`, else a folder.
     pub output: PathBuf,
-    /// Name of the AMI.
-    pub name: String,
-    /// Text for people.
-    pub description: Option<String>,
-    /// Processor architecture.
-    pub architecture: Architecture,
-    /// How the hypervisor runs the machine.
-    pub virtualization: Virtualization,
-    /// How the machine boots.
-    pub boot_mode: Option<BootMode>,
-    /// Device of the root volume.
-    pub root_device: String,
+    /// The AMI's description. Entries of volumes with content may be left out of its mapping.
+    pub ami: Ami,
+    /// Rules that are not applied.
+    pub allow: Vec<String>,
     /// Compression level.
     pub level: i32,
     /// Bytes at which packs are closed.
@@ -236,6 +229,58 @@ fn with_all_disks(volumes: &[VolumeRequest]) -> Result<Vec<VolumeRequest>> {
     Ok(all)
 }
 
+/// Returns the description with an entry for each of `devices`, ascending by name. Until a volume is
+/// packed its root digest is not known, and zeros stand for it.
+///
+/// # Errors
+///
+/// `Invalid` if another device has content.
+pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
+    let mut ami = ami.clone();
+    for mapping in &ami.block_device_mappings {
+        let named = devices.iter().any(|device| bare(device) == mapping.bare_name());
+        if !named && mapping.ebs.as_ref().is_some_and(Ebs::has_content) {
+            let device = &mapping.device_name;
+            return Err(Error::invalid(format!(
+                "{device} has content, and no image of it is named"
+            ))
+            .advise(format!("name one for it, as in {device}=FILE, or leave the device out")));
+        }
+    }
+    for device in devices {
+        let entries = &mut ami.block_device_mappings;
+        let place = entries.iter().position(|it| it.bare_name() == bare(device));
+        let place = place.unwrap_or_else(|| {
+            entries.push(Mapping::default());
+            entries.len().strict_sub(1)
+        });
+        entries[place].device_name = (*device).to_owned();
+        let ebs = entries[place].ebs.get_or_insert_default();
+        ebs.snapshot_id = None;
+        ebs.snapshot_digest = Some(Digest([0; 32]));
+    }
+    ami.block_device_mappings.sort_by(|a, b| a.device_name.cmp(&b.device_name));
+    Ok(ami)
+}
+
+/// Refuses what EC2 would refuse, before a byte is read.
+fn check_rules(
+    ami: &Ami,
+    volumes: &[VolumeRequest],
+    sources: &[OpenedSource],
+    allow: &[String],
+) -> Result<()> {
+    let facts: Vec<VolumeFacts> = volumes
+        .iter()
+        .zip(sources)
+        .filter_map(|(volume, source)| {
+            let device = volume.device.clone();
+            Some(VolumeFacts { device, size: source.size()?, ..VolumeFacts::default() })
+        })
+        .collect();
+    refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
+}
+
 /// Packs images into a bundle. `begin` hears the bytes of all volumes, where they are known.
 ///
 /// # Errors
@@ -248,11 +293,12 @@ pub fn pack(
     watch: &dyn Watch,
     begin: impl FnOnce(Option<u64>),
 ) -> Result<PackReport> {
-    check_name(&request.name)?;
+    check_name(&request.ami.name)?;
     let mut volumes = with_all_disks(&request.volumes)?;
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
-    check_devices(&devices, &request.root_device)?;
+    check_devices(&devices, &request.ami.root_device_name)?;
+    let mut ami = with_content(&request.ami, &devices)?;
     if volumes.iter().filter(|volume| volume.image.path.as_os_str() == "-").count() > 1 {
         return Err(Error::invalid("standard input is two volumes, expected one at most"));
     }
@@ -261,11 +307,12 @@ pub fn pack(
     let mut sources: Vec<OpenedSource> =
         volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
     check_base(request)?;
+    check_rules(&ami, &volumes, &sources, &request.allow)?;
     let mut writer = Writer::create(&request.output, request.pack_size)?;
     let base = request.base.as_ref();
     let opened = base
         .map(|base| {
-            OpenedBase::open(base, &request.root_device, &mut writer, request.threads, watch)
+            OpenedBase::open(base, &ami.root_device_name, &mut writer, request.threads, watch)
         })
         .transpose()?;
     let index_bytes = match &opened {
@@ -310,25 +357,13 @@ pub fn pack(
             stored_bytes: written.stored_bytes,
         });
     }
-    let ami = Ami {
-        name: request.name.clone(),
-        description: request.description.clone(),
-        architecture: request.architecture,
-        virtualization_type: request.virtualization,
-        boot_mode: request.boot_mode,
-        root_device_name: request.root_device.clone(),
-        block_device_mappings: volumes
-            .iter()
-            .zip(&reports)
-            .map(|(volume, report)| Mapping {
-                device_name: volume.device.clone(),
-                ebs: Ebs {
-                    snapshot_digest: report.snapshot.root_digest,
-                    volume_size: ebs_gib(report.snapshot.volume_size_bytes),
-                },
-            })
-            .collect(),
-    };
+    for (volume, report) in volumes.iter().zip(&reports) {
+        let mapping =
+            ami.block_device_mappings.iter_mut().find(|it| it.device_name == volume.device);
+        let ebs = mapping.and_then(|it| it.ebs.as_mut()).expect("made for each volume");
+        ebs.snapshot_digest = Some(report.snapshot.root_digest);
+        ebs.volume_size.get_or_insert(ebs_gib(report.snapshot.volume_size_bytes));
+    }
     let digest = writer.finish(&ami)?;
     Ok(PackReport { bundle: request.output.clone(), digest, ami, volumes: reports })
 }

@@ -13,8 +13,9 @@ use std::process::Output;
 use std::process::Stdio;
 use std::time::SystemTime;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::Virtualization;
+use amikit::ami::Ami;
+use amikit::ami::Architecture;
+use amikit::ami::Virtualization;
 use amikit::chunking::States;
 use amikit::ops;
 use amikit::units::BLOCK_LEN;
@@ -342,12 +343,14 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
             image: ops::ImageRequest::of(image),
         }],
         output: output.to_owned(),
-        name: "test".to_owned(),
-        description: None,
-        architecture: Architecture::X86_64,
-        virtualization: Virtualization::Hvm,
-        boot_mode: None,
-        root_device: "/dev/xvda".to_owned(),
+        ami: Ami {
+            name: "test".to_owned(),
+            architecture: Some(Architecture::X86_64),
+            virtualization_type: Some(Virtualization::Hvm),
+            root_device_name: "/dev/xvda".to_owned(),
+            ..Ami::default()
+        },
+        allow: Vec::new(),
         level: 1,
         pack_size: amikit::pack::DEFAULT_PACK_SIZE,
         threads: threads(2),

@@ -8,8 +8,9 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work"],
     &["io"],
-    &["volume", "manifest", "pack", "tar"],
-    &["format", "chunking", "delta", "bundle", "instance_store"],
+    &["volume", "manifest", "pack", "tar", "ami"],
+    &["format", "chunking", "delta", "bundle", "instance_store", "guest", "recipe"],
+    &["lint", "publish"],
     &["ops"],
     &["cli"],
 ];

@@ -6,10 +6,11 @@ use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::bundle::Architecture;
-use amikit::bundle::BootMode;
+use amikit::ami::Ami;
+use amikit::ami::Architecture;
+use amikit::ami::BootMode;
+use amikit::ami::Virtualization;
 use amikit::bundle::Bundle;
-use amikit::bundle::Virtualization;
 use amikit::chunking::States;
 use amikit::compress::Encoder;
 use amikit::digest::sha256;
@@ -90,12 +91,16 @@ fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
             image: ImageRequest::of(image),
         }],
         output: output.to_owned(),
-        name: "three blocks".to_owned(),
-        description: Some("a worked example".to_owned()),
-        architecture: Architecture::Arm64,
-        virtualization: Virtualization::Hvm,
-        boot_mode: Some(BootMode::Uefi),
-        root_device: "/dev/xvda".to_owned(),
+        ami: Ami {
+            name: "three blocks".to_owned(),
+            description: Some("a worked example".to_owned()),
+            architecture: Some(Architecture::Arm64),
+            virtualization_type: Some(Virtualization::Hvm),
+            boot_mode: Some(BootMode::Uefi),
+            root_device_name: "/dev/xvda".to_owned(),
+            ..Ami::default()
+        },
+        allow: Vec::new(),
         level: 3,
         pack_size: amikit::pack::DEFAULT_PACK_SIZE,
         threads: NonZero::new(2).unwrap(),
@@ -208,4 +213,14 @@ fn the_stored_bundle_verifies() {
     let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
     assert!(report.sound, "{report:?}");
     assert_eq!((report.chunks, report.snapshots, report.packs), (1, 1, 1));
+}
+
+/// The worked example of the document is a description, and comes back as it stands there.
+#[test]
+fn the_description_of_the_document_comes_back() {
+    let text = fs::read_to_string(root().join("docs/formats/ami.md")).unwrap();
+    let example = text.rsplit("```json\n").next().unwrap().split("```").next().unwrap();
+    let ami: Ami = serde_json::from_str(example).unwrap();
+    assert_eq!(ami.check(), Ok(()));
+    assert_eq!(serde_json::to_string_pretty(&ami).unwrap(), example.trim_end());
 }

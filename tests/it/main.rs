@@ -1,5 +1,8 @@
 //! Integration tests, in one binary so that they link once.
 
+mod ami;
+mod botocore;
+mod build;
 mod common;
 mod compare;
 mod damage;
@@ -12,6 +15,7 @@ mod instance_store_hostile;
 mod instance_store_oracles;
 mod limits;
 mod oci;
+mod plan;
 mod promises;
 mod roundtrip;
 mod transcripts;

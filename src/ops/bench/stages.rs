@@ -20,8 +20,9 @@ use tempfile::TempDir;
 use zstd::stream::read::Decoder as BareDecoder;
 use zstd::stream::write::Encoder as BareEncoder;
 
-use crate::bundle::Architecture;
-use crate::bundle::Virtualization;
+use crate::ami::Ami;
+use crate::ami::Architecture;
+use crate::ami::Virtualization;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::Source;
@@ -341,12 +342,14 @@ impl<'a> Workbench<'a> {
                 image: ImageRequest::of(self.input.path()),
             }],
             output: self.path("sample.ami"),
-            name: "bench".to_owned(),
-            description: None,
-            architecture: Architecture::X86_64,
-            virtualization: Virtualization::Hvm,
-            boot_mode: None,
-            root_device: DEVICE.to_owned(),
+            ami: Ami {
+                name: "bench".to_owned(),
+                architecture: Some(Architecture::X86_64),
+                virtualization_type: Some(Virtualization::Hvm),
+                root_device_name: DEVICE.to_owned(),
+                ..Ami::default()
+            },
+            allow: Vec::new(),
             level: self.level,
             pack_size: DEFAULT_PACK_SIZE,
             threads: self.threads,

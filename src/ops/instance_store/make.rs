@@ -168,7 +168,7 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     };
     let architecture = match (&request.architecture, ami) {
         (Some(architecture), _) => architecture.clone(),
-        (None, Some(ami)) => ami.architecture.name().to_owned(),
+        (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
         (None, None) => {
             let text = "no architecture is named, expected --arch";
             return Err(Error::invalid(text).advise("EC2 knows i386 and x86_64 here"));
@@ -181,6 +181,17 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         mappings.push(Mapping { virtual_name: "ami".to_owned(), device: bare });
         let device = device.clone();
         mappings.push(Mapping { virtual_name: "root".to_owned(), device });
+        for entry in &ami.block_device_mappings {
+            if let Some(virtual_name) = entry.virtual_name.clone() {
+                let device = entry.bare_name().to_owned();
+                mappings.push(Mapping { virtual_name, device });
+            }
+        }
+    }
+    let (kernel, ramdisk, codes) = (&request.kernel, &request.ramdisk, &request.product_codes);
+    let mut product_codes = codes.clone();
+    if let Some(ami) = ami.filter(|_| codes.is_empty()) {
+        product_codes.extend(ami.product_codes.iter().map(|code| code.product_code_id.clone()));
     }
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
@@ -200,9 +211,9 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let machine = Machine {
         architecture,
         block_device_mapping: mappings,
-        kernel_id: request.kernel.clone(),
-        ramdisk_id: request.ramdisk.clone(),
-        product_codes: request.product_codes.clone(),
+        kernel_id: kernel.clone().or_else(|| ami?.kernel_id.clone()),
+        ramdisk_id: ramdisk.clone().or_else(|| ami?.ramdisk_id.clone()),
+        product_codes,
     };
     Ok((Description { name, user: request.user.clone(), machine }, notes))
 }

@@ -1,0 +1,136 @@
+//! `RegisterImage`: the document that `aws ec2 register-image --cli-input-json` takes, both ways.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::ami::Ami;
+use crate::ami::Architecture;
+use crate::ami::BootMode;
+use crate::ami::ImdsSupport;
+use crate::ami::Mapping;
+use crate::ami::SriovNetSupport;
+use crate::ami::Tag;
+use crate::ami::TpmSupport;
+use crate::ami::Virtualization;
+
+/// Tags for a kind of resource that a call makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TagSpecification {
+    /// Kind of resource: `image` is the only one here.
+    pub resource_type: String,
+    /// The tags.
+    pub tags: Vec<Tag>,
+}
+
+impl TagSpecification {
+    /// Returns the list that puts `tags` on an AMI; empty for none.
+    #[must_use]
+    pub fn for_image(tags: &[Tag]) -> Vec<Self> {
+        if tags.is_empty() {
+            return Vec::new();
+        }
+        vec![Self { resource_type: "image".to_owned(), tags: tags.to_vec() }]
+    }
+}
+
+/// The call, with the members of EC2's model 2016-11-15 in its own spelling.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[allow(missing_docs, reason = "as the members of Ami")]
+pub struct RegisterImage {
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub architecture: Option<Architecture>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub virtualization_type: Option<Virtualization>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub boot_mode: Option<BootMode>,
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub root_device_name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub block_device_mappings: Vec<Mapping>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ena_support: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sriov_net_support: Option<SriovNetSupport>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub imds_support: Option<ImdsSupport>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tpm_support: Option<TpmSupport>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uefi_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ramdisk_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image_location: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub billing_products: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tag_specifications: Vec<TagSpecification>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dry_run: Option<bool>,
+}
+
+impl RegisterImage {
+    /// Makes the call for a description. Members that other calls set (permissions, deprecation,
+    /// protection) and root digests of snapshots are left out; snapshot ids are the caller's.
+    #[must_use]
+    pub fn of(ami: &Ami) -> Self {
+        let mut block_device_mappings = ami.block_device_mappings.clone();
+        for ebs in block_device_mappings.iter_mut().filter_map(|it| it.ebs.as_mut()) {
+            ebs.snapshot_digest = None;
+        }
+        Self {
+            name: ami.name.clone(),
+            description: ami.description.clone(),
+            architecture: ami.architecture,
+            virtualization_type: ami.virtualization_type,
+            boot_mode: ami.boot_mode,
+            root_device_name: ami.root_device_name.clone(),
+            block_device_mappings,
+            ena_support: ami.ena_support,
+            sriov_net_support: ami.sriov_net_support,
+            imds_support: ami.imds_support,
+            tpm_support: ami.tpm_support,
+            uefi_data: ami.uefi_data.clone(),
+            kernel_id: ami.kernel_id.clone(),
+            ramdisk_id: ami.ramdisk_id.clone(),
+            image_location: ami.image_location.clone(),
+            billing_products: ami.billing_products.clone(),
+            tag_specifications: TagSpecification::for_image(&ami.tags),
+            dry_run: None,
+        }
+    }
+}
+
+impl From<RegisterImage> for Ami {
+    /// Takes the call as a description; nothing of it is lost but `DryRun`, which is no part of one.
+    fn from(call: RegisterImage) -> Self {
+        Self {
+            name: call.name,
+            description: call.description,
+            architecture: call.architecture,
+            virtualization_type: call.virtualization_type,
+            boot_mode: call.boot_mode,
+            root_device_name: call.root_device_name,
+            block_device_mappings: call.block_device_mappings,
+            ena_support: call.ena_support,
+            sriov_net_support: call.sriov_net_support,
+            imds_support: call.imds_support,
+            tpm_support: call.tpm_support,
+            uefi_data: call.uefi_data,
+            kernel_id: call.kernel_id,
+            ramdisk_id: call.ramdisk_id,
+            image_location: call.image_location,
+            billing_products: call.billing_products,
+            tags: call.tag_specifications.into_iter().flat_map(|it| it.tags).collect(),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! EC2's rules over a description: what it refuses, or what cannot work, known before an upload.
+//!
+//! Each rule is a row of [`RULES`]: an id, a level, a sentence, its source, and a pure function over a
+//! [`Subject`]. `docs/lint.md` is printed from the table. A rule that lacks a fact (no volume was
+//! read, no time is known) finds nothing.
+
+mod boot;
+mod devices;
+mod features;
+mod limits;
+mod names;
+mod rules;
+mod sharing;
+mod storage;
+
+use serde::Serialize;
+
+use crate::ami::Ami;
+use crate::ami::Distribution;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
+use crate::ami::Time;
+use crate::ami::Upload;
+use crate::ami::bare;
+use crate::error::Error;
+use crate::error::Result;
+use crate::guest::Layout;
+use crate::units::ebs_gib;
+
+pub use limits::LIMITS_AS_OF;
+pub use rules::RULES;
+
+/// How bad it is when a rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// EC2 refuses it, or no instance of it can work.
+    Error,
+    /// It works, and is most likely not what is meant.
+    Warning,
+}
+
+impl Level {
+    /// Returns the level's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A rule.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rule {
+    /// Stable name, for `--allow`.
+    pub id: &'static str,
+    /// How bad it is when it is broken.
+    pub level: Level,
+    /// What it says.
+    pub text: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// Looks for places that break it.
+    #[serde(skip)]
+    pub check: fn(&Subject<'_>) -> Vec<Found>,
+}
+
+/// A place that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The member, with its device where it has one.
+    pub place: String,
+    /// What was found there.
+    pub found: String,
+    /// What to write instead.
+    pub instead: String,
+}
+
+impl Found {
+    /// Says what was found where, and what to write instead.
+    fn new(place: impl Into<String>, found: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { place: place.into(), found: found.into(), instead: instead.into() }
+    }
+}
+
+/// A broken rule, as it is reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// The member, with its device where it has one.
+    pub place: String,
+    /// What was found there.
+    pub found: String,
+    /// What to write instead.
+    pub instead: String,
+    /// What the rule says.
+    pub text: &'static str,
+    /// Where the rule comes from.
+    pub source: &'static str,
+}
+
+/// What is known of a volume's content.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeFacts {
+    /// Device of the mapping.
+    pub device: String,
+    /// Bytes of the content.
+    pub size: u64,
+    /// Bytes that nobody ever wrote, where that is known.
+    pub hole_bytes: Option<u64>,
+    /// What is inside, where it was looked at.
+    pub layout: Option<Layout>,
+}
+
+/// What rules look at: a description, and what is known around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The description.
+    pub ami: &'a Ami,
+    /// Contents of volumes, as far as they are known.
+    pub volumes: &'a [VolumeFacts],
+    /// How snapshots are uploaded, where that is known.
+    pub upload: Option<&'a Upload>,
+    /// Where copies go.
+    pub distribution: &'a [Distribution],
+    /// The present, for rules about times.
+    pub now: Option<Time>,
+}
+
+impl<'a> Subject<'a> {
+    /// Takes a description alone.
+    #[must_use]
+    pub fn of(ami: &'a Ami) -> Self {
+        Self { ami, volumes: &[], upload: None, distribution: &[], now: None }
+    }
+
+    /// Iterates over the EBS volumes of the mapping.
+    fn volumes(&self) -> impl Iterator<Item = (&'a Mapping, &'a Ebs)> {
+        self.ami.block_device_mappings.iter().filter_map(|it| Some((it, it.ebs.as_ref()?)))
+    }
+
+    /// Returns what is known of the content of a device.
+    fn facts(&self, mapping: &Mapping) -> Option<&'a VolumeFacts> {
+        self.volumes.iter().find(|it| bare(&it.device) == mapping.bare_name())
+    }
+
+    /// Returns what is known of the content of the root device.
+    fn root_facts(&self) -> Option<&'a VolumeFacts> {
+        let root = bare(&self.ami.root_device_name);
+        self.volumes.iter().find(|it| bare(&it.device) == root)
+    }
+
+    /// Returns what is inside the root volume, where it was looked at.
+    fn root_layout(&self) -> Option<&'a Layout> {
+        self.root_facts()?.layout.as_ref()
+    }
+
+    /// Returns the GiB that a volume will have, where that is known.
+    fn gib(&self, mapping: &Mapping, ebs: &Ebs) -> Option<u64> {
+        ebs.volume_size.or_else(|| self.facts(mapping).map(|facts| ebs_gib(facts.size)))
+    }
+
+    fn is_root(&self, mapping: &Mapping) -> bool {
+        !self.ami.root_device_name.is_empty()
+            && mapping.bare_name() == bare(&self.ami.root_device_name)
+    }
+
+    /// Tells whether the root lives in S3 and not on EBS.
+    fn is_instance_store(&self) -> bool {
+        self.ami.image_location.is_some()
+    }
+}
+
+/// Names a member of a device for messages.
+fn member(mapping: &Mapping, name: &str) -> String {
+    if mapping.device_name.is_empty() {
+        format!("a device without a name: {name}")
+    } else {
+        format!("{}: {name}", mapping.device_name)
+    }
+}
+
+/// Checks that every id is one of a rule.
+///
+/// # Errors
+///
+/// `Invalid`, naming the first that is none.
+pub fn check_ids(ids: &[String]) -> Result<()> {
+    for id in ids {
+        if !RULES.iter().any(|rule| rule.id == id) {
+            return Err(Error::invalid(format!("no rule is called {id:?}"))
+                .advise("`amikit lint --list` names all rules"));
+        }
+    }
+    Ok(())
+}
+
+/// Applies all rules but the allowed ones: errors first, each in the order of the table.
+#[must_use]
+pub fn lint(subject: &Subject<'_>, allow: &[String]) -> Vec<Finding> {
+    let asked = RULES.iter().filter(|rule| !allow.iter().any(|id| id == rule.id));
+    let mut findings: Vec<Finding> = asked
+        .flat_map(|rule| {
+            (rule.check)(subject).into_iter().map(|found| Finding {
+                rule: rule.id,
+                level: rule.level,
+                place: found.place,
+                found: found.found,
+                instead: found.instead,
+                text: rule.text,
+                source: rule.source,
+            })
+        })
+        .collect();
+    findings.sort_by_key(|finding| finding.level);
+    findings
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests;

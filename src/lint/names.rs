@@ -1,0 +1,154 @@
+//! Rules about names, texts, tags and times.
+
+use crate::ami::MAX_DESCRIPTION;
+use crate::ami::Tag;
+use crate::ami::check_name;
+use crate::lint::Found;
+use crate::lint::Subject;
+
+const NAME_INSTEAD: &str = "3 to 128 of: letters, digits, space and ( ) [ ] . / - ' @ _";
+
+/// Most characters of a tag's key: EBS takes 127, EC2 one more.
+const MAX_TAG_KEY: usize = 127;
+
+/// Most characters of a tag's value.
+const MAX_TAG_VALUE: usize = 255;
+
+/// Most tags of a resource.
+const MAX_TAGS: usize = 50;
+
+/// The names of the AMI and of its copies, each with its place.
+fn names<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (String, &'a str)> {
+    let copies = subject
+        .distribution
+        .iter()
+        .filter_map(|copy| Some((format!("copy to {}: Name", copy.region), copy.name.as_deref()?)));
+    std::iter::once(("Name".to_owned(), subject.ami.name.as_str())).chain(copies)
+}
+
+pub(super) fn name(subject: &Subject<'_>) -> Vec<Found> {
+    names(subject)
+        .filter(|(_, name)| check_name(name).is_err())
+        .map(|(place, name)| Found::new(place, format!("{name:?}"), NAME_INSTEAD))
+        .collect()
+}
+
+pub(super) fn description(subject: &Subject<'_>) -> Vec<Found> {
+    let copies = subject.distribution.iter().filter_map(|copy| {
+        Some((format!("copy to {}: Description", copy.region), copy.description.as_deref()?))
+    });
+    let own = subject.ami.description.as_deref().map(|text| ("Description".to_owned(), text));
+    own.into_iter()
+        .chain(copies)
+        .filter_map(|(place, text)| {
+            let count = text.chars().count();
+            (count > MAX_DESCRIPTION).then(|| {
+                let found = format!("{count} characters");
+                Found::new(place, found, format!("at most {MAX_DESCRIPTION} characters"))
+            })
+        })
+        .collect()
+}
+
+/// The tags of the AMI and of its copies, each list with its place.
+fn tag_lists<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (String, &'a [Tag])> {
+    let copies = subject
+        .distribution
+        .iter()
+        .map(|copy| (format!("copy to {}: Tags", copy.region), &copy.tags[..]));
+    std::iter::once(("Tags".to_owned(), &subject.ami.tags[..])).chain(copies)
+}
+
+pub(super) fn tag_length(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, tags) in tag_lists(subject) {
+        for tag in tags {
+            let (key, value) = (tag.key.chars().count(), tag.value.chars().count());
+            if !(1..=MAX_TAG_KEY).contains(&key) {
+                let text = format!("the key {:?} has {key} characters", tag.key);
+                found.push(Found::new(&*place, text, format!("a key of 1 to {MAX_TAG_KEY}")));
+            }
+            if value > MAX_TAG_VALUE {
+                let text = format!("the value of {:?} has {value} characters", tag.key);
+                found.push(Found::new(
+                    &*place,
+                    text,
+                    format!("a value of at most {MAX_TAG_VALUE}"),
+                ));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn tag_key(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, tags) in tag_lists(subject) {
+        for (number, tag) in tags.iter().enumerate() {
+            if tag.key.to_ascii_lowercase().starts_with("aws:") {
+                let text = format!("the key {:?}", tag.key);
+                found.push(Found::new(&*place, text, "a key that does not start with aws:"));
+            }
+            if tags[..number].iter().any(|before| before.key == tag.key) {
+                let text = format!("the key {:?} twice", tag.key);
+                found.push(Found::new(&*place, text, "each key once"));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn tag_count(subject: &Subject<'_>) -> Vec<Found> {
+    tag_lists(subject)
+        .filter(|(_, tags)| tags.len() > MAX_TAGS)
+        .map(|(place, tags)| {
+            Found::new(place, format!("{} tags", tags.len()), format!("at most {MAX_TAGS}"))
+        })
+        .collect()
+}
+
+/// The times of deprecation of the AMI and of its copies; `true` with those that are public.
+fn deprecations(subject: &Subject<'_>) -> Vec<(String, crate::ami::Time, bool)> {
+    let own = subject
+        .ami
+        .deprecate_at
+        .map(|time| ("DeprecateAt".to_owned(), time, subject.ami.is_public()));
+    let copies = subject.distribution.iter().filter_map(|copy| {
+        let public = copy.launch_permissions.iter().any(crate::ami::LaunchPermission::is_public);
+        Some((format!("copy to {}: DeprecateAt", copy.region), copy.deprecate_at?, public))
+    });
+    own.into_iter().chain(copies).collect()
+}
+
+pub(super) fn deprecation_minute(subject: &Subject<'_>) -> Vec<Found> {
+    deprecations(subject)
+        .into_iter()
+        .filter(|(_, time, _)| !time.is_whole_minute())
+        .map(|(place, time, _)| {
+            Found::new(place, time.to_string(), "a time with 00 seconds: EC2 rounds to the minute")
+        })
+        .collect()
+}
+
+pub(super) fn deprecation_past(subject: &Subject<'_>) -> Vec<Found> {
+    let Some(now) = subject.now else { return Vec::new() };
+    deprecations(subject)
+        .into_iter()
+        .filter(|(_, time, _)| *time < now)
+        .map(|(place, time, _)| Found::new(place, time.to_string(), format!("a time after {now}")))
+        .collect()
+}
+
+pub(super) fn deprecation_far(subject: &Subject<'_>) -> Vec<Found> {
+    let Some(now) = subject.now else { return Vec::new() };
+    deprecations(subject)
+        .into_iter()
+        .filter_map(|(place, time, public)| {
+            let last = now.plus_years(if public { 2 } else { 10 })?;
+            (time > last).then(|| {
+                let who = if public { " for a public AMI" } else { "" };
+                Found::new(place, time.to_string(), format!("{last} at the latest{who}"))
+            })
+        })
+        .collect()
+}

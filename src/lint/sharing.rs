@@ -1,0 +1,279 @@
+//! Rules about who may use an AMI, and what that goes together with.
+
+use crate::ami::LaunchPermission;
+use crate::ami::Origin;
+use crate::ami::is_account;
+use crate::ami::is_organization_arn;
+use crate::lint::Found;
+use crate::lint::Subject;
+use crate::lint::member;
+
+/// Permissions that an AMI may have before AWS is asked for more.
+const PERMISSION_QUOTA: usize = 1_000;
+
+/// The permissions of the AMI and of its copies, each list with its place.
+fn lists<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (String, &'a [LaunchPermission])> {
+    let copies = subject.distribution.iter().map(|copy| {
+        (format!("copy to {}: LaunchPermissions", copy.region), &copy.launch_permissions[..])
+    });
+    std::iter::once(("LaunchPermissions".to_owned(), &subject.ami.launch_permissions[..]))
+        .chain(copies)
+}
+
+fn is_public(subject: &Subject<'_>) -> bool {
+    lists(subject).any(|(_, list)| list.iter().any(LaunchPermission::is_public))
+}
+
+pub(super) fn permission_one(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, list) in lists(subject) {
+        for it in list.iter().filter(|it| it.values().len() != 1) {
+            let what = format!("an entry with {} values", it.values().len());
+            let instead =
+                "exactly one of UserId, Group, OrganizationArn and OrganizationalUnitArn an entry";
+            found.push(Found::new(&*place, what, instead));
+        }
+    }
+    found
+}
+
+/// What a permission is instead of one, and what to write.
+fn fault(it: &LaunchPermission) -> Option<(&str, &'static str)> {
+    let wrong = |value: &'_ Option<String>, sound: fn(&str) -> bool| {
+        value.as_deref().is_some_and(|text| !sound(text))
+    };
+    if wrong(&it.user_id, is_account) {
+        return Some((it.user_id.as_deref()?, "an account's twelve digits, without hyphens"));
+    }
+    if wrong(&it.group, |text| text == "all") {
+        return Some((it.group.as_deref()?, "all, the only group"));
+    }
+    if wrong(&it.organization_arn, |text| is_organization_arn(text, false)) {
+        let instead = "arn:aws:organizations::ACCOUNT:organization/o-ID; a bare id does not do";
+        return Some((it.organization_arn.as_deref()?, instead));
+    }
+    if wrong(&it.organizational_unit_arn, |text| is_organization_arn(text, true)) {
+        let instead = "arn:aws:organizations::ACCOUNT:ou/o-ID/ou-ID; a bare id does not do";
+        return Some((it.organizational_unit_arn.as_deref()?, instead));
+    }
+    None
+}
+
+pub(super) fn permission_shape(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, list) in lists(subject) {
+        for (text, instead) in list.iter().filter_map(fault) {
+            found.push(Found::new(&*place, format!("{text:?}"), instead));
+        }
+    }
+    found
+}
+
+pub(super) fn permission_twice(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, list) in lists(subject) {
+        for (number, it) in list.iter().enumerate() {
+            if list[..number].contains(it) {
+                let what = format!("{:?} twice", it.values().join(" "));
+                found.push(Found::new(&*place, what, "each permission once"));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn permission_count(subject: &Subject<'_>) -> Vec<Found> {
+    lists(subject)
+        .filter(|(_, list)| list.len() > PERMISSION_QUOTA)
+        .map(|(place, list)| {
+            let instead = format!("at most {PERMISSION_QUOTA}, or an organization's ARN");
+            Found::new(place, format!("{} permissions", list.len()), instead)
+        })
+        .collect()
+}
+
+pub(super) fn public_encrypted(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    let instead = "no group all, or no encryption: an AMI with encrypted volumes cannot be public";
+    if subject.ami.is_public() {
+        for (mapping, _) in subject.volumes().filter(|(_, ebs)| ebs.encrypted == Some(true)) {
+            found.push(Found::new(member(mapping, "Encrypted"), "true on a public AMI", instead));
+        }
+        if subject.upload.is_some_and(|upload| upload.encrypted) {
+            found.push(Found::new("upload: encrypted", "true for a public AMI", instead));
+        }
+    }
+    for copy in subject.distribution.iter().filter(|copy| copy.encrypted) {
+        if copy.launch_permissions.iter().any(LaunchPermission::is_public) {
+            let place = format!("copy to {}: encrypted", copy.region);
+            found.push(Found::new(place, "true for a public copy", instead));
+        }
+    }
+    found
+}
+
+pub(super) fn public_product_codes(subject: &Subject<'_>) -> Vec<Found> {
+    if subject.ami.product_codes.is_empty() || !is_public(subject) {
+        return Vec::new();
+    }
+    let found = "product codes on a public AMI";
+    vec![Found::new(
+        "ProductCodes",
+        found,
+        "no group all: an AMI with product codes is never public",
+    )]
+}
+
+pub(super) fn shared_default_key(subject: &Subject<'_>) -> Vec<Found> {
+    let instead = "a customer managed key: the AWS managed one is shared with nobody";
+    let mut found = Vec::new();
+    let upload = subject.upload.filter(|upload| upload.encrypted && upload.kms_key_arn.is_none());
+    if upload.is_some() && !subject.ami.launch_permissions.is_empty() {
+        found.push(Found::new("upload: kms-key-arn", "no key, and launch permissions", instead));
+    }
+    for copy in subject.distribution {
+        if copy.encrypted && copy.kms_key_id.is_none() && !copy.launch_permissions.is_empty() {
+            let place = format!("copy to {}: kms-key-id", copy.region);
+            found.push(Found::new(place, "no key, and launch permissions", instead));
+        }
+    }
+    found
+}
+
+pub(super) fn copy_decrypts(subject: &Subject<'_>) -> Vec<Found> {
+    let by_upload = subject.upload.is_some_and(|upload| upload.encrypted);
+    let mut found = Vec::new();
+    for copy in subject.distribution {
+        let place = format!("copy to {}", copy.region);
+        if by_upload && copy.launch_permissions.iter().any(LaunchPermission::is_public) {
+            let what = "a public copy of encrypted snapshots";
+            let instead =
+                "an upload that is not encrypted: a copy can add encryption, never remove it";
+            found.push(Found::new(&*place, what, instead));
+        }
+        if copy.kms_key_id.is_some() && !copy.encrypted {
+            found.push(Found::new(
+                place,
+                "a key without encryption",
+                "encrypted = true, or no key",
+            ));
+        }
+    }
+    if let Some(upload) = subject.upload
+        && upload.kms_key_arn.is_some()
+        && !upload.encrypted
+    {
+        let found_key =
+            Found::new("upload", "a key without encryption", "encrypted = true, or no key");
+        found.push(found_key);
+    }
+    found
+}
+
+pub(super) fn copy_twice(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (number, copy) in subject.distribution.iter().enumerate() {
+        let name = |it: &crate::ami::Distribution| {
+            it.name.clone().unwrap_or_else(|| subject.ami.name.clone())
+        };
+        let before = &subject.distribution[..number];
+        let of_upload = subject.upload.and_then(|upload| upload.region.as_deref())
+            == Some(copy.region.as_str())
+            && name(copy) == subject.ami.name;
+        if of_upload || before.iter().any(|it| it.region == copy.region && name(it) == name(copy)) {
+            let place = format!("copy to {}: Name", copy.region);
+            let what = format!("{:?}, which an AMI of that region has", name(copy));
+            found.push(Found::new(place, what, "a name of its own, or another region"));
+        }
+    }
+    found
+}
+
+/// Tells whether `text` looks like a region: `eu-central-1`, `us-gov-west-1`.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.len() >= 3
+        && parts.iter().all(|it| !it.is_empty())
+        && parts[parts.len().strict_sub(1)].bytes().all(|b| b.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// The partition of a region: an AMI is not copied from one to another.
+fn partition(region: &str) -> &str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else if region.starts_with("us-iso") {
+        region.split_once('-').and_then(|(_, rest)| rest.split_once('-')).map_or("", |(iso, _)| iso)
+    } else {
+        "aws"
+    }
+}
+
+pub(super) fn region_shape(subject: &Subject<'_>) -> Vec<Found> {
+    let own = subject.upload.and_then(|upload| upload.region.as_deref());
+    own.into_iter()
+        .chain(subject.distribution.iter().map(|copy| copy.region.as_str()))
+        .filter(|region| !is_region(region))
+        .map(|region| Found::new("region", format!("{region:?}"), "a region such as eu-central-1"))
+        .collect()
+}
+
+pub(super) fn copy_partition(subject: &Subject<'_>) -> Vec<Found> {
+    let Some(own) = subject.upload.and_then(|upload| upload.region.as_deref()) else {
+        return Vec::new();
+    };
+    subject
+        .distribution
+        .iter()
+        .filter(|copy| partition(&copy.region) != partition(own))
+        .map(|copy| {
+            let found = format!("from {own}, which is in another partition");
+            let instead = "an upload of its own there: EC2 copies within a partition only";
+            Found::new(format!("copy to {}", copy.region), found, instead)
+        })
+        .collect()
+}
+
+pub(super) fn billing_products(subject: &Subject<'_>) -> Vec<Found> {
+    if subject.ami.billing_products.is_empty() {
+        return Vec::new();
+    }
+    let found = subject.ami.billing_products.join(", ");
+    vec![Found::new("BillingProducts", found, "none, unless AWS lets the account set them")]
+}
+
+pub(super) fn product_codes(subject: &Subject<'_>) -> Vec<Found> {
+    if subject.ami.product_codes.is_empty() {
+        return Vec::new();
+    }
+    let codes: Vec<&str> =
+        subject.ami.product_codes.iter().map(|it| it.product_code_id.as_str()).collect();
+    let instead = "none: RegisterImage does not take them, AWS Marketplace adds its own";
+    vec![Found::new("ProductCodes", codes.join(", "), instead)]
+}
+
+pub(super) fn provenance_snapshots(subject: &Subject<'_>) -> Vec<Found> {
+    let foreign = subject.ami.provenance.as_ref().filter(|it| it.origin != Origin::Custom);
+    let Some(provenance) = foreign else { return Vec::new() };
+    subject
+        .volumes()
+        .filter(|(_, ebs)| ebs.snapshot_id.is_some())
+        .map(|(mapping, _)| {
+            let owner = provenance.owner_id.as_deref().unwrap_or("another account");
+            let found = format!("a snapshot of {owner}, of an AMI that is {}", provenance.origin);
+            let instead = "an image, or a snapshot of your own made from an instance";
+            Found::new(member(mapping, "SnapshotId"), found, instead)
+        })
+        .collect()
+}
+
+pub(super) fn provenance_public(subject: &Subject<'_>) -> Vec<Found> {
+    let sold = subject.ami.provenance.as_ref().is_some_and(|it| it.origin == Origin::Marketplace);
+    if !sold || !is_public(subject) {
+        return Vec::new();
+    }
+    let found = "public, and made from an AMI of AWS Marketplace";
+    vec![Found::new("LaunchPermissions", found, "no group all: its seller's terms forbid it")]
+}

@@ -1,0 +1,164 @@
+//! `build`: from a recipe to a bundle that was checked, packed, tested and planned, in that order.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::bundle::Writer;
+use crate::chunking::States;
+use crate::error::Result;
+use crate::io::Staging;
+use crate::lint::Finding;
+use crate::ops::checks::TestReport;
+use crate::ops::checks::run_test;
+use crate::ops::lint::Case;
+use crate::ops::lint::refusal;
+use crate::ops::pack::PackReport;
+use crate::ops::pack::PackRequest;
+use crate::ops::pack::pack;
+use crate::ops::path_text;
+use crate::ops::plan::write_plan_of;
+use crate::ops::recipe::TemplateRequest;
+use crate::ops::recipe::open_recipe;
+use crate::ops::recipe::replace_sources;
+use crate::ops::recipe::volume_request;
+use crate::publish::Totals;
+use crate::recipe::Prepared;
+use crate::work::Watch;
+
+/// What is built.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Where the bundle goes.
+    pub output: PathBuf,
+    /// Where the plan of its upload goes; beside the bundle where there is none.
+    pub plan: Option<PathBuf>,
+    /// Images in the place of the recipe's own, by device.
+    pub images: Vec<(String, PathBuf)>,
+    /// Values of the recipe's templates.
+    pub templates: TemplateRequest,
+    /// Rules that are not applied, beside the recipe's.
+    pub allow: Vec<String>,
+    /// Compression level.
+    pub level: i32,
+    /// Bytes at which packs are closed.
+    pub pack_size: u64,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+    /// What is done about states.
+    pub states: States,
+}
+
+/// The plan of a bundle that was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BuiltPlan {
+    /// Its file.
+    #[serde(serialize_with = "path_text")]
+    pub path: PathBuf,
+    /// Its sums.
+    pub totals: Totals,
+}
+
+/// What was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BuildReport {
+    /// The recipe.
+    #[serde(serialize_with = "path_text")]
+    pub recipe: PathBuf,
+    /// Whether all tests passed: without that there is no bundle.
+    pub passed: bool,
+    /// Rules that warn.
+    pub warnings: Vec<Finding>,
+    /// What was packed.
+    pub packed: PackReport,
+    /// The tests, up to the first that failed.
+    pub tests: Vec<TestReport>,
+    /// The plan of the upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<BuiltPlan>,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Builds a bundle. It gets its name once every test has passed and its upload can be planned.
+/// `begin` hears the bytes of all volumes, where they are known.
+///
+/// # Errors
+///
+/// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
+/// [`pack`] and the tests. A test that fails is no error, and the report says so.
+pub fn build(
+    request: &BuildRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(Option<u64>),
+) -> Result<BuildReport> {
+    let mut prepared = open_recipe(&request.recipe, &request.templates)?;
+    replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
+    let case = Case::of_recipe(&prepared)?;
+    crate::lint::check_ids(&request.allow)?;
+    let findings = case.findings(&request.allow);
+    if let Some(error) = refusal(&findings) {
+        return Err(error.in_file(&request.recipe));
+    }
+    // What stands under the name must be a bundle: told before the work, not after it.
+    drop(Writer::create(&request.output, request.pack_size)?);
+    let staging = Staging::create(&request.output)?;
+    let mut packed = pack(&pack_request(request, &prepared, staging.path())?, watch, begin)?;
+    let mut report = BuildReport {
+        recipe: request.recipe.clone(),
+        passed: true,
+        warnings: findings,
+        packed: PackReport { bundle: request.output.clone(), ..packed.clone() },
+        tests: Vec::new(),
+        plan: None,
+        notes: Vec::new(),
+    };
+    for volume in &mut packed.volumes {
+        report.notes.append(&mut volume.snapshot.notes);
+    }
+    for test in &prepared.tests {
+        watch.check()?;
+        let done = run_test(test, &request.recipe, &staging, &prepared, request.threads, watch)?;
+        report.passed &= done.passed;
+        report.tests.push(done);
+        if !report.passed {
+            return Ok(report);
+        }
+    }
+    let path = request.plan.clone().unwrap_or_else(|| plan_path(&request.output));
+    let bundle = Bundle::open(staging.path())?;
+    let plan = write_plan_of(&bundle, &prepared.upload, &prepared.distribution, &path, watch)?;
+    drop(bundle);
+    staging.commit()?;
+    report.plan = Some(BuiltPlan { path, totals: plan.totals });
+    Ok(report)
+}
+
+/// Returns where a plan goes that the user gave no name: `web.plan.jsonl` for `web.ami`.
+fn plan_path(bundle: &Path) -> PathBuf {
+    let name = bundle.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".tar").unwrap_or(&name);
+    let name = name.strip_suffix(".ami").unwrap_or(name);
+    bundle.with_file_name(format!("{name}.plan.jsonl"))
+}
+
+fn pack_request(request: &BuildRequest, prepared: &Prepared, output: &Path) -> Result<PackRequest> {
+    let volumes = prepared.sources.iter().map(volume_request).collect::<Result<_>>()?;
+    Ok(PackRequest {
+        volumes,
+        output: output.to_owned(),
+        ami: prepared.ami.clone(),
+        allow: [&prepared.allow[..], &request.allow].concat(),
+        level: request.level,
+        pack_size: request.pack_size,
+        threads: request.threads,
+        states: request.states,
+        base: None,
+    })
+}

@@ -1,0 +1,153 @@
+//! Reading recipes, and filling in their templates.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::SystemTime;
+
+use crate::ami::Time;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format;
+use crate::format::ImageRequest;
+use crate::format::gate::Gate;
+use crate::io::Input;
+use crate::io::ReadAt;
+use crate::io::read_vec;
+use crate::ops::pack::VolumeRequest;
+use crate::recipe::Prepared;
+use crate::recipe::Recipe;
+use crate::recipe::Source;
+use crate::recipe::Values;
+
+/// Most bytes of a recipe or of a document: ten times what 64,000 characters of UEFI data take.
+const MAX_DOCUMENT_LEN: u64 = 1 << 20;
+
+/// Values of templates that the user gives or asks for.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateRequest {
+    /// Names and values.
+    pub set: Vec<(String, String)>,
+    /// Whether `{date}` is today's, in UTC, or the day of `SOURCE_DATE_EPOCH`.
+    pub date: bool,
+    /// Whether `{git}` is the commit that the recipe's folder is at.
+    pub git: bool,
+}
+
+/// Returns the present.
+pub(super) fn now() -> Option<Time> {
+    let since = SystemTime::UNIX_EPOCH.elapsed().ok()?;
+    Time::from_unix_seconds(since.as_secs())
+}
+
+/// Returns today, as reproducible builds want it where they say so.
+fn today() -> Result<String> {
+    let time = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().ok().and_then(Time::from_unix_seconds).ok_or_else(|| {
+            let text = format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970");
+            Error::invalid(text)
+        })?,
+        Err(_) => now().ok_or_else(|| Error::new(Kind::Io, "the clock is not set"))?,
+    };
+    Ok(time.day())
+}
+
+/// Runs git in a folder and returns what it prints.
+fn git(folder: &Path, args: &[&str]) -> Result<String> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let output = Command::new("git").arg("-C").arg(folder).args(args).output();
+    let output = output.map_err(|e| Error::io("run git in", folder, e))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let text = format!("git says: {}", said.lines().next().unwrap_or("nothing"));
+        return Err(Error::invalid(text).in_file(folder).advise("give the value with --set git=…"));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+impl TemplateRequest {
+    /// Returns the values for a recipe that lies in `folder`.
+    fn values(&self, folder: &Path) -> Result<Values> {
+        let mut values = Values::default();
+        if self.date {
+            values.set("date", &today()?);
+        }
+        if self.git {
+            let mut commit = git(folder, &["rev-parse", "--short=12", "HEAD"])?;
+            // Only what is tracked: the recipe's own outputs are not.
+            if !git(folder, &["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
+                commit.push_str("-dirty");
+            }
+            values.set("git", &commit);
+        }
+        for (name, value) in &self.set {
+            values.set(name, value);
+        }
+        Ok(values)
+    }
+}
+
+/// Reads a small file whole.
+pub(super) fn read_document(path: &Path) -> Result<Vec<u8>> {
+    let input = Input::open(path)?;
+    if input.len() > MAX_DOCUMENT_LEN {
+        let text = format!("it has {} bytes, expected at most {MAX_DOCUMENT_LEN}", input.len());
+        return Err(Error::new(Kind::Limit, text).in_file(path));
+    }
+    read_vec(&input, 0, input.len())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_document(path)?)
+        .map_err(|_| Error::invalid("it is no text in UTF-8").in_file(path))
+}
+
+/// Reads a recipe and fills in its templates.
+pub(super) fn open_recipe(path: &Path, templates: &TemplateRequest) -> Result<Prepared> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let recipe = Recipe::parse(&read_text(path)?).map_err(|e| e.in_file(path))?;
+    let mut prepared =
+        recipe.prepare(folder, &templates.values(folder)?).map_err(|e| e.in_file(path))?;
+    if let Some(file) = &prepared.uefi_data_file {
+        if prepared.ami.uefi_data.is_some() {
+            let text = "uefi-data and uefi-data-file are both there, expected one of them";
+            return Err(Error::invalid(text).in_file(path));
+        }
+        prepared.ami.uefi_data = Some(read_text(file)?.split_whitespace().collect());
+    }
+    Ok(prepared)
+}
+
+/// Turns a recipe's source into a request to open it.
+pub(super) fn volume_request(source: &Source) -> Result<VolumeRequest> {
+    let format = source.format.as_deref().map(format::by_name).transpose()?;
+    let image = ImageRequest {
+        path: source.image.clone(),
+        parts: source.parts.clone(),
+        format,
+        extents: source.extents.clone(),
+        gate: Gate { beside: source.backing, parents: source.parents.clone() },
+        force: false,
+    };
+    Ok(VolumeRequest { device: source.device.clone(), image })
+}
+
+/// Puts images in the place of a recipe's own sources: `DEVICE=FILE`.
+pub(super) fn replace_sources(prepared: &mut Prepared, images: &[(String, PathBuf)]) -> Result<()> {
+    for (device, image) in images {
+        let name = crate::ami::bare(device);
+        let mapping =
+            prepared.ami.block_device_mappings.iter_mut().find(|it| it.bare_name() == name);
+        let Some(mapping) = mapping else {
+            return Err(Error::invalid(format!("device {device} is not in the recipe")));
+        };
+        if let Some(ebs) = &mut mapping.ebs {
+            ebs.snapshot_id = None;
+        }
+        let device = mapping.device_name.clone();
+        prepared.sources.retain(|it| it.device != device);
+        prepared.sources.push(Source { device, image: image.clone(), ..Source::default() });
+    }
+    Ok(())
+}

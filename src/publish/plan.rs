@@ -1,0 +1,503 @@
+//! The whole upload as a sequence of steps, each made when it is asked for.
+
+use std::fmt;
+use std::num::NonZero;
+use std::vec;
+
+use serde::Serialize;
+
+use crate::ami::Ami;
+use crate::ami::Distribution;
+use crate::ami::RegisterImage;
+use crate::ami::Upload;
+use crate::ami::bare;
+use crate::digest::Sha256;
+use crate::digest::sha256;
+use crate::error::Error;
+use crate::error::Fault;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::publish::calls::CompleteSnapshot;
+use crate::publish::calls::CopyImage;
+use crate::publish::calls::EnableImageDeprecation;
+use crate::publish::calls::EnableImageDeregistrationProtection;
+use crate::publish::calls::ModifyImageAttribute;
+use crate::publish::calls::StartSnapshot;
+use crate::publish::puts::Base;
+use crate::publish::puts::Puts;
+use crate::units::BLOCK_SIZE;
+use crate::units::ebs_gib;
+
+/// Version of the plan's format.
+pub const PLAN_VERSION: u32 = 1;
+
+/// Milliseconds that one put takes, as EBS's own guide reckons.
+const PUT_MILLISECONDS: u64 = 100;
+
+/// Why an upload cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanFault {
+    /// Holes would be left out where they read as garbage.
+    Holes {
+        /// Device of the volume.
+        device: String,
+        /// Blocks that are holes.
+        count: u64,
+        /// Why they would.
+        why: String,
+    },
+    /// The base is larger than the target.
+    Shrinks {
+        /// Device of the volume.
+        device: String,
+        /// GiB of the target.
+        found: u64,
+        /// GiB of the base.
+        base: u64,
+    },
+    /// A key is given beside a base.
+    KeyWithBase,
+    /// A copy needs the region of what it is a copy of.
+    NoRegion,
+    /// A volume of the mapping has content that the plan does not know.
+    NoVolume {
+        /// Its device.
+        device: String,
+    },
+}
+
+impl fmt::Display for PlanFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holes { device, count, why } => write!(
+                f,
+                "{count} blocks of {device} are holes, and {why}: a block that is left out reads as \
+                 garbage there"
+            ),
+            Self::Shrinks { device, found, base } => {
+                write!(f, "{device} has {found} GiB, expected at least the {base} GiB of its base")
+            }
+            Self::KeyWithBase => f.write_str("a key is given beside a base, whose key counts"),
+            Self::NoRegion => {
+                f.write_str("there are copies, and no region that they are made from")
+            }
+            Self::NoVolume { device } => {
+                write!(f, "{device} has content, and its snapshot is not here")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PlanFault {}
+
+impl Fault for PlanFault {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+}
+
+/// A volume to upload.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanVolume<'a> {
+    /// Its device.
+    pub device: &'a str,
+    /// What its blocks are.
+    pub manifest: &'a Manifest,
+    /// The snapshot to start from.
+    pub base: Option<Base<'a>>,
+}
+
+/// What a plan is made for.
+#[derive(Clone, Debug)]
+pub struct PlanRequest<'a> {
+    /// The description.
+    pub ami: &'a Ami,
+    /// The volumes with content, in the order of the mapping.
+    pub volumes: Vec<PlanVolume<'a>>,
+    /// How snapshots are uploaded.
+    pub upload: &'a Upload,
+    /// Copies to make.
+    pub distribution: &'a [Distribution],
+    /// Puts that run side by side, for the estimate of time.
+    pub connections: NonZero<u64>,
+}
+
+/// What a plan comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Totals {
+    /// Snapshots that are made.
+    pub snapshots: u64,
+    /// Blocks that are put.
+    pub blocks: u64,
+    /// Blocks of data among them.
+    pub data_blocks: u64,
+    /// Blocks of zeros among them.
+    pub zero_blocks: u64,
+    /// Bytes that are put.
+    pub bytes: u64,
+    /// Calls of all kinds.
+    pub requests: u64,
+    /// Puts that run side by side in the estimate.
+    pub connections: u64,
+    /// Seconds that the puts take, at 100 ms each.
+    pub estimated_seconds: u64,
+}
+
+/// One line of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "Step", rename_all_fields = "PascalCase")]
+#[allow(missing_docs, reason = "docs/formats/plan.md describes each member")]
+pub enum Step {
+    Plan {
+        version: u32,
+        name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        holes: &'static str,
+        block_size: u64,
+        checksum_algorithm: &'static str,
+    },
+    StartSnapshot {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        device: String,
+        result: String,
+        parameters: StartSnapshot,
+    },
+    PutSnapshotBlock {
+        snapshot_id: String,
+        block_index: u32,
+        #[serde(skip_serializing_if = "is_one")]
+        block_count: u32,
+        #[serde(skip_serializing_if = "is_false")]
+        zero: bool,
+        checksum: String,
+    },
+    CompleteSnapshot {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        device: String,
+        parameters: CompleteSnapshot,
+    },
+    RegisterImage {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        result: String,
+        parameters: Box<RegisterImage>,
+    },
+    ModifyImageAttribute {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        parameters: ModifyImageAttribute,
+    },
+    EnableImageDeprecation {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        parameters: EnableImageDeprecation,
+    },
+    EnableImageDeregistrationProtection {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        parameters: EnableImageDeregistrationProtection,
+    },
+    CopyImage {
+        region: String,
+        result: String,
+        parameters: CopyImage,
+    },
+    Totals(Totals),
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+/// Stands for the id of a snapshot until the upload knows it.
+fn snapshot_of(device: &str) -> String {
+    format!("${{snapshot:{device}}}")
+}
+
+/// Stands for the id of an AMI until the upload knows it; 0 is the one that is registered.
+fn image_of(number: usize) -> String {
+    format!("${{image:{number}}}")
+}
+
+impl PlanRequest<'_> {
+    /// Refuses what EBS would refuse, and holes that would read as garbage.
+    fn check(&self) -> Result<(), PlanFault> {
+        if self.upload.region.is_none() && !self.distribution.is_empty() {
+            return Err(PlanFault::NoRegion);
+        }
+        for mapping in self.ami.snapshots() {
+            if !self.volumes.iter().any(|it| bare(it.device) == mapping.bare_name()) {
+                return Err(PlanFault::NoVolume { device: mapping.device_name.clone() });
+            }
+        }
+        let copy = self.distribution.iter().find(|copy| copy.encrypted);
+        let why = match copy {
+            _ if self.upload.encrypted => Some("the snapshot is encrypted".to_owned()),
+            Some(copy) => Some(format!("the copy to {} is encrypted", copy.region)),
+            None => None,
+        };
+        for volume in &self.volumes {
+            if let Some(base) = volume.base {
+                if self.upload.kms_key_arn.is_some() {
+                    return Err(PlanFault::KeyWithBase);
+                }
+                let found = ebs_gib(volume.manifest.volume_size());
+                let base = ebs_gib(base.manifest.volume_size());
+                if found < base {
+                    let device = volume.device.to_owned();
+                    return Err(PlanFault::Shrinks { device, found, base });
+                }
+            }
+            let count = volume.manifest.header().counts.hole;
+            if let Some(why) = why.clone().filter(|_| count > 0 && !self.upload.send_holes) {
+                return Err(PlanFault::Holes { device: volume.device.to_owned(), count, why });
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, volume: &PlanVolume<'_>) -> StartSnapshot {
+        // Beside a parent EBS refuses the member, and gives the parent's state.
+        let encrypts = self.upload.encrypted && volume.base.is_none();
+        let mut call = StartSnapshot {
+            volume_size: ebs_gib(volume.manifest.volume_size()),
+            parent_snapshot_id: volume.base.map(|base| base.snapshot_id.to_owned()),
+            description: format!("{}: {}", self.ami.name, volume.device),
+            client_token: String::new(),
+            encrypted: encrypts.then_some(true),
+            kms_key_arn: self.upload.kms_key_arn.clone().filter(|_| encrypts),
+        };
+        // The same content under the same parameters is the same snapshot; anything else is not.
+        let parameters = serde_json::to_string(&call).expect("plain data always serialises");
+        let region = self.upload.region.as_deref().unwrap_or_default();
+        let (root, holes) = (volume.manifest.root(), self.upload.send_holes);
+        let text = format!("amikit plan {PLAN_VERSION}\n{root}\n{holes}\n{region}\n{parameters}");
+        call.client_token = sha256(text.as_bytes()).hex();
+        call
+    }
+
+    /// Makes the calls that follow when all snapshots are complete.
+    fn calls(&self) -> Vec<Step> {
+        let region = &self.upload.region;
+        let mut register = RegisterImage::of(self.ami);
+        for mapping in &mut register.block_device_mappings {
+            let volume = self.volumes.iter().find(|it| bare(it.device) == mapping.bare_name());
+            if let (Some(volume), Some(ebs)) = (volume, mapping.ebs.as_mut()) {
+                ebs.snapshot_id = Some(snapshot_of(volume.device));
+            }
+        }
+        let image = image_of(0);
+        let parameters = Box::new(register);
+        let result = image.clone();
+        let mut steps = vec![Step::RegisterImage { region: region.clone(), result, parameters }];
+        for parameters in ModifyImageAttribute::share(&image, &self.ami.launch_permissions) {
+            steps.push(Step::ModifyImageAttribute { region: region.clone(), parameters });
+        }
+        if let Some(deprecate_at) = self.ami.deprecate_at {
+            let parameters = EnableImageDeprecation { image_id: image.clone(), deprecate_at };
+            steps.push(Step::EnableImageDeprecation { region: region.clone(), parameters });
+        }
+        if let Some(protection) = self.ami.deregistration_protection {
+            let parameters = EnableImageDeregistrationProtection::of(&image, protection);
+            let region = region.clone();
+            steps.push(Step::EnableImageDeregistrationProtection { region, parameters });
+        }
+        for (number, copy) in (1..).zip(self.distribution) {
+            self.copy(number, copy, &mut steps);
+        }
+        steps
+    }
+
+    fn copy(&self, number: usize, copy: &Distribution, steps: &mut Vec<Step>) {
+        let source = self.upload.region.as_deref().unwrap_or_default();
+        let result = image_of(number);
+        let parameters = CopyImage::of(self.ami, &image_of(0), source, copy);
+        let region = copy.region.clone();
+        steps.push(Step::CopyImage { region, result: result.clone(), parameters });
+        // EC2 copies neither permissions nor times.
+        let region = Some(copy.region.clone());
+        for parameters in ModifyImageAttribute::share(&result, &copy.launch_permissions) {
+            steps.push(Step::ModifyImageAttribute { region: region.clone(), parameters });
+        }
+        if let Some(deprecate_at) = copy.deprecate_at {
+            let parameters = EnableImageDeprecation { image_id: result, deprecate_at };
+            steps.push(Step::EnableImageDeprecation { region, parameters });
+        }
+    }
+}
+
+/// Where in the sequence a plan is.
+#[derive(Debug)]
+enum Stage<'a> {
+    Head,
+    Start(usize),
+    Blocks(usize, Box<Puts<'a>>, u64, Sha256),
+    Calls(vec::IntoIter<Step>),
+    End,
+}
+
+/// Iterates over the steps of an upload, in memory that does not grow with the volumes.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    request: PlanRequest<'a>,
+    stage: Stage<'a>,
+    totals: Totals,
+}
+
+impl<'a> Plan<'a> {
+    /// Starts a plan.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if EBS would refuse it, or if holes would read as garbage.
+    pub fn new(request: PlanRequest<'a>) -> Result<Self> {
+        if let Err(fault) = request.check() {
+            let advice = match fault {
+                PlanFault::Holes { .. } => Some("send them as zeros with --holes send"),
+                PlanFault::Shrinks { .. } => Some("leave out --base: EBS makes no volume smaller"),
+                PlanFault::KeyWithBase => Some("leave out the key, or the base"),
+                PlanFault::NoRegion => Some("name it with --region"),
+                PlanFault::NoVolume { .. } => None,
+            };
+            let error = Error::from(fault);
+            return Err(match advice {
+                Some(advice) => error.advise(advice),
+                None => error,
+            });
+        }
+        let totals = Totals { connections: request.connections.get(), ..Totals::default() };
+        Ok(Self { request, stage: Stage::Head, totals })
+    }
+
+    /// Returns what the plan comes to; whole once the last step was taken.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn count(&mut self, blocks: u64, zero: bool) {
+        let totals = &mut self.totals;
+        totals.blocks = totals.blocks.strict_add(blocks);
+        let kind = if zero { &mut totals.zero_blocks } else { &mut totals.data_blocks };
+        *kind = kind.strict_add(blocks);
+        totals.bytes = totals.blocks.strict_mul(BLOCK_SIZE);
+        totals.requests = totals.requests.strict_add(blocks);
+    }
+
+    fn call(&mut self) {
+        self.totals.requests = self.totals.requests.strict_add(1);
+    }
+
+    fn head(&self) -> Step {
+        Step::Plan {
+            version: PLAN_VERSION,
+            name: self.request.ami.name.clone(),
+            region: self.request.upload.region.clone(),
+            holes: if self.request.upload.send_holes { "send" } else { "leave" },
+            block_size: BLOCK_SIZE,
+            checksum_algorithm: "SHA256",
+        }
+    }
+
+    /// Starts the snapshot of a volume, or goes on to the calls when there is none left.
+    fn start(&mut self, number: usize) -> Step {
+        let Some(volume) = self.request.volumes.get(number).copied() else {
+            self.stage = Stage::Calls(self.request.calls().into_iter());
+            return self.step_of_calls();
+        };
+        let base = volume.base.map(|base| base.manifest);
+        let puts = Puts::new(volume.manifest, base, self.request.upload.send_holes);
+        self.stage = Stage::Blocks(number, Box::new(puts), 0, Sha256::new());
+        self.totals.snapshots = self.totals.snapshots.strict_add(1);
+        self.call();
+        Step::StartSnapshot {
+            region: self.request.upload.region.clone(),
+            device: volume.device.to_owned(),
+            result: snapshot_of(volume.device),
+            parameters: self.request.start(&volume),
+        }
+    }
+
+    fn step_of_calls(&mut self) -> Step {
+        if let Stage::Calls(calls) = &mut self.stage
+            && let Some(step) = calls.next()
+        {
+            self.call();
+            return step;
+        }
+        self.stage = Stage::End;
+        let puts = self.totals.blocks.div_ceil(self.request.connections.get());
+        self.totals.estimated_seconds = puts.strict_mul(PUT_MILLISECONDS).div_ceil(1000);
+        Step::Totals(self.totals)
+    }
+
+    /// Takes the next block, or completes the snapshot when there is none left.
+    fn block(&mut self) -> Result<Step> {
+        let Stage::Blocks(number, puts, count, linear) = &mut self.stage else {
+            unreachable!("only called while there are blocks")
+        };
+        let volume = self.request.volumes[*number];
+        let snapshot_id = snapshot_of(volume.device);
+        if let Some(put) = puts.next().transpose()? {
+            *count = count.strict_add(u64::from(put.count));
+            for _ in 0..put.count {
+                linear.update(&put.digest.0);
+            }
+            self.count(u64::from(put.count), put.is_zero());
+            return Ok(Step::PutSnapshotBlock {
+                snapshot_id,
+                block_index: put.first.0,
+                block_count: put.count,
+                zero: put.is_zero(),
+                checksum: put.digest.base64(),
+            });
+        }
+        let parameters = CompleteSnapshot {
+            snapshot_id,
+            changed_blocks_count: *count,
+            checksum: std::mem::take(linear).finish().base64(),
+            checksum_algorithm: "SHA256",
+            checksum_aggregation_method: "LINEAR",
+        };
+        let next = number.strict_add(1);
+        self.stage = Stage::Start(next);
+        self.call();
+        let region = self.request.upload.region.clone();
+        Ok(Step::CompleteSnapshot { region, device: volume.device.to_owned(), parameters })
+    }
+}
+
+impl Iterator for Plan<'_> {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.stage {
+            Stage::Head => {
+                self.stage = Stage::Start(0);
+                Some(Ok(self.head()))
+            }
+            Stage::Start(number) => Some(Ok(self.start(number))),
+            Stage::Blocks(..) => {
+                let step = self.block();
+                if step.is_err() {
+                    self.stage = Stage::End;
+                }
+                Some(step)
+            }
+            Stage::Calls(_) => Some(Ok(self.step_of_calls())),
+            Stage::End => None,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The description from end to end: recipes of real publishers' calls, import, lint and pack.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::fs;
+use std::path::Path;
+
+use amikit::lint::LIMITS_AS_OF;
+use amikit::lint::Level;
+use amikit::lint::RULES;
+use serde_json::Value;
+
+use crate::common::Model;
+use crate::common::fixture;
+use crate::common::run;
+use crate::common::run_badly;
+use crate::common::run_well;
+use crate::common::stderr;
+
+/// Calls of five publishers, as facts about them tell which members they send.
+pub(crate) const PUBLISHERS: [&str; 5] =
+    ["bottlerocket", "bottlerocket-secure-boot", "flatcar", "nixos", "osbuild"];
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Writes a raw image of two blocks and a hole.
+fn small_image(folder: &Path, name: &str) {
+    let block = |byte| Some(vec![byte; 1000]);
+    Model::of(&[block(1), block(2), None], 0).write(&folder.join(name));
+}
+
+/// A publisher's call becomes a recipe, and the recipe gives the call: nothing is lost on the way.
+#[test]
+fn publishers_calls_come_back_from_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in PUBLISHERS {
+        let path = fixture(&format!("publishers/{name}.json"));
+        let call = json(&fs::read_to_string(&path).unwrap());
+        run_well(folder.path(), &format!("import {} -o {name}.toml", path.display()));
+        let again = json(&run_well(folder.path(), &format!("register {name}.toml")));
+        assert_eq!(again, call, "{name}");
+        let found = json(&run_well(folder.path(), &format!("lint --json {name}.toml")));
+        assert_eq!(found["errors"], 0, "{name}: {found}");
+        // The call itself is judged as its recipe is.
+        let direct = json(&run_well(folder.path(), &format!("lint --json {}", path.display())));
+        assert_eq!(direct["findings"], found["findings"], "{name}");
+    }
+}
+
+/// What EC2 says of an AMI becomes a recipe, which says the same.
+#[test]
+fn described_images_become_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let path = fixture("publishers/describe-images.json");
+    let several = run_badly(here, &format!("import {}", path.display()), 2);
+    assert!(several.contains("ami-0123456789abcdef0, ami-0123456789abcdef6"), "{several}");
+    for (number, id) in ["ami-0123456789abcdef0", "ami-0123456789abcdef6"].iter().enumerate() {
+        let line = format!("import {} --image-id {id} -o {number}.toml", path.display());
+        run_well(here, &line);
+        let call = json(&run_well(
+            here,
+            // What AWS owns is not the user's to register: that rule is for the second one.
+            &format!("register {number}.toml --allow provenance-snapshots"),
+        ));
+        let image = &json(&fs::read_to_string(&path).unwrap())["Images"][number];
+        for member in [
+            "Name",
+            "Description",
+            "Architecture",
+            "VirtualizationType",
+            "BootMode",
+            "RootDeviceName",
+            "EnaSupport",
+            "SriovNetSupport",
+            "ImdsSupport",
+            "TpmSupport",
+        ] {
+            assert_eq!(call.get(member), image.get(member), "{member}");
+        }
+        let mut mappings = image["BlockDeviceMappings"].clone();
+        for mapping in mappings.as_array_mut().unwrap() {
+            if let Some(ebs) = mapping.get_mut("Ebs").and_then(Value::as_object_mut) {
+                assert_eq!(ebs.remove("Encrypted"), Some(Value::Bool(false)));
+            }
+        }
+        assert_eq!(call["BlockDeviceMappings"], mappings);
+    }
+    let recipe = fs::read_to_string(here.join("0.toml")).unwrap();
+    for part in [
+        "launch-permissions = [\"all\"]",
+        "deprecate-at = \"2028-01-31T12:00:00Z\"",
+        "source-image-id = \"ami-0fedcba9876543210\"",
+        "\"Name\" = \"nixos {{stable}}\"",
+    ] {
+        assert!(recipe.contains(part), "{part} in {recipe}");
+    }
+    let foreign = run_badly(here, "register 1.toml", 2);
+    assert!(foreign.contains("801119661308") && foreign.contains("[provenance-snapshots]"));
+    // A file that is there already stays.
+    run_badly(
+        here,
+        &format!("import {} --image-id ami-0123456789abcdef0 -o 0.toml", path.display()),
+        2,
+    );
+    assert_eq!(fs::read_to_string(here.join("0.toml")).unwrap(), recipe);
+}
+
+/// The calls that come after the registration, once the AMI has an id.
+#[test]
+fn register_makes_the_later_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let path = fixture("publishers/describe-images.json");
+    run_well(
+        here,
+        &format!("import {} --image-id ami-0123456789abcdef0 -o a.toml", path.display()),
+    );
+    let line = "register a.toml --image-id ami-1 --region eu-central-1 --copy-to us-east-1 \
+                --copy-to us-west-2 --delete-snapshots -o calls";
+    run_well(here, line);
+    let names = crate::common::names(&here.join("calls"));
+    assert_eq!(
+        names,
+        [
+            "copy-image.us-east-1.json",
+            "copy-image.us-west-2.json",
+            "deregister-image.json",
+            "enable-image-deprecation.json",
+            "modify-image-attribute.json",
+            "register-image.json"
+        ]
+    );
+    let call = |name: &str| json(&fs::read_to_string(here.join("calls").join(name)).unwrap());
+    let share = call("modify-image-attribute.json");
+    assert_eq!(share["LaunchPermission"]["Add"][0]["Group"], "all");
+    assert_eq!(call("copy-image.us-east-1.json")["SourceRegion"], "eu-central-1");
+    assert_eq!(call("deregister-image.json")["DeleteAssociatedSnapshots"], true);
+    let one = run_well(here, "register a.toml --image-id ami-1 --call enable-image-deprecation");
+    assert_eq!(json(&one), call("enable-image-deprecation.json"));
+    // The folder is there now, and stays; and without an id there are no later calls.
+    run_badly(here, line, 2);
+    run_badly(here, "register a.toml --call copy-image", 2);
+    run_badly(here, "register a.toml --copy-to us-east-1", 2);
+    run_badly(here, "register a.toml --image-id ami-1 --copy-to us-east-1", 2);
+}
+
+/// `docs/lint.md` is the table of rules; `BLESS=1` writes it.
+#[test]
+fn the_document_of_rules_is_the_table() {
+    let mut text = format!(
+        "# Rules\n\n\
+         What EC2 refuses, or what cannot work, known before an upload. `amikit lint` applies them to a\n\
+         recipe, a bundle, a call of `RegisterImage` or an answer of `DescribeImages`, and exits with 1 if\n\
+         an error is found; warnings are only told. `pack` and `build` apply those of level error before a\n\
+         byte is packed, `register` before it prints a call. `--allow ID` silences one by name, in a recipe\n\
+         `[lint] allow`.\n\n\
+         Rules about the inside of a volume need its content, those about deprecation the clock; where a\n\
+         fact is missing a rule finds nothing. Limits of volume types are those of {LIMITS_AS_OF}. This file\n\
+         is printed from the table in `src/lint/rules.rs`; each rule there has a test that trips it and one\n\
+         that just does not.\n\n\
+         | id | level | rule | from |\n|---|---|---|---|\n"
+    );
+    for rule in RULES {
+        let level = if rule.level == Level::Error { "error" } else { "warning" };
+        text.push_str(&format!("| `{}` | {level} | {} | {} |\n", rule.id, rule.text, rule.source));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), text, "meant? BLESS=1");
+}
+
+#[test]
+fn lint_lists_every_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = run_well(folder.path(), "lint --list");
+    let rules = json(&run_well(folder.path(), "lint --list --json"));
+    assert_eq!(rules.as_array().unwrap().len(), RULES.len());
+    for rule in RULES {
+        assert!(list.contains(&format!("{} [{}] ", rule.id, rule.level.name())), "{}", rule.id);
+    }
+}
+
+/// Mappings that EC2 refuses, each with what to write instead.
+#[test]
+fn refused_mappings_are_told_with_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let cases = [
+        (r#"{"DeviceName":"/dev/sdf","Ebs":{"VolumeType":"gp3"}}"#, "ebs-source", "a size in GiB"),
+        (
+            r#"{"DeviceName":"xvda","Ebs":{"VolumeSize":1,"VolumeType":"gp3"}}"#,
+            "device-twice",
+            "/dev/sdf is free",
+        ),
+        (r#"{"DeviceName":"xvdal","VirtualName":"ephemeral0"}"#, "", ""),
+        (r#"{"DeviceName":"xvdal2","VirtualName":"ephemeral0"}"#, "device-digits-hvm", "/dev/sdf"),
+        (r#"{"Ebs":{"VolumeSize":1,"VolumeType":"gp3"}}"#, "device-missing", "/dev/sdf"),
+        (
+            r#"{"DeviceName":"sdf","Ebs":{"VolumeSize":1,"VolumeType":"gp2","Iops":0}}"#,
+            "iops-unsupported",
+            "not even 0",
+        ),
+        (
+            r#"{"DeviceName":"sdf","Ebs":{"VolumeSize":1,"VolumeType":"gp2","Throughput":125}}"#,
+            "throughput-unsupported",
+            "gp3",
+        ),
+        (
+            r#"{"DeviceName":"sdf","Ebs":{"SnapshotId":"snap-1","VolumeType":"gp3","Encrypted":false}}"#,
+            "encrypted-snapshot",
+            "no Encrypted",
+        ),
+        (
+            r#"{"DeviceName":"sdf","Ebs":{"VolumeSize":1,"VolumeType":"gp3","KmsKeyId":"k"}}"#,
+            "kms-key",
+            "no KmsKeyId",
+        ),
+    ];
+    for (entry, rule, instead) in cases {
+        let call = format!(
+            r#"{{"Name":"web","Architecture":"x86_64","VirtualizationType":"hvm","EnaSupport":true,
+            "RootDeviceName":"/dev/xvda","BlockDeviceMappings":[{{"DeviceName":"/dev/xvda",
+            "Ebs":{{"SnapshotId":"snap-0a","VolumeType":"gp3"}}}},{entry}]}}"#
+        );
+        fs::write(here.join("call.json"), call).unwrap();
+        let output = run(here, "lint call.json");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let expected = if rule.is_empty() { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(expected), "{entry}: {text}");
+        let told =
+            rule.is_empty() || text.contains(&format!("error [{rule}]")) && text.contains(instead);
+        assert!(told, "{entry}: {text}");
+        if !rule.is_empty() {
+            run_well(here, &format!("lint call.json --allow {rule}"));
+        }
+    }
+    run_badly(here, "lint call.json --allow nonsense", 2);
+}
+
+#[test]
+fn what_lint_cannot_read_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("a.toml"), "version = 1\n[ami]\nname = \"web\"\narch = \"x\"\n").unwrap();
+    fs::write(here.join("a.json"), "{\"Name\":\"web\",\"Nonsense\":1}").unwrap();
+    fs::write(here.join("b.json"), "not json").unwrap();
+    fs::write(here.join("c.json"), "{\"Images\":[{}]}").unwrap();
+    fs::write(here.join("d.json"), "{\"BlockDeviceMappings\":3}").unwrap();
+    fs::write(here.join("deep.json"), "[".repeat(100_000)).unwrap();
+    let large = fs::File::create(here.join("large.json")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    let told = run_badly(here, "lint a.toml", 2);
+    assert!(told.contains("a.toml: line 4, column 1: unknown field `arch`"), "{told}");
+    assert!(run_badly(here, "lint a.json", 2).contains("Nonsense"));
+    assert!(run_badly(here, "lint b.json", 2).contains("no JSON"));
+    assert!(run_badly(here, "lint c.json", 2).contains("ImageId"));
+    run_badly(here, "lint d.json", 2);
+    run_badly(here, "lint deep.json", 2);
+    run_badly(here, "lint large.json", 6);
+    run_badly(here, "lint missing.json", 3);
+    run_badly(here, "lint", 2);
+}
+
+/// `pack` takes a whole description, and refuses what EC2 would refuse before anything is written.
+#[test]
+fn pack_takes_a_description_and_holds_it_against_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    small_image(here, "root.raw");
+    let call = r#"{"Name":"from a file","Architecture":"arm64","VirtualizationType":"hvm",
+        "BootMode":"uefi","EnaSupport":true,"RootDeviceName":"/dev/xvda","BlockDeviceMappings":[
+        {"DeviceName":"/dev/xvda","Ebs":{"SnapshotId":"snap-0a","VolumeSize":7,"VolumeType":"gp3"}},
+        {"DeviceName":"/dev/sdf","Ebs":{"VolumeSize":5,"VolumeType":"gp3","Encrypted":true}},
+        {"DeviceName":"/dev/sdb","VirtualName":"ephemeral0"},{"DeviceName":"/dev/sdc","NoDevice":""}]}"#;
+    fs::write(here.join("ami.json"), call).unwrap();
+    run_well(here, "pack root.raw -o web.ami --ami ami.json --tag Team=web --imds-support v2.0");
+    let ami = json(&run_well(here, "inspect web.ami --json"))["ami"].clone();
+    assert_eq!((&ami["Name"], &ami["Tags"][0]["Value"]), (&"from a file".into(), &"web".into()));
+    let devices: Vec<&str> = ami["BlockDeviceMappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["DeviceName"].as_str().unwrap())
+        .collect();
+    assert_eq!(devices, ["/dev/sdb", "/dev/sdc", "/dev/sdf", "/dev/xvda"]);
+    let root = &ami["BlockDeviceMappings"][3]["Ebs"];
+    assert_eq!((&root["VolumeSize"], root.get("SnapshotId")), (&7.into(), None));
+    assert!(root["SnapshotDigest"].as_str().unwrap().starts_with("sha256:"));
+    run_well(here, "verify web.ami --against root.raw");
+    run_well(here, "unpack web.ami -o back.raw");
+    run_well(here, "compare root.raw back.raw --states");
+    let call = json(&run_well(here, "register web.ami --snapshot snap-0b --allow boot-uefi"));
+    assert_eq!(call["BlockDeviceMappings"][3]["Ebs"]["SnapshotId"], "snap-0b");
+    assert_eq!(call["BlockDeviceMappings"][2]["Ebs"]["Encrypted"], true);
+    // The next bundle takes the description of this one.
+    run_well(here, "pack root.raw -o next.ami --ami web.ami --name next");
+    assert_eq!(json(&run_well(here, "inspect next.ami --json"))["ami"]["Name"], "next");
+
+    for (line, rule) in [
+        ("--tpm-support v2.0 --boot-mode uefi-preferred", "tpm-boot-mode"),
+        ("--arch arm64 --boot-mode legacy-bios", "arm64-boot-mode"),
+        ("--virtualization paravirtual --ena-support", "ena-hvm"),
+        ("--tag aws:x=1", "tag-key"),
+    ] {
+        let told = run_badly(here, &format!("pack root.raw -o bad.ami {line}"), 2);
+        assert!(told.contains(&format!("[{rule}]")), "{line}: {told}");
+        assert!(!here.join("bad.ami").exists());
+        if rule != "ena-hvm" {
+            run_well(here, &format!("pack root.raw -o bad.ami {line} --allow {rule}"));
+            fs::remove_dir_all(here.join("bad.ami")).unwrap();
+        }
+    }
+    let other =
+        run_badly(here, "pack root.raw -o bad.ami --ami ami.json --root-device /dev/sda1", 2);
+    assert!(other.contains("/dev/xvda has content"), "{other}");
+    run_badly(here, "pack root.raw -o bad.ami --allow nonsense", 2);
+}
+
+/// A reader that goes away is no failure.
+#[test]
+fn lint_and_plan_end_well_when_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    small_image(here, "root.raw");
+    run_well(here, "pack root.raw -o web.ami");
+    for line in ["lint --list", "plan web.ami --json", "schema"] {
+        let mut command = crate::common::amikit();
+        command.current_dir(here).args(line.split_whitespace());
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+    }
+}
