@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::instance_store;
 use crate::instance_store::Description;
+use crate::instance_store::InstanceBundle;
 use crate::instance_store::Keys;
 use crate::instance_store::Machine;
 use crate::instance_store::MakeOptions;
@@ -157,6 +158,10 @@ fn check_folder(path: &Path) -> Result<()> {
 /// Puts the description together from the request, and from the bundle if it is one of ours.
 fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let path = &request.image.path;
+    if request.image.format.is_none() && InstanceBundle::is_at(path) {
+        let text = "it is the manifest of an instance-store bundle, expected an image";
+        return Err(Error::invalid(text).in_file(path).advise("unbundle it first"));
+    }
     let ours = (request.image.format.is_none() && Bundle::is_at(path))
         .then(|| Bundle::open(path))
         .transpose()?;
