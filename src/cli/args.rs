@@ -25,10 +25,10 @@ use clap::builder::TypedValueParser;
 use clap::builder::ValueParser;
 use clap_complete::Shell;
 
-use super::instance_store::Description;
-use super::instance_store::InstanceStore;
-use super::instance_store::KeyArgs;
 use crate::cli::ami_args;
+use crate::cli::instance_store::Description;
+use crate::cli::instance_store::InstanceStore;
+use crate::cli::instance_store::KeyArgs;
 
 /// Packs, compares, checks and ships Amazon Machine Images, offline
 #[derive(Debug, Parser)]
@@ -90,8 +90,8 @@ pub(super) enum Command {
 /// Packs disk images into an AMI bundle
 ///
 /// Each image is cut into blocks of 512 KiB. Equal blocks are stored once, compressed; written
-/// zeros and holes are recorded as what they are. All disks of an OVA become volumes of the AMI. The
-/// bundle is an OCI image layout: a folder, or one file if its name ends in .tar.
+/// zeros and holes are recorded as what they are. The bundle is an OCI image layout: a folder, or
+/// one file if its name ends in .tar.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit pack root.raw --map /dev/sdf=data.raw -o web.ami --name web \
@@ -193,9 +193,7 @@ pub(super) struct Pack {
 /// Every chunk is checked before the image gets its name, so a damaged bundle leaves nothing
 /// behind. Onto a block device, holes are written as zeros: nothing old shows through.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  amikit unpack web.ami /dev/sdf -o data.raw\n  amikit unpack web.ami -o web.ova --format ova"
-)]
+#[command(after_help = "Example:\n  amikit unpack web.ami /dev/sdf -o data.raw")]
 pub(super) struct Unpack {
     /// The bundle
     pub(super) bundle: PathBuf,
@@ -317,7 +315,7 @@ pub(super) struct Snapshot {
                         --ec2-cert cert-ec2.pem --user 123456789012"
 )]
 pub(super) struct Convert {
-    /// The image; - for standard input; ARCHIVE:FILE for one in a tar or OVA
+    /// The image; - for standard input
     #[arg(value_name = "IN")]
     pub(super) path: PathBuf,
 
@@ -385,6 +383,10 @@ pub(super) struct ConvertBundles {
     /// How the hypervisor runs the machine of --format bundle [default: paravirtual if a kernel is named]
     #[arg(long, value_parser = values::<Virtualization>(&["hvm", "paravirtual"]))]
     pub(super) virtualization: Option<Virtualization>,
+
+    /// A rule that is not applied to what --format bundle makes
+    #[arg(long, value_name = "RULE")]
+    pub(super) allow: Vec<String>,
 }
 
 /// Measures each stage beside the limit of this machine, in the same run
@@ -635,7 +637,7 @@ pub(super) struct Man {
 /// An image to be read.
 #[derive(Debug, Args)]
 pub(super) struct Image {
-    /// The image; - for standard input, where a pipe can be read; ARCHIVE:FILE for one in a tar or OVA
+    /// The image; - for standard input, where a pipe can be read
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
 

@@ -19,15 +19,15 @@ use amikit::work::default_threads;
 use clap::Args;
 use clap::Subcommand;
 
-use super::NO;
-use super::Output;
-use super::args::Convert;
-use super::args::ConvertBundles;
-use super::args::Image;
-use super::args::Made;
-use super::args::Threads;
-use super::args::written_formats;
-use super::progress::Follower;
+use crate::cli::NO;
+use crate::cli::Output;
+use crate::cli::args::Convert;
+use crate::cli::args::ConvertBundles;
+use crate::cli::args::Image;
+use crate::cli::args::Made;
+use crate::cli::args::Threads;
+use crate::cli::args::written_formats;
+use crate::cli::progress::Follower;
 
 /// Makes, reads and checks EC2's own bundles of instance-store AMIs
 ///
@@ -283,7 +283,7 @@ fn make(request: &ops::MakeRequest, output: Output, follower: &Follower) -> Resu
 
 /// Does what `convert` is asked to do where an instance-store bundle is what it reads or makes.
 pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Result<u8> {
-    let ConvertBundles { keys, description, virtualization } = &args.bundles;
+    let ConvertBundles { keys, description, virtualization, allow } = &args.bundles;
     let format = match args.format {
         Made::InstanceStore => {
             let request = make_request(&args.request(), &args.output, keys, description)?;
@@ -317,6 +317,7 @@ pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Re
         },
         architecture: description.arch.as_deref().map(str::parse).transpose()?,
         virtualization: *virtualization,
+        allow: allow.clone(),
         level: args.level.unwrap_or(DEFAULT_LEVEL),
     };
     let (report, notes) = ops::import(&request, follower, |bytes| follower.begin(Some(bytes)))?;

@@ -4,9 +4,12 @@
 
 mod archive;
 mod cipher;
+mod digesting;
 mod fault;
+mod fields;
 mod keys;
 mod manifest;
+mod plain;
 mod read;
 #[cfg(test)]
 mod tests;

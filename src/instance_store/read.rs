@@ -5,13 +5,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
 
-use crossbeam_channel::Receiver;
-use crossbeam_channel::Sender;
-use crossbeam_channel::bounded;
 use serde::Serialize;
 
-use crate::compress::StreamDecoder;
-use crate::compress::Wrapping;
 use crate::digest::Algorithm;
 use crate::digest::Hasher;
 use crate::error::Error;
@@ -20,8 +15,7 @@ use crate::error::Result;
 use crate::instance_store::archive::Extracted;
 use crate::instance_store::archive::Extractor;
 use crate::instance_store::cipher::CIPHER_BLOCK_LEN;
-use crate::instance_store::cipher::Decryptor;
-use crate::instance_store::cipher::without_padding;
+use crate::instance_store::digesting::Digesting;
 use crate::instance_store::fault::MAX_MANIFEST_LEN;
 use crate::instance_store::fault::ManifestFault;
 use crate::instance_store::fault::PayloadFault;
@@ -32,6 +26,7 @@ use crate::instance_store::keys::Reader;
 use crate::instance_store::keys::Secret;
 use crate::instance_store::manifest::Manifest;
 use crate::instance_store::manifest::SignedForms;
+use crate::instance_store::plain::Archive;
 use crate::io::Input;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
@@ -40,14 +35,8 @@ use crate::io::read_vec;
 use crate::work::Watch;
 use crate::work::in_order;
 
-/// Encrypted bytes that are taken at once: whole cipher blocks.
-const CIPHER_PIECE_LEN: usize = 256 << 10;
-
 /// Bytes of the archive that are unpacked at once.
 const PLAIN_PIECE_LEN: usize = 256 << 10;
-
-/// Pieces that may wait for the digest.
-const WAITING: usize = 4;
 
 /// A part that is not what the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -194,7 +183,7 @@ impl InstanceBundle {
     }
 
     /// Opens a part: a plain file beside the manifest.
-    fn part(&self, index: usize) -> Result<Input> {
+    pub(super) fn part(&self, index: usize) -> Result<Input> {
         let path = self.folder.join(&self.manifest.parts[index].filename);
         // A link could lead to any file of the reader's.
         match std::fs::symlink_metadata(&path) {
@@ -318,152 +307,4 @@ fn in_stream(error: Error, at: u64) -> Error {
         return Error::new(error.kind(), text);
     }
     error
-}
-
-/// The plain archive: parts, decrypted and unpacked.
-struct Archive<'a> {
-    bundle: &'a InstanceBundle,
-    decryptor: Decryptor,
-    decoder: StreamDecoder,
-    /// The part that is being read, and the byte in it.
-    part: Option<Input>,
-    next_part: usize,
-    at: u64,
-    /// Encrypted bytes to come.
-    left: u64,
-    /// Decrypted bytes, from `start` on not unpacked.
-    packed: Vec<u8>,
-    start: usize,
-}
-
-impl<'a> Archive<'a> {
-    fn new(bundle: &'a InstanceBundle, secret: &Secret) -> Result<Self> {
-        Ok(Self {
-            bundle,
-            decryptor: Decryptor::new(secret),
-            decoder: StreamDecoder::new(Wrapping::Gzip)?,
-            part: None,
-            next_part: 0,
-            at: 0,
-            left: bundle.manifest.bundled_size,
-            packed: Vec::new(),
-            start: 0,
-        })
-    }
-
-    /// Fills `out` as far as the archive goes, and returns how much that was.
-    fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            if self.start == self.packed.len() && self.left > 0 {
-                self.decrypt()?;
-            }
-            let last = self.left == 0;
-            let step = self.decoder.step(&self.packed[self.start..], last, &mut out[filled..])?;
-            self.start = self.start.strict_add(step.taken);
-            filled = filled.strict_add(step.given);
-            let over = last && self.start == self.packed.len();
-            if over && step.taken == 0 && step.given == 0 {
-                break;
-            }
-        }
-        Ok(filled)
-    }
-
-    /// Decrypts the next piece.
-    fn decrypt(&mut self) -> Result<()> {
-        let len = usize::try_from(self.left).unwrap_or(CIPHER_PIECE_LEN).min(CIPHER_PIECE_LEN);
-        self.packed.resize(len, 0);
-        self.start = 0;
-        let mut filled = 0;
-        while filled < len {
-            let part = match &mut self.part {
-                Some(part) if self.at < part.len() => part,
-                part => {
-                    if self.next_part == self.bundle.manifest.parts.len() {
-                        return Err(Error::new(Kind::Io, "a part became shorter meanwhile"));
-                    }
-                    let opened = self.bundle.part(self.next_part)?;
-                    (self.next_part, self.at) = (self.next_part.strict_add(1), 0);
-                    *part = Some(opened);
-                    continue;
-                }
-            };
-            let rest = usize::try_from(part.len().strict_sub(self.at)).unwrap_or(usize::MAX);
-            let take = rest.min(len.strict_sub(filled)).min(READ_PIECE_LEN);
-            part.read_exact_at(&mut self.packed[filled..][..take], self.at)?;
-            self.at = self.at.strict_add(u64::try_from(take).expect("a length"));
-            filled = filled.strict_add(take);
-        }
-        self.left = self.left.strict_sub(u64::try_from(len).expect("a length"));
-        self.decryptor.update(&mut self.packed);
-        if self.left == 0 {
-            self.packed.truncate(without_padding(&self.packed)?);
-        }
-        Ok(())
-    }
-}
-
-/// SHA-1 of a stream, on a thread of its own where there is one: it takes as long as unpacking.
-enum Digesting<'scope> {
-    Here(Hasher, Vec<u8>),
-    There {
-        send: Sender<Vec<u8>>,
-        back: Receiver<Vec<u8>>,
-        thread: thread::ScopedJoinHandle<'scope, String>,
-    },
-}
-
-impl<'scope> Digesting<'scope> {
-    fn start<'env>(scope: &'scope thread::Scope<'scope, 'env>, threads: NonZero<usize>) -> Self {
-        let hasher = Hasher::new(Algorithm::Sha1);
-        if threads.get() == 1 {
-            return Self::Here(hasher, Vec::new());
-        }
-        let (send, take) = bounded::<Vec<u8>>(WAITING);
-        let (give, back) = bounded(WAITING.strict_mul(2));
-        let mut own = hasher.clone();
-        let body = move || {
-            for piece in take {
-                own.update(&piece);
-                // Nobody wants buffers back once the stream is over.
-                let _ = give.try_send(piece);
-            }
-            own.finish_hex()
-        };
-        match thread::Builder::new().name("amikit-sha1".to_owned()).spawn_scoped(scope, body) {
-            Ok(thread) => Self::There { send, back, thread },
-            Err(_) => Self::Here(hasher, Vec::new()),
-        }
-    }
-
-    /// Returns a buffer that is not in use.
-    fn buffer(&mut self) -> Vec<u8> {
-        match self {
-            Self::Here(_, buffer) => std::mem::take(buffer),
-            Self::There { back, .. } => back.try_recv().unwrap_or_default(),
-        }
-    }
-
-    fn update(&mut self, piece: Vec<u8>) {
-        match self {
-            Self::Here(hasher, buffer) => {
-                hasher.update(&piece);
-                *buffer = piece;
-            }
-            Self::There { send, .. } => {
-                send.send(piece).expect("the thread takes pieces until the queue closes");
-            }
-        }
-    }
-
-    fn finish(self) -> String {
-        match self {
-            Self::Here(hasher, _) => hasher.finish_hex(),
-            Self::There { send, thread, .. } => {
-                drop(send);
-                thread.join().expect("hashing does not panic")
-            }
-        }
-    }
 }

@@ -256,3 +256,66 @@ fn without_randomness_nothing_is_made() {
     let key = PrivateKey::parse(USER_KEY).unwrap();
     assert_eq!(key.sign(b"x", &mut Broken).unwrap_err().kind(), Kind::Io);
 }
+
+const EUCA: &str = include_str!("../../fixtures/instance-store/euca/disk.manifest.xml");
+const EC2_V3: &str = include_str!("../../fixtures/instance-store/ec2/v3.manifest.xml");
+
+/// Each check of a manifest, tripped by one change.
+#[test]
+fn a_broken_manifest_names_what_is_wrong() {
+    let sound = Manifest::parse(EUCA.as_bytes()).unwrap().0;
+    assert_eq!((sound.parts.len(), sound.size, sound.bundled_size), (5, 1_050_100, 82_000));
+    for (from, to, said) in [
+        ("manifest>", "manifesto>", "no manifest"),
+        ("2007-10-10", "2008-10-10", "version is not known"),
+        ("<version>2007-10-10</version>", "", "no version"),
+        ("machine_configuration>", "machine>", "no machine_configuration"),
+        ("<architecture>x86_64</architecture>", "", "no architecture"),
+        ("<architecture>x86_64", "<architecture>x86_64</architecture><architecture>", "twice"),
+        ("<architecture>x86_64", "<architecture>x86&#10;64", "one line of text"),
+        ("<virtual>ami</virtual>", "", "no virtual"),
+        ("<name>disk</name>", "", "no name"),
+        ("<name>disk</name>", "<name><b/></name>", "one line of text"),
+        ("<type>machine</type>", "", "no type"),
+        ("<type>machine", "<type>floppy", "machine, kernel or ramdisk"),
+        ("<size>1050100", "<size>0", "a number above 0"),
+        ("<size>1050100", "<size>+1", "a number of bytes"),
+        ("<size>1050100", "<size>10737418241", "at most 10 GiB"),
+        ("<digest algorithm=\"SHA1\"", "<digest algorithm=\"MD5\"", "expected SHA1"),
+        ("<digest algorithm=\"SHA1\">", "<digest algorithm=\"SHA1\">0", "40 hex digits"),
+        ("key algorithm=\"AES-128-CBC\"", "key algorithm=\"DES\"", "AES-128-CBC"),
+        ("<ec2_encrypted_iv>", "<ec2_encrypted_iv>0", "pairs of hex digits"),
+        ("count=\"5\"", "count=\"4\"", "lists 5 parts"),
+        ("<parts count=\"5\">", "<parts>", "lists 5 parts"),
+        ("index=\"2\"", "index=\"3\"", "expected number 2"),
+        ("disk.part.02", "../part.02", "part 2 is no plain file name"),
+        ("disk.part.02", "disk.part.01", "part 2 has the name of another"),
+    ] {
+        let changed = EUCA.replace(from, to);
+        assert_ne!(changed, EUCA, "{from} is there");
+        let error = Manifest::parse(changed.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(said), "{from} to {to}: {error}");
+    }
+    let part = "<part index=\"0\"/>".repeat(MAX_PARTS + 1);
+    let many = EUCA.replace("<part index=\"0\">", &format!("{part}<part index=\"0\">"));
+    assert_eq!(Manifest::parse(many.as_bytes()).unwrap_err().kind(), Kind::Limit);
+    let (old, forms) = Manifest::parse(EC2_V3.as_bytes()).unwrap();
+    assert_eq!((old.version, old.image_type.as_str()), (Version::V3, "machine"));
+    assert!(forms.0[0].starts_with(b"<image>"), "only the image is signed");
+}
+
+/// What is written is what is read, and in the strictest form.
+#[test]
+fn a_manifest_comes_back() {
+    let (mut manifest, _) = Manifest::parse(EUCA.as_bytes()).unwrap();
+    manifest.ancestry = vec!["ami-1".to_owned(), "ami-2".to_owned()];
+    manifest.machine.ramdisk_id = Some("ari & <1>".to_owned());
+    let text = manifest.write(|_| Ok("00ff".to_owned())).unwrap();
+    assert!(text.starts_with("<?xml version='1.0'?><manifest><version>2007-10-10</version>"));
+    assert!(!text.contains(['"', '\n']) && !text.contains("> <"), "{text}");
+    let (again, forms) = Manifest::parse(text.as_bytes()).unwrap();
+    manifest.signature = Some("00ff".to_owned());
+    assert_eq!(again, manifest);
+    // The bytes of the file are what Amazon's tools make of it, too.
+    assert_eq!(forms.0.len(), 2);
+}

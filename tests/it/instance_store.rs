@@ -364,10 +364,18 @@ fn one_command_makes_each_kind_of_bundle_of_the_other() {
     assert!(told.contains("ami is sda1") && told.contains("root is /dev/sda1"), "{told}");
     run_well(path, &format!("convert old/web.manifest.xml back.raw --format raw {keys}"));
     check_raw(&path.join("back.raw"), &model);
-    run_well(path, &format!("convert old/web.manifest.xml back.qcow2 --format qcow2 {keys}"));
-    run_well(path, "compare back.qcow2 disk.raw");
-    let rest =
-        ["back.qcow2", "back.raw", "disk.raw", "ec2.crt", "old", "user.crt", "user.key", "web.ami"];
+    run_well(path, &format!("convert old/web.manifest.xml back.packed --format raw-zstd {keys}"));
+    run_well(path, "compare back.packed disk.raw");
+    let rest = [
+        "back.packed",
+        "back.raw",
+        "disk.raw",
+        "ec2.crt",
+        "old",
+        "user.crt",
+        "user.key",
+        "web.ami",
+    ];
     assert_eq!(names(path), rest, "no scratch file is left");
 }
 
@@ -376,6 +384,7 @@ fn requests_that_make_no_sense_are_answered() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path();
     fs::write(path.join("disk"), volume()).unwrap();
+    fs::copy(folder().join("ec2/v3.manifest.xml"), path.join("x.manifest.xml")).unwrap();
     key(path, "user");
     for name in ["user", "ec2"] {
         fs::copy(cert(name), path.join(format!("{name}.crt"))).unwrap();
@@ -402,6 +411,7 @@ fn requests_that_make_no_sense_are_answered() {
         (format!("{bundle} --key user.key --cert user.key --ec2-cert ec2.crt"), 2, "certificate"),
         (format!("{bundle} --key none --cert user.crt --ec2-cert ec2.crt"), 3, "none"),
         ("convert disk out --format bundle".to_owned(), 2, "amikit pack"),
+        (format!("{bundle} {good}").replace(" disk ", " x.manifest.xml "), 2, "unbundle it first"),
         ("instance-store verify disk".to_owned(), 4, "UTF-8"),
         ("instance-store inspect none".to_owned(), 3, "none"),
     ] {

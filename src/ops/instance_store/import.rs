@@ -2,8 +2,11 @@
 
 use crate::ami::Ami;
 use crate::ami::Architecture;
+use crate::ami::DeviceName;
+use crate::ami::Mapping;
+use crate::ami::ProductCode;
 use crate::ami::Virtualization;
-use crate::ami::check_devices;
+use crate::ami::bare;
 use crate::chunking::States;
 use crate::error::Error;
 use crate::error::Kind;
@@ -35,6 +38,8 @@ pub struct ImportRequest {
     pub architecture: Option<Architecture>,
     /// How the hypervisor runs the machine; guessed where the user does not say.
     pub virtualization: Option<Virtualization>,
+    /// Rules that are not applied.
+    pub allow: Vec<String>,
     /// Level of zstd.
     pub level: i32,
 }
@@ -63,7 +68,21 @@ pub fn import(
     let mut notes = Vec::new();
     let virtualization = request.virtualization.unwrap_or_else(|| guess(&machine, &mut notes));
     let root_device = root_device(&machine, &mut notes);
-    left_out(&machine, &mut notes);
+    let ami = Ami {
+        name: request.name.clone(),
+        architecture: Some(architecture),
+        virtualization_type: Some(virtualization),
+        root_device_name: root_device.clone(),
+        block_device_mappings: ephemeral(&machine, &root_device, &mut notes),
+        kernel_id: machine.kernel_id.clone(),
+        ramdisk_id: machine.ramdisk_id.clone(),
+        product_codes: machine
+            .product_codes
+            .iter()
+            .map(|code| ProductCode { product_code_id: code.clone(), product_code_type: None })
+            .collect(),
+        ..Ami::default()
+    };
     let scratch = checked.scratch(&from.output, from.threads, watch)?;
     notes.extend(checked.notes(scratch.extracted));
     let image = ImageRequest {
@@ -73,18 +92,10 @@ pub fn import(
         ..ImageRequest::of(scratch.file.temporary_path())
     };
     let pack_request = PackRequest {
-        volumes: vec![VolumeRequest { device: root_device.clone(), image }],
+        volumes: vec![VolumeRequest { device: root_device, image }],
         output: from.output.clone(),
-        ami: Ami {
-            name: request.name.clone(),
-            architecture: Some(architecture),
-            virtualization_type: Some(virtualization),
-            root_device_name: root_device,
-            kernel_id: machine.kernel_id.clone(),
-            ramdisk_id: machine.ramdisk_id.clone(),
-            ..Ami::default()
-        },
-        allow: Vec::new(),
+        ami,
+        allow: request.allow.clone(),
         level: request.level,
         pack_size: DEFAULT_PACK_SIZE,
         threads: from.threads,
@@ -115,9 +126,8 @@ fn guess(machine: &Machine, notes: &mut Vec<String>) -> Virtualization {
 fn root_device(machine: &Machine, notes: &mut Vec<String>) -> String {
     let device = |name: &str| {
         let entry = machine.block_device_mapping.iter().find(|it| it.virtual_name == name)?;
-        let bare = entry.device.strip_prefix("/dev/").unwrap_or(&entry.device);
-        let device = format!("/dev/{bare}");
-        check_devices(&[&device], &device).is_ok().then_some(device)
+        let device = format!("/dev/{}", bare(&entry.device));
+        DeviceName::parse(&device).is_some().then_some(device)
     };
     device("ami").or_else(|| device("root")).unwrap_or_else(|| {
         notes.push(format!("the manifest maps no root device, so it is {DEFAULT_ROOT}"));
@@ -125,15 +135,23 @@ fn root_device(machine: &Machine, notes: &mut Vec<String>) -> String {
     })
 }
 
-/// Says what of the manifest the bundle has no place for.
-fn left_out(machine: &Machine, notes: &mut Vec<String>) {
-    let mut note = |what: &str, values: Vec<&str>| {
-        if !values.is_empty() {
-            notes.push(format!("not taken over: {what} {}", values.join(", ")));
-        }
-    };
-    note("product code", machine.product_codes.iter().map(String::as_str).collect());
+/// Returns the devices of the instance store, and says which of the others have no place with EBS.
+fn ephemeral(machine: &Machine, root_device: &str, notes: &mut Vec<String>) -> Vec<Mapping> {
+    let mut mappings = Vec::new();
     let others = machine.block_device_mapping.iter();
-    let others = others.filter(|it| !matches!(it.virtual_name.as_str(), "ami" | "root"));
-    note("device", others.map(|it| it.virtual_name.as_str()).collect());
+    for it in others.filter(|it| !matches!(it.virtual_name.as_str(), "ami" | "root")) {
+        let device = format!("/dev/{}", bare(&it.device));
+        let known =
+            it.virtual_name.starts_with("ephemeral") && DeviceName::parse(&device).is_some();
+        if known && device != root_device {
+            mappings.push(Mapping {
+                device_name: device,
+                virtual_name: Some(it.virtual_name.clone()),
+                ..Mapping::default()
+            });
+        } else {
+            notes.push(format!("not taken over: {} on {}", it.virtual_name, it.device));
+        }
+    }
+    mappings
 }

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::instance_store;
 use crate::instance_store::Description;
+use crate::instance_store::InstanceBundle;
 use crate::instance_store::Keys;
 use crate::instance_store::Machine;
 use crate::instance_store::MakeOptions;
@@ -157,6 +158,10 @@ fn check_folder(path: &Path) -> Result<()> {
 /// Puts the description together from the request, and from the bundle if it is one of ours.
 fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let path = &request.image.path;
+    if request.image.format.is_none() && InstanceBundle::is_at(path) {
+        let text = "it is the manifest of an instance-store bundle, expected an image";
+        return Err(Error::invalid(text).in_file(path).advise("unbundle it first"));
+    }
     let ours = (request.image.format.is_none() && Bundle::is_at(path))
         .then(|| Bundle::open(path))
         .transpose()?;
@@ -181,6 +186,17 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         mappings.push(Mapping { virtual_name: "ami".to_owned(), device: bare });
         let device = device.clone();
         mappings.push(Mapping { virtual_name: "root".to_owned(), device });
+        for entry in &ami.block_device_mappings {
+            if let Some(virtual_name) = entry.virtual_name.clone() {
+                let device = entry.bare_name().to_owned();
+                mappings.push(Mapping { virtual_name, device });
+            }
+        }
+    }
+    let (kernel, ramdisk, codes) = (&request.kernel, &request.ramdisk, &request.product_codes);
+    let mut product_codes = codes.clone();
+    if let Some(ami) = ami.filter(|_| codes.is_empty()) {
+        product_codes.extend(ami.product_codes.iter().map(|code| code.product_code_id.clone()));
     }
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
@@ -200,9 +216,9 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let machine = Machine {
         architecture,
         block_device_mapping: mappings,
-        kernel_id: request.kernel.clone(),
-        ramdisk_id: request.ramdisk.clone(),
-        product_codes: request.product_codes.clone(),
+        kernel_id: kernel.clone().or_else(|| ami?.kernel_id.clone()),
+        ramdisk_id: ramdisk.clone().or_else(|| ami?.ramdisk_id.clone()),
+        product_codes,
     };
     Ok((Description { name, user: request.user.clone(), machine }, notes))
 }
