@@ -64,6 +64,19 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
+/// Makes a folder in memory, where that is: for tests that sync thousands of small files and want to
+/// know nothing of disks.
+pub(crate) fn quick_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = memory.is_dir().then(|| tempfile::tempdir_in(memory));
+    made.and_then(Result::ok).unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
+/// Returns how many rounds a test runs: `AMIKIT_ROUNDS` of the environment, or so many.
+pub(crate) fn rounds(usual: usize) -> usize {
+    std::env::var("AMIKIT_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// Tells whether a program is installed, and says so where it is not.
 pub(crate) fn installed(program: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|path| {
@@ -140,15 +153,15 @@ pub(crate) enum State {
 }
 
 /// A raw volume with what each of its blocks must turn out to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) bytes: Vec<u8>,
     pub(crate) states: Vec<State>,
     /// Pages that were written.
-    written: Vec<bool>,
+    pub(crate) written: Vec<bool>,
 }
 
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 impl Model {
     /// Makes whole blocks: `None` a hole, else its bytes padded with zeros; and `tail` bytes more
@@ -203,8 +216,12 @@ impl Model {
         Self { bytes, states: Vec::new(), written }.settle()
     }
 
-    fn settle(mut self) -> Self {
-        self.written.truncate(self.bytes.len().div_ceil(PAGE));
+    /// Brings pages and states in line with the bytes: what is not zero was written.
+    pub(crate) fn settle(mut self) -> Self {
+        self.written.resize(self.bytes.len().div_ceil(PAGE), false);
+        for (page, written) in self.bytes.chunks(PAGE).zip(&mut self.written) {
+            *written |= page.iter().any(|byte| *byte != 0);
+        }
         let pages = self.written.chunks(BLOCK_LEN / PAGE);
         self.states = self
             .bytes

@@ -24,7 +24,12 @@ use crate::common::stderr;
 const MIB: u64 = 1 << 20;
 
 /// Runs a command and returns the most memory that it had at one time, in MiB.
-fn peak(folder: &Path, line: &str) -> u64 {
+pub(crate) fn peak(folder: &Path, line: &str) -> u64 {
+    peak_of(folder, line, 0)
+}
+
+/// As [`peak`], for a command that ends with an exit code.
+pub(crate) fn peak_of(folder: &Path, line: &str, code: i32) -> u64 {
     let mut child = amikit()
         .current_dir(folder)
         .args(line.split_whitespace())
@@ -43,7 +48,7 @@ fn peak(folder: &Path, line: &str) -> u64 {
         sleep(Duration::from_millis(1));
     }
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{line}: {}", stderr(&output));
+    assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
     peak / 1024
 }
 
