@@ -307,8 +307,8 @@ fn what_is_no_bundle_is_called_that() {
 #[test]
 fn a_pipe_where_none_can_be_read_is_called_that() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["map", "compare in.raw"] {
-        let text = run_badly(folder.path(), &format!("{command} -"), 2);
+    for line in ["map -", "compare - in.raw"] {
+        let text = run_badly(folder.path(), line, 2);
         assert!(text.contains("standard input") && text.contains("save it"), "{text}");
     }
 }
