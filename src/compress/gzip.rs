@@ -12,7 +12,6 @@ use flate2::FlushCompress;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::field;
 
 /// Levels of [`GzipPacker`].
 pub const GZIP_LEVELS: RangeInclusive<u32> = 1..=9;
@@ -99,9 +98,9 @@ impl GzipSum {
     #[must_use]
     pub fn finish(self) -> [u8; 10] {
         let mut end = [0; 10];
-        field::put_bytes(&mut end, 0, &LAST_BLOCK);
-        field::put_u32_le(&mut end, 2, self.crc.finalize());
-        field::put_u32_le(&mut end, 6, self.len);
+        end[..2].copy_from_slice(&LAST_BLOCK);
+        end[2..6].copy_from_slice(&self.crc.finalize().to_le_bytes());
+        end[6..].copy_from_slice(&self.len.to_le_bytes());
         end
     }
 }
