@@ -133,7 +133,7 @@ fn a_kill_at_any_moment_is_made_good_by_the_same_command() {
     for number in 0..count {
         bench.put_old();
         // Now and then a second kill hits the run that makes the first one good.
-        for _ in 0..1 + usize::from(number % 3 == 0) {
+        for _ in 0..=usize::from(number % 3 == 0) {
             let mut child = amikit()
                 .current_dir(bench.path())
                 .args(APPLY.split_whitespace())
@@ -389,13 +389,13 @@ fn an_image_whose_journal_finds_no_room_stays_as_it_is() {
     let stat = rustix::fs::statvfs(&here).unwrap();
     let free = stat.f_bavail * stat.f_frsize;
     let filler = fs::File::create(here.join("filler")).unwrap();
-    let filled = rustix::fs::fallocate(
+    let full = rustix::fs::fallocate(
         &filler,
         rustix::fs::FallocateFlags::empty(),
         0,
         free.saturating_sub(8 << 20),
     );
-    filled.unwrap();
+    full.unwrap();
     let output = run(&here, APPLY);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{text}");

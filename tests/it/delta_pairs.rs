@@ -157,7 +157,7 @@ pub(crate) fn after(random: &mut Random, old: &Model, happens: Happens) -> Model
             clear(&mut new, all, happens == Happens::AllZero);
         }
         Happens::SmallEdits => {
-            for _ in 0..1 + random.index(40) {
+            for _ in 0..=random.index(40) {
                 let at = random.index(len);
                 new.bytes[at] ^= 0x55;
             }

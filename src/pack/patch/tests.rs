@@ -239,6 +239,7 @@ fn any_bytes_are_refused_or_come_back_the_same() {
 }
 
 /// A base whose page `n` is filled with the lower bytes of `n`.
+#[expect(clippy::unnecessary_wraps, reason = "what a patch is applied with")]
 fn read_base(page: Page, pages: &mut [u8]) -> Result<()> {
     for (page, bytes) in (page..).zip(pages.chunks_mut(PAGE_LEN)) {
         for (at, byte) in bytes.iter_mut().enumerate() {
