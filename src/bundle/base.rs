@@ -181,6 +181,10 @@ fn places(manifest: &Manifest) -> Result<Vec<(u64, u32)>> {
 }
 
 impl pack::Base for BaseSnapshot {
+    fn root(&self) -> Digest {
+        self.manifest.root()
+    }
+
     fn read_pages(&self, page: Page, pages: &mut [u8]) -> Result<()> {
         let size = self.manifest.volume_size();
         let len = u64::try_from(pages.len()).expect("memory is under 2^64 bytes");

@@ -150,7 +150,9 @@ impl OpenedPacks {
     #[must_use]
     pub fn chunks(&self) -> Chunks {
         let packs = self.packs.iter().map(|(_, pack)| Arc::clone(pack)).collect();
-        let bases = self.bases.iter().map(as_base).collect();
+        let mut bases: Vec<_> = self.bases.iter().map(as_base).collect();
+        // A chunk that two of them have is read from the one that is there.
+        bases.sort_by_key(|base| base.is_absent());
         Chunks::new(packs).over(bases)
     }
 }
@@ -239,6 +241,10 @@ impl Bundle {
         bases: &mut Vec<Arc<BaseSnapshot>>,
         opened: &mut OpenedPacks,
     ) -> Result<()> {
+        // Two releases of a chain can be the same snapshot.
+        if bases.iter().any(|base| base.manifest().root() == layer.root) {
+            return Ok(());
+        }
         if let Some(base) = self.supplied.iter().find(|base| base.manifest().root() == layer.root) {
             bases.push(Arc::clone(base));
             opened.bases.push(Arc::clone(base));
@@ -253,11 +259,19 @@ impl Bundle {
         };
         let absent = matches!(bytes, BaseBytes::Absent);
         let base = Arc::new(BaseSnapshot::new(manifest, bytes));
-        if absent {
+        // The bases of a base are needed by its packs, which are left out as well.
+        if absent && self.needs(layer.root) {
             opened.bases.push(Arc::clone(&base));
         }
         bases.push(base);
         Ok(())
+    }
+
+    /// Tells whether the bundle's own layers lean on a snapshot.
+    fn needs(&self, root: Digest) -> bool {
+        let packs = self.layers.packs.iter().filter(|pack| !pack.of_base).map(|pack| pack.base);
+        let snapshots = self.layers.snapshots.iter().map(|snapshot| snapshot.base);
+        packs.chain(snapshots).any(|base| base == Some(root))
     }
 
     /// Opens all packs.

@@ -54,6 +54,10 @@ impl Snapshot {
             None => ChunkReader::new()?,
         };
         let read = self.chunks.read(ids, plain, &mut reader).map_err(|e| {
+            // Whoever knows better what to do, as of a thin bundle, has said so.
+            if e.advice().is_some() {
+                return e;
+            }
             let last = first.0.strict_add(u32::try_from(ids.len()).expect("a few")).strict_sub(1);
             e.advise(format!(
                 "a block of {first} to {last} cannot be restored; `amikit verify` lists all damage"

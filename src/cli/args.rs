@@ -25,6 +25,9 @@ use clap::builder::TypedValueParser;
 use clap::builder::ValueParser;
 use clap_complete::Shell;
 
+use super::instance_store::Description;
+use super::instance_store::InstanceStore;
+use super::instance_store::KeyArgs;
 use crate::cli::ami_args;
 
 /// Packs, compares, checks and ships Amazon Machine Images, offline
@@ -66,7 +69,8 @@ pub(super) enum Command {
     Inspect(Inspect),
     Map(Map),
     Snapshot(Snapshot),
-    Convert(Convert),
+    Convert(Box<Convert>),
+    InstanceStore(Box<InstanceStore>),
     Compare(Compare),
     Diff(Diff),
     Apply(Apply),
@@ -86,8 +90,8 @@ pub(super) enum Command {
 /// Packs disk images into an AMI bundle
 ///
 /// Each image is cut into blocks of 512 KiB. Equal blocks are stored once, compressed; written
-/// zeros and holes are recorded as what they are. The bundle is an OCI image layout: a folder, or
-/// one file if its name ends in .tar.
+/// zeros and holes are recorded as what they are. All disks of an OVA become volumes of the AMI. The
+/// bundle is an OCI image layout: a folder, or one file if its name ends in .tar.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit pack root.raw --map /dev/sdf=data.raw -o web.ami --name web \
@@ -189,7 +193,9 @@ pub(super) struct Pack {
 /// Every chunk is checked before the image gets its name, so a damaged bundle leaves nothing
 /// behind. Onto a block device, holes are written as zeros: nothing old shows through.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit unpack web.ami /dev/sdf -o data.raw")]
+#[command(
+    after_help = "Examples:\n  amikit unpack web.ami /dev/sdf -o data.raw\n  amikit unpack web.ami -o web.ova --format ova"
+)]
 pub(super) struct Unpack {
     /// The bundle
     pub(super) bundle: PathBuf,
@@ -299,10 +305,19 @@ pub(super) struct Snapshot {
 }
 
 /// Writes an image in another format, states kept
+///
+/// IN may be the manifest of an instance-store bundle, which --key opens; --format bundle makes an AMI
+/// bundle of that one, whose root is an EBS snapshot. With --format instance-store, IN may be an AMI
+/// bundle, whose root is taken, and OUT is a folder that is made.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit convert root.raw root.simg --format android-sparse")]
+#[command(
+    after_help = "Examples:\n  amikit convert root.raw root.simg --format android-sparse\n  \
+                        amikit convert old/disk.manifest.xml web.ami --format bundle --key user.key\n  \
+                        amikit convert web.ami old --format instance-store --key user.key --cert user.crt \
+                        --ec2-cert cert-ec2.pem --user 123456789012"
+)]
 pub(super) struct Convert {
-    /// The image; - for standard input
+    /// The image; - for standard input; ARCHIVE:FILE for one in a tar or OVA
     #[arg(value_name = "IN")]
     pub(super) path: PathBuf,
 
@@ -310,11 +325,11 @@ pub(super) struct Convert {
     #[arg(value_name = "OUT")]
     pub(super) output: PathBuf,
 
-    /// Format of the new image
-    #[arg(long, value_parser = written_formats())]
-    pub(super) format: &'static Format,
+    /// Format of the new image; or bundle, or instance-store
+    #[arg(long, value_parser = made_formats())]
+    pub(super) format: Made,
 
-    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12
+    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12, gzip 1 to 9
     #[arg(long, allow_negative_numbers = true)]
     pub(super) level: Option<i32>,
 
@@ -344,6 +359,32 @@ pub(super) struct Convert {
 
     #[command(flatten)]
     pub(super) threads: Threads,
+
+    #[command(flatten)]
+    pub(super) bundles: ConvertBundles,
+}
+
+/// What `convert` makes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Made {
+    Image(&'static Format),
+    Bundle,
+    InstanceStore,
+}
+
+/// What `convert` needs where a bundle is what it reads or makes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Instance-store bundles")]
+pub(super) struct ConvertBundles {
+    #[command(flatten)]
+    pub(super) keys: KeyArgs,
+
+    #[command(flatten)]
+    pub(super) description: Description,
+
+    /// How the hypervisor runs the machine of --format bundle [default: paravirtual if a kernel is named]
+    #[arg(long, value_parser = values::<Virtualization>(&["hvm", "paravirtual"]))]
+    pub(super) virtualization: Option<Virtualization>,
 }
 
 /// Measures each stage beside the limit of this machine, in the same run
@@ -594,7 +635,7 @@ pub(super) struct Man {
 /// An image to be read.
 #[derive(Debug, Args)]
 pub(super) struct Image {
-    /// The image; - for standard input, where a pipe can be read
+    /// The image; - for standard input, where a pipe can be read; ARCHIVE:FILE for one in a tar or OVA
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
 
@@ -713,10 +754,24 @@ fn formats() -> ValueParser {
 }
 
 /// Takes the names of formats that can be written.
-fn written_formats() -> ValueParser {
+pub(super) fn written_formats() -> ValueParser {
     let written = FORMATS.iter().filter(|format| format.write.is_some());
     let names: Vec<&'static str> = written.map(|format| format.name).collect();
     PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+/// Takes the names of all that `convert` makes.
+fn made_formats() -> ValueParser {
+    let written = FORMATS.iter().filter(|format| format.write.is_some());
+    let mut names: Vec<&'static str> = written.map(|format| format.name).collect();
+    names.extend(["bundle", "instance-store"]);
+    PossibleValuesParser::new(names)
+        .try_map(|name| match name.as_str() {
+            "bundle" => Ok(Made::Bundle),
+            "instance-store" => Ok(Made::InstanceStore),
+            name => format::by_name(name).map(Made::Image),
+        })
+        .into()
 }
 
 /// Most threads: each takes memory, and no machine has more processors.

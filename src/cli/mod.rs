@@ -4,6 +4,7 @@ mod ami_args;
 mod amis;
 mod args;
 mod deltas;
+mod instance_store;
 mod progress;
 mod render;
 mod render_ami;
@@ -19,6 +20,7 @@ use amikit::error::Error;
 use amikit::error::Kind;
 use amikit::error::Result;
 use amikit::format::sidecar;
+use amikit::instance_store::InstanceBundle;
 use amikit::io::catch_bus_errors;
 use amikit::ops;
 use anstream::AutoStream;
@@ -28,6 +30,7 @@ use serde::Serialize;
 
 use self::args::Cli;
 use self::args::Command;
+use self::args::Made;
 use self::progress::Follower;
 
 /// Exit code of a run that was done and whose answer is no.
@@ -235,19 +238,8 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
         }
         Command::Map(args) => map(args, output, follower),
         Command::Snapshot(args) => snapshot(args, output, follower),
-        Command::Convert(args) => {
-            let request = ops::ConvertRequest {
-                image: args.request(),
-                output: args.output.clone(),
-                format: args.format,
-                level: args.level,
-                threads: args.threads.count(),
-            };
-            let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;
-            follower.end();
-            output.notes(&report.notes);
-            output.report(&report, render::convert).map(|()| 0)
-        }
+        Command::Convert(args) => convert(args, output, follower),
+        Command::InstanceStore(args) => instance_store::run(args, output, follower),
         Command::Compare(args) => {
             let [left, right] = args.requests();
             let request = ops::CompareRequest {
@@ -285,6 +277,30 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
         }
         Command::Man(args) => man(&args.folder, output),
     }
+}
+
+fn convert(args: &args::Convert, output: Output, follower: &Follower) -> Result<u8> {
+    let from_instance_store =
+        args.input_format.is_none() && args.path.is_file() && InstanceBundle::is_at(&args.path);
+    let format = match args.format {
+        Made::Image(format) if !from_instance_store => format,
+        Made::Bundle if !from_instance_store => {
+            let text = "--format bundle is for an instance-store bundle, and IN is none";
+            return Err(Error::invalid(text).advise("amikit pack makes a bundle of an image"));
+        }
+        _ => return instance_store::convert(args, output, follower),
+    };
+    let request = ops::ConvertRequest {
+        image: args.request(),
+        output: args.output.clone(),
+        format,
+        level: args.level,
+        threads: args.threads.count(),
+    };
+    let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;
+    follower.end();
+    output.notes(&report.notes);
+    output.report(&report, render::convert).map(|()| 0)
 }
 
 fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
@@ -397,9 +413,14 @@ fn man(folder: &Path, output: Output) -> Result<u8> {
     // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
     clap_mangen::generate_to(Cli::command(), folder).map_err(fail)?;
     let mut names = vec![folder.join("amikit.1").display().to_string()];
-    for command in Cli::command().get_subcommands() {
-        let page = folder.join(format!("amikit-{}.1", command.get_name()));
-        names.push(page.display().to_string());
+    let mut left: Vec<_> =
+        Cli::command().get_subcommands().map(|it| ("amikit".to_owned(), it.clone())).collect();
+    left.reverse();
+    while let Some((above, command)) = left.pop() {
+        let name = format!("{above}-{}", command.get_name());
+        names.push(folder.join(format!("{name}.1")).display().to_string());
+        let below: Vec<_> = command.get_subcommands().cloned().collect();
+        left.extend(below.into_iter().rev().map(|it| (name.clone(), it)));
     }
     output
         .report(&names, |names, out| names.iter().try_for_each(|it| writeln!(out, "{it}")))

@@ -18,6 +18,7 @@ use amikit::ops::ConvertReport;
 use amikit::ops::Inspected;
 use amikit::ops::PackContent;
 use amikit::ops::PackReport;
+use amikit::ops::ReadContent;
 use amikit::ops::SnapshotReport;
 use amikit::ops::UnpackReport;
 use amikit::ops::VerifyReport;
@@ -282,6 +283,12 @@ fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  manifest of {}", format_size(report.manifest_bytes))
 }
 
+fn read_content(read: Option<&ReadContent>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(read) = read else { return Ok(()) };
+    blocks(&read.blocks, out)?;
+    writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)
+}
+
 /// Says what the packs of a bundle hold, and what it leans on.
 fn packed(
     packs: &[PackContent],
@@ -354,6 +361,7 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
             )?;
             manifest(snapshot, out)
         }
+        Inspected::InstanceStore(content) => super::instance_store::render_inspect(content, out),
         Inspected::Pack { path, content } => writeln!(
             out,
             "{}: pack of {}, {} plain, {} stored, {}",
@@ -389,27 +397,18 @@ pub(super) fn inspect(report: &Inspected, out: &mut dyn Write) -> io::Result<()>
                 format_size(content.zero_bytes),
                 format_size(content.hole_bytes)
             )?;
-            if let Some(read) = read {
-                blocks(&read.blocks, out)?;
-                writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;
-            }
+            read_content(read.as_ref(), out)?;
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }
         Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {
-            write!(out, "{}: {format} image", path.display())?;
-            if let Some(bytes) = file_bytes {
-                write!(out, " of {}", format_size(*bytes))?;
-            }
-            match volume_size_bytes {
-                Some(size) => {
-                    writeln!(out, ", volume of {} ({size} bytes)", format_size(*size))?;
-                }
-                None => writeln!(out, "; --read tells the size of its volume")?,
-            }
-            if let Some(read) = read {
-                blocks(&read.blocks, out)?;
-                writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)?;
-            }
+            let file = file_bytes.map(|bytes| format!(" of {}", format_size(bytes)));
+            let volume = match volume_size_bytes {
+                Some(size) => format!(", volume of {} ({size} bytes)", format_size(*size)),
+                None => "; --read tells the size of its volume".to_owned(),
+            };
+            let file = file.unwrap_or_default();
+            writeln!(out, "{}: {format} image{file}{volume}", path.display())?;
+            read_content(read.as_ref(), out)?;
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }
     }

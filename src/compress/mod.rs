@@ -2,6 +2,7 @@
 //! the speed at level 3.
 
 mod codec;
+mod gzip;
 mod prefix;
 mod stream;
 
@@ -23,6 +24,12 @@ pub use codec::DEFLATE_LEVELS;
 pub use codec::Packer;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
+pub use gzip::DEFAULT_GZIP_LEVEL;
+pub use gzip::GZIP_HEADER;
+pub use gzip::GZIP_LEVELS;
+pub use gzip::GzipPacker;
+pub use gzip::GzipPiece;
+pub use gzip::GzipSum;
 pub use prefix::MAX_PREFIXED_LEN;
 pub use prefix::append_prefixed;
 pub use prefix::decode_prefixed;

@@ -213,3 +213,6 @@ pub(super) fn write(
     flush(&mut batch)?;
     out.write_all_at(&header.to_bytes(crc.finalize()), 0)
 }
+
+#[cfg(test)]
+mod tests;

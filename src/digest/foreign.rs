@@ -1,6 +1,7 @@
 //! Digests that other people's formats ask for, one stream at a time.
 
 use std::fmt;
+use std::fmt::Write;
 
 use sha1::Digest as _;
 
@@ -82,7 +83,12 @@ impl Hasher {
     /// Returns the digest in lower-case hexadecimal digits.
     #[must_use]
     pub fn finish_hex(self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                write!(text, "{byte:02x}").expect("a string takes all");
+                text
+            })
+        };
         match self.0 {
             Inner::Sha1(sha) => hex(&sha.finalize()),
             Inner::Sha256(sha) => hex(&sha.finalize()),

@@ -312,7 +312,7 @@ pub enum Opened {
     /// At any place.
     Image(Box<OpenedImage>),
     /// Once and in order.
-    Stream(OpenedStream),
+    Stream(Box<OpenedStream>),
 }
 
 /// Opens an image.
@@ -489,7 +489,8 @@ fn in_order(
         "{}: {what} cannot tell holes from zeros, so all zeros count as written",
         stream.path().display()
     );
-    Ok(Opened::Stream(OpenedStream { format, stream, inputs, notes: vec![note] }))
+    let opened = OpenedStream { format, stream, inputs, notes: vec![note] };
+    Ok(Opened::Stream(Box::new(opened)))
 }
 
 /// Says which format a stream is in, as far as its head tells.

@@ -67,13 +67,11 @@ fn open(request: &OpenRequest) -> Result<Volume> {
     let input = request.single("tar")?;
     let members = members(input)?;
     let member = choose(&members, request.member.as_deref())?;
-    match &member.sparse {
-        Some(map) => sparse(input, member, map),
-        None => {
-            let part = Input::part(input, member.offset, member.stored_len, &member.name)?;
-            open_part(Arc::new(part), request.force).map(|opened| opened.1)
-        }
+    if let Some(map) = &member.sparse {
+        return sparse(input, member, map);
     }
+    let part = Input::part(input, member.offset, member.stored_len, &member.name)?;
+    open_part(Arc::new(part), request.force).map(|opened| opened.1)
 }
 
 /// Finds a member by its name, with or without `./` in front.

@@ -12,6 +12,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::WriteAt;
 use crate::io::output::punch_hole;
+use crate::io::output::sweep_of;
 use crate::io::output::sync_folder_of;
 use crate::io::output::write_failed;
 
@@ -72,12 +73,14 @@ impl WriteAt for InPlace {
     }
 }
 
-/// Removes a file, and syncs its folder: it is gone for good when this returns.
+/// Removes a file with what runs that were killed left of it, and syncs its folder: it is gone for good
+/// when this returns.
 ///
 /// # Errors
 ///
 /// `Io` if the system refuses.
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|e| Error::io("remove", path, e))?;
+    sweep_of(path)?;
     sync_folder_of(path)
 }

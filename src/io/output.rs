@@ -111,6 +111,12 @@ fn temporary_prefix(target: &Path) -> Result<String> {
 /// What temporary names end in: nobody else's files do.
 const TEMPORARY_SUFFIX: &str = ".amikit-part";
 
+/// Removes what runs that were killed have left of `target`, by the names of its temporary files.
+pub(super) fn sweep_of(target: &Path) -> Result<()> {
+    sweep(target, &temporary_prefix(target)?);
+    Ok(())
+}
+
 /// Removes what a run that was killed has left beside `target`.
 ///
 /// A run holds a lock on its temporary file or folder, and the kernel gives the lock back when the
@@ -559,6 +565,16 @@ impl OutputDir {
         let file = self.new_file()?;
         file.write_all_at(bytes, 0)?;
         self.place(file, name)
+    }
+
+    /// Gives a file inside another name.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let path = self.dir.path().join(to);
+        fs::rename(self.dir.path().join(from), &path).map_err(|e| Error::io("name", &path, e))
     }
 
     /// Syncs the folders, gives the whole its final name, and syncs the folder around it.

@@ -207,6 +207,7 @@ fn write_changes(
 ) -> Result<()> {
     let size = delta.new.volume_size();
     out.set_size(size)?;
+    write_last_zeros(delta, out)?;
     let end = delta.new.block_count();
     let jobs = manifest::changes(&delta.old, &delta.new).flat_map(|change| match change {
         Ok(change) => pieces(change, end).map(Ok).collect::<Vec<_>>(),
@@ -222,7 +223,11 @@ fn write_changes(
             let stop = BlockIndex(first.strict_add(count)).offset().min(size);
             let len = stop.strict_sub(start);
             match kind {
-                ExtentKind::Hole => out.make_hole_at(len, start)?,
+                ExtentKind::Hole => {
+                    // To the end of the block, for the page that the volume ends in must go too.
+                    let len = BlockIndex(first.strict_add(count)).offset().strict_sub(start);
+                    out.make_hole_at(len, start)?;
+                }
                 ExtentKind::Zero => out.write_zeros_at(len, start)?,
                 ExtentKind::Data => {
                     buffer.resize(usize::try_from(len).expect("a few blocks"), 0);
@@ -239,6 +244,17 @@ fn write_changes(
             Ok(())
         },
     )
+}
+
+/// Writes the zeros of a last block that was cut. It is not among the changes, but what was written
+/// of it may all have lain behind the new end.
+fn write_last_zeros(delta: &Delta, out: &dyn WriteAt) -> Result<()> {
+    let size = delta.new.volume_size();
+    let Some(last) = delta.new.block_count().checked_sub(1).map(BlockIndex) else { return Ok(()) };
+    if size < delta.old.volume_size() && delta.new.block(last)? == Block::Zero {
+        out.write_zeros_at(size.strict_sub(last.offset()), last.offset())?;
+    }
+    Ok(())
 }
 
 /// Cuts a change into jobs, up to block `end`.

@@ -80,12 +80,12 @@ impl OpenedBase {
             writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
             return Ok(Self::Bundle(Box::new(bundle)));
         }
+        let image = open_image(&request.image)?;
         if !request.thin {
             return Err(Error::invalid("the base is an image, whose chunks no pack holds")
                 .in_file(path)
                 .advise("add --thin, or name a bundle as the base"));
         }
-        let image = open_image(&request.image)?;
         let scratch = writer.scratch()?;
         let mut sink = RootSink(Builder::new(&scratch));
         let options = chunking::Options {

@@ -53,7 +53,8 @@ pub fn complete(
     if !bundle.bases().iter().any(|layer| named.contains(&layer.root)) {
         return Err(bundle.wrong_base(&named));
     }
-    if !bundle.packs().iter().any(|pack| pack.of_base) {
+    // A base without any data has no packs, and nothing is left out for it.
+    if !bundle.packs().iter().any(|pack| pack.of_base) && bundle.is_thin()? {
         let text = "it was packed against an image, and names no packs that could be added";
         return Err(Error::new(crate::error::Kind::Unsupported, text)
             .in_file(&request.bundle)

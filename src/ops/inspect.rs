@@ -17,12 +17,15 @@ use crate::digest::Sha256;
 use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::format::OpenedStream;
+use crate::instance_store::InstanceBundle;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::manifest;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
+use crate::ops::instance_store;
+use crate::ops::instance_store::InstanceStoreContent;
 use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
@@ -100,6 +103,8 @@ pub enum Inspected {
         #[serde(flatten)]
         snapshot: SnapshotReport,
     },
+    /// The manifest of an instance-store bundle.
+    InstanceStore(InstanceStoreContent),
     /// A pack.
     Pack {
         /// The file.
@@ -182,6 +187,9 @@ pub fn inspect(
         if Bundle::is_at(&path) {
             return inspect_bundle(&path);
         }
+        if path.is_file() && InstanceBundle::is_at(&path) {
+            return instance_store::inspect(&path).map(Inspected::InstanceStore);
+        }
         match own_magic(&path)? {
             Some(OwnFile::Manifest) => {
                 let manifest = Manifest::open(&Input::open(&path)?)?;
@@ -199,7 +207,7 @@ pub fn inspect(
     }
     let image = match open_source(request, watch)? {
         OpenedSource::Image(image) => image,
-        OpenedSource::Stream(opened) => return inspect_stream(path, opened, read, watch),
+        OpenedSource::Stream(opened) => return inspect_stream(path, *opened, read, watch),
     };
     let mut content = ExtentBytes::default();
     for extent in extents(&image.volume) {
@@ -358,7 +366,7 @@ fn inspect_stream(
     Ok(Inspected::Stream {
         path,
         format: opened.format.name,
-        file_bytes: opened.inputs.first().map(|input| input.len()),
+        file_bytes: opened.inputs.first().map(ReadAt::len),
         volume_size_bytes,
         read,
         notes: opened.notes,

@@ -33,8 +33,10 @@ use crate::ops::path_text;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::DEFAULT_PACK_SIZE;
+use crate::pack::Entry;
 use crate::pack::Form;
 use crate::pack::KnownChunks;
+use crate::pack::Pack;
 use crate::pack::Page;
 use crate::pack::Patch;
 use crate::pack::Stored;
@@ -314,29 +316,36 @@ impl Joiner<'_> {
             return self.volume.data(*id, None, self.known);
         }
         let mut stored = Vec::new();
-        if let Some((pack, entry)) = self.first.find(id)? {
+        if let Some((pack, entry)) = self.first.find(id)?
+            && fits(pack, &entry, self.base.manifest())
+        {
             pack.read_stored(&entry, &mut stored)?;
             let stored = Stored { form: entry.form, bytes: &stored };
             return self.volume.data(*id, Some(stored), self.known);
         }
-        let Some((pack, entry)) = self.second.find(id)? else {
-            return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
-        };
-        pack.read_stored(&entry, &mut stored)?;
-        let mut form = entry.form;
-        if form == Form::Patched {
-            let composed = self.compose(&Patch::parse(&stored)?)?;
-            if let Some(composed) = composed {
-                stored = composed;
-            } else {
-                let mut plain = vec![0; BLOCK_LEN];
-                self.second.read(&[*id], &mut plain, &mut self.reader)?;
-                stored.clear();
-                self.encoder.append(&plain, &mut stored);
-                form = Form::Whole;
+        let form = self.of_second(id, &mut stored)?;
+        self.volume.data(*id, Some(Stored { form, bytes: &stored }), self.known)
+    }
+
+    /// Fills `stored` with a chunk that cannot be taken over from the first bundle.
+    fn of_second(&mut self, id: &Digest, stored: &mut Vec<u8>) -> Result<Form> {
+        if let Some((pack, entry)) = self.second.find(id)? {
+            pack.read_stored(&entry, stored)?;
+            if entry.form == Form::Whole {
+                return Ok(Form::Whole);
+            }
+            if fits(pack, &entry, &self.middle)
+                && let Some(composed) = self.compose(&Patch::parse(stored)?)?
+            {
+                *stored = composed;
+                return Ok(Form::Patched);
             }
         }
-        self.volume.data(*id, Some(Stored { form, bytes: &stored }), self.known)
+        let mut plain = vec![0; BLOCK_LEN];
+        self.second.read(&[*id], &mut plain, &mut self.reader)?;
+        stored.clear();
+        self.encoder.append(&plain, stored);
+        Ok(Form::Whole)
     }
 
     /// Returns the patch over the base that does what `patch` does over the middle, if that can be
@@ -362,7 +371,8 @@ impl Joiner<'_> {
         }
         let blocks: BTreeSet<u64> =
             pages.iter().flatten().map(|page| page.strict_div(BLOCK_PAGES)).collect();
-        let reads = u8::try_from(blocks.len()).unwrap_or(u8::MAX);
+        // Each of these blocks was counted by the patch, with what it leans on in turn.
+        let reads = u8::try_from(blocks.len()).unwrap_or(u8::MAX).max(patch.reads);
         if !(1..=MAX_READS).contains(&reads) {
             return Ok(None);
         }
@@ -400,7 +410,7 @@ impl Joiner<'_> {
         let Some((pack, entry)) = self.first.find(&id)? else {
             return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
         };
-        if entry.form == Form::Whole {
+        if entry.form == Form::Whole || !fits(pack, &entry, self.base.manifest()) {
             return Ok(Origin::New);
         }
         let mut stored = Vec::new();
@@ -421,6 +431,12 @@ impl Joiner<'_> {
         }
         unreachable!("the steps of a patch make a whole chunk")
     }
+}
+
+/// Tells whether a chunk's stored bytes mean the same over `base` as in their own pack, which may
+/// lean on the base of another volume.
+fn fits(pack: &Pack, entry: &Entry, base: &Manifest) -> bool {
+    entry.form == Form::Whole || pack.base().is_some_and(|own| own.root() == base.root())
 }
 
 /// Where a page of the middle comes from.

@@ -11,6 +11,7 @@ mod convert;
 mod diff;
 mod import;
 mod inspect;
+pub mod instance_store;
 mod lint;
 mod merge;
 mod open;

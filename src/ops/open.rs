@@ -35,7 +35,7 @@ pub enum OpenedSource {
     /// One that can be read at any place.
     Image(Box<OpenedImage>),
     /// One that comes once and in order: through a pipe, or out of a compressed stream.
-    Stream(OpenedStream),
+    Stream(Box<OpenedStream>),
 }
 
 impl OpenedSource {

@@ -9,6 +9,9 @@ use crate::units::BlockIndex;
 
 /// The snapshot that patched chunks are made from, and that has the chunks that no pack repeats.
 pub trait Base: Send + Sync + fmt::Debug {
+    /// Returns the root digest: what the snapshot is.
+    fn root(&self) -> Digest;
+
     /// Fills `pages`, a whole number of them, with the base's pages from `page` on. What lies past
     /// the end of the base's last page is zeros.
     ///

@@ -363,8 +363,7 @@ impl Reader<'_> {
             match token & 3 {
                 2 => {}
                 kind => {
-                    // What is new mostly stands where something old stood.
-                    self.expected = self.expected.strict_add(u64::from(count));
+                    self.expected = behind(self.expected, count);
                     found = found.strict_add(if kind == 1 { count } else { 0 });
                 }
             }
@@ -424,8 +423,15 @@ impl Writer {
                 return;
             }
         }
-        self.expected = self.expected.strict_add(u64::from(step.count()));
+        self.expected = behind(self.expected, step.count());
     }
+}
+
+/// Returns the page that is expected behind pages that are not of the base: what is new mostly stands
+/// where something old stood. It stays a page that a volume can have, or the end of the largest one,
+/// so that the way from it to any other takes 35 bits.
+fn behind(expected: Page, count: u32) -> Page {
+    expected.strict_add(u64::from(count)).min(MAX_PAGE)
 }
 
 const _: () = assert!(
@@ -438,3 +444,6 @@ const _: () = assert!(
 pub(super) fn no_base() -> Error {
     Error::corrupt("the chunk is patched, and its pack names no base")
 }
+
+#[cfg(test)]
+mod tests;

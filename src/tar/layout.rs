@@ -176,7 +176,6 @@ fn checksum(bytes: &[u8; RECORD_LEN]) -> u32 {
 /// If the name has over 100 bytes.
 #[must_use]
 pub fn encode(name: &str, size: u64) -> [u8; RECORD_LEN] {
-    const OCTAL_END: u64 = 1 << 33;
     let mut bytes = [0; RECORD_LEN];
     assert!(name.len() <= 100, "a name of {} bytes", name.len());
     let mut put = |at: usize, text: &[u8]| field::put_bytes(&mut bytes, at, text);
@@ -184,18 +183,29 @@ pub fn encode(name: &str, size: u64) -> [u8; RECORD_LEN] {
     put(100, b"0000644\0");
     put(108, b"0000000\0");
     put(116, b"0000000\0");
-    if size < OCTAL_END {
-        put(124, format!("{size:011o}\0").as_bytes());
-    } else {
-        put(124, &[0x80]);
-        put(128, &size.to_be_bytes());
-    }
     put(136, b"00000000000\0");
     put(156, b"0");
     put(257, b"ustar\x0000");
-    let sum = checksum(&bytes);
-    field::put_bytes(&mut bytes, 148, format!("{sum:06o}\0 ").as_bytes());
+    put_number(&mut bytes[124..136], size);
+    seal(&mut bytes);
     bytes
+}
+
+/// Writes the checksum of a header that is otherwise done.
+pub fn seal(bytes: &mut [u8; RECORD_LEN]) {
+    let sum = checksum(bytes);
+    field::put_bytes(bytes, 148, format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// Writes a number of 12 bytes: octal, or GNU's binary form where that has too few digits.
+pub(super) fn put_number(field: &mut [u8], value: u64) {
+    const OCTAL_END: u64 = 1 << 33;
+    if value < OCTAL_END {
+        field::put_bytes(field, 0, format!("{value:011o}\0").as_bytes());
+    } else {
+        field::put_bytes(field, 0, &[0x80, 0, 0, 0]);
+        field::put_u64_be(field, 4, value);
+    }
 }
 
 /// Reads text up to the first NUL.

@@ -4,6 +4,10 @@
 //! `docs/formats/tar-sparse.md`.
 
 pub mod layout;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::mem::take;
 
@@ -23,6 +27,15 @@ use crate::tar::layout::SparseMap;
 use crate::tar::layout::TarFault;
 use crate::tar::layout::TextMap;
 use crate::tar::layout::text;
+
+pub use stream::Found;
+pub use stream::StreamMember;
+pub use stream::StreamReader;
+pub use write::MAX_NAME_LEN;
+pub use write::align;
+pub use write::end_len;
+pub use write::sparse_header;
+pub use write::stored_len;
 
 /// A file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +70,19 @@ pub fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
     let mut walk = Walk { archive, at: 0 };
     let mut members = Vec::new();
     loop {
-        let at = walk.at;
-        let Some(member) = walk.next().map_err(|e| e.at(at))? else { return Ok(members) };
+        let Some(member) = walk.next()? else { return Ok(members) };
         if members.len() >= MAX_MEMBERS {
-            return Err(Error::from(TarFault::Members).at(at));
+            return Err(Error::from(TarFault::Members).at(member.header_at));
         }
-        members.extend(member);
+        members.push(member);
     }
+}
+
+/// What stands at a place of an archive.
+enum Entry {
+    File(Member),
+    Other,
+    End,
 }
 
 /// Where in an archive a reader is.
@@ -102,26 +121,36 @@ impl Walk<'_> {
         read_vec(self.archive, start, len)
     }
 
-    /// Returns the next member, or `Some(None)` for what is no file; `None` at the end.
-    fn next(&mut self) -> Result<Option<Option<Member>>> {
-        let mut long_name = None;
-        let mut records = Records::default();
-        let begun = self.at;
+    /// Returns the next file; `None` at the end.
+    fn next(&mut self) -> Result<Option<Member>> {
         loop {
-            let header_at = self.at;
+            let at = self.at;
             // GNU tar too takes an archive without the records of zeros at its end.
-            if header_at == self.archive.len() && header_at == begun {
+            if at == self.archive.len() {
                 return Ok(None);
             }
+            match self.entry().map_err(|e| e.at(at))? {
+                Entry::File(member) => return Ok(Some(member)),
+                Entry::Other => {}
+                Entry::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads what stands from here on, with the records and names in front of it.
+    fn entry(&mut self) -> Result<Entry> {
+        let mut long_name = None;
+        let mut records = Records::default();
+        loop {
+            let header_at = self.at;
             let record = self.record()?;
-            let Some(header) = Header::parse(&record)? else { return Ok(None) };
+            let Some(header) = Header::parse(&record)? else { return Ok(Entry::End) };
             let size = records.size.unwrap_or(header.size);
             match header.type_flag {
                 b'x' => records = Records::parse(&self.annex(header.size)?)?,
-                // Nothing in global records is about one member.
-                b'g' => drop(self.annex(header.size)?),
                 b'L' => long_name = Some(text(&self.annex(header.size)?)?.to_owned()),
-                b'K' => drop(self.annex(header.size)?),
+                // Records about all members, and the name of a link.
+                b'g' | b'K' => drop(self.annex(header.size)?),
                 b'0' | 0 | b'7' | b'S' => {
                     let name = records.name().map(str::to_owned).or(take(&mut long_name));
                     let name = name.unwrap_or_else(|| header.name.clone());
@@ -137,12 +166,11 @@ impl Walk<'_> {
                     };
                     let offset = self.pass(stored_len)?;
                     let member = Member { name, header_at, offset, stored_len, sparse };
-                    return Ok(Some(Some(member)));
+                    return Ok(Entry::File(member));
                 }
-                // Links, devices, folders and pipes have no bytes, whatever their size says.
-                b'2'..=b'6' => return Ok(Some(None)),
-                b'1' if size == 0 => return Ok(Some(None)),
-                b'V' => return Ok(Some(None)),
+                // Folders, devices, pipes, links and labels have no bytes.
+                b'2'..=b'6' | b'V' => return Ok(Entry::Other),
+                b'1' if size == 0 => return Ok(Entry::Other),
                 found => return Err(TarFault::TypeFlag { found }.into()),
             }
         }

@@ -80,6 +80,10 @@ impl Buffers {
 
     /// Gives a buffer back.
     pub fn give(&self, mut buffer: Vec<u8>) {
+        // One that was never used would hide those that were, and the pool would grow with each.
+        if buffer.capacity() == 0 {
+            return;
+        }
         buffer.clear();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
@@ -200,6 +204,15 @@ mod tests {
 
     fn threads(count: usize) -> NonZero<usize> {
         NonZero::new(count).unwrap()
+    }
+
+    #[test]
+    fn buffers_that_were_never_used_do_not_hide_those_that_were() {
+        let buffers = Buffers::default();
+        buffers.give(Vec::with_capacity(1000));
+        buffers.give(Vec::new());
+        assert!(buffers.take().capacity() >= 1000);
+        assert_eq!(buffers.take().capacity(), 0);
     }
 
     /// Takes longer for some jobs than for the next ones.

@@ -198,6 +198,11 @@ impl Model {
         Self { bytes, states: Vec::new(), written }.settle()
     }
 
+    /// Makes a volume of these bytes; `written` says which of its pages somebody wrote.
+    pub(crate) fn with_pages(bytes: Vec<u8>, written: Vec<bool>) -> Self {
+        Self { bytes, states: Vec::new(), written }.settle()
+    }
+
     fn settle(mut self) -> Self {
         self.written.truncate(self.bytes.len().div_ceil(PAGE));
         let pages = self.written.chunks(BLOCK_LEN / PAGE);

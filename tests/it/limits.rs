@@ -5,14 +5,18 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
+use amikit::format::FORMATS;
+
 use crate::common::Random;
 use crate::common::amikit;
 use crate::common::data_ranges;
+use crate::common::installed;
 use crate::common::keeps_holes;
 use crate::common::run_well;
 use crate::common::stderr;
@@ -71,6 +75,62 @@ fn memory_is_bounded_by_the_threads_and_not_by_the_volume() {
             if peak > most {
                 failed.push(format!("{line}: {peak} MiB, expected at most {most}"));
             }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Rows that are written, and what a stream takes beside: the window that its compressor used.
+#[test]
+fn memory_is_bounded_in_every_format() {
+    if !Path::new("/proc/self/status").exists() {
+        println!("skipped: no /proc");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut random = Random::with_seed(12);
+    let file = File::create(here.join("in.raw")).unwrap();
+    for number in 0..48 {
+        file.write_all_at(&random.bytes(1 << 20), 2 * number * MIB).unwrap();
+    }
+    drop(file);
+    let mut lines = Vec::new();
+    for format in FORMATS.iter().filter(|format| format.write.is_some()) {
+        let name = format.name;
+        lines.push(format!("convert in.raw out.{name} --format {name}"));
+        lines.push(format!("snapshot out.{name} -o out.snap"));
+        lines.push(format!("convert out.{name} back.raw --format raw"));
+        lines.push(format!("compare out.{name} in.raw"));
+    }
+    for (tool, arguments) in [("gzip", "-1"), ("xz", "-0"), ("xz", "-6"), ("zstd", "-1")] {
+        if installed(tool) {
+            let out = format!("in.{tool}{arguments}");
+            let packed = File::create(here.join(&out)).unwrap();
+            let raw = File::open(here.join("in.raw")).unwrap();
+            let mut command = Command::new(tool);
+            let done = command.args([arguments, "-c"]).stdin(raw).stdout(packed).status().unwrap();
+            assert!(done.success());
+            lines.push(format!("pack {out} -o out.ami --name test"));
+            lines.push(format!("convert {out} out.qcow2 --format qcow2"));
+        }
+    }
+    if installed("tar") {
+        for form in ["gnu", "pax"] {
+            let form = format!("--format={form}");
+            let mut command = Command::new("tar");
+            let arguments = ["--sparse", &form, "-cf", "in.tar", "in.raw"];
+            assert!(command.args(arguments).current_dir(here).status().unwrap().success());
+            lines.push("snapshot in.tar -o out.snap".to_owned());
+        }
+    }
+    let mut failed = Vec::new();
+    for line in lines {
+        let line = format!("{line} --threads 2");
+        let (peak, most) = (peak(here, &line), 64 + 8 * 2);
+        println!("{line}: {peak} MiB of {most}");
+        if peak > most {
+            failed.push(format!("{line}: {peak} MiB, expected at most {most}"));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");

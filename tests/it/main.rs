@@ -3,6 +3,7 @@
 mod ami;
 mod botocore;
 mod build;
+mod chains;
 mod common;
 mod compare;
 mod damage;
@@ -10,6 +11,9 @@ mod faults;
 mod floors;
 mod golden;
 mod hostile;
+mod instance_store;
+mod instance_store_hostile;
+mod instance_store_oracles;
 mod limits;
 mod oci;
 mod plan;

@@ -59,9 +59,9 @@ pub fn write_all(
         at = after(at, disk.file_len);
     }
     let descriptor = encode(&disks);
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    hasher.update(descriptor.as_bytes());
-    hashes[0] = hasher.finish_hex();
+    let mut sha = Hasher::new(Algorithm::Sha256);
+    sha.update(descriptor.as_bytes());
+    hashes[0] = sha.finish_hex();
     file(sink, 0, &format!("{NAME}.ovf"), &descriptor)?;
     file(sink, digests_at, &format!("{NAME}.mf"), &digests(&disks, &hashes))?;
     sink.write_zeros_at(END_LEN, at)?;
@@ -80,11 +80,12 @@ fn after(at: u64, len: u64) -> u64 {
 /// Writes the digests: that of the descriptor, then those of the disks.
 fn digests(disks: &[NewDisk], hashes: &[String]) -> String {
     let names = disks.iter().map(|disk| disk.href.clone());
-    std::iter::once(format!("{NAME}.ovf"))
+    let lines: Vec<_> = std::iter::once(format!("{NAME}.ovf"))
         .chain(names)
         .zip(hashes)
         .map(|(name, hash)| format!("SHA256({name})= {hash}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 /// Writes a small member.

@@ -1,0 +1,208 @@
+//! `instance-store bundle`: an image, or the root of a bundle of ours, to an instance-store bundle.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::ImageRequest;
+use crate::instance_store;
+use crate::instance_store::Description;
+use crate::instance_store::Keys;
+use crate::instance_store::Machine;
+use crate::instance_store::MakeOptions;
+use crate::instance_store::Mapping;
+use crate::instance_store::Randomness;
+use crate::instance_store::SystemRandomness;
+use crate::io::OutputDir;
+use crate::ops::instance_store::read_certificate;
+use crate::ops::instance_store::read_key;
+use crate::ops::open::open_volume;
+use crate::ops::path_text;
+use crate::work::Watch;
+
+/// What an instance-store bundle is made of.
+#[derive(Clone, Debug)]
+pub struct MakeRequest {
+    /// The image, or a bundle of ours, whose root is taken.
+    pub image: ImageRequest,
+    /// The folder that is made.
+    pub output: PathBuf,
+    /// The user's private key.
+    pub key: PathBuf,
+    /// The user's certificate.
+    pub cert: PathBuf,
+    /// EC2's certificate.
+    pub ec2_cert: PathBuf,
+    /// Account.
+    pub user: String,
+    /// Processor architecture; that of the bundle where the user names none.
+    pub architecture: Option<String>,
+    /// Name; that of the image where the user names none.
+    pub name: Option<String>,
+    /// Devices; those of the bundle's root where the user names none.
+    pub mappings: Vec<Mapping>,
+    /// Id of the kernel image.
+    pub kernel: Option<String>,
+    /// Id of the initial RAM disk.
+    pub ramdisk: Option<String>,
+    /// Product codes.
+    pub product_codes: Vec<String>,
+    /// Level of gzip.
+    pub level: u32,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// What was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MakeReport {
+    /// The manifest.
+    #[serde(serialize_with = "path_text")]
+    pub manifest: PathBuf,
+    /// Name of the bundle.
+    pub name: String,
+    /// What EC2 makes of it.
+    pub machine: Machine,
+    /// Bytes of the volume.
+    pub volume_size_bytes: u64,
+    /// Bytes of all parts.
+    pub bundled_size_bytes: u64,
+    /// Number of parts.
+    pub parts: usize,
+    /// SHA-1 of the archive.
+    pub archive_sha1: String,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Makes an instance-store bundle. `begin` hears the bytes of the volume.
+///
+/// # Errors
+///
+/// As [`crate::ops::open_image`] and [`crate::bundle::Bundle::open`]; `Invalid` for a description or
+/// keys that do not fit, or a folder that is not empty; `Limit` over 10 GiB; `Io`.
+pub fn make(
+    request: &MakeRequest,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<MakeReport> {
+    make_with(request, &mut SystemRandomness, watch, begin)
+}
+
+/// As [`make`], with key and initialization vector from elsewhere: for tests that want the same bytes
+/// twice.
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn make_with(
+    request: &MakeRequest,
+    random: &mut dyn Randomness,
+    watch: &dyn Watch,
+    begin: impl FnOnce(u64),
+) -> Result<MakeReport> {
+    let (mut description, notes) = describe(request)?;
+    description.check()?;
+    check_folder(&request.output)?;
+    let keys = Keys {
+        private: read_key(&request.key, watch)?,
+        user: read_certificate(&request.cert)?,
+        ec2: read_certificate(&request.ec2_cert)?,
+    };
+    keys.private
+        .check_pair(&keys.user)
+        .map_err(|fault| Error::from(fault).in_file(&request.cert))?;
+    let volume = open_volume(&request.image)?;
+    let folder = OutputDir::create(&request.output)?;
+    begin(volume.size());
+    let options = MakeOptions { level: request.level, threads: request.threads, watch };
+    let made = instance_store::make(&*volume, &folder, description, &keys, random, &options)
+        .map_err(|e| e.in_file(&request.image.path))?;
+    volume.check_unchanged()?;
+    folder.commit()?;
+    Ok(MakeReport {
+        manifest: request.output.join(format!("{}.manifest.xml", made.name)),
+        name: made.name,
+        machine: made.machine,
+        volume_size_bytes: made.size,
+        bundled_size_bytes: made.bundled_size,
+        parts: made.parts.len(),
+        archive_sha1: made.digest,
+        notes,
+    })
+}
+
+/// Makes sure that no folder with something in it is replaced.
+fn check_folder(path: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => true,
+    };
+    if entries {
+        let text = "it is there already and is no empty folder";
+        return Err(Error::invalid(text)
+            .in_file(path)
+            .advise("name a folder that is not there yet"));
+    }
+    Ok(())
+}
+
+/// Puts the description together from the request, and from the bundle if it is one of ours.
+fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
+    let path = &request.image.path;
+    let ours = (request.image.format.is_none() && Bundle::is_at(path))
+        .then(|| Bundle::open(path))
+        .transpose()?;
+    let ami = ours.as_ref().map(Bundle::ami);
+    let name = match (&request.name, ami) {
+        (Some(name), _) => name.clone(),
+        (None, Some(ami)) => ami.name.replace('/', "-"),
+        (None, None) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let architecture = match (&request.architecture, ami) {
+        (Some(architecture), _) => architecture.clone(),
+        (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
+        (None, None) => {
+            let text = "no architecture is named, expected --arch";
+            return Err(Error::invalid(text).advise("EC2 knows i386 and x86_64 here"));
+        }
+    };
+    let mut mappings = request.mappings.clone();
+    if let Some(ami) = ami.filter(|_| mappings.is_empty()) {
+        let device = &ami.root_device_name;
+        let bare = device.strip_prefix("/dev/").unwrap_or(device).to_owned();
+        mappings.push(Mapping { virtual_name: "ami".to_owned(), device: bare });
+        let device = device.clone();
+        mappings.push(Mapping { virtual_name: "root".to_owned(), device });
+    }
+    let mut notes = Vec::new();
+    if !matches!(architecture.as_str(), "i386" | "x86_64") {
+        notes.push(format!(
+            "no instance type with an instance-store root is of the architecture {architecture}"
+        ));
+    }
+    for name in ["ami", "root"] {
+        if !mappings.iter().any(|it| it.virtual_name == name) {
+            notes.push(format!("no device is mapped for {name}, so EC2 takes its default"));
+        }
+    }
+    if let Some(bundle) = ours.as_ref().filter(|it| it.snapshots().len() > 1) {
+        let others = bundle.snapshots().len().saturating_sub(1);
+        notes.push(format!("only the root is taken: {others} other volumes are left out"));
+    }
+    let machine = Machine {
+        architecture,
+        block_device_mapping: mappings,
+        kernel_id: request.kernel.clone(),
+        ramdisk_id: request.ramdisk.clone(),
+        product_codes: request.product_codes.clone(),
+    };
+    Ok((Description { name, user: request.user.clone(), machine }, notes))
+}
