@@ -72,6 +72,7 @@ pub fn import(
         force: true,
         ..ImageRequest::of(scratch.file.temporary_path())
     };
+    let is_pv = virtualization == Virtualization::Paravirtual;
     let pack_request = PackRequest {
         volumes: vec![VolumeRequest { device: root_device.clone(), image }],
         output: from.output.clone(),
@@ -80,8 +81,9 @@ pub fn import(
             architecture: Some(architecture),
             virtualization_type: Some(virtualization),
             root_device_name: root_device,
-            kernel_id: machine.kernel_id.clone(),
-            ramdisk_id: machine.ramdisk_id.clone(),
+            // An hvm machine boots its disk: EC2 takes no kernel for one.
+            kernel_id: machine.kernel_id.clone().filter(|_| is_pv),
+            ramdisk_id: machine.ramdisk_id.clone().filter(|_| is_pv),
             ..Ami::default()
         },
         allow: Vec::new(),
