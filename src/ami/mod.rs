@@ -200,6 +200,9 @@ fn check_mapping(entry: &Mapping) -> Result<(), AmiFault> {
         Some(ebs) if ebs.snapshot_id.is_some() => {
             Err(AmiFault::Mapping { what: "a SnapshotId, expected a SnapshotDigest" })
         }
+        Some(ebs) if ebs.has_content() && ebs.encrypted.is_some() => {
+            Err(AmiFault::Mapping { what: "Encrypted beside a snapshot, whose own state counts" })
+        }
         Some(ebs) if ebs.volume_size.is_none() => {
             Err(AmiFault::Mapping { what: "a volume without VolumeSize" })
         }
@@ -329,6 +332,11 @@ mod tests {
             ami.block_device_mappings[0].ebs.as_mut().unwrap().snapshot_id = Some("snap-1".into());
         });
         broken(&|ami| ami.block_device_mappings[0].ebs.as_mut().unwrap().volume_size = None);
+        broken(&|ami| {
+            let ebs = ami.block_device_mappings[1].ebs.as_mut().unwrap();
+            ebs.snapshot_digest = Some(crate::digest::Digest([1; 32]));
+            ebs.encrypted = Some(true);
+        });
         broken(&|ami| ami.root_device_name = "/dev/sda".to_owned());
     }
 }

@@ -144,12 +144,12 @@ fn unpack_all(
         let path = staging.beside(&format!("{}.raw", crate::ami::bare(&layer.device)));
         if !path.exists() {
             let request = UnpackRequest {
+                level: None,
                 bundle: staging.path().to_owned(),
                 device: Some(layer.device.clone()),
                 output: path.clone(),
                 format: format::by_name("raw")?,
                 base: None,
-                level: None,
                 threads,
             };
             unpack(&request, &Quiet(watch), |_| ())?;

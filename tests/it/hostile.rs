@@ -242,7 +242,8 @@ fn oddities_of_the_ami_description_are_refused() {
     for (from, to) in [
         (name, "\"Name\": \"test\", \"Name\": \"test\""),
         (name, "\"Name\": \"test\", \"name\": \"test\""),
-        (name, "\"Name\": \"test\", \"TpmSupport\": \"v2.0\""),
+        (name, "\"Name\": \"test\", \"Watermark\": \"v2.0\""),
+        (name, "\"Name\": \"test\", \"TpmSupport\": \"v3.0\""),
         (name, "\"Name\": \"te\\u0000st\""),
         (name, "\"Name\": \"te\\nst\""),
         (name, "\"Name\": \"\\ud800\""),
