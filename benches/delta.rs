@@ -4,6 +4,8 @@
 //! moved, and one in 64 changed), `cargo bench --bench delta -- OLD NEW` on two raw images.
 //! `AMIKIT_BENCH_SIZE` and `AMIKIT_BENCH_ROUNDS` replace 256MiB and 5.
 
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+
 use std::env;
 use std::fs;
 use std::fs::File;
@@ -152,6 +154,40 @@ fn compare(a: &[u8], b: &[u8]) -> bool {
     })
 }
 
+/// Measures the comparison of an image with a copy of it.
+fn diffs(folder: &Path, old: &Path, blocks: &[u32], rounds: usize) {
+    let bytes = u64::try_from(blocks.len()).expect("small") * BLOCK_SIZE;
+    let memory = load(old, blocks);
+    let copy = memory.clone();
+    measure(rounds, "memcmp, in memory", || {
+        assert!(compare(&memory, &copy));
+        bytes
+    });
+    let files = [&memory, &copy].map(|bytes| in_cache(folder, bytes));
+    drop((memory, copy));
+    let limit = measure(rounds, "memcmp, in the page cache", || {
+        let [a, b] = files.each_ref().map(map);
+        assert!(compare(&a, &b));
+        bytes
+    });
+    drop(files);
+    let twin = folder.join("twin.raw");
+    let holes = format!("--sparse=always\n{}\n{}", old.display(), twin.display());
+    let done = std::process::Command::new("cp").args(holes.lines()).status();
+    assert!(done.is_ok_and(|status| status.success()), "cp of the image");
+    let request = ops::DiffRequest {
+        old: ImageRequest::of(old),
+        new: ImageRequest::of(&twin),
+        digests: false,
+        threads: default_threads(),
+    };
+    let speed = measure(rounds, "diff of equal images", || {
+        ops::diff(&request, &Unwatched, |_| (), &mut |_| Ok(())).expect("both can be read");
+        bytes
+    });
+    println!("{:<34} {:>8.2}", "  of memcmp in the page cache", speed / limit);
+}
+
 fn main() {
     let images: Vec<PathBuf> =
         env::args().skip(1).filter(|it| !it.starts_with("--")).map(PathBuf::from).collect();
@@ -167,35 +203,7 @@ fn main() {
     let blocks = data_blocks(&manifests[0]);
     let bytes = u64::try_from(blocks.len()).expect("small") * BLOCK_SIZE;
 
-    let memory = load(&old, &blocks);
-    let copy = memory.clone();
-    measure(rounds, "memcmp, in memory", || {
-        assert!(compare(&memory, &copy));
-        bytes
-    });
-    let files = [&memory, &copy].map(|bytes| in_cache(folder.path(), bytes));
-    drop((memory, copy));
-    let limit = measure(rounds, "memcmp, in the page cache", || {
-        let [a, b] = files.each_ref().map(map);
-        assert!(compare(&a, &b));
-        bytes
-    });
-    drop(files);
-    let twin = folder.path().join("twin.raw");
-    let holes = format!("--sparse=always\n{}\n{}", old.display(), twin.display());
-    let done = std::process::Command::new("cp").args(holes.lines()).status();
-    assert!(done.is_ok_and(|status| status.success()), "cp of the image");
-    let request = ops::DiffRequest {
-        old: ImageRequest::of(&old),
-        new: ImageRequest::of(&twin),
-        digests: false,
-        threads: default_threads(),
-    };
-    let speed = measure(rounds, "diff of equal images", || {
-        ops::diff(&request, &Unwatched, |_| (), &mut |_| Ok(())).expect("both can be read");
-        bytes
-    });
-    println!("{:<34} {:>8.2}", "  of memcmp in the page cache", speed / limit);
+    diffs(folder.path(), &old, &blocks, rounds);
 
     let [old_manifest, new_manifest] = manifests;
     let image = ops::open_image(&ImageRequest::of(&old)).expect("it was read before");
@@ -243,7 +251,7 @@ fn main() {
     let stored: usize = patches.iter().map(|(_, bytes)| bytes.len()).sum();
     println!("{:<34} {stored:>8} bytes of {new_bytes}", "  stored");
     patches.retain(|(form, _)| *form == Form::Patched);
-    let patched = u64::try_from(patches.len()).expect("small") * BLOCK_SIZE;
+    let plain_bytes = u64::try_from(patches.len()).expect("small") * BLOCK_SIZE;
     measure(rounds, "apply the patches", || {
         in_order(
             default_threads(),
@@ -257,7 +265,7 @@ fn main() {
             Ok,
         )
         .expect("they were made of this base");
-        patched
+        plain_bytes
     });
 }
 

@@ -1,4 +1,5 @@
 //! What can be typed: commands, their arguments and their help.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
 use std::path::PathBuf;

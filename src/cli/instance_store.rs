@@ -1,4 +1,5 @@
 //! `amikit instance-store …`, and what `convert` needs for the same format.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;
@@ -42,7 +43,7 @@ pub(super) struct InstanceStore {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     Unbundle(Unbundle),
     Verify(Verify),
     Inspect(Inspect),

@@ -82,7 +82,7 @@ pub enum Inspected {
         /// Name by which OCI tools know it.
         reference: Option<String>,
         /// The AMI's description.
-        ami: Ami,
+        ami: Box<Ami>,
         /// Its snapshots, ascending by device.
         snapshots: Vec<SnapshotReport>,
         /// Its packs.
@@ -279,7 +279,7 @@ fn inspect_bundle(path: &Path) -> Result<Inspected> {
         path: path.to_owned(),
         digest: bundle.digest(),
         reference: bundle.reference().map(str::to_owned),
-        ami: bundle.ami().clone(),
+        ami: Box::new(bundle.ami().clone()),
         snapshots,
         packs,
         bases: bundle.bases().iter().map(|base| base.root).collect(),

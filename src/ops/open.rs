@@ -91,6 +91,7 @@ impl OpenedSource {
 /// As [`format::open_in_order`]; `Io` if another process has it, or a file that it names, open for
 /// writing and the request does not force it.
 pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSource> {
+    check_finished(request)?;
     let source = match format::open_in_order(request, watch)? {
         format::Opened::Image(image) => OpenedSource::Image(image),
         format::Opened::Stream(stream) => OpenedSource::Stream(stream),
@@ -112,6 +113,14 @@ pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSo
 /// As [`format::open`]; `Io` if another process has it, or a file that it names, open for writing and
 /// the request does not force it.
 pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
+    check_finished(request)?;
+    let image = format::open(request)?;
+    check_unused(request, &image.inputs)?;
+    Ok(image)
+}
+
+/// Fails if the image is one that a stopped run has changed in part, unless the request forces it.
+fn check_finished(request: &ImageRequest) -> Result<()> {
     let journal = journal_of(&request.path);
     if !request.force && journal.exists() {
         let text = "an `amikit apply --in-place` of it did not come to its end";
@@ -121,9 +130,7 @@ pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
             request.path.display()
         )));
     }
-    let image = format::open(request)?;
-    check_unused(request, &image.inputs)?;
-    Ok(image)
+    Ok(())
 }
 
 /// Fails if another process has one of the files open for writing, unless the request forces it.
