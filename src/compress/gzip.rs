@@ -137,9 +137,9 @@ mod tests {
             {
                 let (mut bytes, mut sum) = (GZIP_HEADER.to_vec(), GzipSum::default());
                 for piece in &pieces {
-                    let packed = packer.pack(piece);
-                    bytes.extend_from_slice(&packed.packed);
-                    sum.add(&packed, piece.len());
+                    let one = packer.pack(piece);
+                    bytes.extend_from_slice(&one.packed);
+                    sum.add(&one, piece.len());
                 }
                 bytes.extend_from_slice(&sum.finish());
                 assert_eq!(gunzip(&bytes), pieces.concat());
