@@ -261,7 +261,7 @@ fn a_signature_outlives_other_quotes_and_white_space() {
         for (what, changed) in [
             ("double quotes", double.clone()),
             ("single quotes", double.replace('"', "'")),
-            ("indented", text.replace("><", ">\n  <").replace("</", "</")),
+            ("indented", text.replace("><", ">\n  <")),
         ] {
             // Text must not be cut from its tags; only what lies between elements may change.
             fs::write(&path, changed).unwrap();
