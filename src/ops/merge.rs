@@ -198,6 +198,13 @@ fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> 
     })?;
     let opened = bundle.open_packs()?;
     let base = opened.bases.into_iter().find(|base| base.manifest().root() == root);
+    if let (None, Some(layer)) = (&base, bundle.bases().iter().find(|it| it.root == root)) {
+        // Nothing is left out for a base without any data, and nothing of it is ever read.
+        let manifest = bundle.base_manifest(layer)?;
+        if manifest.header().counts.data == 0 {
+            return Ok(Arc::new(BaseSnapshot::new(manifest, BaseBytes::Absent)));
+        }
+    }
     base.ok_or_else(|| {
         Error::invalid("it is a whole bundle, expected a thin one").in_file(bundle.path())
     })

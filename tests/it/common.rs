@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::time::SystemTime;
 
 use amikit::ami::Ami;
@@ -31,9 +33,20 @@ pub(crate) fn amikit() -> Command {
     command
 }
 
+/// Held by whoever has an image open for writing, and alone by whoever starts a process: for a moment
+/// a new process has all files of the old one, and the program would say that the image is in use.
+static WRITING: RwLock<()> = RwLock::new(());
+
 /// Runs the program in `folder`, with the arguments of a line split at its blanks.
 pub(crate) fn run(folder: &Path, line: &str) -> Output {
-    amikit().current_dir(folder).args(line.split_whitespace()).output().unwrap()
+    let mut command = amikit();
+    command.current_dir(folder).args(line.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _alone = WRITING.write().unwrap_or_else(PoisonError::into_inner);
+        command.spawn().unwrap()
+    };
+    child.wait_with_output().unwrap()
 }
 
 /// Runs the program and expects that it does well.
@@ -246,6 +259,7 @@ impl Model {
 
     /// Writes the volume as a raw file with its holes.
     pub(crate) fn write(&self, path: &Path) {
+        let _writing = WRITING.read().unwrap_or_else(PoisonError::into_inner);
         let file = File::create(path).unwrap();
         file.set_len(self.size()).unwrap();
         let mut at = 0;

@@ -345,3 +345,24 @@ fn a_chunk_that_leans_on_another_volumes_base_is_joined_all_the_same() {
         assert!(text.contains("--base") && text.lines().count() == 1, "{text}");
     }
 }
+
+#[test]
+fn deltas_that_start_from_nothing_are_joined() {
+    let folder = quick_folder();
+    let here = folder.path();
+    let mut random = Random::with_seed(6);
+    let noise = random.bytes(BLOCK_LEN);
+    for (name, blocks) in [
+        ("v1.raw", [None, Some(Vec::new()), None]),
+        ("v2.raw", [Some(noise.clone()), None, Some(Vec::new())]),
+        ("v3.raw", [None, Some(noise), Some(random.bytes(5000))]),
+    ] {
+        Model::of(&blocks, 0).write(&here.join(name));
+    }
+    run_well(here, "pack v1.raw -o v1.ami --name test");
+    run_well(here, "pack v2.raw --base v1.ami --thin -o d12.ami --name test");
+    run_well(here, "complete d12.ami --base v1.ami -o v2.ami");
+    run_well(here, "pack v3.raw --base v2.ami --thin -o d23.ami --name test");
+    run_well(here, "merge d12.ami d23.ami -o d13.ami");
+    run_well(here, "verify d13.ami --base v1.ami --against v3.raw");
+}
