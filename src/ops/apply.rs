@@ -19,6 +19,7 @@ use crate::chunking::Store;
 use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
@@ -325,6 +326,22 @@ fn in_place(
     let snapshot = replay.snapshot(None)?;
     write_changes(&again, &snapshot, &out, request.threads, watch)?;
     out.commit()?;
+    // A journal is written onto whatever has the image's name; that it was the right image is told
+    // before the first byte only where the journal is new.
+    if how == Applied::Resumed {
+        let image_request = ImageRequest { force: true, ..request.old.clone() };
+        let found = crate::ops::open::root_of(&image_request, request.threads, &Quiet(watch))?;
+        if found != delta.new.root() {
+            let text = format!(
+                "its root digest is {found} after the journal was written onto it, expected {}",
+                delta.new.root()
+            );
+            return Err(Error::new(Kind::Mismatch, text).in_file(image).advise(
+                "it is not the image that the journal was made for: put that one back, and run this \
+                 again",
+            ));
+        }
+    }
     io::remove(&journal)?;
     delta.report(image, how)
 }
