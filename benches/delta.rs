@@ -16,8 +16,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use amikit::ami::Ami;
+use amikit::ami::Architecture;
+use amikit::ami::Virtualization;
 use amikit::bundle::BaseBytes;
 use amikit::bundle::BaseSnapshot;
+use amikit::bundle::Bundle;
+use amikit::bundle::Snapshot;
 use amikit::chunking::States;
 use amikit::compress::DEFAULT_LEVEL;
 use amikit::compress::Encoder;
@@ -29,10 +34,12 @@ use amikit::manifest::Manifest;
 use amikit::ops;
 use amikit::ops::ImageRequest;
 use amikit::pack::Base;
+use amikit::pack::DEFAULT_PACK_SIZE;
 use amikit::pack::Form;
 use amikit::pack::Patch;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
+use amikit::units::BlockIndex;
 use amikit::units::PAGE_LEN;
 use amikit::units::PAGE_SIZE;
 use amikit::units::parse_size;
@@ -188,6 +195,71 @@ fn diffs(folder: &Path, old: &Path, blocks: &[u32], rounds: usize) {
     println!("{:<34} {:>8.2}", "  of memcmp in the page cache", speed / limit);
 }
 
+fn pack(image: &Path, output: &Path, base: Option<&Path>) {
+    let request = ops::PackRequest {
+        volumes: vec![ops::VolumeRequest {
+            device: "/dev/xvda".to_owned(),
+            image: ImageRequest::of(image),
+        }],
+        output: output.to_owned(),
+        ami: Ami {
+            name: "bench".to_owned(),
+            architecture: Some(Architecture::X86_64),
+            virtualization_type: Some(Virtualization::Hvm),
+            root_device_name: "/dev/xvda".to_owned(),
+            ..Ami::default()
+        },
+        allow: Vec::new(),
+        level: DEFAULT_LEVEL,
+        pack_size: DEFAULT_PACK_SIZE,
+        threads: default_threads(),
+        states: States::default(),
+        base: base.map(|path| ops::BaseRequest {
+            image: ImageRequest::of(path),
+            manifest: None,
+            index: None,
+            thin: true,
+        }),
+    };
+    ops::pack(&request, &Unwatched, |_| ()).expect("the image can be packed");
+}
+
+/// Opens a thin bundle over its base, with nothing decompressed yet.
+fn thin(base: &Path, thin: &Path) -> Snapshot {
+    let base = Bundle::open(base).expect("just packed");
+    let manifest = base.manifest(&base.snapshots()[0]).expect("just packed");
+    let bytes = BaseBytes::Packs(base.chunks().expect("just packed"));
+    let over = vec![Arc::new(BaseSnapshot::new(manifest, bytes))];
+    let bundle = Bundle::open(thin).and_then(|bundle| bundle.over(over)).expect("just packed");
+    bundle.snapshot(None).expect("just packed")
+}
+
+/// Measures how long one block of a thin volume takes, each time with nothing decompressed before.
+fn one_block(folder: &Path, old: &Path, new: &Path, changed: &[u32]) {
+    let paths = ["old.ami", "thin.ami"].map(|name| folder.join(name));
+    pack(old, &paths[0], None);
+    pack(new, &paths[1], Some(&paths[0]));
+    let mut seconds = Vec::new();
+    let mut block = vec![0; BLOCK_LEN];
+    for index in changed.iter().step_by(changed.len().div_ceil(500).max(1)) {
+        let snapshot = thin(&paths[0], &paths[1]);
+        let range = BlockIndex(*index).range(snapshot.size());
+        let len = usize::try_from(range.end - range.start).expect("a block");
+        let start = Instant::now();
+        snapshot.read_at(range.start, &mut block[..len]).expect("just packed");
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let (median, most) = (seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
+    println!(
+        "{:<34} {:>8.2} ms, at most {:.2} ms, {} blocks",
+        "one block of a thin volume",
+        median * 1e3,
+        most * 1e3,
+        seconds.len()
+    );
+}
+
 fn main() {
     let images: Vec<PathBuf> =
         env::args().skip(1).filter(|it| !it.starts_with("--")).map(PathBuf::from).collect();
@@ -229,7 +301,7 @@ fn main() {
         in_order(
             default_threads(),
             &Unwatched,
-            changed.iter().map(|index| Ok(amikit::units::BlockIndex(*index))),
+            changed.iter().map(|index| Ok(BlockIndex(*index))),
             || Ok((Encoder::new(DEFAULT_LEVEL)?, vec![0; BLOCK_LEN])),
             |(whole, plain), index| {
                 let range = index.range(target.size());
@@ -267,6 +339,7 @@ fn main() {
         .expect("they were made of this base");
         plain_bytes
     });
+    one_block(folder.path(), &old, &new, &changed);
 }
 
 fn entry_bytes(index: &PageIndex, bytes: u64) -> f64 {

@@ -59,7 +59,8 @@ run() {
     start=$EPOCHREALTIME
     "$gnu_time" -q -f %M -o "$work/peak" -- "$@" >"$work/output" 2>&1 || {
         tail -n 5 -- "$work/output" >&2
-        die "$name failed: $*"
+        say "$name failed: $*"
+        return 1
     }
     end=$EPOCHREALTIME
     printf '%s\ttime\t%s\t%s\t%s\n' "$name" "$start" "$end" "$(tail -n 1 -- "$work/peak")" >>"$results"
@@ -121,8 +122,11 @@ if has rdiff; then
 fi
 if has zstd; then
     say 'zstd --patch-from'
-    run zstd zstd --quiet --force "-$level" --long=31 -T0 "--patch-from=$old" "$new" -o "$work/p.zst"
-    bytes zstd "$work/p.zst"
+    # zstd takes no base of over 2 GiB.
+    if run zstd zstd --quiet --force "-$level" --long=31 -T0 "--patch-from=$old" "$new" \
+        -o "$work/p.zst"; then
+        bytes zstd "$work/p.zst"
+    fi
     rm -f -- "$work/p.zst"
 fi
 if has borg; then
