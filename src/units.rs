@@ -15,6 +15,9 @@ pub const PAGE_SIZE: u64 = 4096;
 /// [`PAGE_SIZE`] as a length of memory.
 pub const PAGE_LEN: usize = 4096;
 
+/// Pages of a block.
+pub const BLOCK_PAGES: u64 = BLOCK_SIZE / PAGE_SIZE;
+
 /// Largest volume in bytes: EBS ends at 64 TiB.
 pub const MAX_VOLUME_SIZE: u64 = 64 << 40;
 

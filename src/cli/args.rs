@@ -447,12 +447,17 @@ pub(super) struct Compare {
 
 impl Compare {
     pub(super) fn requests(&self) -> [ImageRequest; 2] {
-        [&self.left, &self.right].map(|path| ImageRequest {
-            gate: Gate { beside: self.backing, parents: Vec::new() },
-            force: self.force,
-            ..ImageRequest::of(path)
-        })
+        pair([&self.left, &self.right], self.backing, self.force)
     }
+}
+
+/// Two images that are opened in the same way.
+fn pair(paths: [&PathBuf; 2], beside: bool, force: bool) -> [ImageRequest; 2] {
+    paths.map(|path| ImageRequest {
+        gate: Gate { beside, parents: Vec::new() },
+        force,
+        ..ImageRequest::of(path)
+    })
 }
 
 /// Lists the blocks that changed between two volumes, and how
@@ -496,11 +501,7 @@ pub(super) enum DiffFormat {
 
 impl Diff {
     pub(super) fn requests(&self) -> [ImageRequest; 2] {
-        [&self.old, &self.new].map(|path| ImageRequest {
-            gate: Gate { beside: self.backing, parents: Vec::new() },
-            force: self.force,
-            ..ImageRequest::of(path)
-        })
+        pair([&self.old, &self.new], self.backing, self.force)
     }
 }
 

@@ -15,16 +15,15 @@ use crate::pack::Base;
 use crate::pack::Form;
 use crate::pack::Page;
 use crate::pack::Patch;
+use crate::pack::patch;
 use crate::pack::patch::MAX_PREFIX_PAGES;
 use crate::pack::patch::MAX_READS;
 use crate::pack::patch::Run;
 use crate::pack::patch::Step;
 use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_PAGES;
 use crate::units::BlockIndex;
 use crate::units::PAGE_LEN;
-
-/// Pages of a block.
-const BLOCK_PAGES: u64 = 128;
 
 /// Longest patch that is taken without a look at the whole chunk's frame: a frame that is shorter
 /// than this would be of a chunk that compresses 128 to 1.
@@ -132,8 +131,7 @@ impl Patching {
             }
             append_prefixed(self.level, &bytes, &literals, &mut frame)?;
         }
-        let patch = Patch { reads: blocks.reads, steps: steps(&found), prefix, frame: &frame };
-        patch.append(out);
+        Patch { reads: blocks.reads, steps: steps(&found), prefix, frame: &frame }.append(out);
         Ok(true)
     }
 
@@ -333,20 +331,14 @@ fn new_runs(found: &[Found]) -> Vec<std::ops::Range<usize>> {
 
 /// Joins pages of one kind to steps.
 fn steps(found: &[Found]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps = Vec::new();
     for found in found {
-        match (steps.last_mut(), found) {
-            (Some(Step::Zero { count }), Found::Zero)
-            | (Some(Step::Literal { count }), Found::New) => *count = count.strict_add(1),
-            (Some(Step::Copy { page, count }), Found::Base(next))
-                if page.strict_add(u64::from(*count)) == *next =>
-            {
-                *count = count.strict_add(1);
-            }
-            (_, Found::Zero) => steps.push(Step::Zero { count: 1 }),
-            (_, Found::New) => steps.push(Step::Literal { count: 1 }),
-            (_, Found::Base(page)) => steps.push(Step::Copy { page: *page, count: 1 }),
-        }
+        let next = match *found {
+            Found::Zero => Step::Zero { count: 1 },
+            Found::New => Step::Literal { count: 1 },
+            Found::Base(page) => Step::Copy { page, count: 1 },
+        };
+        patch::push(&mut steps, next);
     }
     steps
 }

@@ -21,6 +21,7 @@ use crate::manifest::Manifest;
 use crate::pack::Base;
 use crate::pack::Page;
 use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_PAGES;
 use crate::units::BlockIndex;
 use crate::units::PAGE_LEN;
 use crate::units::PAGE_SIZE;
@@ -36,9 +37,6 @@ const ANCHORS_A_PAGE: u64 = 3;
 
 /// Bits by which anchors are sampled at most; more would find nothing.
 const MOST_ANCHOR_SAMPLING: u8 = 5;
-
-/// Pages of a block.
-const BLOCK_PAGES: u64 = 128;
 
 /// Bits of a key that say where to look for it.
 const BUCKET_BITS: u32 = 16;

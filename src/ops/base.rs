@@ -130,9 +130,15 @@ impl OpenedBase {
     pub(super) fn index_bytes(&self, devices: &[&str]) -> Result<u64> {
         let mut blocks = 0_u64;
         for device in devices {
-            if let Some(base) = self.of_device(device)? {
-                blocks = blocks.strict_add(base.manifest().header().counts.data);
-            }
+            let data = match self {
+                Self::Image(base, root) if root == device => base.manifest().header().counts.data,
+                Self::Image(..) => 0,
+                Self::Bundle(bundle) => match bundle.find(Some(device)) {
+                    Ok(layer) => bundle.manifest(layer)?.header().counts.data,
+                    Err(_) => 0,
+                },
+            };
+            blocks = blocks.strict_add(data);
         }
         Ok(blocks.strict_mul(BLOCK_SIZE))
     }

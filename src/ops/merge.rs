@@ -40,16 +40,15 @@ use crate::pack::Pack;
 use crate::pack::Page;
 use crate::pack::Patch;
 use crate::pack::Stored;
+use crate::pack::patch;
 use crate::pack::patch::MAX_READS;
 use crate::pack::patch::Step;
 use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_PAGES;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::work::Quiet;
 use crate::work::Watch;
-
-/// Pages of a block.
-const BLOCK_PAGES: u64 = 128;
 
 /// Two thin bundles, the second one packed against what the first one leads to.
 #[derive(Clone, Debug)]
@@ -383,18 +382,13 @@ impl Joiner<'_> {
         if !(1..=MAX_READS).contains(&reads) {
             return Ok(None);
         }
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps = Vec::new();
         for page in pages {
-            match (steps.last_mut(), page) {
-                (Some(Step::Zero { count }), None) => *count = count.strict_add(1),
-                (Some(Step::Copy { page, count }), Some(next))
-                    if page.strict_add(u64::from(*count)) == next =>
-                {
-                    *count = count.strict_add(1);
-                }
-                (_, None) => steps.push(Step::Zero { count: 1 }),
-                (_, Some(page)) => steps.push(Step::Copy { page, count: 1 }),
-            }
+            let next = match page {
+                None => Step::Zero { count: 1 },
+                Some(page) => Step::Copy { page, count: 1 },
+            };
+            patch::push(&mut steps, next);
         }
         let mut out = Vec::new();
         Patch { reads, steps, prefix: Vec::new(), frame: &[] }.append(&mut out);

@@ -96,7 +96,7 @@ pub struct VolumeReport {
     /// Chunks that it was the first to need.
     pub new_chunks: u64,
     /// Those of them that are patches over the base.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_nothing")]
     pub patched_chunks: u64,
     /// Stored bytes of those chunks, with the packs around them.
     pub stored_bytes: u64,
@@ -174,7 +174,7 @@ pub(super) fn pack_one(
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
-fn is_none(count: &u64) -> bool {
+fn is_nothing(count: &u64) -> bool {
     *count == 0
 }
 

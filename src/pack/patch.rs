@@ -71,6 +71,31 @@ impl Step {
     }
 }
 
+/// Adds a step to those of a chunk, joined to the last one where it goes on.
+pub fn push(steps: &mut Vec<Step>, next: Step) {
+    match (steps.last_mut(), next) {
+        (Some(Step::Zero { count }), Step::Zero { count: more })
+        | (Some(Step::Literal { count }), Step::Literal { count: more }) => {
+            *count = count.strict_add(more);
+        }
+        (Some(Step::Copy { page, count }), Step::Copy { page: from, count: more })
+            if page.strict_add(u64::from(*count)) == from =>
+        {
+            *count = count.strict_add(more);
+        }
+        _ => steps.push(next),
+    }
+}
+
+/// Returns the literal pages of some steps.
+fn literal_pages(steps: &[Step]) -> u32 {
+    let counts = steps.iter().map(|step| match step {
+        Step::Literal { count } => *count,
+        Step::Zero { .. } | Step::Copy { .. } => 0,
+    });
+    counts.sum()
+}
+
 /// Pages of the base that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -214,11 +239,7 @@ impl<'a> Patch<'a> {
     ///
     /// If it is over a limit: whoever makes one keeps them.
     pub fn append(&self, out: &mut Vec<u8>) {
-        let literals: u32 = self
-            .steps
-            .iter()
-            .map(|step| if let Step::Literal { count } = step { *count } else { 0 })
-            .sum();
+        let literals = literal_pages(&self.steps);
         let prefix_pages: u32 = self.prefix.iter().map(|run| run.count).sum();
         assert!((1..=MAX_READS).contains(&self.reads) && prefix_pages <= MAX_PREFIX_PAGES);
         let mut writer = Writer { bytes: Vec::new(), expected: 0 };
@@ -289,11 +310,7 @@ impl<'a> Patch<'a> {
         scratch: &mut Vec<u8>,
     ) -> Result<usize> {
         let prefix_len = bytes_of(self.prefix.iter().map(|run| run.count).sum());
-        let count = self
-            .steps
-            .iter()
-            .map(|step| if let Step::Literal { count } = step { *count } else { 0 })
-            .sum();
+        let count = literal_pages(&self.steps);
         scratch.resize(prefix_len.strict_add(bytes_of(count)), 0);
         let (prefix, literals) = scratch.split_at_mut(prefix_len);
         let mut rest = &mut *prefix;
