@@ -20,6 +20,7 @@ use amikit::bundle::Bundle;
 use amikit::bundle::Snapshot;
 use amikit::error::Result;
 use amikit::io::ReadAt;
+use amikit::io::WRITE_PIECE_LEN;
 use amikit::manifest::Block;
 use amikit::pack::Entry;
 use amikit::pack::Pack;
@@ -27,6 +28,7 @@ use amikit::units::BLOCK_LEN;
 use amikit::units::BlockIndex;
 use amikit::units::block_count;
 use amikit::volume::ReadVolume;
+use amikit::work::PageBuffer;
 use amikit::work::default_threads;
 
 static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
@@ -53,7 +55,7 @@ fn jobs(snapshot: &Snapshot) -> Result<Vec<Job<'_>>> {
 /// Takes jobs until there are none.
 fn work(jobs: &[Job<'_>], next: &AtomicUsize, size: u64, output: &File) -> Result<()> {
     let mut zstd = zstd::bulk::Decompressor::new().expect("memory for zstd");
-    let (mut frame, mut plain) = (Vec::new(), vec![0; BLOCK_LEN]);
+    let (mut frame, mut plain) = (Vec::new(), PageBuffer::zeroed(BLOCK_LEN));
     while let Some((index, chunk)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
         let range = index.range(size);
         let len = usize::try_from(range.end.strict_sub(range.start)).expect("at most a block");
@@ -62,12 +64,16 @@ fn work(jobs: &[Job<'_>], next: &AtomicUsize, size: u64, output: &File) -> Resul
                 frame.resize(usize::try_from(entry.len).expect("a few bytes"), 0);
                 // In a folder, a pack starts where its file does.
                 pack.input().read_exact_at(&mut frame, entry.offset)?;
-                zstd.decompress_to_buffer(&frame, &mut plain).expect("a sound frame");
+                zstd.decompress_to_buffer(&frame, &mut *plain).expect("a sound frame");
                 &plain[..len]
             }
             None => &ZEROS[..len],
         };
-        output.write_all_at(bytes, range.start).expect("an output that can be written");
+        let mut at = range.start;
+        for piece in bytes.chunks(WRITE_PIECE_LEN) {
+            output.write_all_at(piece, at).expect("an output that can be written");
+            at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
+        }
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ use crate::volume::ReadVolume;
 use crate::volume::block_hint;
 use crate::volume::check_size;
 use crate::work::Buffers;
+use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 
@@ -357,7 +358,7 @@ struct Worker<'a> {
     known: Option<&'a RwLock<KnownChunks>>,
     patcher: Option<&'a dyn Patcher>,
     lanes: Lanes,
-    plain: Vec<u8>,
+    plain: PageBuffer,
 }
 
 impl<'a> Worker<'a> {
@@ -369,7 +370,7 @@ impl<'a> Worker<'a> {
             known: options.store.map(|store| store.known),
             patcher: options.store.and_then(|store| store.patcher),
             lanes: Lanes::new(0),
-            plain: Vec::new(),
+            plain: PageBuffer::default(),
         })
     }
 
@@ -387,7 +388,7 @@ impl<'a> Worker<'a> {
                 let mut plain = std::mem::take(&mut self.plain);
                 // Only a chunk that is stored is needed again after its digest is made.
                 let stride = if self.encoder.is_some() { BLOCK_LEN } else { READ_PIECE_LEN };
-                plain.resize(count.strict_mul(stride), 0);
+                plain.resize(count.strict_mul(stride));
                 let mut pieces = Pieces { plain: &mut plain, stride, from: Some((volume, first)) };
                 let outcome = self.blocks(&mut pieces, first, count, bytes);
                 self.plain = plain;

@@ -20,6 +20,7 @@ use crate::volume::RunMap;
 use crate::volume::Volume;
 use crate::volume::check_size;
 use crate::volume::extents;
+use crate::work::PageBuffer;
 use crate::work::in_order;
 
 /// The row of this format.
@@ -75,14 +76,14 @@ pub fn write(
         options.threads,
         options.watch,
         spans(extents(volume)),
-        || Ok(Vec::new()),
-        |buffer: &mut Vec<u8>, Extent { range, kind }| {
+        || Ok(PageBuffer::default()),
+        |buffer, Extent { range, kind }| {
             let (offset, len) = (range.start, range.end.strict_sub(range.start));
             match kind {
                 ExtentKind::Hole => sink.make_hole_at(len, offset)?,
                 ExtentKind::Zero => sink.write_zeros_at(len, offset)?,
                 ExtentKind::Data => {
-                    buffer.resize(usize::try_from(len).expect("at most a span"), 0);
+                    buffer.resize(usize::try_from(len).expect("at most a span"));
                     volume.read_at(offset, buffer)?;
                     sink.write_all_at(buffer, offset)?;
                 }

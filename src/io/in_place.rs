@@ -3,7 +3,6 @@
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -15,6 +14,7 @@ use crate::io::output::punch_hole;
 use crate::io::output::sweep_of;
 use crate::io::output::sync_folder_of;
 use crate::io::output::write_failed;
+use crate::io::output::write_pieces;
 
 /// A regular file, open for changes, and locked against others who do the same.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl InPlace {
 
 impl WriteAt for InPlace {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|e| write_failed(&self.path, offset, e))
+        write_pieces(&self.file, &self.path, bytes, offset)
     }
 
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {

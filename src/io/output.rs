@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
+use crate::io::WRITE_PIECE_LEN;
 
 /// Longest run of zeros that is written at once, in bytes.
 const ZEROS_LEN: usize = 128 << 10;
@@ -83,6 +84,16 @@ pub trait WriteAt: Send + Sync {
     ///
     /// As [`WriteAt::write_all_at`]; a device that is too small is `Invalid`.
     fn set_size(&self, size: u64) -> Result<()>;
+}
+
+/// Writes all of `bytes`, a piece at a time.
+pub(super) fn write_pieces(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+    let mut at = offset;
+    for piece in bytes.chunks(WRITE_PIECE_LEN) {
+        file.write_all_at(piece, at).map_err(|e| write_failed(path, at, e))?;
+        at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
+    }
+    Ok(())
 }
 
 /// Says what to do where the disk is full.
@@ -283,10 +294,7 @@ impl OutputFile {
 
 impl WriteAt for OutputFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file
-            .as_file()
-            .write_all_at(bytes, offset)
-            .map_err(|e| write_failed(&self.target, offset, e))
+        write_pieces(self.file.as_file(), &self.target, bytes, offset)
     }
 
     fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
@@ -363,7 +371,7 @@ impl Device {
 
 impl WriteAt for Device {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|e| write_failed(&self.path, offset, e))
+        write_pieces(&self.file, &self.path, bytes, offset)
     }
 
     fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {

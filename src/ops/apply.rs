@@ -39,11 +39,11 @@ use crate::ops::pack::BundleSink;
 use crate::ops::path_text;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::Form;
-use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
+use crate::work::PageBuffer;
 use crate::work::Quiet;
 use crate::work::Watch;
 use crate::work::in_order;
@@ -218,8 +218,8 @@ fn write_changes(
         threads,
         watch,
         jobs,
-        || Ok(Vec::new()),
-        |buffer: &mut Vec<u8>, (kind, first, count)| {
+        || Ok(PageBuffer::default()),
+        |buffer, (kind, first, count)| {
             let start = BlockIndex(first).offset();
             let stop = BlockIndex(first.strict_add(count)).offset().min(size);
             let len = stop.strict_sub(start);
@@ -231,11 +231,9 @@ fn write_changes(
                 }
                 ExtentKind::Zero => out.write_zeros_at(len, start)?,
                 ExtentKind::Data => {
-                    buffer.resize(usize::try_from(len).expect("a few blocks"), 0);
+                    buffer.resize(usize::try_from(len).expect("a few blocks"));
                     snapshot.read_at(start, buffer)?;
-                    for (piece, at) in buffer.chunks(BLOCK_LEN).zip((start..).step_by(BLOCK_LEN)) {
-                        out.write_all_at(piece, at)?;
-                    }
+                    out.write_all_at(buffer, start)?;
                 }
             }
             Ok(len)

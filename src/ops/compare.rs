@@ -8,10 +8,12 @@ use serde::Serialize;
 use crate::digest::is_zero;
 use crate::error::Result;
 use crate::format::ImageRequest;
-use crate::io::READ_PIECE_LEN;
+use crate::io::PAIR_PIECE_LEN;
 use crate::ops::open::open_volume;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
+use crate::work::Crew;
+use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 
@@ -85,10 +87,10 @@ pub fn compare(
     begin(long);
     let mut found = Vec::new();
     in_order(
-        request.threads,
+        Crew::far_ahead(request.threads),
         watch,
         jobs(left, right, short),
-        || Ok((vec![0; READ_PIECE_LEN], vec![0; READ_PIECE_LEN])),
+        || Ok((PageBuffer::zeroed(PAIR_PIECE_LEN), PageBuffer::zeroed(PAIR_PIECE_LEN))),
         |(a, b), job| {
             let bytes = job.range.end.strict_sub(job.range.start);
             Ok((bytes, differences(left, right, &job, request.states, a, b)?))
@@ -178,7 +180,7 @@ fn differences(
     let mut at = job.range.start;
     while at < job.range.end {
         let rest = usize::try_from(job.range.end.strict_sub(at)).expect("at most 2 MiB");
-        let len = rest.min(READ_PIECE_LEN);
+        let len = rest.min(PAIR_PIECE_LEN);
         let (a, b) = (&mut a[..len], &mut b[..len]);
         for (volume, there, buf) in [(left, stored.0, &mut *a), (right, stored.1, &mut *b)] {
             if there {

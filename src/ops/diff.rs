@@ -16,7 +16,7 @@ use crate::format::ImageRequest;
 use crate::format::OpenedImage;
 use crate::io::Input;
 use crate::io::OutputFile;
-use crate::io::READ_PIECE_LEN;
+use crate::io::PAIR_PIECE_LEN;
 use crate::io::ReadAt;
 use crate::manifest;
 use crate::manifest::Block;
@@ -33,6 +33,8 @@ use crate::units::ExtentKind;
 use crate::units::block_count;
 use crate::volume::ReadVolume;
 use crate::volume::block_hint;
+use crate::work::Crew;
+use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 
@@ -311,10 +313,10 @@ fn direct(
     });
     let mut last: Option<Change> = None;
     in_order(
-        threads,
+        Crew::far_ahead(threads),
         watch,
         jobs,
-        || Ok([vec![0; READ_PIECE_LEN], vec![0; READ_PIECE_LEN]]),
+        || Ok([PageBuffer::zeroed(PAIR_PIECE_LEN), PageBuffer::zeroed(PAIR_PIECE_LEN)]),
         |buffers, job| compare([old, new], buffers, &job),
         |(count, changes)| {
             watch.advance(u64::from(count).strict_mul(BLOCK_SIZE));
@@ -374,7 +376,7 @@ fn next_job(old: &dyn ReadVolume, new: &dyn ReadVolume, first: u32, end: u32) ->
 /// Returns the blocks of a job and the changes in them.
 fn compare(
     volumes: [&dyn ReadVolume; 2],
-    buffers: &mut [Vec<u8>; 2],
+    buffers: &mut [PageBuffer; 2],
     job: &Job,
 ) -> Result<(u32, Vec<Change>)> {
     match job {
@@ -397,21 +399,21 @@ fn compare(
 /// Returns the states of a block if it changed.
 fn compare_block(
     volumes: [&dyn ReadVolume; 2],
-    buffers: &mut [Vec<u8>; 2],
+    buffers: &mut [PageBuffer; 2],
     index: u32,
     hints: [ExtentKind; 2],
 ) -> Result<Option<[ExtentKind; 2]>> {
     let mut equal = true;
     let mut zero = [true; 2];
-    for piece in 0..BLOCK_LEN / READ_PIECE_LEN {
-        let within = u64::try_from(piece.strict_mul(READ_PIECE_LEN)).expect("in a block");
+    for piece in 0..BLOCK_LEN / PAIR_PIECE_LEN {
+        let within = u64::try_from(piece.strict_mul(PAIR_PIECE_LEN)).expect("in a block");
         let offset = BlockIndex(index).offset().strict_add(within);
         for ((volume, hint), buffer) in volumes.iter().zip(hints).zip(buffers.iter_mut()) {
             if hint != ExtentKind::Data {
                 continue;
             }
             let there = volume.size().saturating_sub(offset);
-            let len = usize::try_from(there).unwrap_or(usize::MAX).min(READ_PIECE_LEN);
+            let len = usize::try_from(there).unwrap_or(usize::MAX).min(PAIR_PIECE_LEN);
             buffer[len..].fill(0);
             if len > 0 {
                 volume.read_at(offset, &mut buffer[..len])?;
@@ -419,7 +421,7 @@ fn compare_block(
         }
         let [a, b] = &*buffers;
         if hints == [ExtentKind::Data; 2] && equal {
-            equal = a == b;
+            equal = **a == **b;
             if equal {
                 continue;
             }
@@ -454,7 +456,7 @@ fn kind_of(volume: &dyn ReadVolume, buffer: &mut [u8], index: u32) -> Result<Ext
     let mut at = range.start;
     while at < range.end {
         let rest = usize::try_from(range.end.strict_sub(at)).expect("in a block");
-        let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
+        let piece = &mut buffer[..rest.min(PAIR_PIECE_LEN)];
         volume.read_at(at, piece)?;
         if !is_zero(piece) {
             return Ok(ExtentKind::Data);

