@@ -19,6 +19,7 @@ use std::time::Instant;
 use amikit::bundle::Bundle;
 use amikit::bundle::Snapshot;
 use amikit::error::Result;
+use amikit::io::PageBuffer;
 use amikit::io::ReadAt;
 use amikit::io::WRITE_PIECE_LEN;
 use amikit::manifest::Block;
@@ -28,7 +29,6 @@ use amikit::units::BLOCK_LEN;
 use amikit::units::BlockIndex;
 use amikit::units::block_count;
 use amikit::volume::ReadVolume;
-use amikit::work::PageBuffer;
 use amikit::work::default_threads;
 
 static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];

@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::digest::Lanes;
 use crate::digest::is_zero;
 use crate::error::Result;
+use crate::io::PageBuffer;
 use crate::io::READ_PIECE_LEN;
 use crate::io::Stream;
 use crate::pack::Form;
@@ -29,7 +30,6 @@ use crate::volume::ReadVolume;
 use crate::volume::block_hint;
 use crate::volume::check_size;
 use crate::work::Buffers;
-use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 

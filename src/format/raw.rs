@@ -9,6 +9,7 @@ use crate::format::Format;
 use crate::format::OpenRequest;
 use crate::format::WriteOptions;
 use crate::format::spans::spans;
+use crate::io::PageBuffer;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
 use crate::units::Extent;
@@ -20,7 +21,6 @@ use crate::volume::RunMap;
 use crate::volume::Volume;
 use crate::volume::check_size;
 use crate::volume::extents;
-use crate::work::PageBuffer;
 use crate::work::in_order;
 
 /// The row of this format.

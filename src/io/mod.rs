@@ -3,10 +3,12 @@
 //! Inputs are read by position, outputs are written beside their final name and renamed, and files
 //! of our own formats can be mapped into memory.
 
+mod direct;
 mod in_place;
 mod input;
 mod map;
 mod output;
+mod page_buffer;
 mod secret;
 mod staging;
 mod stream;
@@ -34,6 +36,7 @@ pub use output::OutputFile;
 pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
+pub use page_buffer::PageBuffer;
 pub use secret::read_secret;
 pub use staging::Staging;
 pub use stream::Stream;

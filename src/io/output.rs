@@ -28,6 +28,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::WRITE_PIECE_LEN;
+use crate::io::direct::Direct;
 
 /// Longest run of zeros that is written at once, in bytes.
 const ZEROS_LEN: usize = 128 << 10;
@@ -84,6 +85,13 @@ pub trait WriteAt: Send + Sync {
     ///
     /// As [`WriteAt::write_all_at`]; a device that is too small is `Invalid`.
     fn set_size(&self, size: u64) -> Result<()>;
+}
+
+/// Writes all of `bytes`: what `direct` takes of them, and the rest a piece at a time.
+fn write_both(file: &File, direct: &Direct, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+    let written = direct.write_at(bytes, offset).map_err(|e| write_failed(path, offset, e))?;
+    let at = offset.strict_add(u64::try_from(written).expect("at most all of them"));
+    write_pieces(file, path, &bytes[written..], at)
 }
 
 /// Writes all of `bytes`, a piece at a time.
@@ -192,6 +200,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
 #[derive(Debug)]
 pub struct OutputFile {
     file: NamedTempFile,
+    direct: Direct,
     target: PathBuf,
     /// Whether it shares the bytes of another file, so that holes must be made.
     cloned: bool,
@@ -223,7 +232,8 @@ impl OutputFile {
                 .tempfile_in(parent(target))
                 .map_err(|e| cannot_make(target, &e))?;
             if lock(file.as_file()) {
-                return Ok(Self { file, target: target.to_owned(), cloned: false });
+                let direct = Direct::open(file.path());
+                return Ok(Self { file, direct, target: target.to_owned(), cloned: false });
             }
         }
     }
@@ -294,7 +304,7 @@ impl OutputFile {
 
 impl WriteAt for OutputFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        write_pieces(self.file.as_file(), &self.target, bytes, offset)
+        write_both(self.file.as_file(), &self.direct, &self.target, bytes, offset)
     }
 
     fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
@@ -333,6 +343,7 @@ pub(super) fn punch_hole(file: &File, len: u64, offset: u64) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Device {
     file: File,
+    direct: Direct,
     path: PathBuf,
     len: u64,
 }
@@ -356,7 +367,7 @@ impl Device {
                 },
             )?;
         let len = file.seek(io::SeekFrom::End(0)).map_err(|e| Error::io("measure", path, e))?;
-        Ok(Self { file, path: path.to_owned(), len })
+        Ok(Self { file, direct: Direct::open(path), path: path.to_owned(), len })
     }
 
     /// Brings all that was written to the disk.
@@ -371,7 +382,7 @@ impl Device {
 
 impl WriteAt for Device {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        write_pieces(&self.file, &self.path, bytes, offset)
+        write_both(&self.file, &self.direct, &self.path, bytes, offset)
     }
 
     fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -9,11 +9,11 @@ use crate::digest::is_zero;
 use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::io::PAIR_PIECE_LEN;
+use crate::io::PageBuffer;
 use crate::ops::open::open_volume;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;
-use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 

@@ -17,6 +17,7 @@ use crate::format::OpenedImage;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::PAIR_PIECE_LEN;
+use crate::io::PageBuffer;
 use crate::io::ReadAt;
 use crate::manifest;
 use crate::manifest::Block;
@@ -34,7 +35,6 @@ use crate::units::block_count;
 use crate::volume::ReadVolume;
 use crate::volume::block_hint;
 use crate::work::Crew;
-use crate::work::PageBuffer;
 use crate::work::Watch;
 use crate::work::in_order;
 

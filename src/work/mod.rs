@@ -3,8 +3,6 @@
 //! Memory is bounded by a window of jobs, and what comes out does not depend on how many threads
 //! there are or how they are scheduled.
 
-mod page_buffer;
-
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
@@ -18,8 +16,6 @@ use crossbeam_channel::bounded;
 
 use crate::error::Error;
 use crate::error::Result;
-
-pub use page_buffer::PageBuffer;
 
 /// Whoever follows a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
