@@ -3,11 +3,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use crate::io::Input;
 
 /// Bits of the open flags that say how a file was opened, and the value that means reading only.
 const ACCESS_MODE: u32 = 3;
+
+/// How long a process must have the file open to count.
+const SECOND_LOOK: Duration = Duration::from_millis(20);
 
 /// Names the processes, other than this one, that have `input` open for writing.
 ///
@@ -18,18 +24,27 @@ pub fn writers_of(input: &Input) -> Vec<String> {
     let Some(inode) = input.inode() else { return Vec::new() };
     let own = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut writers = Vec::new();
+    let mut found = Vec::new();
     for process in processes.flatten() {
         let name = process.file_name();
         let Some(id) = name.to_str().filter(|id| id.bytes().all(|b| b.is_ascii_digit())) else {
             continue;
         };
         if id != own && writes(&process.path(), inode) {
-            let program = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            writers.push(format!("process {id} ({})", program.trim_end().escape_debug()));
+            found.push((process.path(), id.to_owned()));
         }
     }
-    writers
+    if found.is_empty() {
+        return Vec::new();
+    }
+    // A process that is just being started holds the files of the one that starts it, for a moment.
+    thread::sleep(SECOND_LOOK);
+    found.retain(|(process, _)| writes(process, inode));
+    let name = |(process, id): (PathBuf, String)| {
+        let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        format!("process {id} ({})", program.trim_end().escape_debug())
+    };
+    found.into_iter().map(name).collect()
 }
 
 /// Tells whether the process behind a folder of `/proc` has the file open for writing.
