@@ -2,6 +2,7 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
+use std::path::Path;
 use std::path::PathBuf;
 
 use amikit::ami::Architecture;
@@ -206,9 +207,9 @@ pub(super) struct Unpack {
     #[arg(long, short, value_name = "IMAGE")]
     pub(super) output: PathBuf,
 
-    /// Format of the image
-    #[arg(long, default_value = "raw", value_parser = written_formats())]
-    pub(super) format: &'static Format,
+    /// Format of the image [default: what the output's name ends in, else raw]
+    #[arg(long, value_parser = written_formats())]
+    pub(super) format: Option<&'static Format>,
 
     /// What a thin bundle was packed against: a bundle or an image
     #[arg(long, value_name = "OLD")]
@@ -309,12 +310,10 @@ pub(super) struct Snapshot {
 /// bundle of that one, whose root is an EBS snapshot. With --format instance-store, IN may be an AMI
 /// bundle, whose root is taken, and OUT is a folder that is made.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  amikit convert root.raw root.simg --format android-sparse\n  \
+#[command(after_help = "Examples:\n  amikit convert root.raw root.qcow2 --format qcow2-zstd\n  \
                         amikit convert old/disk.manifest.xml web.ami --format bundle --key user.key\n  \
                         amikit convert web.ami old --format instance-store --key user.key --cert user.crt \
-                        --ec2-cert cert-ec2.pem --user 123456789012"
-)]
+                        --ec2-cert cert-ec2.pem --user 123456789012")]
 pub(super) struct Convert {
     /// The image; - for standard input
     #[arg(value_name = "IN")]
@@ -324,9 +323,9 @@ pub(super) struct Convert {
     #[arg(value_name = "OUT")]
     pub(super) output: PathBuf,
 
-    /// Format of the new image; or bundle, or instance-store
+    /// Format of the new image; or bundle, or instance-store [default: what OUT's name ends in]
     #[arg(long, value_parser = made_formats())]
-    pub(super) format: Made,
+    format: Option<Made>,
 
     /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12, gzip 1 to 9
     #[arg(long, allow_negative_numbers = true)]
@@ -369,6 +368,16 @@ pub(super) enum Made {
     Image(&'static Format),
     Bundle,
     InstanceStore,
+}
+
+impl Convert {
+    /// Returns what is to be made.
+    pub(super) fn made(&self) -> amikit::error::Result<Made> {
+        match self.format {
+            Some(made) => Ok(made),
+            None => format::by_file_name(&self.output).map(Made::Image),
+        }
+    }
 }
 
 /// What `convert` needs where a bundle is what it reads or makes.
@@ -765,6 +774,11 @@ pub(super) fn written_formats() -> ValueParser {
 }
 
 /// Takes the names of all that `convert` makes.
+/// Returns the format that is named, else the one that the output's name says, else raw.
+pub(super) fn format_of(named: Option<&'static Format>, output: &Path) -> &'static Format {
+    named.or_else(|| format::by_file_name(output).ok()).unwrap_or(&format::raw::FORMAT)
+}
+
 fn made_formats() -> ValueParser {
     let written = FORMATS.iter().filter(|format| format.write.is_some());
     let mut names: Vec<&'static str> = written.map(|format| format.name).collect();

@@ -27,6 +27,7 @@ use crate::cli::args::ConvertBundles;
 use crate::cli::args::Image;
 use crate::cli::args::Made;
 use crate::cli::args::Threads;
+use crate::cli::args::format_of;
 use crate::cli::args::written_formats;
 use crate::cli::progress::Follower;
 
@@ -154,9 +155,9 @@ struct Unbundle {
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
 
-    /// Format of the image
-    #[arg(long, default_value = "raw", value_parser = written_formats())]
-    format: &'static Format,
+    /// Format of the image [default: what the output's name ends in, else raw]
+    #[arg(long, value_parser = written_formats())]
+    format: Option<&'static Format>,
 
     #[command(flatten)]
     threads: Threads,
@@ -217,7 +218,7 @@ pub(super) fn run(args: &InstanceStore, output: Output, follower: &Follower) -> 
                 output: args.output.clone(),
                 key: args.key.clone(),
                 cert: args.cert.clone(),
-                format: args.format,
+                format: format_of(args.format, &args.output),
                 threads: args.threads.count(),
             };
             unbundle(&request, output, follower)
@@ -285,7 +286,8 @@ fn make(request: &ops::MakeRequest, output: Output, follower: &Follower) -> Resu
 /// Does what `convert` is asked to do where an instance-store bundle is what it reads or makes.
 pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Result<u8> {
     let ConvertBundles { keys, description, virtualization, allow } = &args.bundles;
-    let format = match args.format {
+    let made = args.made()?;
+    let format = match made {
         Made::InstanceStore => {
             let request = make_request(&args.request(), &args.output, keys, description)?;
             let level = match args.level {
@@ -307,7 +309,7 @@ pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Re
         format,
         threads: args.threads.count(),
     };
-    if matches!(args.format, Made::Image(_)) {
+    if matches!(made, Made::Image(_)) {
         return unbundle(&from, output, follower);
     }
     let request = ops::ImportRequest {

@@ -219,13 +219,14 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 bundle: args.bundle.clone(),
                 device: args.device.clone(),
                 output: args.output.clone(),
-                format: args.format,
+                format: args::format_of(args.format, &args.output),
                 base: args.base.as_deref().map(ops::ImageRequest::of),
                 level: args.level,
                 threads: args.threads.count(),
             };
             let report = ops::unpack(&request, follower, |bytes| follower.begin(Some(bytes)))?;
             follower.end();
+            output.notes(&report.notes);
             output.report(&report, render::unpack).map(|()| 0)
         }
         Command::Verify(args) => verify(args, output, follower),
@@ -282,7 +283,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
 fn convert(args: &args::Convert, output: Output, follower: &Follower) -> Result<u8> {
     let from_instance_store =
         args.input_format.is_none() && args.path.is_file() && InstanceBundle::is_at(&args.path);
-    let format = match args.format {
+    let format = match args.made()? {
         Made::Image(format) if !from_instance_store => format,
         Made::Bundle if !from_instance_store => {
             let text = "--format bundle is for an instance-store bundle, and IN is none";

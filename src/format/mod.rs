@@ -107,8 +107,9 @@ pub struct Format {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
-    /// Whether a volume of any size comes back with exactly its bytes.
-    pub keeps_length: bool,
+    /// Bytes that the size of a volume is a multiple of in an image of this format; 1 if any size
+    /// comes back as it was.
+    pub size_grain: u64,
     /// Tells whether the bytes say of themselves that they are in this format.
     pub probe: fn(&dyn ReadAt) -> Result<bool>,
     /// Makes a volume of an image.
@@ -127,6 +128,8 @@ pub struct Format {
     /// The format that this row is another way to write; it opens as that one does, and no bytes
     /// say of themselves that they are in it.
     pub variant_of: Option<&'static str>,
+    /// What the names of files end in, behind a dot, that are written so where no format is named.
+    pub suffixes: &'static [&'static str],
 }
 
 /// How an image that is compressed as a whole is read.
@@ -244,6 +247,27 @@ pub static FORMATS: &[Format] = &[
 pub fn by_name(name: &str) -> Result<&'static Format> {
     FORMATS.iter().find(|format| format.name == name).ok_or_else(|| {
         Error::invalid(format!("format is {name:?}, expected {}", names(FORMATS.iter(), "or")))
+    })
+}
+
+/// Returns the format in which a file of that name is written where the user names none; a block
+/// device gets the volume as it is.
+///
+/// # Errors
+///
+/// `Invalid` if the name says none, with those that do.
+pub fn by_file_name(path: &Path) -> Result<&'static Format> {
+    if io::is_block_device(path) {
+        return by_name("raw");
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let ends_in = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|it| it.ends_with('.'));
+    FORMATS.iter().find(|format| format.suffixes.iter().any(ends_in)).ok_or_else(|| {
+        let suffixes = FORMATS.iter().flat_map(|format| format.suffixes);
+        let names: Vec<_> = suffixes.map(|suffix| format!(".{suffix}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let text = format!("its name says no format, expected {}", probe::list(&names, "or"));
+        Error::invalid(text).in_file(path).advise("name the format with --format")
     })
 }
 

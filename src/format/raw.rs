@@ -27,7 +27,7 @@ use crate::work::in_order;
 pub const FORMAT: Format = Format {
     name: "raw",
     summary: "the bytes of the disk, holes included",
-    keeps_length: true,
+    size_grain: 1,
     // No byte of a raw image says that it is one: it is what is left when nothing else matches.
     probe: |_| Ok(false),
     open,
@@ -37,6 +37,7 @@ pub const FORMAT: Format = Format {
     write_all: None,
     levels: None,
     variant_of: None,
+    suffixes: &["raw", "img"],
 };
 
 /// Opens one raw file or block device.

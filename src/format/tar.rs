@@ -29,8 +29,9 @@ use crate::volume::check_size;
 pub const FORMAT: Format = Format {
     name: "tar",
     variant_of: None,
+    suffixes: &[],
     summary: "a disk in a tar archive, its holes kept if it is a sparse member",
-    keeps_length: true,
+    size_grain: 1,
     probe: |bytes| Ok(is_archive(bytes)? && !ova::is_ova(bytes)?),
     open,
     in_order: None,

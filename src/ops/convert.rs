@@ -24,6 +24,7 @@ use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::units::MAX_VOLUME_SIZE;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::volume::check_size;
 use crate::work::Unwatched;
@@ -79,7 +80,7 @@ pub fn convert(
     request.format.check_level(request.level)?;
     let source = open_source(&request.image, watch)?;
     begin(source.size());
-    let (from, notes) = (source.format_name(), source.notes());
+    let (from, mut notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
         let options = WriteOptions { threads: request.threads, watch, level: request.level };
@@ -87,7 +88,7 @@ pub fn convert(
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
-            write(&image.volume, target).map_err(|e| e.in_file(&request.image.path))?;
+            notes.extend(write(&image.volume, target).map_err(|e| e.in_file(&request.image.path))?);
             image.volume.size()
         }
         OpenedSource::Stream(mut opened) if request.format.name == raw::FORMAT.name => {
@@ -102,7 +103,7 @@ pub fn convert(
             let size = save(&mut opened.stream, &scratch, &Unwatched)?;
             let input = Arc::new(Input::open(scratch.temporary_path())?);
             let volume = (raw::FORMAT.open)(&OpenRequest::of(input))?;
-            write(&volume, target)?;
+            notes.extend(write(&volume, target)?);
             size
         }
     };
@@ -116,24 +117,42 @@ pub fn convert(
 }
 
 /// Writes volumes as an image, several only in a format that takes them, and finishes the output if
-/// every byte of them was sound.
+/// every byte of them was sound. Returns what the user should hear of it.
+///
+/// What a format cannot end with is filled up with zeros, as `qemu-img` does.
 pub(super) fn write_image(
     format: &'static Format,
     volumes: &[&dyn ReadVolume],
     target: Target,
     output: &Path,
     options: &WriteOptions<'_>,
-) -> Result<()> {
-    match (format.write, format.write_all, volumes) {
+) -> Result<Vec<String>> {
+    let padded: Vec<_> =
+        volumes.iter().map(|volume| Padded::to_multiple(*volume, format.size_grain)).collect();
+    let mut notes = Vec::new();
+    for (volume, padded) in volumes.iter().zip(&padded) {
+        if padded.size() > volume.size() {
+            notes.push(format!(
+                "the volume has {} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
+                volume.size(),
+                format.name,
+                format.size_grain,
+                padded.size()
+            ));
+        }
+    }
+    let volumes: Vec<&dyn ReadVolume> = padded.iter().map(|it| -> &dyn ReadVolume { it }).collect();
+    match (format.write, format.write_all, &volumes[..]) {
         (Some(write), _, [volume]) => write(*volume, &target, options)?,
-        (_, Some(write_all), _) => write_all(volumes, &target, options)?,
+        (_, Some(write_all), _) => write_all(&volumes, &target, options)?,
         _ => {
             let text = format!("this amikit does not write the format {}", format.name);
             return Err(Error::new(Kind::Unsupported, text).in_file(output));
         }
     }
     volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
-    target.commit()
+    target.commit()?;
+    Ok(notes)
 }
 
 /// Writes what a stream gives and returns how many bytes that was.

@@ -60,6 +60,9 @@ pub struct UnpackReport {
     pub volume_size_bytes: u64,
     /// Blocks of 512 KiB in each state.
     pub blocks: Counts,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Writes a snapshot of a bundle as an image. `begin` hears the bytes of the volume.
@@ -87,7 +90,7 @@ pub fn unpack(
     let target = Target::open(&request.output)?;
     let volumes: Vec<&dyn ReadVolume> =
         snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();
-    write_image(request.format, &volumes, target, &request.output, &options)?;
+    let notes = write_image(request.format, &volumes, target, &request.output, &options)?;
     let layer = layers[0].clone();
     let snapshot = &snapshots[0];
     let others = layers[1..].iter().map(|layer| layer.device.clone()).collect();
@@ -99,6 +102,7 @@ pub fn unpack(
         root_digest: layer.root,
         volume_size_bytes: snapshot.size(),
         blocks: snapshot.manifest().header().counts,
+        notes,
     })
 }
 

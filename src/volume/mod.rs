@@ -3,6 +3,7 @@
 //! After opening, a volume is immutable data, read by any number of threads. Only packed units lend
 //! each thread a context, with the unit that it unpacked last: a large unit is read in pieces.
 
+mod padded;
 mod runs;
 mod units;
 
@@ -14,13 +15,13 @@ use crate::compress::Codec;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
 use crate::units::BlockIndex;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::units::MAX_VOLUME_SIZE;
 
+pub use padded::Padded;
 pub use runs::Place;
 pub use runs::RunMap;
 
@@ -319,12 +320,7 @@ impl ReadVolume for Volume {
             rest = behind;
             match place {
                 Place::Stored { source, offset } => {
-                    let source = &self.sources[usize::from(source)].bytes;
-                    let mut at = offset;
-                    for piece in part.chunks_mut(READ_PIECE_LEN) {
-                        source.read_exact_at(piece, at)?;
-                        at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
-                    }
+                    self.sources[usize::from(source)].bytes.read_exact_at(part, offset)?;
                 }
                 Place::Packed { source, offset, len, skip } => {
                     let start = range.start.checked_sub(u64::from(skip));

@@ -23,6 +23,7 @@ mod instance_store;
 mod instance_store_hostile;
 mod instance_store_oracles;
 mod limits;
+mod names;
 mod oci;
 mod plan;
 mod promises;

@@ -27,7 +27,7 @@ pub const FORMAT: Format = Format {
     name: "android-sparse",
     summary: "Android sparse image (simg), one file or a split set",
     // Sizes that are no multiple of 1 KiB cannot be said.
-    keeps_length: false,
+    size_grain: 1024,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
     in_order: None,
@@ -36,6 +36,7 @@ pub const FORMAT: Format = Format {
     write_all: None,
     levels: None,
     variant_of: None,
+    suffixes: &["simg"],
 };
 
 /// Most parts of a split set: a set of them at fastboot's least sensible size is a full volume.

@@ -28,8 +28,9 @@ pub use write::write;
 pub const ZSTD: Format = Format {
     name: "raw-zstd",
     variant_of: None,
+    suffixes: &["raw.zst", "img.zst"],
     summary: "raw in zstd frames, with a table by which any place is found",
-    keeps_length: true,
+    size_grain: 1,
     probe: map::probe,
     open: open_zstd,
     in_order: Some(InOrder {
@@ -45,6 +46,7 @@ pub const ZSTD: Format = Format {
 /// The row of gzip.
 pub const GZIP: Format = Format {
     name: "raw-gzip",
+    suffixes: &[],
     summary: "raw in a gzip stream, read once and in order",
     probe: |bytes| probe::starts_with(bytes, b"\x1f\x8b\x08"),
     open: |request| refuse(request, Wrapping::Gzip),
@@ -57,6 +59,7 @@ pub const GZIP: Format = Format {
 /// The row of xz.
 pub const XZ: Format = Format {
     name: "raw-xz",
+    suffixes: &[],
     summary: "raw in an xz stream, read once and in order",
     probe: |bytes| probe::starts_with(bytes, b"\xfd7zXZ\0"),
     open: |request| refuse(request, Wrapping::Xz),

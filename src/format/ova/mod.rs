@@ -35,9 +35,10 @@ pub use write::write_all;
 pub const FORMAT: Format = Format {
     name: "ova",
     variant_of: None,
+    suffixes: &["ova"],
     summary: "OVF archive, with streamOptimized disks, as VM Import takes it",
     // Whole sectors.
-    keeps_length: false,
+    size_grain: 512,
     probe: |bytes| is_ova(bytes),
     open,
     in_order: None,

@@ -33,7 +33,7 @@ pub const FORMAT: Format = Format {
     name: "qcow2",
     summary: "QEMU's image, version 2 or 3; written uncompressed",
     // Sizes that are no multiple of 512 cannot be said.
-    keeps_length: false,
+    size_grain: 512,
     probe: |source| probe::starts_with(source, &layout::MAGIC),
     open,
     in_order: None,
@@ -42,6 +42,7 @@ pub const FORMAT: Format = Format {
     write_all: None,
     levels: None,
     variant_of: None,
+    suffixes: &["qcow2"],
 };
 
 /// The row of this format written with zstd.
@@ -53,6 +54,7 @@ pub const ZSTD: Format = Format {
     write_all: None,
     levels: Some(LEVELS),
     variant_of: Some("qcow2"),
+    suffixes: &[],
     ..FORMAT
 };
 
@@ -65,6 +67,7 @@ pub const ZLIB: Format = Format {
     write_all: None,
     levels: Some(DEFLATE_LEVELS),
     variant_of: Some("qcow2"),
+    suffixes: &[],
     ..FORMAT
 };
 

@@ -34,9 +34,10 @@ pub use write::write_fixed;
 pub const FORMAT: Format = Format {
     name: "vhd",
     variant_of: None,
+    suffixes: &["vhd", "vpc"],
     summary: "VHD image of Virtual PC and Hyper-V; written as a dynamic one",
     // Whole sectors.
-    keeps_length: false,
+    size_grain: 512,
     probe: |source| map::probe(source),
     open,
     in_order: None,
@@ -50,8 +51,9 @@ pub const FORMAT: Format = Format {
 pub const FIXED: Format = Format {
     name: "vhd-fixed",
     variant_of: Some("vhd"),
+    suffixes: &[],
     summary: "fixed VHD image: the bytes of the disk and a footer, as Azure takes it",
-    keeps_length: false,
+    size_grain: 512,
     // The other row finds them.
     probe: |_| Ok(false),
     open,

@@ -20,9 +20,10 @@ pub use write::write;
 pub const FORMAT: Format = Format {
     name: "vhdx",
     variant_of: None,
+    suffixes: &["vhdx"],
     summary: "VHDX image of Hyper-V; written as a dynamic one",
     // Whole sectors.
-    keeps_length: false,
+    size_grain: 512,
     probe: |source| probe::starts_with(source, &layout::SIGNATURE),
     open,
     in_order: None,

@@ -53,9 +53,10 @@ pub use write::write_stream;
 pub const STREAM: Format = Format {
     name: "vmdk",
     variant_of: None,
+    suffixes: &["vmdk"],
     summary: "VMware disk; written as streamOptimized, which VM Import takes",
     // Sizes that are no whole sectors cannot be said.
-    keeps_length: false,
+    size_grain: 512,
     probe: |source| {
         Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
     },
@@ -71,8 +72,9 @@ pub const STREAM: Format = Format {
 pub const SPARSE: Format = Format {
     name: "vmdk-sparse",
     variant_of: Some("vmdk"),
+    suffixes: &[],
     summary: "VMware disk; written as monolithicSparse, which machines run from",
-    keeps_length: false,
+    size_grain: 512,
     // The other row finds them.
     probe: |_| Ok(false),
     open,

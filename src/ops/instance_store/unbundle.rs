@@ -83,20 +83,20 @@ pub fn unbundle(
 ) -> Result<UnbundleReport> {
     let opened = Checked::open(request, watch, begin)?;
     let target = Target::open(&request.output)?;
-    let extracted = if request.format.name == "raw" {
+    let (extracted, more) = if request.format.name == "raw" {
         if matches!(target, Target::Device(_)) {
             // What is written there cannot be withheld, so all of it is checked first.
             opened.extract(None, request.threads, &Quiet(watch))?;
         }
         let extracted = opened.extract(Some(&target), request.threads, watch)?;
         target.commit()?;
-        extracted
+        (extracted, Vec::new())
     } else {
         let scratch = opened.scratch(&request.output, request.threads, watch)?;
         let image = open_raw(scratch.file.temporary_path())?;
         let options = WriteOptions { threads: request.threads, watch: &Quiet(watch), level: None };
-        write_image(request.format, &[&image], target, &request.output, &options)?;
-        scratch.extracted
+        let notes = write_image(request.format, &[&image], target, &request.output, &options)?;
+        (scratch.extracted, notes)
     };
     let manifest = opened.bundle.manifest();
     Ok(UnbundleReport {
@@ -106,7 +106,7 @@ pub fn unbundle(
         volume_size_bytes: extracted.size,
         stored_bytes: extracted.stored,
         signature: opened.signature,
-        notes: opened.notes(extracted),
+        notes: opened.notes(extracted).into_iter().chain(more).collect(),
     })
 }
 
