@@ -282,13 +282,23 @@ impl ReadAt for Input {
                     .map_err(|_| self.ends_early(self.len, buf.len(), offset));
             }
         };
-        file.read_exact_at(buf, offset).map_err(|e| {
-            if e.kind() == io::ErrorKind::UnexpectedEof {
-                let len = file.metadata().map_or(self.len, |meta| meta.len());
-                return self.ends_early(len, buf.len(), offset);
+        // By hand, so that a disk's bad sector is told by its own place.
+        let (mut at, mut rest) = (offset, &mut *buf);
+        while !rest.is_empty() {
+            match file.read_at(rest, at) {
+                Ok(0) => {
+                    let len = file.metadata().map_or(self.len, |meta| meta.len());
+                    return Err(self.ends_early(len, buf.len(), offset));
+                }
+                Ok(len) => {
+                    rest = &mut rest[len..];
+                    at = at.strict_add(u64::try_from(len).expect("at most the buffer"));
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("read", &self.path, e).at(at)),
             }
-            Error::io("read", &self.path, e).at(offset)
-        })
+        }
+        Ok(())
     }
 
     fn check_unchanged(&self) -> Result<()> {
