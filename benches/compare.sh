@@ -17,13 +17,8 @@
 set -euo pipefail
 export LC_ALL=C
 
-die() {
-    printf 'compare.sh: %s\n' "$1" >&2
-    exit 2
-}
-say() {
-    printf 'compare.sh: %s\n' "$1" >&2
-}
+# shellcheck source=benches/common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -ge 1 && $# -le 2 ]] || die 'usage: benches/compare.sh IMAGE [WORKDIR]'
 [[ -f $1 ]] || die "$1: it is no regular file, expected a raw disk image"
@@ -40,19 +35,6 @@ gnu_time=$(type -P time) || die 'GNU time is not installed'
 "$gnu_time" --version 2>&1 | grep -q GNU || die "$gnu_time is not GNU time"
 cores=$(nproc)
 
-# Builds for release, and prints the path of the executable called $1.
-build() {
-    local name=$1
-    shift
-    (cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." &&
-        cargo "$@" --message-format=json-render-diagnostics) | python3 -c '
-import json, sys
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable") and message["target"]["name"] == sys.argv[1]:
-        print(message["executable"])
-' "$name" | tail -n 1
-}
 say 'building'
 amikit=$(build amikit build --release --bin amikit)
 unpack_limit=$(build unpack_limit bench --bench unpack_limit --no-run)

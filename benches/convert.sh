@@ -15,13 +15,8 @@
 set -euo pipefail
 export LC_ALL=C
 
-die() {
-    printf 'convert.sh: %s\n' "$1" >&2
-    exit 2
-}
-say() {
-    printf 'convert.sh: %s\n' "$1" >&2
-}
+# shellcheck source=benches/common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -ge 1 && $# -le 2 ]] || die 'usage: benches/convert.sh IMAGE [WORKDIR]'
 [[ -f $1 ]] || die "$1: it is no regular file, expected a raw disk image"
@@ -37,14 +32,7 @@ for tool in cargo python3 qemu-img; do
 done
 
 say 'building'
-amikit=$( (cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." &&
-    cargo build --release --bin amikit --message-format=json-render-diagnostics) | python3 -c '
-import json, sys
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable") and message["target"]["name"] == "amikit":
-        print(message["executable"])
-' | tail -n 1)
+amikit=$(build amikit build --release --bin amikit)
 [[ -x $amikit ]] || die 'the build made no executable'
 
 work=$(mktemp -d -- "$base/amikit-convert.XXXXXX")

@@ -17,13 +17,8 @@
 set -euo pipefail
 export LC_ALL=C
 
-die() {
-    printf 'delta.sh: %s\n' "$1" >&2
-    exit 2
-}
-say() {
-    printf 'delta.sh: %s\n' "$1" >&2
-}
+# shellcheck source=benches/common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -ge 2 && $# -le 3 ]] || die 'usage: benches/delta.sh OLD NEW [WORKDIR]'
 [[ -f $1 && -f $2 ]] || die 'OLD and NEW must be regular files: raw disk images'
@@ -32,19 +27,12 @@ new=$(realpath -- "$2")
 base=$(realpath -- "${3:-${TMPDIR:-/tmp}}")
 rounds=${ROUNDS:-3}
 level=${LEVEL:-3}
-tools=${TOOLS:-casync xdelta3 rdiff zstd borg}
+tools=${TOOLS-casync xdelta3 rdiff zstd borg}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "ROUNDS is $rounds, expected a number above 0"
 gnu_time=$(type -P time) || die 'GNU time is not installed'
 
 say 'building'
-amikit=$( (cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." &&
-    cargo build --release --bin amikit --message-format=json-render-diagnostics) | python3 -c '
-import json, sys
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable") and message["target"]["name"] == "amikit":
-        print(message["executable"])
-' | tail -n 1)
+amikit=$(build amikit build --release --bin amikit)
 [[ -x $amikit ]] || die 'the build made no executable'
 
 work=$(mktemp -d -- "$base/amikit-delta.XXXXXX")
