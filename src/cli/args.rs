@@ -773,12 +773,12 @@ pub(super) fn written_formats() -> ValueParser {
     PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
 }
 
-/// Takes the names of all that `convert` makes.
 /// Returns the format that is named, else the one that the output's name says, else raw.
 pub(super) fn format_of(named: Option<&'static Format>, output: &Path) -> &'static Format {
     named.or_else(|| format::by_file_name(output).ok()).unwrap_or(&format::raw::FORMAT)
 }
 
+/// Takes the names of all that `convert` makes.
 fn made_formats() -> ValueParser {
     let written = FORMATS.iter().filter(|format| format.write.is_some());
     let mut names: Vec<&'static str> = written.map(|format| format.name).collect();

@@ -44,7 +44,8 @@ use crate::work::Unwatched;
 use crate::work::Watch;
 use crate::work::default_threads;
 
-/// Makes an image of a volume in one format.
+/// Makes an image of a volume in one format. A volume whose size is no multiple of the format's
+/// `size_grain` is filled up with zeros.
 ///
 /// Syncing and naming the output is the caller's; so is `check_unchanged` of the volume.
 pub type WriteFn = fn(&dyn ReadVolume, &dyn WriteAt, &WriteOptions<'_>) -> Result<()>;

@@ -24,7 +24,6 @@ use crate::ops::open::OpenedSource;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::units::MAX_VOLUME_SIZE;
-use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::volume::check_size;
 use crate::work::Unwatched;
@@ -119,7 +118,7 @@ pub fn convert(
 /// Writes volumes as an image, several only in a format that takes them, and finishes the output if
 /// every byte of them was sound. Returns what the user should hear of it.
 ///
-/// What a format cannot end with is filled up with zeros, as `qemu-img` does.
+/// Where a format fills the volume up, as `qemu-img` does, that is among it.
 pub(super) fn write_image(
     format: &'static Format,
     volumes: &[&dyn ReadVolume],
@@ -127,24 +126,20 @@ pub(super) fn write_image(
     output: &Path,
     options: &WriteOptions<'_>,
 ) -> Result<Vec<String>> {
-    let padded: Vec<_> =
-        volumes.iter().map(|volume| Padded::to_multiple(*volume, format.size_grain)).collect();
     let mut notes = Vec::new();
-    for (volume, padded) in volumes.iter().zip(&padded) {
-        if padded.size() > volume.size() {
+    for size in volumes.iter().map(|volume| volume.size()) {
+        if !size.is_multiple_of(format.size_grain) {
             notes.push(format!(
-                "the volume has {} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
-                volume.size(),
+                "the volume has {size} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
                 format.name,
                 format.size_grain,
-                padded.size()
+                size.next_multiple_of(format.size_grain)
             ));
         }
     }
-    let volumes: Vec<&dyn ReadVolume> = padded.iter().map(|it| -> &dyn ReadVolume { it }).collect();
-    match (format.write, format.write_all, &volumes[..]) {
+    match (format.write, format.write_all, volumes) {
         (Some(write), _, [volume]) => write(*volume, &target, options)?,
-        (_, Some(write_all), _) => write_all(&volumes, &target, options)?,
+        (_, Some(write_all), _) => write_all(volumes, &target, options)?,
         _ => {
             let text = format!("this amikit does not write the format {}", format.name);
             return Err(Error::new(Kind::Unsupported, text).in_file(output));

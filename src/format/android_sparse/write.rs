@@ -14,6 +14,7 @@ use crate::format::tiles::tiles;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::Buffers;
 use crate::work::in_order;
@@ -31,13 +32,13 @@ const MAX_RAW_LEN: u64 = 64 << 20;
 ///
 /// # Errors
 ///
-/// `Unsupported` for a size that the format cannot say: no multiple of 1,024 bytes, or 2^32 blocks
-/// and more; whatever reading and writing return.
+/// `Unsupported` for 2^32 blocks and more; whatever reading and writing return.
 pub fn write(
     volume: &dyn ReadVolume,
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
+    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
     let (block_len, block_count) = geometry(volume.size())?;
     let buffers = Buffers::default();
     let mut writer = Writer::new(sink, block_len);
@@ -92,12 +93,7 @@ fn geometry(size: u64) -> Result<(u32, u32)> {
     let block_len = BLOCK_LENS
         .into_iter()
         .find(|len| size.is_multiple_of(u64::from(*len)))
-        .ok_or_else(|| {
-            let text = format!(
-                "the volume has {size} bytes, expected a multiple of 1024 for android-sparse"
-            );
-            Error::new(Kind::Unsupported, text).advise("write it as raw, which keeps any length")
-        })?;
+        .expect("a multiple of the smallest");
     let count = size.strict_div(block_len.into());
     let count = u32::try_from(count).map_err(|_| {
         let text = format!(
@@ -304,7 +300,7 @@ mod tests {
         assert_eq!(geometry(8192).unwrap(), (4096, 2));
         assert_eq!(geometry(5120).unwrap(), (1024, 5));
         assert_eq!(geometry((1 << 44) - 4096).unwrap(), (4096, u32::MAX));
-        for size in [1, 512, 4097, 1 << 44, (1 << 42) + 1024] {
+        for size in [1 << 44, (1 << 42) + 1024] {
             let error = geometry(size).unwrap_err();
             assert_eq!(error.kind(), Kind::Unsupported);
             assert!(error.advice().unwrap().contains("raw"));

@@ -40,7 +40,7 @@ pub fn write_all(
         .map(|(number, volume)| NewDisk {
             href: format!("{NAME}-disk{number}.vmdk"),
             file_len: 0,
-            capacity: volume.size(),
+            capacity: volume.size().next_multiple_of(vmdk::STREAM.size_grain),
         })
         .collect();
     // Neither text's length depends on what is in the disks.

@@ -11,13 +11,10 @@ use std::ops::Range;
 
 use crate::compress::Codec;
 use crate::compress::Packer;
-use crate::error::Error;
-use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
 use crate::format::WriteOptions;
 use crate::format::qcow2::layout::Header;
-use crate::format::qcow2::layout::SECTOR_LEN;
 use crate::format::qcow2::layout::ZERO_ENTRY;
 use crate::format::qcow2::layout::encode_packed;
 use crate::format::qcow2::layout::encode_stored;
@@ -26,6 +23,7 @@ use crate::format::tiles::tiles;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::Buffers;
 use crate::work::in_order;
@@ -51,21 +49,15 @@ const BLOCK_COUNTS: u64 = CLUSTER / 2;
 ///
 /// # Errors
 ///
-/// `Unsupported` for a size that is no multiple of 512; `Invalid` for a level that the codec does
-/// not have; whatever reading and writing return.
+/// `Invalid` for a level that the codec does not have; whatever reading and writing return.
 pub(super) fn write(
     volume: &dyn ReadVolume,
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
     codec: Option<Codec>,
 ) -> Result<()> {
+    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
     let size = volume.size();
-    if !size.is_multiple_of(SECTOR_LEN) {
-        let text = format!("the volume has {size} bytes, expected a multiple of 512 for qcow2");
-        return Err(
-            Error::new(Kind::Unsupported, text).advise("write it as raw, which keeps any length")
-        );
-    }
     let buffers = Buffers::default();
     let mut image = Image::new(sink, size);
     in_order(

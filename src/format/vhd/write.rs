@@ -18,6 +18,7 @@ use crate::format::vhd::layout::UNUSED;
 use crate::format::vhd::layout::VhdFault;
 use crate::io::WriteAt;
 use crate::units::ExtentKind;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::in_order;
 
@@ -40,14 +41,14 @@ pub fn write_fixed(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let size = padded(volume.size())?;
+    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let size = checked(volume.size())?;
     // Cannot overflow: 2040 GiB at most.
     let len = size.strict_add(SECTOR_LEN);
     // A device that is too small says so before the first byte.
     sink.set_size(len)?;
     raw::write(volume, sink, options)?;
     sink.set_size(len)?;
-    sink.write_zeros_at(size.strict_sub(volume.size()), volume.size())?;
     let footer = footer(size, DiskType::Fixed, u64::MAX);
     sink.write_all_at(&footer.encode(), size)
 }
@@ -65,7 +66,8 @@ pub fn write_dynamic(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let size = padded(volume.size())?;
+    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let size = checked(volume.size())?;
     let block_count = size.div_ceil(BLOCK_LEN);
     // At most 1,044,480 blocks, and a table of 4 MiB.
     let table_len = usize::try_from(block_count.strict_mul(4)).expect("at most 4 MiB");
@@ -111,14 +113,14 @@ pub fn write_dynamic(
     sink.write_all_at(&footer, 0)
 }
 
-/// Returns the size of the image's volume: whole sectors.
-fn padded(size: u64) -> Result<u64> {
+/// Returns the size of the image's volume, if an image can have it.
+fn checked(size: u64) -> Result<u64> {
     if size > MAX_SIZE {
         let advice = "write it as vhdx, which goes to 64 TiB, or as raw";
         return Err(Error::new(Kind::Unsupported, VhdFault::Size { found: size }.to_string())
             .advise(advice));
     }
-    Ok(size.next_multiple_of(SECTOR_LEN))
+    Ok(size)
 }
 
 /// Makes the footer; its id follows from what else it says.
@@ -242,10 +244,9 @@ mod tests {
     use crate::work::Unwatched;
 
     #[test]
-    fn sizes_are_whole_sectors_of_2040_gib_at_most() {
-        assert_eq!(padded(1).unwrap(), 512);
-        assert_eq!(padded(MAX_SIZE).unwrap(), MAX_SIZE);
-        let error = padded(MAX_SIZE.strict_add(1)).unwrap_err();
+    fn sizes_are_2040_gib_at_most() {
+        assert_eq!(checked(MAX_SIZE).unwrap(), MAX_SIZE);
+        let error = checked(MAX_SIZE.strict_add(1)).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.advice().unwrap().contains("vhdx"));
         // The last block of the largest image can be said: its sector is no end mark.

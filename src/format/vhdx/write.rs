@@ -17,6 +17,7 @@ use crate::format::vhdx::layout::SIGNATURE;
 use crate::io::READ_PIECE_LEN;
 use crate::io::WriteAt;
 use crate::units::ExtentKind;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
 use crate::work::Buffers;
@@ -53,6 +54,7 @@ pub fn write(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
+    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
     let disk = geometry(volume.size());
     let buffers = Buffers::default();
     let mut writer = Writer::new(sink, disk);
@@ -103,7 +105,7 @@ fn geometry(size: u64) -> Disk {
         // Ends at 64 MiB: volumes end at 64 TiB.
         block_len = block_len.strict_mul(2);
     }
-    Disk { block_len, size: size.next_multiple_of(SECTOR_LEN.into()), sector_len: SECTOR_LEN }
+    Disk { block_len, size, sector_len: SECTOR_LEN }
 }
 
 /// What some bytes of the volume are.
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(block_len(1 << 40), 1 << 20);
         assert_eq!(block_len((1 << 40) + 1), 2 << 20);
         assert_eq!(block_len(64 << 40), 64 << 20);
-        assert_eq!(geometry(1025).size, 1536);
+        assert_eq!(geometry(1536).size, 1536);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::format::vmdk::layout::encode_grain_marker;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
+use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::Buffers;
 use crate::work::in_order;
@@ -50,14 +51,14 @@ const _: () = assert!(TABLE_LEN == 512);
 ///
 /// # Errors
 ///
-/// `Unsupported` for a size that is no whole sectors, or where the file would be over 2 TiB;
-/// whatever reading and writing return.
+/// `Unsupported` where the file would be over 2 TiB; whatever reading and writing return.
 pub fn write_stream(
     volume: &dyn ReadVolume,
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let mut header = new_header(volume.size(), "vmdk")?;
+    let volume = &Padded::to_multiple(volume, super::STREAM.size_grain);
+    let mut header = new_header(volume.size());
     header.version = 3;
     header.packed = true;
     header.overhead = 128;
@@ -123,7 +124,8 @@ pub fn write_sparse(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let mut header = new_header(volume.size(), "vmdk-sparse")?;
+    let volume = &Padded::to_multiple(volume, super::STREAM.size_grain);
+    let mut header = new_header(volume.size());
     let tables = header.table_count();
     let directory_sectors = tables.strict_mul(4).div_ceil(SECTOR_LEN);
     let table_sectors = u64::try_from(TABLE_BYTES).expect("2 KiB").strict_div(SECTOR_LEN);
@@ -189,14 +191,8 @@ pub fn write_sparse(
 }
 
 /// Returns the header that both kinds share, for a volume of `size` bytes.
-fn new_header(size: u64, row: &str) -> Result<Header> {
-    if !size.is_multiple_of(SECTOR_LEN) {
-        let text = format!("the volume has {size} bytes, expected a multiple of 512 for {row}");
-        return Err(
-            Error::new(Kind::Unsupported, text).advise("write it as raw, which keeps any length")
-        );
-    }
-    Ok(Header {
+fn new_header(size: u64) -> Header {
+    Header {
         version: 1,
         capacity: size.strict_div(SECTOR_LEN),
         grain_size: GRAIN_LEN.strict_div(SECTOR_LEN),
@@ -209,7 +205,7 @@ fn new_header(size: u64, row: &str) -> Result<Header> {
         zero_entries: false,
         packed: false,
         unclean: false,
-    })
+    }
 }
 
 /// Returns the number of the sector at byte `at` of the file.
