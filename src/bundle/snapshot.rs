@@ -131,6 +131,10 @@ impl ReadVolume for Snapshot {
         Ok(())
     }
 
+    fn unit_len(&self) -> usize {
+        BLOCK_LEN
+    }
+
     fn check_unchanged(&self) -> Result<()> {
         self.chunks.check_unchanged()
     }

@@ -386,10 +386,20 @@ impl<'a> Worker<'a> {
                 let last = BlockIndex(first.0.strict_add(u32::try_from(count).expect("a few")));
                 let bytes = last.offset().min(volume.size()).strict_sub(first.offset());
                 let mut plain = std::mem::take(&mut self.plain);
+                // Read piece by piece, a unit that is larger would be unpacked for each.
+                let at_once = volume.unit_len() > READ_PIECE_LEN;
                 // Only a chunk that is stored is needed again after its digest is made.
-                let stride = if self.encoder.is_some() { BLOCK_LEN } else { READ_PIECE_LEN };
+                let whole = at_once || self.encoder.is_some();
+                let stride = if whole { BLOCK_LEN } else { READ_PIECE_LEN };
                 plain.resize(count.strict_mul(stride));
-                let mut pieces = Pieces { plain: &mut plain, stride, from: Some((volume, first)) };
+                let mut from = Some((volume, first));
+                if at_once {
+                    let len = usize::try_from(bytes).expect("at most 16 MiB");
+                    volume.read_at(first.offset(), &mut plain[..len])?;
+                    plain[len..].fill(0);
+                    from = None;
+                }
+                let mut pieces = Pieces { plain: &mut plain, stride, from };
                 let outcome = self.blocks(&mut pieces, first, count, bytes);
                 self.plain = plain;
                 outcome

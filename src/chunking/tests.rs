@@ -255,3 +255,44 @@ fn holes_cost_nothing() {
     let calls = volume.1.into_inner();
     assert!(calls < 60, "{calls} calls");
 }
+
+/// What is unpacked a block at a time is asked for by whole blocks, and each of them once.
+#[test]
+fn large_units_are_read_once() {
+    #[derive(Debug)]
+    struct InUnits(Volume, std::sync::Mutex<Vec<(u64, usize)>>);
+    impl ReadVolume for InUnits {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn extent_at(&self, offset: u64) -> Result<Extent> {
+            self.0.extent_at(offset)
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            self.1.lock().unwrap().push((offset, buf.len()));
+            self.0.read_at(offset, buf)
+        }
+        fn unit_len(&self) -> usize {
+            BLOCK_LEN
+        }
+    }
+    for seed in 1..=12 {
+        let (volume, _) = random_volume(seed);
+        for level in [None, Some(1)] {
+            let expected = chunk(Source::Volume(&volume), 2, level, States::default());
+            let units = InUnits(volume.clone(), std::sync::Mutex::default());
+            let found = chunk(Source::Volume(&units), 2, level, States::default());
+            assert!(found == expected, "seed {seed}");
+            let mut reads = units.1.into_inner().unwrap();
+            reads.sort_unstable();
+            let mut at = 0;
+            for (offset, len) in reads {
+                let end = offset + u64::try_from(len).unwrap();
+                assert!(offset >= at, "seed {seed}: byte {offset} is read again");
+                assert!(offset.is_multiple_of(BLOCK_SIZE), "seed {seed}: byte {offset}");
+                assert!(end.is_multiple_of(BLOCK_SIZE) || end == volume.size(), "seed {seed}");
+                at = end;
+            }
+        }
+    }
+}

@@ -85,12 +85,19 @@ pub fn compare(
     let (left, right) = (left.as_ref(), right.as_ref());
     let (short, long) = (left.size().min(right.size()), left.size().max(right.size()));
     begin(long);
+    // A span holds whole units, so none is unpacked twice.
+    let unit_len = left.unit_len().max(right.unit_len());
+    let piece_len = if unit_len > PAIR_PIECE_LEN {
+        usize::try_from(SPAN_LEN).expect("2 MiB")
+    } else {
+        PAIR_PIECE_LEN
+    };
     let mut found = Vec::new();
     in_order(
         Crew::far_ahead(request.threads),
         watch,
         jobs(left, right, short),
-        || Ok((PageBuffer::zeroed(PAIR_PIECE_LEN), PageBuffer::zeroed(PAIR_PIECE_LEN))),
+        || Ok((PageBuffer::zeroed(piece_len), PageBuffer::zeroed(piece_len))),
         |(a, b), job| {
             let bytes = job.range.end.strict_sub(job.range.start);
             Ok((bytes, differences(left, right, &job, request.states, a, b)?))
@@ -180,7 +187,7 @@ fn differences(
     let mut at = job.range.start;
     while at < job.range.end {
         let rest = usize::try_from(job.range.end.strict_sub(at)).expect("at most 2 MiB");
-        let len = rest.min(PAIR_PIECE_LEN);
+        let len = rest.min(a.len());
         let (a, b) = (&mut a[..len], &mut b[..len]);
         for (volume, there, buf) in [(left, stored.0, &mut *a), (right, stored.1, &mut *b)] {
             if there {

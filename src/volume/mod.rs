@@ -52,6 +52,12 @@ pub trait ReadVolume: Send + Sync + fmt::Debug {
     /// cannot be read.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
+    /// Returns how many bytes are unpacked together at most: to read a few of them costs as much as to
+    /// read them all. 1 where bytes are stored as they are.
+    fn unit_len(&self) -> usize {
+        1
+    }
+
     /// Fails if a source is not what it was when it was opened.
     ///
     /// # Errors
@@ -337,6 +343,11 @@ impl ReadVolume for Volume {
             }
         }
         Ok(())
+    }
+
+    fn unit_len(&self) -> usize {
+        let units = self.sources.iter().filter_map(|source| source.unit);
+        units.map(|unit| usize::try_from(unit.len).expect("at most 2 MiB")).max().unwrap_or(1)
     }
 
     fn check_unchanged(&self) -> Result<()> {

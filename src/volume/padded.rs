@@ -52,6 +52,10 @@ impl ReadVolume for Padded<'_> {
         if bytes.is_empty() { Ok(()) } else { self.inner.read_at(offset, bytes) }
     }
 
+    fn unit_len(&self) -> usize {
+        self.inner.unit_len()
+    }
+
     fn check_unchanged(&self) -> Result<()> {
         self.inner.check_unchanged()
     }
