@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -32,8 +33,13 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Opens the file at `path` once more. Where that cannot be had, all is left to the page cache.
-    pub(super) fn open(path: &Path) -> Self {
+    /// Opens a file once more, the very file, whatever its name means now. Where that cannot be had, all
+    /// is left to the page cache.
+    pub(super) fn of(file: &File) -> Self {
+        Self::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    fn open(path: &Path) -> Self {
         let direct = i32::try_from(OFlags::DIRECT.bits()).expect("a small flag");
         let file = OpenOptions::new().write(true).custom_flags(direct).open(path).ok();
         Self { file, refused: AtomicBool::new(false) }

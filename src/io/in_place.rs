@@ -10,16 +10,18 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::WriteAt;
+use crate::io::direct::Direct;
 use crate::io::output::punch_hole;
 use crate::io::output::sweep_of;
 use crate::io::output::sync_folder_of;
+use crate::io::output::write_both;
 use crate::io::output::write_failed;
-use crate::io::output::write_pieces;
 
 /// A regular file, open for changes, and locked against others who do the same.
 #[derive(Debug)]
 pub struct InPlace {
     file: File,
+    direct: Direct,
     path: PathBuf,
 }
 
@@ -46,7 +48,7 @@ impl InPlace {
                 .in_file(path)
                 .advise("wait until that is done"));
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { direct: Direct::of(&file), file, path: path.to_owned() })
     }
 
     /// Brings all that was changed to the disk.
@@ -61,7 +63,7 @@ impl InPlace {
 
 impl WriteAt for InPlace {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        write_pieces(&self.file, &self.path, bytes, offset)
+        write_both(&self.file, &self.direct, &self.path, bytes, offset)
     }
 
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {

@@ -88,14 +88,20 @@ pub trait WriteAt: Send + Sync {
 }
 
 /// Writes all of `bytes`: what `direct` takes of them, and the rest a piece at a time.
-fn write_both(file: &File, direct: &Direct, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+pub(super) fn write_both(
+    file: &File,
+    direct: &Direct,
+    path: &Path,
+    bytes: &[u8],
+    offset: u64,
+) -> Result<()> {
     let written = direct.write_at(bytes, offset).map_err(|e| write_failed(path, offset, e))?;
     let at = offset.strict_add(u64::try_from(written).expect("at most all of them"));
     write_pieces(file, path, &bytes[written..], at)
 }
 
 /// Writes all of `bytes`, a piece at a time.
-pub(super) fn write_pieces(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+fn write_pieces(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
     let mut at = offset;
     for piece in bytes.chunks(WRITE_PIECE_LEN) {
         file.write_all_at(piece, at).map_err(|e| write_failed(path, at, e))?;
@@ -232,7 +238,7 @@ impl OutputFile {
                 .tempfile_in(parent(target))
                 .map_err(|e| cannot_make(target, &e))?;
             if lock(file.as_file()) {
-                let direct = Direct::open(file.path());
+                let direct = Direct::of(file.as_file());
                 return Ok(Self { file, direct, target: target.to_owned(), cloned: false });
             }
         }
@@ -367,7 +373,7 @@ impl Device {
                 },
             )?;
         let len = file.seek(io::SeekFrom::End(0)).map_err(|e| Error::io("measure", path, e))?;
-        Ok(Self { file, direct: Direct::open(path), path: path.to_owned(), len })
+        Ok(Self { direct: Direct::of(&file), file, path: path.to_owned(), len })
     }
 
     /// Brings all that was written to the disk.
