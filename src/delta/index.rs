@@ -12,6 +12,7 @@ use crate::delta::index_file::ENTRY_LEN;
 use crate::delta::index_file::Header;
 use crate::digest::Digest;
 use crate::digest::is_zero;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::Mapped;
@@ -198,7 +199,11 @@ impl PageIndex {
     ///
     /// `Corrupt`, `Unsupported` or `Mismatch` if it is no sound index of the snapshot `root`.
     pub fn open(input: &Input, root: Digest) -> Result<Self> {
-        let (header, bytes) = index_file::open(input, root).map_err(|e| e.in_file(input.path()))?;
+        let (header, bytes) = index_file::open(input, root).map_err(|e| {
+            let e = e.in_file(input.path());
+            let faulty = e.kind() == Kind::Corrupt || e.kind() == Kind::Unsupported;
+            if faulty { e.advise("remove it: it is made anew from the base") } else { e }
+        })?;
         Ok(Self::new(root, header.sampling, Entries::File(bytes)))
     }
 

@@ -124,8 +124,10 @@ pub(crate) fn after(random: &mut Random, old: &Model, happens: Happens) -> Model
         Happens::PagesMove => {
             let by = 1 + random.index(new.written.len());
             let whole = len / PAGE;
-            new.bytes[..whole * PAGE].rotate_left(by % whole * PAGE);
-            new.written[..whole].rotate_left(by % whole);
+            // A volume of less than a page has none to move.
+            let by = by % whole.max(1);
+            new.bytes[..whole * PAGE].rotate_left(by * PAGE);
+            new.written[..whole].rotate_left(by);
         }
         Happens::BytesInserted => {
             let at = random.index(len);
