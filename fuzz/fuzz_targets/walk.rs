@@ -1,7 +1,10 @@
 //! Any bytes as an image of any format: probe, open, walk the map, read a few blocks.
 //!
-//! The first byte says which row of `FORMATS` is asked; the rest is the image.
+//! The first byte says which row of `FORMATS` is asked, and whether the rest is the image or a list of
+//! its pieces: metadata of some formats lies megabytes apart, with nothing between.
 #![no_main]
+
+mod limit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +27,29 @@ const PIECE_LEN: u64 = 64 << 10;
 
 /// Bytes that are taken of a compressed stream.
 const MOST_UNPACKED: usize = 1 << 20;
+
+/// Most bytes of an image that is given in pieces.
+const MOST_PIECED: usize = 8 << 20;
+
+/// Bytes that the gap before a piece is counted in.
+const SECTOR: usize = 512;
+
+/// Makes an image of its pieces: each is the sectors of zeros before it and its length, of 2 bytes
+/// each, and its bytes.
+fn joined(mut pieces: &[u8]) -> Vec<u8> {
+    let mut image = Vec::new();
+    while let Some((&[a, b, c, d], rest)) = pieces.split_first_chunk() {
+        let gap = usize::from(u16::from_le_bytes([a, b])) * SECTOR;
+        let len = usize::from(u16::from_le_bytes([c, d])).min(rest.len());
+        if image.len() + gap + len > MOST_PIECED {
+            break;
+        }
+        image.resize(image.len() + gap, 0);
+        image.extend_from_slice(&rest[..len]);
+        pieces = &rest[len..];
+    }
+    image
+}
 
 fn walk(format: &Format, bytes: &[u8]) {
     let input = Arc::new(Input::memory("image", bytes.to_vec()));
@@ -63,5 +89,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((choice, bytes)) = data.split_first() else { return };
     let mut read = FORMATS.iter().filter(|format| format.variant_of.is_none());
     let count = read.clone().count();
-    walk(read.nth(usize::from(*choice) % count).unwrap(), bytes);
+    let choice = usize::from(*choice);
+    let format = read.nth(choice % count).unwrap();
+    limit::limited(|| match choice / count % 2 {
+        0 => walk(format, bytes),
+        _ => walk(format, &joined(bytes)),
+    });
 });
