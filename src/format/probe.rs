@@ -23,25 +23,60 @@ const OURS: &str = "name the bundle that it belongs to instead";
 /// A magic number of a format that we know by name only.
 struct Magic {
     format: &'static str,
-    /// The byte from which on it stands.
-    at: u64,
+    at: At,
     bytes: &'static [u8],
     advice: &'static str,
 }
 
+/// Where a magic number stands, in bytes.
+#[derive(Clone, Copy)]
+enum At {
+    Start(u64),
+    BeforeEnd(u64),
+}
+
+impl At {
+    /// Returns its offset in a file of `len` bytes; `None` if it lies before the file.
+    fn offset(self, len: u64) -> Option<u64> {
+        match self {
+            Self::Start(offset) => Some(offset),
+            Self::BeforeEnd(distance) => len.checked_sub(distance),
+        }
+    }
+}
+
 const fn magic(format: &'static str, at: u64, bytes: &'static [u8], advice: &'static str) -> Magic {
-    Magic { format, at, bytes, advice }
+    Magic { format, at: At::Start(at), bytes, advice }
 }
 
 /// Formats that are refused by name. Rows of one format stand together.
 static FOREIGN: &[Magic] = &[
     magic("qed", 0, b"QED\0", CONVERT),
     magic("cowd", 0, b"COWD", CONVERT),
+    magic("sesparse", 0, &0xcafe_babe_u64.to_le_bytes(), "export the disk as an OVA"),
     magic("vdi", 0x40, &0xbeda_107f_u32.to_le_bytes(), CONVERT),
+    magic("parallels", 0, b"WithoutFreeSpace", CONVERT),
+    magic("parallels", 0, b"WithouFreSpacExt", CONVERT),
+    magic("bochs", 0, b"Bochs Virtual HD Image", CONVERT),
+    magic("cloop", 0, b"#!/bin/sh\n#V2.0 Format\n", CONVERT),
+    Magic { format: "dmg", at: At::BeforeEnd(512), bytes: b"koly\0\0\0\x04", advice: CONVERT },
+    magic("rbd-diff", 0, b"rbd diff v", "import it with `rbd import-diff`, then `rbd export`"),
+    magic("vma", 0, b"VMA\0", "extract its disk with `vma extract`"),
+    magic("ewf", 0, b"EVF\t\r\n\xff\0", "convert it with `ewfexport -f raw`"),
+    magic("partclone", 0, b"partclone-image", "restore it with `partclone.restore`"),
+    magic("ntfsclone", 0, b"\0ntfsclone-image", "restore it with `ntfsclone --restore-image`"),
+    magic("wim", 0, b"MSWIM\0\0\0", "it holds files, not a disk: apply it to a disk first"),
     magic("luks", 0, b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
     magic(ISO_9660, 32_769, b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
     magic("bzip2", 0, b"BZh", UNPACK),
+    magic("lz4", 0, &0x184d_2204_u32.to_le_bytes(), UNPACK),
+    magic("lzip", 0, b"LZIP", UNPACK),
+    magic("lzop", 0, b"\x89LZO\0\r\n\x1a\n", UNPACK),
+    magic("7z", 0, b"7z\xbc\xaf\x27\x1c", UNPACK),
+    magic("zip", 0, b"PK\x03\x04", UNPACK),
+    magic("xml", 0, b"<?xml ", "it describes an image: name the image itself"),
     magic("amikit snapshot", 0, b"\x89AMS\r\n\x1a\n", OURS),
+    magic("amikit page index", 0, b"\x89AMX\r\n\x1a\n", OURS),
     magic("amikit pack", PACK_AT, PACK_MAGIC, OURS),
 ];
 
@@ -71,7 +106,7 @@ pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
     for magic in FOREIGN {
         // A format may have several magics, as VMDK has.
         let seen = foreign.last().is_some_and(|last| last.format == magic.format);
-        if !seen && has(source, magic.at, magic.bytes)? && !is_hybrid(source, magic)? {
+        if !seen && matches(source, magic)? && !is_hybrid(source, magic)? {
             foreign.push(magic);
         }
     }
@@ -120,11 +155,19 @@ fn is_hybrid(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
     Ok(signature == [0x55, 0xaa] && used)
 }
 
-/// Tells whether `bytes` stand at `at`; what lies outside the source does not.
+fn matches(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
+    match magic.at.offset(source.len()) {
+        Some(offset) => has(source, offset, magic.bytes),
+        None => Ok(false),
+    }
+}
+
+/// Tells whether `bytes` stand at the start; what lies outside the source does not.
 pub(super) fn starts_with(source: &dyn ReadAt, bytes: &[u8]) -> Result<bool> {
     has(source, 0, bytes)
 }
 
+/// Tells whether `bytes` stand at `offset`; what lies outside the source does not.
 fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> Result<bool> {
     let mut found = [0; 32];
     let found = &mut found[..bytes.len()];
@@ -154,7 +197,8 @@ mod tests {
     const LEN: usize = 64 << 10;
 
     fn put(bytes: &mut [u8], magic: &Magic) {
-        let at = usize::try_from(magic.at).unwrap();
+        let len = u64::try_from(bytes.len()).unwrap();
+        let at = usize::try_from(magic.at.offset(len).unwrap()).unwrap();
         bytes[at..][..magic.bytes.len()].copy_from_slice(magic.bytes);
     }
 
@@ -182,7 +226,7 @@ mod tests {
                 let mut bytes = vec![0; LEN];
                 put(&mut bytes, one);
                 put(&mut bytes, other);
-                if has(&bytes, one.at, one.bytes).unwrap() {
+                if matches(&bytes, one).unwrap() {
                     let text = refusal(&bytes);
                     assert!(text.contains(one.format) && text.contains(other.format), "{text}");
                 }
