@@ -43,7 +43,7 @@ pub use oci::CONFIG_TYPE;
 pub use oci::Descriptor;
 pub use snapshot::Snapshot;
 pub use store::is_archive_name;
-pub use tar::TarFault;
+pub use tar::ArchiveFault;
 pub use writer::VolumeWriter;
 pub use writer::Writer;
 pub use writer::WrittenVolume;

@@ -1,21 +1,5 @@
-//! The ustar archive around the one-file form of a bundle: just what that form needs.
-//!
-//! ```text
-//! offset size field      value
-//!      0  100 name
-//!    100    8 mode       octal digits, then NUL
-//!    108    8 uid        likewise
-//!    116    8 gid        likewise
-//!    124   12 size       likewise
-//!    136   12 mtime      likewise
-//!    148    8 chksum     six octal digits, NUL, space: the sum of the header's bytes, these as spaces
-//!    156    1 typeflag   '0' (or NUL) a file, '5' a folder
-//!    257    6 magic      "ustar" and NUL (POSIX), or a space (GNU)
-//!    263    2 version    "00", or a space and NUL
-//!    345  155 prefix     in front of the name and a slash, where it is not empty
-//! ```
-//!
-//! Source: POSIX.1-2017, `pax`, "ustar Interchange Format".
+//! The tar archive around the one-file form of a bundle: plain members, each a file of the bundle, and
+//! nothing else. Headers are those of [`crate::tar`].
 
 use std::fmt;
 
@@ -27,33 +11,23 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::read_vec;
-
-/// Bytes of a header, and what members are padded to.
-pub(super) const RECORD_LEN: usize = 512;
-
-/// [`RECORD_LEN`] as an offset.
-pub(super) const RECORD_SIZE: u64 = 512;
+use crate::tar::layout;
+use crate::tar::layout::Header;
+use crate::tar::layout::RECORD_LEN;
+pub(super) use crate::tar::layout::RECORD_SIZE;
 
 /// Most members that are read: two for each pack of the largest volume.
 const MAX_MEMBERS: usize = 1 << 18;
 
-/// What is wrong with an archive.
+/// What is wrong with the archive of a bundle, beside its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TarFault {
-    /// A header has no ustar magic.
-    Magic,
-    /// A header's checksum does not fit it.
-    Checksum,
-    /// A number is not octal.
-    Number,
+pub enum ArchiveFault {
     /// A member is neither a file nor a folder.
     TypeFlag {
         /// Flag found.
         found: u8,
     },
-    /// A name is not text.
-    Name,
     /// The archive ends before a member does.
     Short,
     /// There are more members than are read.
@@ -64,18 +38,14 @@ pub enum TarFault {
     End,
 }
 
-impl fmt::Display for TarFault {
+impl fmt::Display for ArchiveFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Magic => write!(f, "the tar header lacks the magic of ustar"),
-            Self::Checksum => write!(f, "the tar header's checksum does not fit it"),
-            Self::Number => write!(f, "a number of the tar header is not octal"),
             Self::TypeFlag { found } => write!(
                 f,
                 "the tar member is of type {:?}, expected a plain file or folder",
                 char::from(found)
             ),
-            Self::Name => write!(f, "the tar member's name is not UTF-8"),
             Self::Short => write!(f, "the tar archive ends inside a member"),
             Self::Stranger => write!(f, "the tar member is no file of a bundle"),
             Self::End => write!(f, "the tar archive does not end in two records of zeros"),
@@ -84,9 +54,9 @@ impl fmt::Display for TarFault {
     }
 }
 
-impl std::error::Error for TarFault {}
+impl std::error::Error for ArchiveFault {}
 
-impl Fault for TarFault {
+impl Fault for ArchiveFault {
     fn kind(&self) -> Kind {
         match self {
             Self::TypeFlag { .. } => Kind::Unsupported,
@@ -101,23 +71,10 @@ impl Fault for TarFault {
 /// # Panics
 ///
 /// If the name or the size does not fit: a bundle's names are of 77 bytes at most, and a blob is
-/// below 8 GiB.
+/// below 8 GiB, so that every tar reads it.
 pub(super) fn header(name: &str, size: u64) -> [u8; RECORD_LEN] {
-    let mut bytes = [0; RECORD_LEN];
-    let mut put = |at: usize, text: &[u8]| bytes[at..][..text.len()].copy_from_slice(text);
-    assert!(name.len() <= 100 && size < 1 << 33, "{name} of {size} bytes");
-    put(0, name.as_bytes());
-    put(100, b"0000644\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, b"00000000000\0");
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
-    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    bytes
+    assert!(size < 1 << 33, "{name} of {size} bytes");
+    layout::encode(name, size)
 }
 
 /// A member: its name, and where its bytes lie.
@@ -128,44 +85,12 @@ pub(super) struct Member {
     pub(super) size: u64,
 }
 
-/// Reads a header. `None` is the record of zeros that ends an archive.
-fn parse(bytes: &[u8; RECORD_LEN]) -> Result<Option<(String, u64, u8)>, TarFault> {
-    if bytes.iter().all(|byte| *byte == 0) {
-        return Ok(None);
-    }
-    if !matches!(&bytes[257..263], b"ustar\0" | b"ustar ") {
-        return Err(TarFault::Magic);
-    }
-    let spaces = 8 * u32::from(b' ');
-    let sum: u32 = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum();
-    if octal(&bytes[148..156])? != u64::from(sum.strict_add(spaces)) {
-        return Err(TarFault::Checksum);
-    }
-    let text = |field: &[u8]| {
-        let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-        String::from_utf8(field[..end].to_vec()).map_err(|_| TarFault::Name)
-    };
-    let mut name = text(&bytes[..100])?;
-    // GNU's own headers keep times where POSIX has the prefix.
-    if bytes[262] == 0 && bytes[345] != 0 {
-        name = format!("{}/{name}", text(&bytes[345..500])?);
-    }
-    Ok(Some((name, octal(&bytes[124..136])?, bytes[156])))
-}
-
-fn octal(field: &[u8]) -> Result<u64, TarFault> {
-    let text = std::str::from_utf8(field).map_err(|_| TarFault::Number)?;
-    let digits = text.trim_matches(['\0', ' ']);
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| u64::from_str_radix(digits, 8).ok()).flatten().ok_or(TarFault::Number)
-}
-
 /// Checks that only zeros follow from byte `at` on, two records of them or more.
 fn check_end(archive: &dyn ReadAt, at: u64) -> Result<()> {
     /// Most padding: tar itself fills up blocks of twenty records.
     const MOST: u64 = 1 << 20;
     let len = archive.len().strict_sub(at);
-    let fault = || Error::from(TarFault::End).at(at);
+    let fault = || Error::from(ArchiveFault::End).at(at);
     if !(2 * RECORD_SIZE..=MOST).contains(&len) {
         return Err(fault());
     }
@@ -211,8 +136,8 @@ pub(super) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
     loop {
         let mut record = [0; RECORD_LEN];
         archive.read_exact_at(&mut record, at)?;
-        let parsed = parse(&record).map_err(|fault| Error::from(fault).at(at))?;
-        let Some((name, size, flag)) = parsed else {
+        let header = Header::parse(&record).map_err(|fault| Error::from(fault).at(at))?;
+        let Some(Header { name, size, type_flag }) = header else {
             check_end(archive, at)?;
             return Ok(members);
         };
@@ -221,20 +146,20 @@ pub(super) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
             .checked_next_multiple_of(RECORD_SIZE)
             .and_then(|padded| offset.checked_add(padded))
             .filter(|end| *end <= archive.len());
-        let Some(end) = end else { return Err(Error::from(TarFault::Short).at(at)) };
-        match flag {
+        let Some(end) = end else { return Err(Error::from(ArchiveFault::Short).at(at)) };
+        match type_flag {
             b'0' | 0 => {
                 let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
                 if !is_bundles(&name) {
-                    return Err(Error::from(TarFault::Stranger).at(at));
+                    return Err(Error::from(ArchiveFault::Stranger).at(at));
                 }
                 members.push(Member { name, offset, size });
             }
             b'5' => {}
-            found => return Err(Error::from(TarFault::TypeFlag { found }).at(at)),
+            found => return Err(Error::from(ArchiveFault::TypeFlag { found }).at(at)),
         }
         if members.len() > MAX_MEMBERS {
-            return Err(Error::from(TarFault::Members).at(at));
+            return Err(Error::from(ArchiveFault::Members).at(at));
         }
         at = end;
     }
@@ -278,9 +203,7 @@ mod tests {
             let mut bytes = archive();
             bytes[at..at + value.len()].copy_from_slice(value);
             if mend {
-                bytes[148..156].fill(b' ');
-                let sum: u32 = bytes[..512].iter().map(|byte| u32::from(*byte)).sum();
-                bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                layout::seal(bytes.first_chunk_mut().unwrap());
             }
             members(&bytes).unwrap_err().to_string()
         };
