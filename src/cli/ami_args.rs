@@ -10,9 +10,9 @@ use amikit::units::parse_size;
 use clap::Args;
 use clap::ValueEnum;
 
-use crate::cli::args::StateArgs;
-use crate::cli::args::Threads;
-use crate::cli::args::parse_mapping;
+use crate::cli::shared_args::StateArgs;
+use crate::cli::shared_args::Threads;
+use crate::cli::shared_args::parse_mapping;
 
 /// Values of a recipe's templates.
 #[derive(Clone, Debug, Args)]

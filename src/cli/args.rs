@@ -2,7 +2,6 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
-use std::path::Path;
 use std::path::PathBuf;
 
 use amikit::ami::Architecture;
@@ -10,27 +9,33 @@ use amikit::ami::BootMode;
 use amikit::ami::ImdsSupport;
 use amikit::ami::TpmSupport;
 use amikit::ami::Virtualization;
-use amikit::chunking::States;
 use amikit::format;
 use amikit::format::FORMATS;
 use amikit::format::Format;
 use amikit::format::gate::Gate;
 use amikit::ops::ImageRequest;
 use amikit::units::parse_size;
-use amikit::work::default_threads;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use clap::builder::ValueParser;
 use clap_complete::Shell;
 
 use crate::cli::ami_args;
+use crate::cli::delta_args;
 use crate::cli::instance_store::Description;
 use crate::cli::instance_store::InstanceStore;
 use crate::cli::instance_store::KeyArgs;
+use crate::cli::shared_args::Image;
+use crate::cli::shared_args::StateArgs;
+use crate::cli::shared_args::Threads;
+use crate::cli::shared_args::formats;
+use crate::cli::shared_args::pair;
+use crate::cli::shared_args::parse_mapping;
+use crate::cli::shared_args::values;
+use crate::cli::shared_args::written_formats;
 
 /// Packs, compares, checks and ships Amazon Machine Images, offline
 #[derive(Debug, Parser)]
@@ -74,11 +79,11 @@ pub(super) enum Command {
     Convert(Box<Convert>),
     InstanceStore(Box<InstanceStore>),
     Compare(Compare),
-    Diff(Diff),
-    Apply(Apply),
-    Complete(Complete),
-    Merge(Merge),
-    Rebase(Rebase),
+    Diff(delta_args::Diff),
+    Apply(delta_args::Apply),
+    Complete(delta_args::Complete),
+    Merge(delta_args::Merge),
+    Rebase(delta_args::Rebase),
     Lint(ami_args::Lint),
     Register(ami_args::Register),
     Plan(ami_args::Plan),
@@ -362,6 +367,19 @@ pub(super) struct Convert {
     pub(super) bundles: ConvertBundles,
 }
 
+impl Convert {
+    pub(super) fn request(&self) -> ImageRequest {
+        ImageRequest {
+            path: self.path.clone(),
+            parts: self.parts.clone(),
+            format: self.input_format,
+            extents: self.extents.clone(),
+            gate: Gate { beside: self.backing, parents: self.parents.clone() },
+            force: self.force,
+        }
+    }
+}
+
 /// What `convert` makes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Made {
@@ -460,174 +478,6 @@ impl Compare {
     }
 }
 
-/// Two images that are opened in the same way.
-fn pair(paths: [&PathBuf; 2], beside: bool, force: bool) -> [ImageRequest; 2] {
-    paths.map(|path| ImageRequest {
-        gate: Gate { beside, parents: Vec::new() },
-        force,
-        ..ImageRequest::of(path)
-    })
-}
-
-/// Lists the blocks that changed between two volumes, and how
-///
-/// Each is an image of any format, a snapshot manifest, or a bundle: BUNDLE for its root device,
-/// BUNDLE:DEVICE for another. Manifests and bundles are compared without reading the volumes.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  amikit diff old.ami new.ami\n  amikit diff old.raw new.raw --json\n  amikit diff old.snap new.raw --format ebs"
-)]
-pub(super) struct Diff {
-    /// The older volume
-    #[arg(value_name = "OLD")]
-    old: PathBuf,
-
-    /// The newer one
-    #[arg(value_name = "NEW")]
-    new: PathBuf,
-
-    /// What is printed: a table, or the answer of `ListChangedBlocks` with digests as tokens
-    #[arg(long, default_value = "table", value_name = "FORMAT")]
-    pub(super) format: DiffFormat,
-
-    /// Open files that the images name, if they lie in the same folder
-    #[arg(long)]
-    backing: bool,
-
-    /// Read the images although another process writes to them, or they say that they may be damaged
-    #[arg(long)]
-    force: bool,
-
-    #[command(flatten)]
-    pub(super) threads: Threads,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum DiffFormat {
-    Table,
-    Ebs,
-}
-
-impl Diff {
-    pub(super) fn requests(&self) -> [ImageRequest; 2] {
-        pair([&self.old, &self.new], self.backing, self.force)
-    }
-}
-
-/// Makes the new image of a thin bundle and the old image
-///
-/// The old image is read whole first, to see that it is the one that the bundle was packed against.
-/// With --in-place, a journal beside it holds all that changes before the first byte of it does: a
-/// run that was stopped anywhere is finished by the same command.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  amikit apply update.ami --to old.raw -o new.raw\n  amikit apply update.ami --to root.raw --in-place"
-)]
-pub(super) struct Apply {
-    /// The thin bundle
-    pub(super) bundle: PathBuf,
-
-    /// Device of the AMI [default: the root device]
-    pub(super) device: Option<String>,
-
-    /// The raw image that the bundle was packed against
-    #[arg(long, value_name = "OLD")]
-    pub(super) to: PathBuf,
-
-    /// Where the new image goes: a file, replaced in one step, or a block device
-    #[arg(long, short, value_name = "NEW", required_unless_present = "in_place")]
-    pub(super) output: Option<PathBuf>,
-
-    /// Change the old image itself
-    #[arg(long, conflicts_with = "output")]
-    pub(super) in_place: bool,
-
-    /// Read the old image although another process has it open for writing
-    #[arg(long)]
-    pub(super) force: bool,
-
-    #[command(flatten)]
-    pub(super) threads: Threads,
-}
-
-/// Makes a thin bundle whole with the packs of its base
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit complete update.ami --base web.ami -o new.ami")]
-pub(super) struct Complete {
-    /// The thin bundle
-    pub(super) bundle: PathBuf,
-
-    /// The bundle that it was packed against
-    #[arg(long, value_name = "OLD")]
-    pub(super) base: PathBuf,
-
-    /// Where the whole bundle goes; its digest is that of the thin one
-    #[arg(long, short, value_name = "BUNDLE")]
-    pub(super) output: PathBuf,
-}
-
-/// Joins two thin bundles that follow each other to one
-///
-/// Without --base, chunks are taken over as they are stored; where one cannot be joined without the
-/// base's bytes, that is said.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit merge 1to2.ami 2to3.ami -o 1to3.ami")]
-pub(super) struct Merge {
-    /// The first thin bundle
-    pub(super) first: PathBuf,
-
-    /// The second, packed against what the first leads to
-    pub(super) second: PathBuf,
-
-    /// What the first was packed against: a bundle or an image
-    #[arg(long, value_name = "OLD")]
-    pub(super) base: Option<PathBuf>,
-
-    /// Where the joined bundle goes
-    #[arg(long, short, value_name = "BUNDLE")]
-    pub(super) output: PathBuf,
-
-    /// Compression level of chunks that are stored anew, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
-    pub(super) level: i32,
-
-    #[command(flatten)]
-    pub(super) threads: Threads,
-}
-
-/// Makes a bundle that leans on another base; its volumes stay the same
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  amikit rebase update.ami --base old.ami --onto newer.ami --thin -o update2.ami"
-)]
-pub(super) struct Rebase {
-    /// The bundle, thin or whole
-    pub(super) bundle: PathBuf,
-
-    /// What it was packed against, if it is thin: a bundle or an image
-    #[arg(long, value_name = "OLD")]
-    pub(super) base: Option<PathBuf>,
-
-    /// What it is to lean on: a bundle, or with --thin an image of the root volume
-    #[arg(long, value_name = "OTHER")]
-    pub(super) onto: PathBuf,
-
-    /// Leave out the packs that OTHER has
-    #[arg(long)]
-    pub(super) thin: bool,
-
-    /// Where the new bundle goes
-    #[arg(long, short, value_name = "BUNDLE")]
-    pub(super) output: PathBuf,
-
-    /// Compression level, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
-    pub(super) level: i32,
-
-    #[command(flatten)]
-    pub(super) threads: Threads,
-}
-
 /// Prints the completion script of a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  amikit completions bash > /etc/bash_completion.d/amikit")]
@@ -643,170 +493,6 @@ pub(super) struct Man {
     /// The folder, which must be there
     #[arg(value_name = "DIR")]
     pub(super) folder: PathBuf,
-}
-
-/// An image to be read.
-#[derive(Debug, Args)]
-pub(super) struct Image {
-    /// The image; - for standard input, where a pipe can be read
-    #[arg(value_name = "IMAGE")]
-    path: PathBuf,
-
-    /// Format of the image [default: what its bytes say]
-    #[arg(long, value_parser = formats())]
-    format: Option<&'static Format>,
-
-    /// A further part of a split Android sparse set, in order
-    #[arg(long = "part", value_name = "FILE")]
-    parts: Vec<PathBuf>,
-
-    /// A bmap, or the output of `qemu-img map --output=json`, that tells data from holes
-    #[arg(long, value_name = "FILE")]
-    extents: Option<PathBuf>,
-
-    /// Open a file that the image names (a backing file, an extent), if it lies in the same folder
-    #[arg(long)]
-    backing: bool,
-
-    /// The file that the image names, wherever it lies; again for the next one below
-    #[arg(long = "parent", value_name = "FILE")]
-    parents: Vec<PathBuf>,
-
-    /// Read the image although another process writes to it, or it says that it may be damaged
-    #[arg(long)]
-    pub(super) force: bool,
-}
-
-impl Image {
-    pub(super) fn request(&self) -> ImageRequest {
-        ImageRequest {
-            path: self.path.clone(),
-            parts: self.parts.clone(),
-            format: self.format,
-            extents: self.extents.clone(),
-            gate: Gate { beside: self.backing, parents: self.parents.clone() },
-            force: self.force,
-        }
-    }
-}
-
-impl Convert {
-    pub(super) fn request(&self) -> ImageRequest {
-        ImageRequest {
-            path: self.path.clone(),
-            parts: self.parts.clone(),
-            format: self.input_format,
-            extents: self.extents.clone(),
-            gate: Gate { beside: self.backing, parents: self.parents.clone() },
-            force: self.force,
-        }
-    }
-}
-
-/// What is done about states.
-#[derive(Debug, Args)]
-pub(super) struct StateArgs {
-    /// Record holes as what they are, or as zeros that somebody wrote
-    #[arg(long, default_value = "keep", value_name = "STATE")]
-    holes: Holes,
-
-    /// Record written zeros as what they are, or as holes: unsafe on encrypted volumes
-    #[arg(long, default_value = "keep", value_name = "STATE")]
-    zeros: Zeros,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Holes {
-    Keep,
-    Zero,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Zeros {
-    Keep,
-    Hole,
-}
-
-impl StateArgs {
-    pub(super) fn states(&self) -> States {
-        States {
-            holes_as_zeros: self.holes == Holes::Zero,
-            zeros_as_holes: self.zeros == Zeros::Hole,
-        }
-    }
-}
-
-/// How many threads work.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Threads {
-    /// Threads to work on; the output is the same at any number [default: one a processor]
-    #[arg(long, value_parser = parse_threads)]
-    threads: Option<NonZero<usize>>,
-}
-
-impl Threads {
-    pub(super) fn count(self) -> NonZero<usize> {
-        self.threads.unwrap_or_else(default_threads)
-    }
-}
-
-/// Takes the values of one of EC2's own types, and shows them in the help.
-fn values<T>(names: &'static [&'static str]) -> ValueParser
-where
-    T: std::str::FromStr + Clone + Send + Sync + 'static,
-    T::Err: std::error::Error + Send + Sync,
-{
-    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
-}
-
-/// Takes the names of formats that can be read. A further way to write one is none of its own.
-fn formats() -> ValueParser {
-    let read = FORMATS.iter().filter(|format| format.variant_of.is_none());
-    let names: Vec<&'static str> = read.map(|format| format.name).collect();
-    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
-}
-
-/// Takes the names of formats that can be written.
-pub(super) fn written_formats() -> ValueParser {
-    let written = FORMATS.iter().filter(|format| format.write.is_some());
-    let names: Vec<&'static str> = written.map(|format| format.name).collect();
-    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
-}
-
-/// Returns the format that is named, else the one that the output's name says, else raw.
-pub(super) fn format_of(named: Option<&'static Format>, output: &Path) -> &'static Format {
-    named.or_else(|| format::by_file_name(output).ok()).unwrap_or(&format::raw::FORMAT)
-}
-
-/// Takes the names of all that `convert` makes.
-fn made_formats() -> ValueParser {
-    let written = FORMATS.iter().filter(|format| format.write.is_some());
-    let mut names: Vec<&'static str> = written.map(|format| format.name).collect();
-    names.extend(["bundle", "instance-store"]);
-    PossibleValuesParser::new(names)
-        .try_map(|name| match name.as_str() {
-            "bundle" => Ok(Made::Bundle),
-            "instance-store" => Ok(Made::InstanceStore),
-            name => format::by_name(name).map(Made::Image),
-        })
-        .into()
-}
-
-/// Most threads: each takes memory, and no machine has more processors.
-const MOST_THREADS: usize = 1024;
-
-fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
-    let count = text.parse().ok().filter(|count: &NonZero<usize>| count.get() <= MOST_THREADS);
-    count.ok_or_else(|| format!("expected 1 to {MOST_THREADS}"))
-}
-
-pub(super) fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((device, image)) if !device.is_empty() && !image.is_empty() => {
-            Ok((device.to_owned(), PathBuf::from(image)))
-        }
-        _ => Err("expected a device, = and an image, as in /dev/sdf=data.raw".to_owned()),
-    }
 }
 
 fn parse_tag(text: &str) -> Result<(String, String), String> {
@@ -825,4 +511,18 @@ fn parse_against(text: &str) -> Result<(Option<String>, PathBuf), String> {
         }
         _ => Ok((None, PathBuf::from(text))),
     }
+}
+
+/// Takes the names of all that `convert` makes.
+fn made_formats() -> ValueParser {
+    let written = FORMATS.iter().filter(|format| format.write.is_some());
+    let mut names: Vec<&'static str> = written.map(|format| format.name).collect();
+    names.extend(["bundle", "instance-store"]);
+    PossibleValuesParser::new(names)
+        .try_map(|name| match name.as_str() {
+            "bundle" => Ok(Made::Bundle),
+            "instance-store" => Ok(Made::InstanceStore),
+            name => format::by_name(name).map(Made::Image),
+        })
+        .into()
 }

@@ -14,8 +14,8 @@ use amikit::units::ebs_gib;
 
 use crate::cli::NO;
 use crate::cli::Output;
-use crate::cli::args;
-use crate::cli::args::DiffFormat;
+use crate::cli::delta_args;
+use crate::cli::delta_args::DiffFormat;
 use crate::cli::lost;
 use crate::cli::print;
 use crate::cli::progress::Follower;
@@ -23,7 +23,7 @@ use crate::cli::render;
 
 /// Lists changed blocks. With `--json` each range is an object on a line of its own, and so is the sum
 /// at the end: nothing waits for the whole.
-pub(super) fn diff(args: &args::Diff, output: Output, follower: &Follower) -> Result<u8> {
+pub(super) fn diff(args: &delta_args::Diff, output: Output, follower: &Follower) -> Result<u8> {
     let [old, new] = args.requests();
     let request = ops::DiffRequest {
         old,
@@ -92,7 +92,7 @@ fn ebs(
     Ok(report)
 }
 
-pub(super) fn apply(args: &args::Apply, output: Output, follower: &Follower) -> Result<u8> {
+pub(super) fn apply(args: &delta_args::Apply, output: Output, follower: &Follower) -> Result<u8> {
     let to = match (&args.output, args.in_place) {
         (Some(path), false) => ops::ApplyTo::Output(path.clone()),
         _ => ops::ApplyTo::InPlace,
@@ -115,7 +115,11 @@ fn raw(path: &Path) -> Result<ImageRequest> {
     Ok(ImageRequest { format: Some(raw), ..ImageRequest::of(path) })
 }
 
-pub(super) fn complete(args: &args::Complete, output: Output, follower: &Follower) -> Result<u8> {
+pub(super) fn complete(
+    args: &delta_args::Complete,
+    output: Output,
+    follower: &Follower,
+) -> Result<u8> {
     let request = ops::CompleteRequest {
         bundle: args.bundle.clone(),
         base: args.base.clone(),
@@ -126,7 +130,7 @@ pub(super) fn complete(args: &args::Complete, output: Output, follower: &Followe
     output.report(&report, render::complete).map(|()| 0)
 }
 
-pub(super) fn merge(args: &args::Merge, output: Output, follower: &Follower) -> Result<u8> {
+pub(super) fn merge(args: &delta_args::Merge, output: Output, follower: &Follower) -> Result<u8> {
     let request = ops::MergeRequest {
         first: args.first.clone(),
         second: args.second.clone(),
@@ -140,7 +144,7 @@ pub(super) fn merge(args: &args::Merge, output: Output, follower: &Follower) -> 
     output.report(&report, render::merge).map(|()| 0)
 }
 
-pub(super) fn rebase(args: &args::Rebase, output: Output, follower: &Follower) -> Result<u8> {
+pub(super) fn rebase(args: &delta_args::Rebase, output: Output, follower: &Follower) -> Result<u8> {
     let request = ops::RebaseRequest {
         bundle: args.bundle.clone(),
         base: args.base.as_deref().map(ImageRequest::of),

@@ -24,12 +24,12 @@ use crate::cli::NO;
 use crate::cli::Output;
 use crate::cli::args::Convert;
 use crate::cli::args::ConvertBundles;
-use crate::cli::args::Image;
 use crate::cli::args::Made;
-use crate::cli::args::Threads;
-use crate::cli::args::format_of;
-use crate::cli::args::written_formats;
 use crate::cli::progress::Follower;
+use crate::cli::shared_args::Image;
+use crate::cli::shared_args::Threads;
+use crate::cli::shared_args::format_of;
+use crate::cli::shared_args::written_formats;
 
 /// Makes, reads and checks EC2's own bundles of instance-store AMIs
 ///
@@ -304,7 +304,7 @@ pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Re
     let from = ops::UnbundleRequest {
         manifest: args.path.clone(),
         output: args.output.clone(),
-        key: needed(keys.key.as_ref(), "--key")?,
+        key: needed(keys.key.as_ref(), "--key").map_err(|e| e.in_file(&args.path))?,
         cert: keys.cert.clone(),
         format,
         threads: args.threads.count(),

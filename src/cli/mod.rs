@@ -3,11 +3,13 @@
 mod ami_args;
 mod amis;
 mod args;
+mod delta_args;
 mod deltas;
 mod instance_store;
 mod progress;
 mod render;
 mod render_ami;
+mod shared_args;
 
 use std::io;
 use std::io::Write;
@@ -219,7 +221,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 bundle: args.bundle.clone(),
                 device: args.device.clone(),
                 output: args.output.clone(),
-                format: args::format_of(args.format, &args.output),
+                format: shared_args::format_of(args.format, &args.output),
                 base: args.base.as_deref().map(ops::ImageRequest::of),
                 level: args.level,
                 threads: args.threads.count(),
@@ -348,7 +350,7 @@ fn default_name(output: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-fn warn_of_states(args: &args::StateArgs, output: Output) {
+fn warn_of_states(args: &shared_args::StateArgs, output: Output) {
     if args.states().zeros_as_holes {
         output.notes(&[
             "--zeros hole leaves out zeros that somebody wrote; on an encrypted volume \

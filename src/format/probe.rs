@@ -17,6 +17,9 @@ use crate::io::ReadAt;
 const CONVERT: &str = "convert it with `qemu-img convert -O raw`";
 /// What a user does with a packed file.
 const UNPACK: &str = "unpack it first";
+/// What a user does with a text about an image.
+const XML: &str = "it describes an image: name the image itself, or give the manifest of an \
+                   instance-store bundle to `amikit convert`";
 /// What a user does with one of our own files.
 const OURS: &str = "name the bundle that it belongs to instead";
 
@@ -74,7 +77,7 @@ static FOREIGN: &[Magic] = &[
     magic("lzop", 0, b"\x89LZO\0\r\n\x1a\n", UNPACK),
     magic("7z", 0, b"7z\xbc\xaf\x27\x1c", UNPACK),
     magic("zip", 0, b"PK\x03\x04", UNPACK),
-    magic("xml", 0, b"<?xml ", "it describes an image: name the image itself"),
+    magic("xml", 0, b"<?xml ", XML),
     magic("amikit snapshot", 0, b"\x89AMS\r\n\x1a\n", OURS),
     magic("amikit page index", 0, b"\x89AMX\r\n\x1a\n", OURS),
     magic("amikit pack", PACK_AT, PACK_MAGIC, OURS),

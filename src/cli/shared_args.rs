@@ -1,0 +1,164 @@
+//! Arguments that several commands take: an image, states, threads, formats.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+
+use amikit::chunking::States;
+use amikit::format;
+use amikit::format::FORMATS;
+use amikit::format::Format;
+use amikit::format::gate::Gate;
+use amikit::ops::ImageRequest;
+use amikit::work::default_threads;
+use clap::Args;
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
+use clap::builder::ValueParser;
+/// An image to be read.
+#[derive(Debug, Args)]
+pub(super) struct Image {
+    /// The image; - for standard input, where a pipe can be read
+    #[arg(value_name = "IMAGE")]
+    path: PathBuf,
+
+    /// Format of the image [default: what its bytes say]
+    #[arg(long, value_parser = formats())]
+    format: Option<&'static Format>,
+
+    /// A further part of a split Android sparse set, in order
+    #[arg(long = "part", value_name = "FILE")]
+    parts: Vec<PathBuf>,
+
+    /// A bmap, or the output of `qemu-img map --output=json`, that tells data from holes
+    #[arg(long, value_name = "FILE")]
+    extents: Option<PathBuf>,
+
+    /// Open a file that the image names (a backing file, an extent), if it lies in the same folder
+    #[arg(long)]
+    backing: bool,
+
+    /// The file that the image names, wherever it lies; again for the next one below
+    #[arg(long = "parent", value_name = "FILE")]
+    parents: Vec<PathBuf>,
+
+    /// Read the image although another process writes to it, or it says that it may be damaged
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+impl Image {
+    pub(super) fn request(&self) -> ImageRequest {
+        ImageRequest {
+            path: self.path.clone(),
+            parts: self.parts.clone(),
+            format: self.format,
+            extents: self.extents.clone(),
+            gate: Gate { beside: self.backing, parents: self.parents.clone() },
+            force: self.force,
+        }
+    }
+}
+
+/// Two images that are opened in the same way.
+pub(super) fn pair(paths: [&PathBuf; 2], beside: bool, force: bool) -> [ImageRequest; 2] {
+    paths.map(|path| ImageRequest {
+        gate: Gate { beside, parents: Vec::new() },
+        force,
+        ..ImageRequest::of(path)
+    })
+}
+
+/// What is done about states.
+#[derive(Debug, Args)]
+pub(super) struct StateArgs {
+    /// Record holes as what they are, or as zeros that somebody wrote
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    holes: Holes,
+
+    /// Record written zeros as what they are, or as holes: unsafe on encrypted volumes
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    zeros: Zeros,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Holes {
+    Keep,
+    Zero,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Zeros {
+    Keep,
+    Hole,
+}
+
+impl StateArgs {
+    pub(super) fn states(&self) -> States {
+        States {
+            holes_as_zeros: self.holes == Holes::Zero,
+            zeros_as_holes: self.zeros == Zeros::Hole,
+        }
+    }
+}
+
+/// How many threads work.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Threads {
+    /// Threads to work on; the output is the same at any number [default: one a processor]
+    #[arg(long, value_parser = parse_threads)]
+    threads: Option<NonZero<usize>>,
+}
+
+impl Threads {
+    pub(super) fn count(self) -> NonZero<usize> {
+        self.threads.unwrap_or_else(default_threads)
+    }
+}
+
+/// Takes the values of one of EC2's own types, and shows them in the help.
+pub(super) fn values<T>(names: &'static [&'static str]) -> ValueParser
+where
+    T: std::str::FromStr + Clone + Send + Sync + 'static,
+    T::Err: std::error::Error + Send + Sync,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
+}
+
+/// Takes the names of formats that can be read. A further way to write one is none of its own.
+pub(super) fn formats() -> ValueParser {
+    let read = FORMATS.iter().filter(|format| format.variant_of.is_none());
+    let names: Vec<&'static str> = read.map(|format| format.name).collect();
+    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+/// Takes the names of formats that can be written.
+pub(super) fn written_formats() -> ValueParser {
+    let written = FORMATS.iter().filter(|format| format.write.is_some());
+    let names: Vec<&'static str> = written.map(|format| format.name).collect();
+    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+}
+
+/// Returns the format that is named, else the one that the output's name says, else raw.
+pub(super) fn format_of(named: Option<&'static Format>, output: &Path) -> &'static Format {
+    named.or_else(|| format::by_file_name(output).ok()).unwrap_or(&format::raw::FORMAT)
+}
+
+/// Most threads: each takes memory, and no machine has more processors.
+const MOST_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
+    let count = text.parse().ok().filter(|count: &NonZero<usize>| count.get() <= MOST_THREADS);
+    count.ok_or_else(|| format!("expected 1 to {MOST_THREADS}"))
+}
+
+pub(super) fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((device, image)) if !device.is_empty() && !image.is_empty() => {
+            Ok((device.to_owned(), PathBuf::from(image)))
+        }
+        _ => Err("expected a device, = and an image, as in /dev/sdf=data.raw".to_owned()),
+    }
+}
