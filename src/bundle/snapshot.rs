@@ -59,9 +59,11 @@ impl Snapshot {
                 return e;
             }
             let last = first.0.strict_add(u32::try_from(ids.len()).expect("a few")).strict_sub(1);
-            e.advise(format!(
-                "a block of {first} to {last} cannot be restored; `amikit verify` lists all damage"
-            ))
+            let blocks = match ids {
+                [_] => format!("block {first}"),
+                _ => format!("a block of {first} to {last}"),
+            };
+            e.advise(format!("{blocks} cannot be restored; `amikit verify` lists all damage"))
         });
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         read

@@ -60,9 +60,7 @@ pub(super) fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> i32 {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && error.use_stderr() {
-        let message = error.render().to_string();
-        let output = Output { json, quiet: false };
-        output.error(&Error::invalid(message.trim_end().trim_start_matches("error: ")));
+        Output { json, quiet: false }.error(&usage_error(&error.render().to_string()));
         return error.exit_code();
     }
     match error.print() {
@@ -72,6 +70,16 @@ fn usage(error: &clap::Error) -> i32 {
         }
         _ => error.exit_code(),
     }
+}
+
+/// Makes an error of what clap prints: its first paragraph says what is wrong, the others what to do.
+fn usage_error(rendered: &str) -> Error {
+    let line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = rendered.split("\n\n").map(line).filter(|it| !it.is_empty());
+    let message = paragraphs.next().unwrap_or_default();
+    let error = Error::invalid(message.strip_prefix("error: ").unwrap_or(&message));
+    let advice: Vec<_> = paragraphs.map(|it| it.trim_end_matches('.').to_owned()).collect();
+    if advice.is_empty() { error } else { error.advise(advice.join("; ")) }
 }
 
 /// Returns the exit code of a kind of failure.
