@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::panic::resume_unwind;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
@@ -129,17 +130,111 @@ impl From<NonZero<usize>> for Crew {
 pub fn in_order<J: Send, R: Send, S>(
     crew: impl Into<Crew>,
     watch: &dyn Watch,
-    mut jobs: impl Iterator<Item = Result<J>>,
+    jobs: impl Iterator<Item = Result<J>>,
     state: impl Fn() -> Result<S> + Sync,
     work: impl Fn(&mut S, J) -> Result<R> + Sync,
-    mut commit: impl FnMut(R) -> Result<()>,
+    commit: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
-    let Crew { threads, window_per_thread } = crew.into();
+    numbered(crew.into(), watch, jobs, state, |state, _, job| work(state, job), commit, ())
+}
+
+/// Does three things with each of `jobs`: `work` and `finish` on any thread, side by side, and between
+/// them `place`, for one job at a time and in job order. Then hands each result to `commit`, as
+/// [`in_order`].
+///
+/// That is for output that is long to write, and whose place depends on what came before it: places
+/// are given in order, and the writing is not. A thread waits for its turn, so `work` should take about
+/// as long for one job as for the next.
+///
+/// # Errors
+///
+/// Whatever `jobs`, `state`, `work`, `place`, `finish` or `commit` return, of the first job in order
+/// that failed; `Interrupted` if `watch` says to stop.
+///
+/// # Panics
+///
+/// If one of them panics, with its panic.
+#[allow(clippy::too_many_arguments, reason = "each is a step")]
+pub fn in_turn<J: Send, P, Q, R: Send, S>(
+    crew: impl Into<Crew>,
+    watch: &dyn Watch,
+    jobs: impl Iterator<Item = Result<J>>,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, J) -> Result<P> + Sync,
+    place: impl FnMut(P) -> Result<Q> + Send,
+    finish: impl Fn(&mut S, Q) -> Result<R> + Sync,
+    commit: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let turns = Turns { turn: Mutex::new(Turn { of: Some(0), place }), changed: Condvar::new() };
+    let steps = |state: &mut S, number, job| {
+        let placed = turns.take(number, work(state, job))?;
+        finish(state, placed)
+    };
+    numbered(crew.into(), watch, jobs, state, steps, commit, EndOfTurns(&turns))
+}
+
+/// Lets the jobs of [`in_turn`] pass one after the other.
+struct Turns<F> {
+    turn: Mutex<Turn<F>>,
+    changed: Condvar,
+}
+
+struct Turn<F> {
+    /// Number of the job that is next; `None` once one has failed or nobody waits for results.
+    of: Option<u64>,
+    place: F,
+}
+
+impl<F> Turns<F> {
+    /// Waits for the turn of a job, and places it.
+    fn take<P, Q>(&self, number: u64, worked: Result<P>) -> Result<Q>
+    where
+        F: FnMut(P) -> Result<Q>,
+    {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        while turn.of.is_some_and(|of| of != number) {
+            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        // Of a failure behind the first one nobody hears.
+        let of = turn.of.take().ok_or_else(Error::interrupted)?;
+        let placed = worked.and_then(|worked| (turn.place)(worked));
+        turn.of = placed.is_ok().then(|| of.strict_add(1));
+        self.changed.notify_all();
+        placed
+    }
+
+    /// Lets whoever waits go, without a turn.
+    fn end(&self) {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).of = None;
+        self.changed.notify_all();
+    }
+}
+
+/// Ends the turns when whoever takes results leaves.
+struct EndOfTurns<'a, F>(&'a Turns<F>);
+
+impl<F> Drop for EndOfTurns<'_, F> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// As [`in_order`], and tells `work` the number of each job. `leaving` is dropped when no result is
+/// taken any more, before the threads are waited for.
+fn numbered<J: Send, R: Send, S>(
+    Crew { threads, window_per_thread }: Crew,
+    watch: &dyn Watch,
+    mut jobs: impl Iterator<Item = Result<J>>,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, u64, J) -> Result<R> + Sync,
+    mut commit: impl FnMut(R) -> Result<()>,
+    leaving: impl Sized,
+) -> Result<()> {
     if threads.get() == 1 {
         let mut state = state()?;
-        for job in jobs {
+        for (number, job) in (0..).zip(jobs) {
             watch.check()?;
-            commit(work(&mut state, job?)?)?;
+            commit(work(&mut state, number, job?)?)?;
         }
         return watch.check();
     }
@@ -148,7 +243,7 @@ pub fn in_order<J: Send, R: Send, S>(
     let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
     thread::scope(|scope| {
         // Moved in, so that an early return closes the queues and lets the threads end.
-        let (send_job, take_result) = (send_job, take_result);
+        let (send_job, take_result, _leaving) = (send_job, take_result, leaving);
         let mut started = 0_usize;
         for number in 0..threads.get() {
             let (take_job, send_result) = (take_job.clone(), send_result.clone());
@@ -161,7 +256,7 @@ pub fn in_order<J: Send, R: Send, S>(
                             Some(own) => own,
                             none => none.insert(state()?),
                         };
-                        work(own, job)
+                        work(own, number, job)
                     });
                     let result = catch_unwind(run);
                     let panicked = result.is_err();
@@ -303,6 +398,103 @@ mod tests {
                 ended.fetch_add(1, Ordering::SeqCst);
                 Ok(())
             },
+        )
+        .unwrap();
+    }
+
+    /// Runs `in_turn` over jobs of uneven length, and returns what was placed and what was committed.
+    /// `fails` tells whether a step of a job fails: 0 the work, 1 the placing, 2 the finishing, 3 the
+    /// commit.
+    fn turns(count: usize, fails: impl Fn(u64, u8) -> bool + Sync) -> (Result<()>, [Vec<u64>; 2]) {
+        let (mut placed, mut committed) = (Vec::new(), Vec::new());
+        let fails = |job, step| {
+            let failed = fails(job, step);
+            if failed { Err(Error::invalid(format!("job {job}, step {step}"))) } else { Ok(job) }
+        };
+        let run = in_turn(
+            threads(count),
+            &Unwatched,
+            (0..300_u64).map(Ok),
+            || Ok(()),
+            |(), job| {
+                slow_square(job);
+                fails(job, 0)
+            },
+            |job| {
+                placed.push(job);
+                fails(job, 1)
+            },
+            |(), job| {
+                slow_square(299 - job);
+                fails(job, 2)
+            },
+            |job| {
+                committed.push(job);
+                fails(job, 3).map(|_| ())
+            },
+        );
+        (run, [placed, committed])
+    }
+
+    #[test]
+    fn places_are_given_in_job_order_at_any_number_of_threads() {
+        for count in [1, 2, 3, 7, 16] {
+            let (run, steps) = turns(count, |_, _| false);
+            run.unwrap();
+            for step in steps {
+                assert_eq!(step, (0..300).collect::<Vec<_>>(), "{count} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_failure_of_any_step_ends_all_turns() {
+        for count in [1, 2, 7] {
+            for step in 0..4 {
+                let (run, [_, committed]) = turns(count, |job, at| job >= 100 && at == step);
+                assert_eq!(run.unwrap_err().to_string(), format!("job 100, step {step}"));
+                let last = if step == 3 { 101 } else { 100 };
+                assert_eq!(
+                    committed,
+                    (0..last).collect::<Vec<_>>(),
+                    "{count} threads, step {step}"
+                );
+            }
+            // The job that fails early in its steps comes later in order.
+            let (run, _) = turns(count, |job, at| (job, at) == (101, 0) || (job, at) == (100, 2));
+            assert_eq!(run.unwrap_err().to_string(), "job 100, step 2");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_any_step_ends_all_turns() {
+        for step in 0..4 {
+            let run = catch_unwind(|| {
+                turns(3, |job, at| {
+                    assert!(job != 50 || at != step, "job 50");
+                    false
+                })
+            });
+            assert!(run.is_err(), "step {step}");
+        }
+    }
+
+    #[test]
+    fn jobs_are_finished_side_by_side() {
+        let together = std::sync::Barrier::new(3);
+        in_turn(
+            threads(3),
+            &Unwatched,
+            (0..30).map(Ok),
+            || Ok(()),
+            |(), job: u64| Ok(job),
+            Ok,
+            |(), _| {
+                // Nobody passes alone.
+                together.wait();
+                Ok(())
+            },
+            |()| Ok(()),
         )
         .unwrap();
     }
