@@ -18,6 +18,7 @@ mod tiles;
 pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
+mod writes;
 
 use std::fmt;
 use std::num::NonZero;

@@ -1,5 +1,6 @@
 //! From the L1 and L2 tables of one image to a map of runs.
 
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -273,12 +274,6 @@ impl Window {
         };
         Ok(&self.bytes[skip..][..usize_of(len)])
     }
-}
-
-/// Tells whether a part of a table, which is not empty, says nothing.
-fn is_zero(piece: &[u8]) -> bool {
-    // Equal to itself one byte on: one comparison of memory, which ends at the first difference.
-    piece[0] == 0 && piece[1..] == piece[..piece.len().strict_sub(1)]
 }
 
 fn usize_of(len: u64) -> usize {

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use crate::compress::Codec;
 use crate::compress::Packer;
+use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
 use crate::format::WriteOptions;
@@ -20,6 +21,8 @@ use crate::format::qcow2::layout::encode_packed;
 use crate::format::qcow2::layout::encode_stored;
 use crate::format::spans::spans;
 use crate::format::tiles::tiles;
+use crate::format::writes::Writes;
+use crate::io::PageBuffer;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -27,6 +30,7 @@ use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::Buffers;
 use crate::work::in_order;
+use crate::work::in_turn;
 
 /// Binary logarithm of a cluster's bytes: QEMU's own default.
 const CLUSTER_BITS: u32 = 16;
@@ -58,47 +62,100 @@ pub(super) fn write(
 ) -> Result<()> {
     let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
     let size = volume.size();
-    let buffers = Buffers::default();
     let mut image = Image::new(sink, size);
+    match codec {
+        Some(codec) => write_packed(volume, sink, options, codec, &mut image)?,
+        None => write_plain(volume, sink, options, &mut image)?,
+    }
+    image.finish(size, codec.unwrap_or(Codec::Deflate))
+}
+
+/// Packs clusters side by side, and writes them in order.
+fn write_packed(
+    volume: &dyn ReadVolume,
+    sink: &dyn WriteAt,
+    options: &WriteOptions<'_>,
+    codec: Codec,
+    image: &mut Image<'_>,
+) -> Result<()> {
+    let buffers = Buffers::default();
     in_order(
         options.threads,
         options.watch,
         spans(tiles(volume, CLUSTER)),
-        || {
-            let packer = codec.map(|codec| Packer::new(codec, options.level)).transpose()?;
-            Ok((packer, Vec::new()))
-        },
-        |(packer, plain): &mut (Option<Packer>, Vec<u8>), Extent { range, kind }| {
-            let len = range.end.strict_sub(range.start);
-            let count = len.div_ceil(CLUSTER);
-            let mut pieces = Vec::new();
-            let mut buffer = Vec::new();
-            match kind {
-                ExtentKind::Hole => pieces.push(Piece::Hole { count }),
-                ExtentKind::Zero => pieces.push(Piece::Zero { count }),
-                ExtentKind::Data => {
-                    buffer = buffers.take();
-                    let target = if packer.is_some() { &mut *plain } else { &mut buffer };
-                    // The last cluster of the volume goes on with zeros.
-                    target.clear();
-                    target.resize(usize_of(count).strict_mul(CLUSTER_LEN), 0);
-                    volume.read_at(range.start, &mut target[..usize_of(len)])?;
-                    match packer {
-                        Some(packer) => pack(packer, plain, &mut buffer, &mut pieces),
-                        None => classify(&buffer, &mut pieces),
-                    }
-                }
+        || Ok((Packer::new(codec, options.level)?, PageBuffer::default())),
+        |(packer, plain), span| {
+            let (mut pieces, mut packed) = (Vec::new(), buffers.take());
+            if !told(&span, &mut pieces) {
+                read_clusters(volume, &span, plain)?;
+                pack(packer, plain, &mut packed, &mut pieces);
             }
-            Ok((len, buffer, pieces))
+            Ok((span.len(), packed, pieces))
         },
-        |(len, buffer, pieces)| {
-            image.add(&buffer, &pieces)?;
-            buffers.give(buffer);
+        |(len, packed, pieces)| {
+            let mut writes = Writes::default();
+            image.add(&pieces, &mut writes)?;
+            writes.write(&packed, sink)?;
+            buffers.give(packed);
             options.watch.advance(len);
             Ok(())
         },
-    )?;
-    image.finish(size, codec.unwrap_or(Codec::Deflate))
+    )
+}
+
+/// Reads and writes clusters side by side; only their places are given in order.
+fn write_plain(
+    volume: &dyn ReadVolume,
+    sink: &dyn WriteAt,
+    options: &WriteOptions<'_>,
+    image: &mut Image<'_>,
+) -> Result<()> {
+    in_turn(
+        options.threads,
+        options.watch,
+        spans(tiles(volume, CLUSTER)),
+        || Ok(PageBuffer::default()),
+        |plain, span| {
+            let mut pieces = Vec::new();
+            if !told(&span, &mut pieces) {
+                read_clusters(volume, &span, plain)?;
+                classify(plain, &mut pieces);
+            }
+            Ok((span.len(), pieces))
+        },
+        |(len, pieces)| {
+            let mut writes = Writes::default();
+            image.add(&pieces, &mut writes)?;
+            Ok((len, writes))
+        },
+        |plain, (len, writes)| {
+            writes.write(plain, sink)?;
+            Ok(len)
+        },
+        |len| {
+            options.watch.advance(len);
+            Ok(())
+        },
+    )
+}
+
+/// Adds the clusters of a span that has no data, and tells whether it is one.
+fn told(span: &Extent, pieces: &mut Vec<Piece>) -> bool {
+    let count = span.len().div_ceil(CLUSTER);
+    match span.kind {
+        ExtentKind::Hole => pieces.push(Piece::Hole { count }),
+        ExtentKind::Zero => pieces.push(Piece::Zero { count }),
+        ExtentKind::Data => return false,
+    }
+    true
+}
+
+/// Reads the clusters of a span whole: the last of the volume goes on with zeros.
+fn read_clusters(volume: &dyn ReadVolume, span: &Extent, plain: &mut PageBuffer) -> Result<()> {
+    let len = usize_of(span.len());
+    plain.resize(len.next_multiple_of(CLUSTER_LEN));
+    plain[len..].fill(0);
+    volume.read_at(span.range.start, &mut plain[..len])
 }
 
 /// What some clusters become.
@@ -118,11 +175,6 @@ enum Piece {
     Packed {
         bytes: Range<usize>,
     },
-}
-
-fn is_zero(cluster: &[u8]) -> bool {
-    // Equal to itself one byte on: one comparison of memory, which ends at the first difference.
-    cluster[0] == 0 && cluster[1..] == cluster[..cluster.len().strict_sub(1)]
 }
 
 /// Finds the clusters that are zero.
@@ -305,9 +357,8 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// Adds the next clusters of the volume. What lies together is written together.
-    fn add(&mut self, buffer: &[u8], pieces: &[Piece]) -> Result<()> {
-        let mut pending: (u64, Range<usize>) = (0, 0..0);
+    /// Gives the next clusters of the volume their places. What is to be stored goes into `writes`.
+    fn add(&mut self, pieces: &[Piece], writes: &mut Writes) -> Result<()> {
         for piece in pieces {
             let (at, bytes, entry) = match piece {
                 Piece::Hole { count } => {
@@ -330,17 +381,10 @@ impl<'a> Image<'a> {
                     (at, bytes, encode_packed(at, len, CLUSTER_BITS))
                 }
             };
-            let (start, ready) = &mut pending;
-            if start.strict_add(u64_of(ready.len())) == at && ready.end == bytes.start {
-                ready.end = bytes.end;
-            } else {
-                self.sink.write_all_at(&buffer[ready.clone()], *start)?;
-                pending = (at, bytes.clone());
-            }
+            writes.add(at, bytes.clone());
             self.entry(entry)?;
         }
-        let (start, ready) = pending;
-        self.sink.write_all_at(&buffer[ready], start)
+        Ok(())
     }
 
     /// Ends the image: the last tables, and then the header, which is worth nothing before.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -17,6 +18,7 @@ use crate::format::vhd::layout::UNUSED;
 use crate::format::vhd::layout::VhdFault;
 use crate::format::vhd::layout::bitmap_len;
 use crate::format::vhd::layout::is_present;
+use crate::io::PageBuffer;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
 use crate::volume::MAX_RUNS;
@@ -153,6 +155,7 @@ pub(super) fn parse(
         end,
         starts: Vec::new(),
         buffer: Vec::new(),
+        zeros: PageBuffer::default(),
         map: RunMap::default(),
     };
     let mut piece = Vec::new();
@@ -188,6 +191,8 @@ struct Blocks<'a> {
     /// Sectors at which blocks start.
     starts: Vec<u32>,
     buffer: Vec<u8>,
+    /// What is read to see that it is zeros.
+    zeros: PageBuffer,
     map: RunMap,
 }
 
@@ -258,7 +263,7 @@ impl Blocks<'_> {
             self.map.push(len(start, end), Place::Backing);
             return Ok(());
         }
-        check_zeros(self.bytes, at(start)..at(end), block)?;
+        check_zeros(self.bytes, at(start)..at(end), block, &mut self.zeros)?;
         let hole_start = start.next_multiple_of(HOLE_SECTORS).min(end);
         let hole_end = if end == sectors { end } else { end.strict_sub(end % HOLE_SECTORS) };
         let hole_end = hole_end.max(hole_start);
@@ -308,14 +313,18 @@ fn run_end(bitmap: &[u8], sector: usize, sectors: usize, present: bool) -> usize
 
 /// Checks that bytes of the file that stand for absent sectors are zeros. Tools that look at the
 /// bitmap read zeros there and those that do not read the bytes, so only zeros are the same to all.
-fn check_zeros(bytes: &dyn ReadAt, range: Range<u64>, block: u64) -> Result<()> {
-    let mut buffer = Vec::new();
+fn check_zeros(
+    bytes: &dyn ReadAt,
+    range: Range<u64>,
+    block: u64,
+    buffer: &mut PageBuffer,
+) -> Result<()> {
     let mut at = range.start;
     while at < range.end {
         let rest = usize::try_from(range.end.strict_sub(at)).unwrap_or(READ_PIECE_LEN);
-        buffer.resize(rest.min(READ_PIECE_LEN), 0);
-        bytes.read_exact_at(&mut buffer, at)?;
-        if buffer.iter().any(|byte| *byte != 0) {
+        buffer.resize(rest.min(READ_PIECE_LEN));
+        bytes.read_exact_at(buffer, at)?;
+        if !is_zero(buffer) {
             return Err(Error::from(VhdFault::AbsentSector { block })
                 .at(at)
                 .advise("pass --force to take the bytes, as qemu-img does"));

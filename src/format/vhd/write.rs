@@ -16,6 +16,7 @@ use crate::format::vhd::layout::Parent;
 use crate::format::vhd::layout::SECTOR_LEN;
 use crate::format::vhd::layout::UNUSED;
 use crate::format::vhd::layout::VhdFault;
+use crate::io::PageBuffer;
 use crate::io::WriteAt;
 use crate::units::ExtentKind;
 use crate::volume::Padded;
@@ -27,6 +28,13 @@ const BLOCK_LEN: u64 = 2 << 20;
 
 /// Bytes of the bitmap of such a block.
 const BITMAP_LEN: usize = 512;
+
+/// Bytes in front of a block: its bitmap, at the end of a page, so that the block begins at one. Disks
+/// and page caches read and write whole pages.
+const FRONT_LEN: usize = 4096;
+
+/// [`FRONT_LEN`] as an offset.
+const FRONT: u64 = 4096;
 
 /// Byte at which the table starts, behind the footer's copy and the header.
 const TABLE_AT: u64 = 1536;
@@ -72,28 +80,31 @@ pub fn write_dynamic(
     // At most 1,044,480 blocks, and a table of 4 MiB.
     let table_len = usize::try_from(block_count.strict_mul(4)).expect("at most 4 MiB");
     let mut table = vec![0xff; table_len.next_multiple_of(512)];
-    let first_at = TABLE_AT.strict_add(u64::try_from(table.len()).expect("at most 4 MiB"));
+    let table_end = TABLE_AT.strict_add(u64::try_from(table.len()).expect("at most 4 MiB"));
+    let first_at = table_end.next_multiple_of(FRONT);
+    sink.make_hole_at(first_at.strict_sub(table_end), table_end)?;
     let mut end = first_at;
     in_order(
         options.threads,
         options.watch,
         Jobs { volume, volume_at: 0, file_at: first_at },
-        || Ok(Vec::new()),
+        || Ok(PageBuffer::default()),
         |buffer, job| {
-            if let Some(file_at) = job.file_at {
-                write_block(volume, sink, &job, file_at, buffer)?;
+            if let Some(data_at) = job.data_at {
+                write_block(volume, sink, &job, data_at, buffer)?;
             }
             Ok(job)
         },
         |job| {
-            if let Some(file_at) = job.file_at {
+            if let Some(data_at) = job.data_at {
+                let bitmap_at = data_at.strict_sub(SECTOR_LEN);
                 let block = usize::try_from(job.start.strict_div(BLOCK_LEN)).expect("in the table");
-                let sector = u32::try_from(file_at.strict_div(SECTOR_LEN))
+                let sector = u32::try_from(bitmap_at.strict_div(SECTOR_LEN))
                     .ok()
                     .filter(|sector| *sector != UNUSED)
                     .expect("2040 GiB and bitmaps end before 2 TiB");
                 field::put_u32_be(&mut table, block.strict_mul(4), sector);
-                end = file_at.strict_add(SECTOR_LEN).strict_add(BLOCK_LEN);
+                end = data_at.strict_add(BLOCK_LEN);
             }
             options.watch.advance(job.end.strict_sub(job.start));
             Ok(())
@@ -139,8 +150,8 @@ struct Job {
     start: u64,
     /// Byte of the volume at which it ends.
     end: u64,
-    /// Byte of the file at which the block goes, if it is there.
-    file_at: Option<u64>,
+    /// Byte of the file at which the bytes of the block go, if it is there.
+    data_at: Option<u64>,
 }
 
 /// Cuts the volume into blocks, and gives each that is there its place.
@@ -161,11 +172,11 @@ impl Jobs<'_> {
                 whole if whole == self.volume.size() => whole,
                 part => part.strict_sub(part % BLOCK_LEN),
             };
-            return Ok(Job { start, end, file_at: None });
+            return Ok(Job { start, end, data_at: None });
         }
-        let file_at = self.file_at;
-        self.file_at = file_at.strict_add(SECTOR_LEN).strict_add(BLOCK_LEN);
-        Ok(Job { start, end, file_at: Some(file_at) })
+        let data_at = self.file_at.strict_add(FRONT);
+        self.file_at = data_at.strict_add(BLOCK_LEN);
+        Ok(Job { start, end, data_at: Some(data_at) })
     }
 }
 
@@ -188,11 +199,11 @@ fn write_block(
     volume: &dyn ReadVolume,
     sink: &dyn WriteAt,
     job: &Job,
-    file_at: u64,
-    buffer: &mut Vec<u8>,
+    data_at: u64,
+    buffer: &mut PageBuffer,
 ) -> Result<()> {
-    let mut bitmap = [0; BITMAP_LEN];
-    let data_at = file_at.strict_add(SECTOR_LEN);
+    let mut front = [0; FRONT_LEN];
+    let bitmap = front.last_chunk_mut::<BITMAP_LEN>().expect("a page is longer");
     let mut at = job.start;
     while at < job.end {
         let extent = volume.extent_at(at)?;
@@ -204,7 +215,7 @@ fn write_block(
             ExtentKind::Hole => sink.make_hole_at(len, file_at)?,
             ExtentKind::Zero => sink.write_zeros_at(len, file_at)?,
             ExtentKind::Data => {
-                buffer.resize(usize::try_from(len).expect("at most a block"), 0);
+                buffer.resize(usize::try_from(len).expect("at most a block"));
                 volume.read_at(at, buffer)?;
                 sink.write_all_at(buffer, file_at)?;
             }
@@ -212,7 +223,7 @@ fn write_block(
         if extent.kind != ExtentKind::Hole {
             let first = skip.strict_div(SECTOR_LEN);
             let last = skip.strict_add(len).div_ceil(SECTOR_LEN);
-            set(&mut bitmap, first, last);
+            set(bitmap, first, last);
         }
         at = end;
     }
@@ -220,7 +231,7 @@ fn write_block(
     if rest != 0 {
         sink.make_hole_at(rest, data_at.strict_add(BLOCK_LEN.strict_sub(rest)))?;
     }
-    sink.write_all_at(&bitmap, file_at)
+    sink.write_all_at(&front, data_at.strict_sub(FRONT))
 }
 
 /// Marks sectors as there.
@@ -250,7 +261,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.advice().unwrap().contains("vhdx"));
         // The last block of the largest image can be said: its sector is no end mark.
-        let file = MAX_SIZE.strict_div(BLOCK_LEN).strict_mul(BLOCK_LEN.strict_add(512));
+        let file = MAX_SIZE.strict_div(BLOCK_LEN).strict_mul(BLOCK_LEN.strict_add(FRONT));
         assert!(file.strict_add(8 << 20).strict_div(512) < u64::from(UNUSED));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
 use crate::format::WriteOptions;
@@ -14,14 +15,15 @@ use crate::format::vhdx::layout::MIB;
 use crate::format::vhdx::layout::REGIONS_AT;
 use crate::format::vhdx::layout::Regions;
 use crate::format::vhdx::layout::SIGNATURE;
+use crate::format::writes::Writes;
+use crate::io::PageBuffer;
 use crate::io::READ_PIECE_LEN;
 use crate::io::WriteAt;
 use crate::units::ExtentKind;
 use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
-use crate::work::Buffers;
-use crate::work::in_order;
+use crate::work::in_turn;
 
 /// Bytes of a sector of the volume.
 const SECTOR_LEN: u32 = 512;
@@ -56,46 +58,42 @@ pub fn write(
 ) -> Result<()> {
     let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
     let disk = geometry(volume.size());
-    let buffers = Buffers::default();
-    let mut writer = Writer::new(sink, disk);
-    in_order(
+    let mut image = Writer::new(sink, disk);
+    in_turn(
         options.threads,
         options.watch,
         spans(extents(volume)),
-        || Ok(()),
-        |(), span| {
-            let mut buffer = buffers.take();
+        || Ok(PageBuffer::default()),
+        |buffer, span| {
             let mut pieces = Vec::new();
-            let content = match span.kind {
-                ExtentKind::Hole => Content::Hole,
-                ExtentKind::Zero => Content::Zero,
+            match span.kind {
+                ExtentKind::Hole => pieces.push((span.len(), Content::Hole)),
+                ExtentKind::Zero => pieces.push((span.len(), Content::Zero)),
                 ExtentKind::Data => {
-                    buffer.resize(usize::try_from(span.len()).expect("at most a span"), 0);
-                    volume.read_at(span.range.start, &mut buffer)?;
-                    classify(&buffer, &mut pieces);
-                    Content::Data
+                    buffer.resize(usize::try_from(span.len()).expect("at most a span"));
+                    volume.read_at(span.range.start, buffer)?;
+                    classify(buffer, &mut pieces);
                 }
-            };
-            if content != Content::Data {
-                pieces.push((span.len(), content));
             }
-            Ok((span, buffer, pieces))
+            Ok((span, pieces))
         },
-        |(span, buffer, pieces)| {
-            let mut rest = &buffer[..];
+        |(span, pieces)| {
+            let (mut writes, mut from) = (Writes::default(), 0);
             for (len, content) in pieces {
-                // The buffer is empty if nothing was read.
-                let held = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
-                let (bytes, behind) = rest.split_at(held);
-                rest = behind;
-                writer.add(len, content, bytes)?;
+                from = image.add(len, content, from, &mut writes)?;
             }
-            buffers.give(buffer);
+            Ok((span, writes))
+        },
+        |buffer, (span, writes)| {
+            writes.write(buffer, sink)?;
+            Ok(span)
+        },
+        |span| {
             options.watch.advance(span.len());
             Ok(())
         },
     )?;
-    writer.finish()
+    image.finish()
 }
 
 /// Chooses the smallest block that keeps the table small.
@@ -128,14 +126,6 @@ fn classify(bytes: &[u8], pieces: &mut Vec<(u64, Content)>) {
     }
 }
 
-/// Tells whether all bytes are zeros.
-fn is_zero(bytes: &[u8]) -> bool {
-    // Equal to itself one byte on: one comparison of memory, which ends at the first difference.
-    bytes
-        .split_first()
-        .is_none_or(|(first, behind)| *first == 0 && *behind == bytes[..behind.len()])
-}
-
 /// Places blocks one after the other.
 struct Writer<'a> {
     sink: &'a dyn WriteAt,
@@ -158,10 +148,16 @@ impl<'a> Writer<'a> {
         Self { sink, disk, at: 0, state: BlockState::Absent, next, table }
     }
 
-    /// Adds `len` bytes of the volume; `bytes` are those of data.
-    fn add(&mut self, len: u64, content: Content, bytes: &[u8]) -> Result<()> {
+    /// Adds `len` bytes of the volume and returns where in the buffer the next ones are. They are there
+    /// from byte `from` on if they are data; what of them is to be stored goes into `writes`.
+    fn add(
+        &mut self,
+        mut len: u64,
+        content: Content,
+        mut from: usize,
+        writes: &mut Writes,
+    ) -> Result<usize> {
         let block_len = u64::from(self.disk.block_len);
-        let (mut len, mut bytes) = (len, bytes);
         while len != 0 {
             let skip = self.at.strict_rem(block_len);
             let part = len.min(block_len.strict_sub(skip));
@@ -178,19 +174,19 @@ impl<'a> Writer<'a> {
                         BlockState::Present(start) => start,
                         BlockState::Absent | BlockState::Zero => self.place(skip)?,
                     };
-                    let held = usize::try_from(part).expect("in the buffer");
-                    let (own, behind) = bytes.split_at(held);
-                    bytes = behind;
-                    self.sink.write_all_at(own, start.strict_add(skip))?;
+                    let end = from.strict_add(usize::try_from(part).expect("in the buffer"));
+                    writes.add(start.strict_add(skip), from..end);
                 }
             }
+            // A hole may be longer than memory; no data is behind it in its span.
+            from = usize::try_from(part).map_or(usize::MAX, |part| from.saturating_add(part));
             len = len.strict_sub(part);
             self.at = self.at.strict_add(part);
             if self.at.is_multiple_of(block_len) {
                 self.close();
             }
         }
-        Ok(())
+        Ok(from)
     }
 
     /// Gives the block a place; `skip` bytes of it were zeros or a hole.
@@ -284,14 +280,6 @@ mod tests {
 
     #[test]
     fn zeros_are_found() {
-        assert!(is_zero(&[]) && is_zero(&[0]) && !is_zero(&[1]));
-        let mut bytes = vec![0; 1000];
-        assert!(is_zero(&bytes));
-        for at in 0..bytes.len() {
-            bytes[at] = 1;
-            assert!(!is_zero(&bytes), "byte {at}");
-            bytes[at] = 0;
-        }
         let mut pieces = Vec::new();
         let mut bytes = vec![0; 3 * READ_PIECE_LEN + 5];
         bytes[READ_PIECE_LEN] = 1;

@@ -4,6 +4,7 @@ use crc32fast::Hasher;
 
 use crate::compress::Codec;
 use crate::compress::Packer;
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -19,6 +20,8 @@ use crate::format::vmdk::layout::Marker;
 use crate::format::vmdk::layout::SECTOR_LEN;
 use crate::format::vmdk::layout::TABLE_LEN;
 use crate::format::vmdk::layout::encode_grain_marker;
+use crate::format::writes::Writes;
+use crate::io::PageBuffer;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -26,6 +29,7 @@ use crate::volume::Padded;
 use crate::volume::ReadVolume;
 use crate::work::Buffers;
 use crate::work::in_order;
+use crate::work::in_turn;
 
 /// Bytes of a grain, as all tools have it.
 const GRAIN_LEN: u64 = 64 << 10;
@@ -75,7 +79,7 @@ pub fn write_stream(
         options.threads,
         options.watch,
         spans(tiles(volume, GRAIN_LEN)),
-        || Ok((Packer::new(Codec::Zlib, options.level)?, Vec::new())),
+        || Ok((Packer::new(Codec::Zlib, options.level)?, PageBuffer::default())),
         |(zlib, plain), tile: Extent| {
             let mut job = Packed { bytes: buffers.take(), ends: Vec::new(), crc: Hasher::new() };
             let mut sector = tile.range.start.strict_div(SECTOR_LEN);
@@ -156,23 +160,22 @@ pub fn write_sparse(
         let bytes: Vec<u8> = entries.take(count).flat_map(u32::to_le_bytes).collect();
         sink.write_all_at(&bytes, directory.strict_mul(SECTOR_LEN))?;
     }
-    let buffers = Buffers::default();
-    in_order(
+    in_turn(
         options.threads,
         options.watch,
         spans(tiles(volume, GRAIN_LEN)),
-        || Ok(()),
-        |(), tile: Extent| {
-            let mut bytes = buffers.take();
+        || Ok(PageBuffer::default()),
+        |bytes, tile| {
             let mut crcs = Vec::new();
             if tile.kind == ExtentKind::Data {
-                read_grains(volume, &tile, &mut bytes)?;
+                read_grains(volume, &tile, bytes)?;
                 let grains = bytes.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB"));
                 crcs.extend(grains.map(|grain| (!is_zero(grain)).then(|| crc32fast::hash(grain))));
             }
-            Ok((tile, bytes, crcs))
+            Ok((tile, crcs))
         },
-        |(tile, bytes, crcs)| {
+        |(tile, crcs)| {
+            let mut writes = Writes::default();
             let first = tile.range.start.strict_div(GRAIN_LEN);
             match tile.kind {
                 ExtentKind::Hole => {}
@@ -180,10 +183,16 @@ pub fn write_sparse(
                     let end = tile.range.end.div_ceil(GRAIN_LEN);
                     (first..end).try_for_each(|grain| sparse.zero(grain))?;
                 }
-                ExtentKind::Data => sparse.data(first, &bytes, &crcs)?,
+                ExtentKind::Data => sparse.data(first, &crcs, &mut writes)?,
             }
-            buffers.give(bytes);
-            options.watch.advance(tile.len());
+            Ok((tile.len(), writes))
+        },
+        |bytes, (len, writes)| {
+            writes.write(bytes, sink)?;
+            Ok(len)
+        },
+        |len| {
+            options.watch.advance(len);
             Ok(())
         },
     )?;
@@ -218,19 +227,12 @@ fn sector_of(at: u64) -> Result<u32> {
 }
 
 /// Reads the grains of a tile whole: what lies past the end of the volume is zeros.
-fn read_grains(volume: &dyn ReadVolume, tile: &Extent, buffer: &mut Vec<u8>) -> Result<()> {
+fn read_grains(volume: &dyn ReadVolume, tile: &Extent, buffer: &mut PageBuffer) -> Result<()> {
     let inside = usize::try_from(tile.len()).expect("at most a span");
     let whole = tile.len().next_multiple_of(GRAIN_LEN);
-    buffer.clear();
-    buffer.resize(usize::try_from(whole).expect("at most a span"), 0);
+    buffer.resize(usize::try_from(whole).expect("at most a span"));
+    buffer[inside..].fill(0);
     volume.read_at(tile.range.start, &mut buffer[..inside])
-}
-
-fn is_zero(grain: &[u8]) -> bool {
-    // Equal to itself one byte on: one comparison of memory, which ends at the first difference.
-    grain
-        .split_first()
-        .is_none_or(|(first, behind)| *first == 0 && *behind == grain[..behind.len()])
 }
 
 /// The stream of a grain of zeros, which takes one sector with its marker.
@@ -397,28 +399,23 @@ impl Sparse<'_> {
         self.set(grain, 1)
     }
 
-    /// Adds grains, the first of which is number `first`. Those that are zeros have no CRC.
-    fn data(&mut self, first: u64, bytes: &[u8], crcs: &[Option<u32>]) -> Result<()> {
+    /// Adds grains, the first of which is number `first`. Those that are zeros have no CRC; the others
+    /// go into `writes`.
+    fn data(&mut self, first: u64, crcs: &[Option<u32>], writes: &mut Writes) -> Result<()> {
         let grain_len = usize::try_from(GRAIN_LEN).expect("64 KiB");
-        let mut grain = first;
-        let mut rest = bytes;
-        for run in crcs.chunk_by(|one, next| one.is_some() == next.is_some()) {
-            let (these, behind) = rest.split_at(run.len().strict_mul(grain_len));
-            rest = behind;
-            if run[0].is_some() {
-                self.sink.write_all_at(these, self.at)?;
+        let (mut grain, mut start) = (first, 0_usize);
+        for crc in crcs {
+            let end = start.strict_add(grain_len);
+            if let Some(crc) = crc {
+                self.crc.update(&grain.to_le_bytes());
+                self.crc.update(&crc.to_le_bytes());
+                self.set(grain, sector_of(self.at)?)?;
+                writes.add(self.at, start..end);
+                self.at = self.at.strict_add(GRAIN_LEN);
+            } else {
+                self.zero(grain)?;
             }
-            for crc in run {
-                if let Some(crc) = crc {
-                    self.crc.update(&grain.to_le_bytes());
-                    self.crc.update(&crc.to_le_bytes());
-                    self.set(grain, sector_of(self.at)?)?;
-                    self.at = self.at.strict_add(GRAIN_LEN);
-                } else {
-                    self.zero(grain)?;
-                }
-                grain = grain.strict_add(1);
-            }
+            (grain, start) = (grain.strict_add(1), end);
         }
         Ok(())
     }
