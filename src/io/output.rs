@@ -16,6 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use rustix::fs::FallocateFlags;
 use rustix::fs::RenameFlags;
@@ -27,14 +28,17 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
+use crate::io::PageBuffer;
 use crate::io::WRITE_PIECE_LEN;
 use crate::io::direct::Direct;
 
-/// Longest run of zeros that is written at once, in bytes.
-const ZEROS_LEN: usize = 128 << 10;
+/// Bytes of zeros that are written at once, from one multiple of it to the next: long enough for the way
+/// past the page cache.
+const ZEROS_LEN: u64 = 2 << 20;
 
-/// What [`ZEROS_LEN`] zeros are written from.
-static ZEROS: [u8; ZEROS_LEN] = [0; ZEROS_LEN];
+/// What zeros are written from. Nothing is ever put there, so it takes no memory.
+static ZEROS: LazyLock<PageBuffer> =
+    LazyLock::new(|| PageBuffer::zeroed(usize::try_from(ZEROS_LEN).expect("2 MiB")));
 
 /// Bytes that can be written at any place, by any number of threads.
 pub trait WriteAt: Send + Sync {
@@ -54,10 +58,10 @@ pub trait WriteAt: Send + Sync {
         let end = offset.strict_add(len);
         let mut at = offset;
         while at < end {
-            let rest = usize::try_from(end.strict_sub(at)).unwrap_or(ZEROS_LEN).min(ZEROS_LEN);
-            self.write_all_at(&ZEROS[..rest], at)?;
+            let len = end.strict_sub(at).min(ZEROS_LEN.strict_sub(at % ZEROS_LEN));
+            self.write_all_at(&ZEROS[..usize::try_from(len).expect("2 MiB at most")], at)?;
             // Cannot overflow: at most `end`.
-            at = at.strict_add(u64::try_from(rest).expect("at most a piece"));
+            at = at.strict_add(len);
         }
         Ok(())
     }
