@@ -7,6 +7,7 @@ pub mod layout;
 pub mod patch;
 mod writer;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -310,7 +311,15 @@ impl ChunkReader {
 pub struct Chunks {
     packs: Vec<Arc<Pack>>,
     bases: Vec<Arc<dyn Base>>,
-    /// Where the last chunk was found: the next one is mostly there too.
+    groups: Vec<Group>,
+}
+
+/// Packs that lean on one base, one behind the other. No two of them have the same chunk: one run
+/// wrote them.
+#[derive(Debug)]
+struct Group {
+    packs: Range<usize>,
+    /// Which of them had the last chunk that was found here: the next one is mostly there too.
     recent: AtomicUsize,
 }
 
@@ -318,7 +327,20 @@ impl Chunks {
     /// Joins packs.
     #[must_use]
     pub fn new(packs: Vec<Arc<Pack>>) -> Self {
-        Self { packs, bases: Vec::new(), recent: AtomicUsize::new(0) }
+        let mut groups: Vec<Group> = Vec::new();
+        let root = |number: usize| packs[number].base().map(Base::root);
+        for number in 0..packs.len() {
+            match groups.last_mut() {
+                Some(group) if root(group.packs.start) == root(number) => {
+                    group.packs.end = number.strict_add(1);
+                }
+                _ => groups.push(Group {
+                    packs: number..number.strict_add(1),
+                    recent: AtomicUsize::new(number),
+                }),
+            }
+        }
+        Self { packs, bases: Vec::new(), groups }
     }
 
     /// Adds snapshots that are looked at for chunks that no pack has.
@@ -335,17 +357,20 @@ impl Chunks {
 
     /// Returns the pack and entry of a chunk, or `None` if no pack has it.
     ///
+    /// A release may have again what the one before had lost, so that a chain has the chunk twice: it
+    /// is read from the first pack, which leans on the fewest others, whoever asked for what before.
+    ///
     /// # Errors
     ///
     /// `Corrupt` if an index changed under us.
     pub fn find(&self, id: &Digest) -> Result<Option<(&Pack, Entry)>> {
-        let recent = self.recent.load(Ordering::Relaxed).min(self.packs.len());
-        let (before, from) = self.packs.split_at(recent);
-        let order = (recent..).zip(from).chain((0..).zip(before));
-        for (number, pack) in order {
-            if let Some(entry) = pack.find(id)? {
-                self.recent.store(number, Ordering::Relaxed);
-                return Ok(Some((pack, entry)));
+        for Group { packs, recent } in &self.groups {
+            let hint = recent.load(Ordering::Relaxed);
+            for number in (hint..packs.end).chain(packs.start..hint) {
+                if let Some(entry) = self.packs[number].find(id)? {
+                    recent.store(number, Ordering::Relaxed);
+                    return Ok(Some((&self.packs[number], entry)));
+                }
             }
         }
         Ok(None)

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use amikit::bundle::Bundle;
 use amikit::digest::Digest;
+use amikit::digest::sha256;
 use amikit::manifest::Block;
 use amikit::manifest::Manifest;
 use amikit::pack::Form;
@@ -79,7 +80,8 @@ impl Reads {
                     let base = bundle.packs()[*number].base.unwrap();
                     (base, blocks(&patch), patch.reads)
                 });
-                reads.chunks.insert(entry.id, patch);
+                // Of two the first is read.
+                reads.chunks.entry(entry.id).or_insert(patch);
             }
         }
         reads
@@ -167,6 +169,42 @@ fn each_of_four_releases_comes_back_from_a_chain() {
             assert!(text.matches("leans on").count() <= 1, "{context}: {text}");
         }
     }
+}
+
+/// A release that goes back to what was there two releases ago: its chain has a chunk twice.
+#[test]
+fn a_chunk_that_comes_back_is_read_from_where_it_was_first() {
+    let mut random = Random::new("a_chunk_that_comes_back");
+    let folder = quick_folder();
+    let here = folder.path();
+    if !keeps_holes(here) {
+        return;
+    }
+    let first = random.bytes(2 * BLOCK_LEN);
+    let mut second = first.clone();
+    second[5000..5100].fill(1);
+    for (name, bytes) in [("v1", &first), ("v2", &second), ("v3", &first)] {
+        fs::write(here.join(format!("{name}.raw")), bytes).unwrap();
+    }
+    run_well(here, "pack v1.raw -o v1.ami --name test");
+    run_well(here, "pack v2.raw --base v1.ami --thin -o d12.ami --name test");
+    run_well(here, "complete d12.ami --base v1.ami -o v2.ami");
+    run_well(here, "pack v3.raw --base v2.ami --thin -o d23.ami --name test");
+    run_well(here, "complete d23.ami --base v2.ami -o v3.ami");
+    let bundle = Bundle::open(&here.join("v3.ami")).unwrap();
+    let opened = bundle.open_packs().unwrap();
+    let id = sha256(&first[..BLOCK_LEN]);
+    let having = opened.packs.iter().filter(|(_, pack)| pack.find(&id).unwrap().is_some());
+    assert_eq!(having.count(), 2, "the chunk is not there twice");
+    let chunks = opened.chunks();
+    // Whatever was found before, in whichever pack.
+    for before in [&first[..BLOCK_LEN], &second[..BLOCK_LEN], &first[BLOCK_LEN..]] {
+        chunks.find(&sha256(before)).unwrap().unwrap();
+        let (_, entry) = chunks.find(&id).unwrap().unwrap();
+        assert_eq!(entry.form, Form::Whole);
+        assert_eq!(chunks.reads(&id).unwrap(), 1);
+    }
+    run_well(here, "verify v3.ami --against v3.raw");
 }
 
 /// Forty blocks of pages from everywhere, three times: the limit must hold somewhere.
