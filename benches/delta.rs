@@ -285,7 +285,7 @@ fn main() {
     diffs(folder.path(), &old, &blocks, rounds);
 
     let [old_manifest, new_manifest] = manifests;
-    let image = ops::open_image(&ImageRequest::of(&old)).expect("it was read before");
+    let image = ops::open_image(&ImageRequest::of(&old), &Unwatched).expect("it was read before");
     let pages = old_manifest.volume_size().div_ceil(PAGE_SIZE);
     let base = Arc::new(BaseSnapshot::new(old_manifest, BaseBytes::Image(Box::new(image.volume))));
     let mut index = None;
@@ -299,7 +299,8 @@ fn main() {
     let over: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(&base);
     let patching = Patching::new(over, pages, index, DEFAULT_LEVEL);
 
-    let target = ops::open_image(&ImageRequest::of(&new)).expect("it was read before").volume;
+    let target =
+        ops::open_image(&ImageRequest::of(&new), &Unwatched).expect("it was read before").volume;
     let changed = data_blocks(&new_manifest);
     let new_bytes = u64::try_from(changed.len()).expect("small") * BLOCK_SIZE;
     let mut patches = Vec::new();

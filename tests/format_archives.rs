@@ -38,7 +38,7 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<Volume, Error> {
-    format::open(&ImageRequest::of(path)).map(|image| image.volume)
+    format::open(&ImageRequest::of(path), &Unwatched).map(|image| image.volume)
 }
 
 /// Compares with `fixtures/golden/<name>`; with `BLESS=1` in the environment, stores it.
@@ -95,6 +95,8 @@ fn pack(tool: &str, arguments: &[&str], from: &Path, to: &Path) -> bool {
 const TOOLS: &[(&str, &[&str], &str)] = &[
     ("gzip", &["-c"], "raw-gzip"),
     ("gzip", &["-1", "-c"], "raw-gzip"),
+    ("bzip2", &["-c"], "raw-bzip2"),
+    ("bzip2", &["-1", "-c"], "raw-bzip2"),
     ("xz", &["-c", "-0"], "raw-xz"),
     ("xz", &["-c", "-9"], "raw-xz"),
     ("xz", &["-c", "--check=sha256", "--block-size=100KiB", "-T2"], "raw-xz"),
@@ -120,7 +122,7 @@ fn what_each_tool_packs_comes_out_in_order_once_and_twice() {
             }
             let context = format!("{tool} {arguments:?}");
             assert!(read_in_order(&packed, None).unwrap() == bytes, "{context}");
-            assert_eq!(open(&packed).unwrap_err().kind(), Kind::Unsupported, "{context}");
+            assert!(common::bytes_of(&open(&packed).unwrap()) == bytes, "{context}");
             let twice = [fs::read(&packed).unwrap(), fs::read(&packed).unwrap()].concat();
             fs::write(&packed, twice).unwrap();
             let found = read_in_order(&packed, Some(named(row))).unwrap();
@@ -162,9 +164,10 @@ fn a_stream_that_is_cut_or_goes_on_with_something_else_is_refused_with_the_place
             let bit = random.below(bytes.len() as u64 * 8) as usize;
             bytes[bit / 8] ^= 1 << (bit % 8);
             let found = read(&bytes);
-            // Times and names in gzip's header, and the bits that fill up its last byte, are
-            // nobody's business.
-            let harmless = *tool == "gzip" && found.as_ref().is_ok_and(|found| *found == plain);
+            // Times and names in gzip's header, and the bits that fill up the last byte of gzip and
+            // bzip2, are nobody's business.
+            let bits = ["gzip", "bzip2"].contains(tool);
+            let harmless = bits && found.as_ref().is_ok_and(|found| *found == plain);
             let unchecked = arguments.contains(&"--no-check");
             assert!(found.is_err() || harmless || unchecked, "{tool} {arguments:?}: bit {bit}");
         }
@@ -212,8 +215,7 @@ fn an_image_of_another_format_inside_is_not_taken_for_raw() {
         return;
     }
     let error = read_in_order(&packed, None).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
-    assert!(error.to_string().contains("qcow2"), "{error}");
+    assert!(error.to_string().contains("version is 0, expected 2 or 3"), "{error}");
     assert_eq!(read_in_order(&packed, Some(named("raw-gzip"))).unwrap().len(), 5004);
 }
 
@@ -307,8 +309,8 @@ fn frames_of_any_length_are_read_and_long_ones_in_order() {
     assert!(common::bytes_of(&open(&path).unwrap()) == pieces.concat());
     let long = vec![some_bytes(100, &mut random), vec![7; (2 << 20) + 1]];
     fs::write(&path, frames(&long, |_| ())).unwrap();
-    assert_eq!(open(&path).unwrap_err().kind(), Kind::Unsupported);
     assert!(read_in_order(&path, None).unwrap() == long.concat());
+    assert!(common::bytes_of(&open(&path).unwrap()) == long.concat());
 }
 
 #[test]
@@ -656,7 +658,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     assert_eq!(kind(&[("a.ovf", empty.as_bytes())]), size);
     refused(kind(&[("a.ovf", sound), ("d.vmdk", &[9; 4096])]), Kind::Unsupported, "no format");
     let gz = [&b"\x1f\x8b\x08"[..], &[0; 600]].concat();
-    refused(kind(&[("a.ovf", sound), ("d.vmdk", &gz)]), Kind::Unsupported, "inside an archive");
+    refused(kind(&[("a.ovf", sound), ("d.vmdk", &gz)]), Kind::Corrupt, "expected none");
     refused(kind(&[("a.ovf", sound), ("b.ovf", sound)]), Kind::Corrupt, "no single .ovf");
     refused(kind(&[("a.ovf", b"no xml")]), Kind::Corrupt, "Envelope");
     // A disk whose text names a file: it is not opened, though it is there.
@@ -666,7 +668,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let mut request = ImageRequest::of(&path);
     request.gate.beside = true;
     fs::write(&path, archive(&[("a.ovf", sound), ("d.vmdk", flat.as_bytes())])).unwrap();
-    let error = format::open(&request).unwrap_err();
+    let error = format::open(&request, &Unwatched).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported, "{error}");
 }
 

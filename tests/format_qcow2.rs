@@ -45,11 +45,11 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest::of(path))
+    format::open(&ImageRequest::of(path), &Unwatched)
 }
 
 fn open_with(path: &Path, gate: Gate) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest { gate, ..ImageRequest::of(path) })
+    format::open(&ImageRequest { gate, ..ImageRequest::of(path) }, &Unwatched)
 }
 
 fn beside() -> Gate {
@@ -57,7 +57,7 @@ fn beside() -> Gate {
 }
 
 fn force(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest { force: true, ..ImageRequest::of(path) })
+    format::open(&ImageRequest { force: true, ..ImageRequest::of(path) }, &Unwatched)
 }
 
 fn qemu_img() -> bool {
@@ -433,10 +433,10 @@ fn no_cut_image_is_taken_for_a_whole_one() {
         for len in cuts {
             file.set_len(len as u64).unwrap();
             file.write_all_at(&bytes[..len], 0).unwrap();
-            let opened = format::open(&ImageRequest {
-                format: Some(named("qcow2")),
-                ..ImageRequest::of(&path)
-            });
+            let opened = format::open(
+                &ImageRequest { format: Some(named("qcow2")), ..ImageRequest::of(&path) },
+                &Unwatched,
+            );
             let kind = opened.map(|_| ()).map_err(|e| e.kind());
             let expected = if len < end { Err(Kind::Corrupt) } else { Ok(()) };
             assert_eq!(kind, expected, "{len} bytes");

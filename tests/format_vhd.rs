@@ -28,6 +28,7 @@ use amikit::volume::Place;
 use amikit::volume::ReadVolume;
 use amikit::volume::RunMap;
 use amikit::volume::Volume;
+use amikit::work::Unwatched;
 
 use common::Random;
 
@@ -38,11 +39,11 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest::of(path))
+    format::open(&ImageRequest::of(path), &Unwatched)
 }
 
 fn open_forced(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest { force: true, ..ImageRequest::of(path) })
+    format::open(&ImageRequest { force: true, ..ImageRequest::of(path) }, &Unwatched)
 }
 
 /// Sets bytes of a footer or header and makes its checksum, at byte `sum_at` of it, right.
@@ -338,7 +339,7 @@ fn differencing_images_lie_over_their_parents() {
         let named = Gate { beside: false, parents: paths[1..=depth].to_vec() };
         for gate in [Gate { beside: true, parents: Vec::new() }, named] {
             let request = ImageRequest { gate, ..ImageRequest::of(&paths[0]) };
-            let image = format::open(&request).unwrap();
+            let image = format::open(&request, &Unwatched).unwrap();
             assert!(common::bytes_of(&image.volume) == below);
         }
         let closed = open(&paths[0]).unwrap_err();
@@ -346,7 +347,7 @@ fn differencing_images_lie_over_their_parents() {
         assert!(closed.to_string().contains("names the parent \"1.vhd\""), "{closed}");
         // Another image, sound in itself.
         let gate = Gate { beside: false, parents: vec![paths[0].clone()] };
-        let wrong = format::open(&ImageRequest { gate, ..ImageRequest::of(&paths[0]) });
+        let wrong = format::open(&ImageRequest { gate, ..ImageRequest::of(&paths[0]) }, &Unwatched);
         let wrong = wrong.unwrap_err();
         assert_eq!(wrong.kind(), Kind::Invalid, "{wrong}");
     }
@@ -366,7 +367,7 @@ fn a_parent_may_be_a_fixed_image() {
     let footer = Footer { header_at: u64::MAX, size, disk_type: DiskType::Fixed, id: [2; 16] };
     fs::write(&base, [&below[..], &footer.encode()].concat()).unwrap();
     let gate = Gate { beside: true, parents: Vec::new() };
-    let image = format::open(&ImageRequest { gate, ..ImageRequest::of(&top) }).unwrap();
+    let image = format::open(&ImageRequest { gate, ..ImageRequest::of(&top) }, &Unwatched).unwrap();
     assert!(common::bytes_of(&image.volume) == model.over(&below));
 }
 
@@ -381,7 +382,8 @@ fn no_name_of_a_parent_leads_anywhere_else() {
         model.parent = Parent { id: [2; 16], name: name.into() };
         fs::write(&path, model.encode(&mut random, false)).unwrap();
         let gate = Gate { beside: true, parents: Vec::new() };
-        let error = format::open(&ImageRequest { gate, ..ImageRequest::of(&path) }).unwrap_err();
+        let error = format::open(&ImageRequest { gate, ..ImageRequest::of(&path) }, &Unwatched)
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported, "{name}: {error}");
     }
 }
@@ -526,8 +528,10 @@ fn no_cut_image_is_taken_for_a_whole_one() {
     // One byte less is a footer of 511 bytes, and nothing is lost.
     for len in (1..sound.len() - 1).rev() {
         file.set_len(len as u64).unwrap();
-        let cut =
-            format::open(&ImageRequest { format: Some(named("vhd")), ..ImageRequest::of(&path) });
+        let cut = format::open(
+            &ImageRequest { format: Some(named("vhd")), ..ImageRequest::of(&path) },
+            &Unwatched,
+        );
         assert_eq!(cut.map(|_| ()).unwrap_err().kind(), Kind::Corrupt, "{len} bytes");
         let _ = open_forced(&path).map(|image| read_ends(&image));
     }
@@ -577,7 +581,7 @@ fn a_damaged_footer_does_not_make_an_image_raw() {
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.advice().unwrap().contains("--format raw"), "{error}");
     let raw = ImageRequest { format: Some(named("raw")), ..ImageRequest::of(&path) };
-    assert_eq!(format::open(&raw).unwrap().volume.size(), 1536);
+    assert_eq!(format::open(&raw, &Unwatched).unwrap().volume.size(), 1536);
     // A file that is shorter than its volume.
     fs::write(&path, [&[7; 512][..], &footer.encode()].concat()).unwrap();
     let error = open(&path).unwrap_err();

@@ -19,6 +19,7 @@ use amikit::format::ImageRequest;
 use amikit::format::OpenedImage;
 use amikit::units::ExtentKind;
 use amikit::volume::ReadVolume;
+use amikit::work::Unwatched;
 
 use common::Random;
 
@@ -30,7 +31,7 @@ fn vhdx() -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest::of(path))
+    format::open(&ImageRequest::of(path), &Unwatched)
 }
 
 fn qemu_img(args: &[&str], paths: &[&Path]) -> Vec<u8> {
@@ -312,7 +313,7 @@ fn no_cut_image_is_taken_for_a_whole_one() {
     for len in lens.into_iter().rev().filter(|len| *len != 0) {
         small.file.set_len(len as u64).unwrap();
         let request = ImageRequest { format: Some(vhdx()), ..ImageRequest::of(&small.path) };
-        let error = format::open(&request).map(|_| ()).unwrap_err();
+        let error = format::open(&request, &Unwatched).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{len} bytes: {error}");
     }
     small.file.set_len(needed as u64).unwrap();

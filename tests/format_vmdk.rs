@@ -22,6 +22,7 @@ use amikit::units::ExtentKind;
 use amikit::units::MAX_VOLUME_SIZE;
 use amikit::volume::ReadVolume;
 use amikit::volume::extents;
+use amikit::work::Unwatched;
 use serde::Deserialize;
 
 use common::Random;
@@ -35,7 +36,7 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open_with(path: &Path, gate: Gate) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest { gate, ..ImageRequest::of(path) })
+    format::open(&ImageRequest { gate, ..ImageRequest::of(path) }, &Unwatched)
 }
 
 /// Opens an image that may name files beside it.
@@ -45,7 +46,10 @@ fn open(path: &Path) -> Result<OpenedImage, Error> {
 
 fn open_vmdk(path: &Path) -> Result<OpenedImage, Error> {
     let gate = Gate { beside: true, parents: Vec::new() };
-    format::open(&ImageRequest { gate, format: Some(named("vmdk")), ..ImageRequest::of(path) })
+    format::open(
+        &ImageRequest { gate, format: Some(named("vmdk")), ..ImageRequest::of(path) },
+        &Unwatched,
+    )
 }
 
 #[track_caller]
@@ -667,7 +671,7 @@ fn what_a_disk_says_of_itself_is_believed() {
         let (kind, told) = refused(open(&path));
         assert_eq!(kind, Kind::Unsupported);
         assert!(told.contains("--force"), "{told}");
-        format::open(&ImageRequest { force: true, ..ImageRequest::of(&path) }).unwrap();
+        format::open(&ImageRequest { force: true, ..ImageRequest::of(&path) }, &Unwatched).unwrap();
         // A part of a larger disk has no descriptor.
         let mut part = bytes.clone();
         part[512..21 * 512].fill(0);

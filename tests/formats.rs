@@ -37,13 +37,16 @@ fn open_as(
     format: Option<&'static Format>,
     extents: Option<&Path>,
 ) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest {
-        path: path.to_owned(),
-        parts: parts.to_vec(),
-        format,
-        extents: extents.map(Path::to_owned),
-        ..ImageRequest::default()
-    })
+    format::open(
+        &ImageRequest {
+            path: path.to_owned(),
+            parts: parts.to_vec(),
+            format,
+            extents: extents.map(Path::to_owned),
+            ..ImageRequest::default()
+        },
+        &Unwatched,
+    )
 }
 
 fn open(path: &Path) -> Result<OpenedImage, Error> {

@@ -22,6 +22,7 @@ use amikit::units::ExtentKind;
 use amikit::volume::ReadVolume;
 use amikit::volume::Volume;
 use amikit::volume::extents;
+use amikit::work::Unwatched;
 
 use common::Random;
 
@@ -159,7 +160,7 @@ fn open(path: &Path, row: &'static Format) -> Volume {
         gate: Gate { beside: true, parents: Vec::new() },
         ..ImageRequest::of(path)
     };
-    format::open(&request).unwrap_or_else(|e| panic!("{}: {e}", path.display())).volume
+    format::open(&request, &Unwatched).unwrap_or_else(|e| panic!("{}: {e}", path.display())).volume
 }
 
 /// Size of a volume: small and large, sectors and odd ones.

@@ -109,7 +109,7 @@ pub(super) fn import(args: &ami_args::Import, output: Output) -> Result<u8> {
     output.report(&report, render_ami::import).map(|()| 0)
 }
 
-pub(super) fn lint(args: &ami_args::Lint, output: Output) -> Result<u8> {
+pub(super) fn lint(args: &ami_args::Lint, output: Output, follower: &Follower) -> Result<u8> {
     let Some(path) = &args.path else {
         return output.report(&RULES, |rules, out| render_ami::rules(rules, out)).map(|()| 0);
     };
@@ -119,13 +119,18 @@ pub(super) fn lint(args: &ami_args::Lint, output: Output) -> Result<u8> {
         encrypted: args.encrypted,
         templates: args.templates.request(),
     };
-    let report = ops::lint(&request)?;
+    let report = ops::lint(&request, follower)?;
+    follower.end();
     output.notes(&report.notes);
     output.report(&report, render_ami::lint)?;
     Ok(if report.errors == 0 { 0 } else { NO })
 }
 
-pub(super) fn register(args: &ami_args::Register, output: Output) -> Result<u8> {
+pub(super) fn register(
+    args: &ami_args::Register,
+    output: Output,
+    follower: &Follower,
+) -> Result<u8> {
     let request = ops::RegisterRequest {
         path: args.path.clone(),
         snapshots: args.snapshot.clone(),
@@ -136,7 +141,8 @@ pub(super) fn register(args: &ami_args::Register, output: Output) -> Result<u8> 
         allow: args.allow.clone(),
         templates: args.templates.request(),
     };
-    let report = ops::register(&request)?;
+    let report = ops::register(&request, follower)?;
+    follower.end();
     if let Some(folder) = &args.output {
         let names = ops::write_documents(&report.documents, folder)?;
         return output

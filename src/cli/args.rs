@@ -9,6 +9,7 @@ use amikit::ami::BootMode;
 use amikit::ami::ImdsSupport;
 use amikit::ami::TpmSupport;
 use amikit::ami::Virtualization;
+use amikit::error::Result;
 use amikit::format;
 use amikit::format::FORMATS;
 use amikit::format::Format;
@@ -29,10 +30,10 @@ use crate::cli::instance_store::Description;
 use crate::cli::instance_store::InstanceStore;
 use crate::cli::instance_store::KeyArgs;
 use crate::cli::shared_args::Image;
+use crate::cli::shared_args::Pair;
 use crate::cli::shared_args::StateArgs;
 use crate::cli::shared_args::Threads;
 use crate::cli::shared_args::formats;
-use crate::cli::shared_args::pair;
 use crate::cli::shared_args::parse_mapping;
 use crate::cli::shared_args::values;
 use crate::cli::shared_args::written_formats;
@@ -460,21 +461,16 @@ pub(super) struct Compare {
     #[arg(long)]
     pub(super) states: bool,
 
-    /// Open files that the images name, if they lie in the same folder
-    #[arg(long)]
-    backing: bool,
-
-    /// Read the images although another process writes to them, or they say that they may be damaged
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    pair: Pair,
 
     #[command(flatten)]
     pub(super) threads: Threads,
 }
 
 impl Compare {
-    pub(super) fn requests(&self) -> [ImageRequest; 2] {
-        pair([&self.left, &self.right], self.backing, self.force)
+    pub(super) fn requests(&self) -> Result<[ImageRequest; 2]> {
+        self.pair.requests([&self.left, &self.right])
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
+use amikit::error::Result;
 use amikit::ops::ImageRequest;
 use clap::Args;
 use clap::ValueEnum;
 
+use crate::cli::shared_args::Pair;
 use crate::cli::shared_args::Threads;
-use crate::cli::shared_args::pair;
 /// Lists the blocks that changed between two volumes, and how
 ///
 /// Each is an image of any format, a snapshot manifest, or a bundle: BUNDLE for its root device,
@@ -30,13 +31,8 @@ pub(super) struct Diff {
     #[arg(long, default_value = "table", value_name = "FORMAT")]
     pub(super) format: DiffFormat,
 
-    /// Open files that the images name, if they lie in the same folder
-    #[arg(long)]
-    backing: bool,
-
-    /// Read the images although another process writes to them, or they say that they may be damaged
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    pair: Pair,
 
     #[command(flatten)]
     pub(super) threads: Threads,
@@ -49,8 +45,8 @@ pub(super) enum DiffFormat {
 }
 
 impl Diff {
-    pub(super) fn requests(&self) -> [ImageRequest; 2] {
-        pair([&self.old, &self.new], self.backing, self.force)
+    pub(super) fn requests(&self) -> Result<[ImageRequest; 2]> {
+        self.pair.requests([&self.old, &self.new])
     }
 }
 

@@ -24,7 +24,7 @@ use crate::cli::render;
 /// Lists changed blocks. With `--json` each range is an object on a line of its own, and so is the sum
 /// at the end: nothing waits for the whole.
 pub(super) fn diff(args: &delta_args::Diff, output: Output, follower: &Follower) -> Result<u8> {
-    let [old, new] = args.requests();
+    let [old, new] = args.requests()?;
     let request = ops::DiffRequest {
         old,
         new,

@@ -119,6 +119,7 @@ fn run(cli: &Cli) -> u8 {
             128_u8.saturating_add(follower.signal())
         }
         Err(error) => {
+            let error = in_terms_of(&cli.command, error);
             output.error(&error);
             u8::try_from(exit_code(error.kind())).unwrap_or(INTERNAL)
         }
@@ -214,12 +215,27 @@ impl Write for Stdout {
     }
 }
 
+/// Names the option for an image's format as the command has it, where the advice does.
+fn in_terms_of(command: &Command, error: Error) -> Error {
+    let option = match command {
+        Command::Pack(_) | Command::Inspect(_) | Command::Map(_) | Command::Snapshot(_) => {
+            return error;
+        }
+        Command::Convert(_) | Command::Compare(_) | Command::Diff(_) => "pass `--input-format",
+        _ => "copy it first with `amikit convert --input-format",
+    };
+    match error.advice().map(|advice| advice.replace("pass `--format", option)) {
+        Some(advice) => error.advise(advice),
+        None => error,
+    }
+}
+
 fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8> {
     match command {
         Command::Init(args) => amis::init(args, output),
         Command::Build(args) => amis::build(args, output, follower),
-        Command::Lint(args) => amis::lint(args, output),
-        Command::Register(args) => amis::register(args, output),
+        Command::Lint(args) => amis::lint(args, output, follower),
+        Command::Register(args) => amis::register(args, output, follower),
         Command::Plan(args) => amis::plan(args, output, follower),
         Command::Import(args) => amis::import(args, output),
         Command::Schema(_) => amis::schema(),
@@ -252,7 +268,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
         Command::Convert(args) => convert(args, output, follower),
         Command::InstanceStore(args) => instance_store::run(args, output, follower),
         Command::Compare(args) => {
-            let [left, right] = args.requests();
+            let [left, right] = args.requests()?;
             let request = ops::CompareRequest {
                 left,
                 right,
@@ -404,7 +420,8 @@ fn verify(args: &args::Verify, output: Output, follower: &Follower) -> Result<u8
 }
 
 fn map(args: &args::Map, output: Output, follower: &Follower) -> Result<u8> {
-    let image = ops::open_image(&args.image.request())?;
+    let image = ops::open_image(&args.image.request(), follower)?;
+    follower.end();
     output.notes(&image.notes);
     print(|out| {
         if args.bmap {

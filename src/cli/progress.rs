@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +17,7 @@ use indicatif::ProgressStyle;
 #[derive(Debug)]
 pub(super) struct Follower {
     shown: bool,
-    bar: OnceLock<ProgressBar>,
+    bar: Mutex<Option<ProgressBar>>,
     signal: Arc<AtomicUsize>,
 }
 
@@ -31,28 +33,42 @@ impl Follower {
         // By default a file over the limit kills the process; with any handler the write fails.
         signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         let shown = !quiet && std::io::stderr().is_terminal();
-        Ok(Self { shown, bar: OnceLock::new(), signal })
+        Ok(Self { shown, bar: Mutex::default(), signal })
     }
 
     /// Starts the bar of a run over `bytes`, or one that only counts.
     pub(super) fn begin(&self, bytes: Option<u64>) {
+        self.start("", bytes);
+    }
+
+    /// Starts a bar in the place of the one that there is.
+    fn start(&self, what: &str, bytes: Option<u64>) {
         if !self.shown {
             return;
         }
         let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(10));
         let template = match bytes {
-            Some(_) => "{bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            None => "{spinner} {bytes}, {bytes_per_sec}",
+            Some(_) => "{msg}{bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            None => "{msg}{spinner} {bytes}, {bytes_per_sec}",
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is sound"));
-        let _ = self.bar.set(bar);
+        if !what.is_empty() {
+            bar.set_message(format!("{what} "));
+        }
+        if let Some(before) = self.bar().replace(bar) {
+            before.finish_and_clear();
+        }
     }
 
     /// Takes the bar away.
     pub(super) fn end(&self) {
-        if let Some(bar) = self.bar.get() {
+        if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the signal that was heard, or 0.
@@ -62,8 +78,15 @@ impl Follower {
 }
 
 impl Watch for Follower {
+    fn prepare(&self, what: &str, bytes: Option<u64>) {
+        self.start(what, bytes);
+    }
+
     fn advance(&self, bytes: u64) {
-        if let Some(bar) = self.bar.get() {
+        // Where nothing is shown, nobody waits for anybody.
+        if self.shown
+            && let Some(bar) = &*self.bar()
+        {
             bar.inc(bytes);
         }
     }

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use amikit::chunking::States;
+use amikit::error::Error;
+use amikit::error::Result;
 use amikit::format;
 use amikit::format::FORMATS;
 use amikit::format::Format;
@@ -20,7 +22,7 @@ use clap::builder::ValueParser;
 /// An image to be read.
 #[derive(Debug, Args)]
 pub(super) struct Image {
-    /// The image; - for standard input, where a pipe can be read
+    /// The image; - for standard input
     #[arg(value_name = "IMAGE")]
     path: PathBuf,
 
@@ -62,13 +64,43 @@ impl Image {
     }
 }
 
-/// Two images that are opened in the same way.
-pub(super) fn pair(paths: [&PathBuf; 2], beside: bool, force: bool) -> [ImageRequest; 2] {
-    paths.map(|path| ImageRequest {
-        gate: Gate { beside, parents: Vec::new() },
-        force,
-        ..ImageRequest::of(path)
-    })
+/// How two images are opened.
+#[derive(Debug, Args)]
+pub(super) struct Pair {
+    /// Format of both images; given twice, of one each [default: what their bytes say]
+    #[arg(long = "input-format", value_name = "FORMAT", value_parser = formats())]
+    formats: Vec<&'static Format>,
+
+    /// Open files that the images name, if they lie in the same folder
+    #[arg(long)]
+    backing: bool,
+
+    /// Read the images although another process writes to them, or they say that they may be damaged
+    #[arg(long)]
+    force: bool,
+}
+
+impl Pair {
+    /// Asks for two images.
+    pub(super) fn requests(&self, paths: [&PathBuf; 2]) -> Result<[ImageRequest; 2]> {
+        let formats = match self.formats[..] {
+            [] => [None, None],
+            [both] => [Some(both), Some(both)],
+            [one, other] => [Some(one), Some(other)],
+            _ => {
+                let text =
+                    "--input-format is given more than twice, expected it once for each image";
+                return Err(Error::invalid(text));
+            }
+        };
+        let [one, other] = paths;
+        Ok([(one, formats[0]), (other, formats[1])].map(|(path, format)| ImageRequest {
+            format,
+            gate: Gate { beside: self.backing, parents: Vec::new() },
+            force: self.force,
+            ..ImageRequest::of(path)
+        }))
+    }
 }
 
 /// What is done about states.

@@ -1,4 +1,4 @@
-//! The only door to zstd, deflate and xz. Contexts are kept and reused: a new one for each chunk costs a third of
+//! The only door to zstd, deflate, xz and bzip2. Contexts are kept and reused: a new one for each chunk costs a third of
 //! the speed at level 3.
 
 mod codec;

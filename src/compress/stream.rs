@@ -1,6 +1,6 @@
-//! Compressed streams of any length, unpacked piece by piece: gzip, xz, zstd.
+//! Compressed streams of any length, unpacked piece by piece: gzip, xz, zstd, bzip2.
 //!
-//! A stream may be of many members (gzip), streams (xz) or frames (zstd), one behind the other, as
+//! A stream may be of many members (gzip), streams (xz, bzip2) or frames (zstd), one behind the other, as
 //! their own tools read them. What is not one, behind the last, is refused.
 
 use std::fmt;
@@ -35,6 +35,9 @@ const GZIP_MAGIC: u8 = 0x1f;
 /// What xz's streams begin with.
 const XZ_MAGIC: u8 = 0xfd;
 
+/// What bzip2's streams begin with.
+const BZIP2_MAGIC: u8 = b'B';
+
 /// Zeros behind an xz stream are a multiple of this.
 const XZ_PADDING_LEN: usize = 4;
 
@@ -51,6 +54,8 @@ pub enum Wrapping {
     Xz,
     /// RFC 8878.
     Zstd,
+    /// What bzip2 1.0 reads.
+    Bzip2,
 }
 
 impl fmt::Display for Wrapping {
@@ -59,6 +64,7 @@ impl fmt::Display for Wrapping {
             Self::Gzip => "gzip",
             Self::Xz => "xz",
             Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
         })
     }
 }
@@ -160,6 +166,11 @@ enum Inner {
         is_second: bool,
     },
     Zstd(DCtx<'static>),
+    Bzip2 {
+        stream: bzip2::Decompress,
+        /// Whether another stream came before.
+        is_second: bool,
+    },
 }
 
 /// Unpacks one compressed stream.
@@ -189,6 +200,7 @@ impl StreamDecoder {
                     .map_err(|_| fail(&wrapping))?;
                 Inner::Zstd(context)
             }
+            Wrapping::Bzip2 => Inner::Bzip2 { stream: new_bzip2(), is_second: false },
         };
         Ok(Self { inner, wrapping, at: At::Start })
     }
@@ -209,6 +221,7 @@ impl StreamDecoder {
             Inner::Gzip(_) => self.gzip(input, output)?,
             Inner::Xz { .. } => self.xz(input, output)?,
             Inner::Zstd(_) => self.zstd(input, output)?,
+            Inner::Bzip2 { .. } => self.bzip2(input, output)?,
         };
         let over = last && input.is_empty() && step.given == 0;
         match self.at {
@@ -227,7 +240,7 @@ impl StreamDecoder {
         let wrapping = self.wrapping;
         let (At::Between | At::Padding { .. }) = self.at else { return Ok(None) };
         let Some(byte) = input.first() else { return Ok(Some(Step::default())) };
-        if *byte == 0 {
+        if *byte == 0 && wrapping != Wrapping::Bzip2 {
             let taken = input.iter().position(|byte| *byte != 0).unwrap_or(input.len());
             let before = if let At::Padding { len } = self.at { len } else { 0 };
             self.at = At::Padding { len: before.wrapping_add(taken) };
@@ -320,6 +333,37 @@ impl StreamDecoder {
     }
 }
 
+impl StreamDecoder {
+    fn bzip2(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, StreamFault> {
+        if let Some(step) = self.between(input, BZIP2_MAGIC)? {
+            return Ok(step);
+        }
+        let wrapping = self.wrapping;
+        let is_first = matches!(self.at, At::Start | At::Inside);
+        let Inner::Bzip2 { stream, is_second } = &mut self.inner else {
+            unreachable!("the caller looked")
+        };
+        if !is_first {
+            *stream = new_bzip2();
+            *is_second = true;
+        }
+        if !input.is_empty() {
+            self.at = At::Inside;
+        }
+        let (taken, given) = (stream.total_in(), stream.total_out());
+        match stream.decompress(input, output) {
+            Ok(bzip2::Status::StreamEnd) => self.at = At::Between,
+            Ok(bzip2::Status::MemNeeded) => return Err(StreamFault::Window { wrapping }),
+            Ok(_) => {}
+            Err(bzip2::Error::DataMagic) if *is_second => {
+                return Err(StreamFault::Trailing { wrapping });
+            }
+            Err(_) => return Err(StreamFault::Damaged { wrapping }),
+        }
+        Ok(Step { taken: count(stream.total_in(), taken), given: count(stream.total_out(), given) })
+    }
+}
+
 /// Returns how far a count went: no further than a buffer is long.
 fn count(now: u64, then: u64) -> usize {
     usize::try_from(now.strict_sub(then)).expect("a buffer")
@@ -328,6 +372,11 @@ fn count(now: u64, then: u64) -> usize {
 fn new_xz() -> Result<lzma::Stream, lzma::Error> {
     let most = MAX_WINDOW_LEN.strict_add(LZMA_EXTRA_LEN);
     lzma::Stream::new_stream_decoder(most, lzma::TELL_UNSUPPORTED_CHECK)
+}
+
+fn new_bzip2() -> bzip2::Decompress {
+    // The other way takes half of the few mebibytes, and twice the time.
+    bzip2::Decompress::new(false)
 }
 
 fn new_gzip() -> Decompress {
@@ -348,7 +397,7 @@ mod tests {
 
     use std::io::Write;
 
-    const ALL: [Wrapping; 3] = [Wrapping::Gzip, Wrapping::Xz, Wrapping::Zstd];
+    const ALL: [Wrapping; 4] = [Wrapping::Gzip, Wrapping::Xz, Wrapping::Zstd, Wrapping::Bzip2];
 
     fn pack(wrapping: Wrapping, plain: &[u8]) -> Vec<u8> {
         match wrapping {
@@ -367,6 +416,12 @@ mod tests {
                 let mut frame = Vec::new();
                 crate::compress::Encoder::with_checksums(1).unwrap().append(plain, &mut frame);
                 frame
+            }
+            Wrapping::Bzip2 => {
+                let level = bzip2::Compression::fast();
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), level);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap()
             }
         }
     }

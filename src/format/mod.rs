@@ -6,6 +6,7 @@
 pub mod android_sparse;
 pub mod compressed_raw;
 pub mod gate;
+mod laid_down;
 mod open;
 pub mod ova;
 mod probe;
@@ -45,6 +46,7 @@ use crate::io::ReadAt;
 use crate::io::WriteAt;
 use crate::volume::ReadVolume;
 use crate::volume::Volume;
+use crate::work::Unwatched;
 use crate::work::Watch;
 
 /// Makes an image of a volume in one format. A volume whose size is no multiple of the format's
@@ -93,7 +95,7 @@ pub struct Format {
     /// Tells whether the bytes say of themselves that they are in this format.
     pub probe: fn(&dyn ReadAt) -> Result<bool>,
     /// Makes a volume of an image.
-    pub open: fn(&OpenRequest) -> Result<Volume>,
+    pub open: fn(&OpenRequest<'_>) -> Result<Volume>,
     /// How the image is read once and in order, where it can be compressed as a whole.
     pub in_order: Option<InOrder>,
     /// Lists the volumes of an image, by the names that choose one, where it may have several that
@@ -146,8 +148,7 @@ pub struct InOrder {
 }
 
 /// What a format opens.
-#[derive(Debug, Default)]
-pub struct OpenRequest {
+pub struct OpenRequest<'a> {
     /// The image; several are a split set, in order.
     pub inputs: Vec<Arc<Input>>,
     /// The volume of an image that holds several files, by its name.
@@ -156,11 +157,37 @@ pub struct OpenRequest {
     pub gate: Gate,
     /// Open an image that says of itself that it may be damaged or in use.
     pub force: bool,
+    /// Whoever follows the run, and may stop it while much has to be read.
+    pub watch: &'a dyn Watch,
     /// The files that were opened because an image names them.
     named: Mutex<Vec<Arc<Input>>>,
 }
 
-impl OpenRequest {
+impl Default for OpenRequest<'_> {
+    fn default() -> Self {
+        Self {
+            inputs: Vec::new(),
+            member: None,
+            gate: Gate::default(),
+            force: false,
+            watch: &Unwatched,
+            named: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for OpenRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenRequest")
+            .field("inputs", &self.inputs)
+            .field("member", &self.member)
+            .field("gate", &self.gate)
+            .field("force", &self.force)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenRequest<'_> {
     /// Makes a request for one image that names no other.
     #[must_use]
     pub fn of(input: Arc<Input>) -> Self {
@@ -239,6 +266,7 @@ pub static FORMATS: &[Format] = &[
     compressed_raw::ZSTD,
     compressed_raw::GZIP,
     compressed_raw::XZ,
+    compressed_raw::BZIP2,
     tar::FORMAT,
     ova::FORMAT,
 ];

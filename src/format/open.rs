@@ -1,5 +1,6 @@
 //! Opening images: which file is what, and whether it is read at any place or in order.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,21 +8,24 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::format::FORMATS;
 use crate::format::Format;
 use crate::format::InOrder;
 use crate::format::OpenRequest;
 use crate::format::gate::Gate;
+use crate::format::laid_down::lay_down;
 use crate::format::probe;
 use crate::format::raw;
 use crate::format::sidecar;
 use crate::format::tar;
 use crate::io;
+use crate::io::END_LEN;
 use crate::io::Input;
 use crate::io::ReadAt;
-use crate::io::STANDARD_INPUT;
 use crate::io::Stream;
+use crate::volume::ReadVolume;
 use crate::volume::Volume;
-use crate::work::Unwatched;
+use crate::work::Quiet;
 use crate::work::Watch;
 use crate::work::default_threads;
 
@@ -87,51 +91,251 @@ pub enum Opened {
     Stream(Box<OpenedStream>),
 }
 
-/// Opens an image.
+/// Opens an image, at any place.
 ///
-/// Where the request names no format, the bytes decide: see `docs/formats/raw.md` for the rule. A
-/// sidecar is checked against the image, which reads the image once with all processors. Opening an
-/// Android sparse image that carries a CRC reads all of it.
+/// Where the request names no format, the bytes decide: see `docs/formats/raw.md` for the rule. What
+/// comes through a pipe or is compressed as a whole is laid down first: see
+/// `docs/formats/compressed-raw.md`. A sidecar is checked against the image, which reads the image once with
+/// all processors. Opening an Android sparse image that carries a CRC reads all of it.
 ///
 /// # Errors
 ///
 /// `Invalid` for an empty volume, or for parts of a format that has none; `Unsupported` for a
-/// format that this version cannot read, by name, for bytes that match two formats, and for an image
-/// that can only be read in order; `Corrupt`, `Limit` or `Io` as the format has it; `Mismatch` for a
-/// sidecar of another image.
-pub fn open(request: &ImageRequest) -> Result<OpenedImage> {
-    if request.path.as_os_str() == "-" {
-        return Err(Error::invalid("it is a pipe, expected a file that can be read at any place")
-            .in_file(Path::new(STANDARD_INPUT))
-            .advise("save it to a file first"));
+/// format that this version cannot read, by name, and for bytes that match two formats; `Corrupt`,
+/// `Limit` or `Io` as the format has it; `Mismatch` for a sidecar of another image; `Interrupted` if
+/// `watch` says to stop.
+pub fn open(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedImage> {
+    match first(request, watch)? {
+        First::File(file) => open_image(request, file, watch),
+        First::Coming(coming) => coming.lay_down(request, watch),
     }
-    let (path, member) = locate(&request.path);
-    let (input, format) = first_file(request, Input::open(&path)?)?;
-    open_image(request, member, input, format)
 }
 
-/// Opens an image, at any place if it can be, else once and in order.
+/// Opens an image once and in order, if that is how it comes; else at any place, as [`open`].
 ///
 /// # Errors
 ///
-/// As [`open`]; `Invalid` if a pipe is given a format that needs a file, parts or a sidecar;
-/// `Unsupported` if what is compressed is no raw image, unless the request names the format.
+/// As [`open`].
 pub fn open_in_order(request: &ImageRequest, watch: &dyn Watch) -> Result<Opened> {
+    match first(request, watch)? {
+        First::Coming(coming) if coming.suits_in_order(request) => {
+            Ok(Opened::Stream(Box::new(coming.in_order(request))))
+        }
+        First::Coming(coming) => coming.lay_down(request, watch).map(Box::new).map(Opened::Image),
+        First::File(file) => open_image(request, file, watch).map(Box::new).map(Opened::Image),
+    }
+}
+
+/// The first file of an image, or what there is in its place.
+enum First {
+    /// It is read at any place.
+    File(FirstFile),
+    /// It comes in order.
+    Coming(Box<Coming>),
+}
+
+struct FirstFile {
+    input: Arc<Input>,
+    format: &'static Format,
+    /// What stood behind the colon.
+    member: Option<String>,
+}
+
+/// Bytes that come in order: through a pipe, or out of a compressed file.
+struct Coming {
+    /// Unpacked.
+    stream: Stream,
+    /// The compressed file; none for a pipe.
+    inputs: Vec<Arc<Input>>,
+    member: Option<String>,
+    /// How they are wrapped; raw if they are not.
+    outer: &'static Format,
+    /// What they are, as far as the head tells.
+    inner: &'static Format,
+}
+
+fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
     let (path, member) = locate(&request.path);
     let (input, format) = match io::open(&path)? {
-        io::Opened::Stream(stream) => return open_pipe(request, stream, watch),
+        io::Opened::Stream(stream) => {
+            return of_pipe(request, stream, watch).map(Box::new).map(First::Coming);
+        }
         io::Opened::File(input) => first_file(request, input)?,
     };
+    let fail = |e: Error| e.in_file(&path);
     if let Some(InOrder { wrapping, needed }) = format.in_order
-        && member.is_none()
-        && needed(&input).map_err(|e| e.in_file(&request.path))?
+        && (needed(&input).map_err(fail)? || !holds_raw(request, format, &input).map_err(fail)?)
     {
         let mut stream = Stream::of_input(Arc::clone(&input));
         stream.unpack(wrapping)?;
-        let inputs = vec![input];
-        return in_order(request, format, stream, inputs, watch);
+        let inner = inner(request, format, &mut stream, watch)?;
+        let coming = Coming { stream, inputs: vec![input], member, outer: format, inner };
+        return Ok(First::Coming(Box::new(coming)));
     }
-    open_image(request, member, input, format).map(Box::new).map(Opened::Image)
+    Ok(First::File(FirstFile { input, format, member }))
+}
+
+fn of_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Result<Coming> {
+    let head = stream.peek(HEAD_LEN, watch)?.to_vec();
+    let outer = outer(request, &head).map_err(|e| e.in_file(stream.path()))?;
+    let (outer, inner) = match outer.in_order {
+        Some(InOrder { wrapping, .. }) => {
+            stream.unpack(wrapping)?;
+            (outer, inner(request, outer, &mut stream, watch)?)
+        }
+        None => (&raw::FORMAT, outer),
+    };
+    Ok(Coming { stream, inputs: Vec::new(), member: None, outer, inner })
+}
+
+/// Says which format bytes are in, as the request has it: what it names, but for the wrapping of a format
+/// that is not at the start.
+fn outer(request: &ImageRequest, bytes: &dyn ReadAt) -> Result<&'static Format> {
+    let Some(named) = request.format else {
+        // Whoever reads it says that it is empty.
+        return if bytes.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(bytes) };
+    };
+    let main = named.variant_of.map_or(Ok(named), super::by_name)?;
+    if main.in_order.is_some() || main.name == raw::FORMAT.name || (main.probe)(bytes)? {
+        return Ok(named);
+    }
+    for format in FORMATS.iter().filter(|format| format.in_order.is_some()) {
+        if (format.probe)(bytes)? {
+            return Ok(format);
+        }
+    }
+    Ok(named)
+}
+
+/// Says which format is in an unpacked stream: what the request names, else what the head tells.
+fn inner(
+    request: &ImageRequest,
+    outer: &'static Format,
+    stream: &mut Stream,
+    watch: &dyn Watch,
+) -> Result<&'static Format> {
+    match request.format {
+        Some(named) if named.in_order.is_some() => Ok(&raw::FORMAT),
+        Some(named) => Ok(named),
+        None => {
+            let head = stream.peek(HEAD_LEN, watch)?.to_vec();
+            let format = if head.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(&head) };
+            let format = format.map_err(|e| e.in_file(stream.path()))?;
+            refuse_packed(format, outer.name).map_err(|e| e.in_file(stream.path()))?;
+            Ok(format)
+        }
+    }
+}
+
+/// Fails if what was unpacked is to be unpacked again.
+fn refuse_packed(format: &'static Format, inside: &str) -> Result<()> {
+    if format.in_order.is_none() {
+        return Ok(());
+    }
+    let text = format!("it is {} inside {inside}, expected an image", format.name);
+    Err(Error::new(Kind::Unsupported, text).advise(format!(
+        "unpack it once, or pass `--format {inside}` if it really is a raw volume"
+    )))
+}
+
+/// Tells whether there is a raw volume in a compressed file that can be read at any place.
+fn holds_raw(request: &ImageRequest, format: &'static Format, input: &Arc<Input>) -> Result<bool> {
+    match request.format {
+        Some(named) if named.in_order.is_some() => return Ok(true),
+        Some(_) => return Ok(false),
+        None => {}
+    }
+    let volume = (format.open)(&OpenRequest::of(Arc::clone(input)))?;
+    let head_len = volume.size().min(HEAD_LEN.try_into().expect("a short head"));
+    let mut head = vec![0; usize::try_from(head_len).expect("at most HEAD_LEN")];
+    volume.read_at(0, &mut head)?;
+    let end_len = volume.size().min(END_LEN.try_into().expect("a short end"));
+    let mut end = vec![0; usize::try_from(end_len).expect("at most END_LEN")];
+    volume.read_at(volume.size().strict_sub(end_len), &mut end)?;
+    Ok(probe::probe(&head)?.name == raw::FORMAT.name && probe::check_end(&end).is_ok())
+}
+
+impl Coming {
+    /// Tells whether it is all that the request needs if it is read once and in order.
+    fn suits_in_order(&self, request: &ImageRequest) -> bool {
+        self.inner.name == raw::FORMAT.name
+            && self.member.is_none()
+            && request.parts.is_empty()
+            && request.extents.is_none()
+            && (request.format.is_some() || !self.is_named_vhd())
+    }
+
+    /// Tells whether the compressed file's name says that a VHD is in it: a fixed one has no magic but
+    /// at its end.
+    fn is_named_vhd(&self) -> bool {
+        let inside = self.stream.path().file_stem().map(Path::new);
+        let suffix = inside.and_then(Path::extension).map(OsStr::to_ascii_lowercase);
+        let is_vhd = suffix.is_some_and(|it| it.as_encoded_bytes().starts_with(b"vhd"));
+        is_vhd && !self.stream.is_pipe()
+    }
+
+    fn what(&self) -> &'static str {
+        if self.stream.is_pipe() { "a pipe" } else { "a compressed stream" }
+    }
+
+    fn zeros_note(&self) -> String {
+        format!(
+            "{}: {} cannot tell holes from zeros, so all zeros count as written",
+            self.stream.path().display(),
+            self.what()
+        )
+    }
+
+    fn in_order(mut self, request: &ImageRequest) -> OpenedStream {
+        if request.format.is_none() {
+            self.stream.check_end(probe::check_end);
+        }
+        let notes = vec![self.zeros_note()];
+        let Self { stream, inputs, outer, .. } = self;
+        OpenedStream { format: outer, stream, inputs, notes }
+    }
+
+    /// Opens it as an image that is read at any place.
+    fn lay_down(self, request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedImage> {
+        let path = self.stream.path().to_owned();
+        let fail = |e: Error| e.in_file(&path);
+        if !request.parts.is_empty() {
+            let text = format!("it is {}, expected a file, as its further parts are", self.what());
+            return Err(fail(Error::invalid(text).advise("unpack it to a file first")));
+        }
+        check_member(self.member.as_deref(), self.inner).map_err(fail)?;
+        let (is_pipe, zeros_note) = (self.stream.is_pipe(), self.zeros_note());
+        let Self { stream, mut inputs, member, outer, .. } = self;
+        let laid = lay_down(stream, watch)?;
+        if is_pipe {
+            inputs.push(Arc::clone(&laid.input));
+        }
+        if laid.input.is_empty() {
+            return Err(fail(Error::invalid("nothing comes out of it, expected an image")));
+        }
+        let inner = match request.format {
+            Some(_) => self.inner,
+            None => probe::probe(&laid.input).map_err(fail)?,
+        };
+        refuse_packed(inner, outer.name).map_err(fail)?;
+        let mut notes = vec![laid.note.clone()];
+        let mut image = if inner.name == raw::FORMAT.name {
+            notes.push(zeros_note);
+            let volume = laid.into_raw()?;
+            let image = OpenedImage { format: outer, volume, inputs, notes: Vec::new() };
+            with_sidecar(request, image, watch)?
+        } else {
+            let mut request = request.clone();
+            // No image lies beside a pipe.
+            request.gate.beside &= !is_pipe;
+            let file = FirstFile { input: laid.input, format: inner, member };
+            let mut image = open_image(&request, file, watch)?;
+            image.inputs.splice(..1, inputs);
+            image
+        };
+        image.notes.splice(..0, notes);
+        Ok(image)
+    }
 }
 
 /// Splits `disk.tar:disk.raw`, if there is no file of that name and one that is called like the part
@@ -171,106 +375,63 @@ pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
 
 /// Says which format the first file of an image is in.
 fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'static Format)> {
-    let path = &input.path().to_owned();
     if input.is_empty() {
-        return Err(Error::invalid("the file is empty, expected an image").in_file(path));
+        let text = "the file is empty, expected an image";
+        return Err(Error::invalid(text).in_file(input.path()));
     }
-    let format = match request.format {
-        Some(format) => format,
-        None => probe::probe(&input).map_err(|e| e.in_file(path))?,
-    };
+    let format = outer(request, &input).map_err(|e| e.in_file(input.path()))?;
     Ok((Arc::new(input), format))
 }
 
-fn open_image(
-    request: &ImageRequest,
-    member: Option<String>,
-    first: Arc<Input>,
-    format: &'static Format,
-) -> Result<OpenedImage> {
-    let ImageRequest { path, parts, extents, gate, force, .. } = request;
+/// Fails if a file is wanted of an image that holds none.
+fn check_member(member: Option<&str>, format: &'static Format) -> Result<()> {
     let holds_files = format.disks.is_some() || format.name == tar::FORMAT.name;
-    if let Some(member) = member.as_deref().filter(|_| !holds_files) {
-        let text = format!("it is {}, which holds no file {member:?}", format.name);
-        return Err(Error::invalid(text).in_file(first.path()));
+    match member {
+        Some(member) if !holds_files => {
+            let text = format!("it is {}, which holds no file {member:?}", format.name);
+            Err(Error::invalid(text))
+        }
+        _ => Ok(()),
     }
-    let mut inputs = vec![first];
-    for part in parts {
+}
+
+fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Result<OpenedImage> {
+    let FirstFile { input, format, member } = file;
+    check_member(member.as_deref(), format).map_err(|e| e.in_file(input.path()))?;
+    let mut inputs = vec![input];
+    for part in &request.parts {
         inputs.push(Arc::new(Input::open(part)?));
     }
-    let request =
-        OpenRequest { inputs, member, gate: gate.clone(), force: *force, ..OpenRequest::default() };
-    let volume = (format.open)(&request).map_err(|e| e.in_file(path))?;
-    let inputs = request.into_inputs();
-    let mut image = OpenedImage { format, volume, inputs, notes: Vec::new() };
-    if let Some(sidecar) = extents {
-        let map = sidecar::read(sidecar)?;
-        image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
-        let runs = map
-            .apply(&image.volume, default_threads(), &Unwatched)
-            .map_err(|e| e.in_file(sidecar))?;
-        image.volume = image.volume.with_map(runs)?;
-    }
+    let ImageRequest { path, gate, force, .. } = request;
+    let opening = OpenRequest {
+        inputs,
+        member,
+        gate: gate.clone(),
+        force: *force,
+        watch,
+        ..OpenRequest::default()
+    };
+    let volume = (format.open)(&opening).map_err(|e| e.in_file(path))?;
+    let inputs = opening.into_inputs();
+    let image = OpenedImage { format, volume, inputs, notes: Vec::new() };
+    with_sidecar(request, image, watch)
+}
+
+/// Takes what is data and what is not from the sidecar, if the request names one.
+fn with_sidecar(
+    request: &ImageRequest,
+    mut image: OpenedImage,
+    watch: &dyn Watch,
+) -> Result<OpenedImage> {
+    let Some(sidecar) = &request.extents else { return Ok(image) };
+    let map = sidecar::read(sidecar)?;
+    image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
+    let runs = map
+        .apply(&image.volume, default_threads(), &Quiet(watch))
+        .map_err(|e| e.in_file(sidecar))?;
+    image.volume = image.volume.with_map(runs)?;
     Ok(image)
 }
 
 /// Bytes of a stream by which its format is found: as far as the magics of [`probe`] lie.
 const HEAD_LEN: usize = 64 << 10;
-
-/// Opens a pipe: raw, or compressed raw.
-fn open_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Result<Opened> {
-    let format = match request.format {
-        Some(format) => format,
-        None => probe_stream(&mut stream, watch)?,
-    };
-    if let Some(InOrder { wrapping, .. }) = format.in_order {
-        stream.unpack(wrapping)?;
-    } else if format.name != raw::FORMAT.name {
-        let text = format!("it is {} through a pipe, expected a file for that", format.name);
-        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
-    }
-    in_order(request, format, stream, Vec::new(), watch)
-}
-
-/// Checks what is to be read in order, once it is unpacked.
-fn in_order(
-    request: &ImageRequest,
-    format: &'static Format,
-    mut stream: Stream,
-    inputs: Vec<Arc<Input>>,
-    watch: &dyn Watch,
-) -> Result<Opened> {
-    let what = if stream.is_pipe() { "a pipe" } else { "a compressed stream" };
-    if !request.parts.is_empty() || request.extents.is_some() {
-        let text = format!("it is {what}, expected a file for parts or for a sidecar");
-        return Err(Error::invalid(text).in_file(stream.path()).advise("save it to a file first"));
-    }
-    if request.format.is_none() && format.in_order.is_some() {
-        let inner = probe_stream(&mut stream, watch)?;
-        if inner.name != raw::FORMAT.name {
-            let text = format!("it holds an image in the format {}, expected raw", inner.name);
-            return Err(Error::new(Kind::Unsupported, text).in_file(stream.path()).advise(
-                format!(
-                    "unpack it first, or pass `--format {}` if it really is a raw volume",
-                    format.name
-                ),
-            ));
-        }
-    }
-    let note = format!(
-        "{}: {what} cannot tell holes from zeros, so all zeros count as written",
-        stream.path().display()
-    );
-    let opened = OpenedStream { format, stream, inputs, notes: vec![note] };
-    Ok(Opened::Stream(Box::new(opened)))
-}
-
-/// Says which format a stream is in, as far as its head tells.
-fn probe_stream(stream: &mut Stream, watch: &dyn Watch) -> Result<&'static Format> {
-    let head = stream.peek(HEAD_LEN, watch)?.to_vec();
-    if head.is_empty() {
-        // Whoever reads it says that it is empty.
-        return Ok(&raw::FORMAT);
-    }
-    probe::probe(&head).map_err(|e| e.in_file(stream.path()))
-}

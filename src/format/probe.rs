@@ -71,7 +71,6 @@ static FOREIGN: &[Magic] = &[
     magic("wim", 0, b"MSWIM\0\0\0", "it holds files, not a disk: apply it to a disk first"),
     magic("luks", 0, b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
     magic(ISO_9660, 32_769, b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
-    magic("bzip2", 0, b"BZh", UNPACK),
     magic("lz4", 0, &0x184d_2204_u32.to_le_bytes(), UNPACK),
     magic("lzma", 0, b"\x5d\0\0", UNPACK),
     magic("lzip", 0, b"LZIP", UNPACK),
@@ -87,6 +86,28 @@ static FOREIGN: &[Magic] = &[
 
 const PACK_AT: u64 = 8;
 const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
+
+/// Fails if the last bytes of what was taken for raw say that it is something else.
+///
+/// # Errors
+///
+/// `Unsupported`, by name.
+pub(super) fn check_end(end: &[u8]) -> Result<()> {
+    let end = end.to_vec();
+    if (super::vhd::FORMAT.probe)(&end)? {
+        let text = "it ends as a VHD does, expected a raw volume";
+        return Err(Error::new(Kind::Unsupported, text).advise(
+            "pass `--format vhd`, or the name of the compressed format if it really is a raw volume",
+        ));
+    }
+    for magic in FOREIGN.iter().filter(|magic| matches!(magic.at, At::BeforeEnd(_))) {
+        if matches(&end, magic)? {
+            let text = format!("it ends as {} does, expected a raw volume", magic.format);
+            return Err(Error::new(Kind::Unsupported, text).advise(magic.advice));
+        }
+    }
+    Ok(())
+}
 
 /// Tells whether it is one of our packs, which begin as other zstd files may.
 pub(super) fn is_pack(source: &dyn ReadAt) -> Result<bool> {

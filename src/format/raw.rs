@@ -46,7 +46,7 @@ pub const FORMAT: Format = Format {
 ///
 /// `Invalid` if it is empty or there are several; `Limit` over 64 TiB or over [`MAX_RUNS`] extents;
 /// `Io` if the file system does not tell its holes.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("raw")?;
     check_size(input.len())?;
     let mut map = RunMap::default();

@@ -9,11 +9,15 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::InOrder;
 use crate::format::OpenRequest;
+use crate::format::laid_down::lay_down;
 use crate::format::ova;
 use crate::format::probe;
+use crate::format::raw;
 use crate::io::Input;
 use crate::io::ReadAt;
+use crate::io::Stream;
 use crate::tar::Member;
 use crate::tar::layout::RECORD_LEN;
 use crate::tar::layout::RECORD_SIZE;
@@ -64,7 +68,7 @@ pub(super) fn is_archive(bytes: &dyn ReadAt) -> Result<bool> {
 ///
 /// As [`members`]; `Invalid` if there is no such member, or none is named and there are many; as the
 /// member's own format has it.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("tar")?;
     let members = members(input)?;
     let member = choose(&members, request.member.as_deref())?;
@@ -72,7 +76,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
         return sparse(input, member, map);
     }
     let part = Input::part(input, member.offset, member.stored_len, &member.name)?;
-    open_part(Arc::new(part), request.force).map(|opened| opened.1)
+    open_part(Arc::new(part), request).map(|opened| opened.1)
 }
 
 /// Finds a member by its name, with or without `./` in front.
@@ -111,21 +115,46 @@ pub(super) fn choose<'a>(members: &'a [Member], name: Option<&str>) -> Result<&'
     }
 }
 
-/// Opens an image that is a part of an archive.
-pub(super) fn open_part(part: Arc<Input>, force: bool) -> Result<(&'static Format, Volume)> {
-    let path = part.path().to_owned();
-    if part.is_empty() {
-        return Err(Error::invalid("the file is empty, expected an image").in_file(&path));
-    }
-    let format = probe::probe(&part).map_err(|e| e.in_file(&path))?;
+/// Opens an image that is a part of an archive, and was perhaps compressed before it was put there.
+pub(super) fn open_part(
+    part: Arc<Input>,
+    archive: &OpenRequest<'_>,
+) -> Result<(&'static Format, Volume)> {
+    let format = format_of(&part)?;
+    let laid = match format.in_order {
+        Some(InOrder { wrapping, .. }) => {
+            let mut stream = Stream::of_input(Arc::clone(&part));
+            stream.unpack(wrapping)?;
+            Some(lay_down(stream, archive.watch)?)
+        }
+        None => None,
+    };
+    let (image, format) = match &laid {
+        Some(laid) => (Arc::clone(&laid.input), format_of(&laid.input)?),
+        None => (part, format),
+    };
+    let path = image.path().to_owned();
     if format.in_order.is_some() || format.disks.is_some() || format.name == FORMAT.name {
         let text = format!("it is {} inside an archive, expected a disk image", format.name);
         return Err(Error::new(Kind::Unsupported, text).in_file(&path).advise("unpack it first"));
     }
-    // What an image inside an archive names is never opened: the gate is closed.
-    let request = OpenRequest { force, ..OpenRequest::of(part) };
-    let volume = (format.open)(&request).map_err(|e| e.in_file(&path))?;
-    Ok((format, volume))
+    let volume = match laid {
+        Some(laid) if format.name == raw::FORMAT.name => laid.into_raw(),
+        // What an image inside an archive names is never opened: the gate is closed.
+        _ => (format.open)(&OpenRequest {
+            force: archive.force,
+            watch: archive.watch,
+            ..OpenRequest::of(image)
+        }),
+    };
+    Ok((format, volume.map_err(|e| e.in_file(&path))?))
+}
+
+fn format_of(part: &Arc<Input>) -> Result<&'static Format> {
+    if part.is_empty() {
+        return Err(Error::invalid("the file is empty, expected an image").in_file(part.path()));
+    }
+    probe::probe(part).map_err(|e| e.in_file(part.path()))
 }
 
 /// Maps a sparse member: its data lies in the archive, one segment behind the other.

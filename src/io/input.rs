@@ -126,6 +126,13 @@ impl Input {
         Ok(Self { bytes: Bytes::File(file), path: path.to_owned(), len, identity })
     }
 
+    /// Makes an input of a regular file that is open and has no name of its own.
+    pub(super) fn of_file(file: File, name: &Path) -> Result<Self> {
+        let identity = Identity::of(&file).map_err(|e| Error::io("look at", name, e))?;
+        let (len, identity) = (identity.size, Some(identity));
+        Ok(Self { bytes: Bytes::File(file), path: name.to_owned(), len, identity })
+    }
+
     /// Takes the `len` bytes of `whole` from `start` on as an input of its own, which is called
     /// `whole:name` in messages.
     ///

@@ -9,6 +9,7 @@ mod input;
 mod map;
 mod output;
 mod page_buffer;
+mod scratch;
 mod secret;
 mod staging;
 mod stream;
@@ -37,8 +38,10 @@ pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
 pub use page_buffer::PageBuffer;
+pub use scratch::Scratch;
 pub use secret::read_secret;
 pub use staging::Staging;
+pub use stream::END_LEN;
 pub use stream::Stream;
 pub use users::writers_of;
 

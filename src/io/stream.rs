@@ -24,6 +24,9 @@ use crate::work::Watch;
 /// Longest time for which a wish to stop is not heard while nothing comes.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// Bytes at the end that [`Stream::check_end`] is about.
+pub const END_LEN: usize = 512;
+
 /// Packed bytes that are taken at once.
 const PACKED_LEN: usize = 256 << 10;
 
@@ -53,14 +56,23 @@ struct Packed {
     last: bool,
 }
 
+/// What the last bytes of a stream are asked.
+#[derive(Debug)]
+struct End {
+    check: fn(&[u8]) -> Result<()>,
+    /// The last bytes that were taken, at most [`END_LEN`].
+    bytes: Vec<u8>,
+}
+
 /// Bytes that come once and in order.
 pub struct Stream {
     path: PathBuf,
     origin: Origin,
-    packed: Option<Packed>,
+    packed: Option<Box<Packed>>,
     /// Bytes that were looked at before their turn, from `shown` on.
     ahead: Vec<u8>,
     shown: usize,
+    end: Option<End>,
 }
 
 impl Stream {
@@ -84,7 +96,7 @@ impl Stream {
     }
 
     fn from_origin(path: &Path, origin: Origin) -> Self {
-        Self { path: path.to_owned(), origin, packed: None, ahead: Vec::new(), shown: 0 }
+        Self { path: path.to_owned(), origin, packed: None, ahead: Vec::new(), shown: 0, end: None }
     }
 
     /// Takes the bytes from here on as a compressed stream, and gives what is in it.
@@ -100,8 +112,23 @@ impl Stream {
         assert!(self.packed.is_none(), "a stream is unpacked once");
         let (bytes, start) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.shown));
         let decoder = StreamDecoder::new(wrapping)?;
-        self.packed = Some(Packed { decoder, bytes, start, taken: 0, last: false });
+        self.packed = Some(Box::new(Packed { decoder, bytes, start, taken: 0, last: false }));
         Ok(())
+    }
+
+    /// Lets `check` see the last bytes before [`Stream::read_full`] gives them: [`END_LEN`], or as many as
+    /// there are. What it returns fails the read.
+    pub fn check_end(&mut self, check: fn(&[u8]) -> Result<()>) {
+        self.end = Some(End { check, bytes: Vec::new() });
+    }
+
+    /// Returns the bytes of the file that were read so far, and all that it has; `None` for a pipe.
+    #[must_use]
+    pub fn file_progress(&self) -> Option<(u64, u64)> {
+        match &self.origin {
+            Origin::File { input, at } => Some((*at, input.len())),
+            Origin::Reader { .. } => None,
+        }
     }
 
     /// Returns the name for messages.
@@ -114,6 +141,12 @@ impl Stream {
     #[must_use]
     pub fn is_pipe(&self) -> bool {
         matches!(self.origin, Origin::Reader { .. })
+    }
+
+    /// Tells whether the bytes are unpacked as they come.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.packed.is_some()
     }
 
     /// Returns the next bytes without taking them: `len`, or as many as there are.
@@ -138,13 +171,22 @@ impl Stream {
     /// # Errors
     ///
     /// `Io` if the system refuses; `Corrupt`, `Limit` or `Unsupported` at the packed byte where a
-    /// compressed stream cannot be unpacked; `Interrupted` if `watch` says to stop.
+    /// compressed stream cannot be unpacked; `Interrupted` if `watch` says to stop; as
+    /// [`Stream::check_end`] has it.
     pub fn read_full(&mut self, buf: &mut [u8], watch: &dyn Watch) -> Result<usize> {
         let known = &self.ahead[self.shown..];
         let count = known.len().min(buf.len());
         buf[..count].copy_from_slice(&known[..count]);
         self.shown = self.shown.strict_add(count);
-        Ok(self.fill(&mut buf[count..], watch)?.strict_add(count))
+        let filled = self.fill(&mut buf[count..], watch)?.strict_add(count);
+        if let Some(End { check, bytes }) = &mut self.end {
+            bytes.extend_from_slice(&buf[filled.saturating_sub(END_LEN)..filled]);
+            bytes.drain(..bytes.len().saturating_sub(END_LEN));
+            if filled < buf.len() {
+                check(bytes).map_err(|e| e.in_file(&self.path))?;
+            }
+        }
+        Ok(filled)
     }
 
     /// Fails if what the bytes come from is not what it was when it was opened.

@@ -80,7 +80,7 @@ impl OpenedBase {
             writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
             return Ok(Self::Bundle(Box::new(bundle)));
         }
-        let image = open_image(&request.image)?;
+        let image = open_image(&request.image, watch)?;
         if !request.thin {
             return Err(Error::invalid("the base is an image, whose chunks no pack holds")
                 .in_file(path)

@@ -100,7 +100,7 @@ pub fn build(
 ) -> Result<BuildReport> {
     let mut prepared = open_recipe(&request.recipe, &request.templates)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
-    let case = Case::of_recipe(&prepared)?;
+    let case = Case::of_recipe(&prepared, watch)?;
     crate::lint::check_ids(&request.allow)?;
     let findings = case.findings(&request.allow);
     if let Some(error) = refusal(&findings) {

@@ -81,7 +81,7 @@ pub fn compare(
     watch: &dyn Watch,
     begin: impl FnOnce(u64),
 ) -> Result<CompareReport> {
-    let (left, right) = (open_volume(&request.left)?, open_volume(&request.right)?);
+    let (left, right) = (open_volume(&request.left, watch)?, open_volume(&request.right, watch)?);
     let (left, right) = (left.as_ref(), right.as_ref());
     let (short, long) = (left.size().min(right.size()), left.size().max(right.size()));
     begin(long);

@@ -3,7 +3,6 @@
 use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,21 +11,18 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::format::Format;
 use crate::format::ImageRequest;
-use crate::format::OpenRequest;
 use crate::format::WriteOptions;
 use crate::format::raw;
-use crate::io::Input;
-use crate::io::OutputFile;
 use crate::io::Stream;
 use crate::io::Target;
 use crate::io::WriteAt;
 use crate::ops::open::OpenedSource;
+use crate::ops::open::open_image;
 use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::ReadVolume;
 use crate::volume::check_size;
-use crate::work::Unwatched;
 use crate::work::Watch;
 
 /// Bytes that are taken from a pipe at once.
@@ -77,7 +73,12 @@ pub fn convert(
     begin: impl FnOnce(Option<u64>),
 ) -> Result<ConvertReport> {
     request.format.check_level(request.level)?;
-    let source = open_source(&request.image, watch)?;
+    // A raw image can be written as it comes; all others need the size up front.
+    let source = if request.format.name == raw::FORMAT.name {
+        open_source(&request.image, watch)?
+    } else {
+        OpenedSource::Image(Box::new(open_image(&request.image, watch)?))
+    };
     begin(source.size());
     let (from, mut notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
@@ -90,19 +91,10 @@ pub fn convert(
             notes.extend(write(&image.volume, target).map_err(|e| e.in_file(&request.image.path))?);
             image.volume.size()
         }
-        OpenedSource::Stream(mut opened) if request.format.name == raw::FORMAT.name => {
+        OpenedSource::Stream(mut opened) => {
             let size = save(&mut opened.stream, &target, watch)?;
             target.set_size(size)?;
             target.commit()?;
-            size
-        }
-        OpenedSource::Stream(mut opened) => {
-            // It is laid down beside the output first: most formats need its size up front.
-            let scratch = OutputFile::create(&request.output)?;
-            let size = save(&mut opened.stream, &scratch, &Unwatched)?;
-            let input = Arc::new(Input::open(scratch.temporary_path())?);
-            let volume = (raw::FORMAT.open)(&OpenRequest::of(input))?;
-            notes.extend(write(&volume, target)?);
             size
         }
     };

@@ -121,7 +121,7 @@ enum Side {
 }
 
 impl Side {
-    fn open(request: &ImageRequest) -> Result<Self> {
+    fn open(request: &ImageRequest, watch: &dyn Watch) -> Result<Self> {
         if request.format.is_none() {
             if Bundle::is_at(&request.path) {
                 let bundle = Bundle::open(&request.path)?;
@@ -138,7 +138,7 @@ impl Side {
                 return Ok(Self::Manifest(Box::new(manifest)));
             }
         }
-        Ok(Self::Image(Box::new(open_image(request)?)))
+        Ok(Self::Image(Box::new(open_image(request, watch)?)))
     }
 
     fn size(&self) -> u64 {
@@ -190,7 +190,7 @@ pub fn diff(
     begin: impl FnOnce(u64),
     found: &mut dyn FnMut(&ChangedRange) -> Result<()>,
 ) -> Result<DiffReport> {
-    let (old, new) = (Side::open(&request.old)?, Side::open(&request.new)?);
+    let (old, new) = (Side::open(&request.old, watch)?, Side::open(&request.new, watch)?);
     let sizes = (old.size(), new.size());
     let mut sum = Sum::new(sizes, found);
     match (old, new) {

@@ -34,6 +34,7 @@ use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
+use crate::work::Watch;
 
 /// What is judged.
 #[derive(Clone, Debug)]
@@ -119,7 +120,7 @@ impl Case {
     }
 
     /// Takes a recipe, and looks into the images that are there.
-    pub(super) fn of_recipe(prepared: &Prepared) -> Result<Self> {
+    pub(super) fn of_recipe(prepared: &Prepared, watch: &dyn Watch) -> Result<Self> {
         let mut case = Self {
             upload: Some(prepared.upload.clone()),
             distribution: prepared.distribution.clone(),
@@ -141,7 +142,7 @@ impl Case {
                 case.notes.push(format!("{} {note}", source.image.display()));
                 continue;
             }
-            let image = open_image(&volume_request(source)?.image)?;
+            let image = open_image(&volume_request(source)?.image, watch)?;
             let (hole_bytes, layout) = look(&image.volume).map_err(|e| e.in_file(&source.image))?;
             case.volumes.push(VolumeFacts {
                 device: source.device.clone(),
@@ -178,13 +179,14 @@ fn look(volume: &dyn ReadVolume) -> Result<(u64, Layout)> {
 pub(super) fn open_cases(
     path: &Path,
     templates: &TemplateRequest,
+    watch: &dyn Watch,
 ) -> Result<(&'static str, Vec<Case>)> {
     if Bundle::is_at(path) {
         return Ok(("bundle", vec![Case::of_bundle(&Bundle::open(path)?)?]));
     }
     if path.extension().is_some_and(|it| it == "toml") {
         let prepared = open_recipe(path, templates)?;
-        return Ok(("recipe", vec![Case::of_recipe(&prepared)?]));
+        return Ok(("recipe", vec![Case::of_recipe(&prepared, watch)?]));
     }
     let bytes = read_document(path)?;
     let (kind, amis) = read_json(&bytes).map_err(|e| e.in_file(path))?;
@@ -242,9 +244,9 @@ pub fn read_ami(path: &Path, templates: &TemplateRequest) -> Result<Ami> {
 /// # Errors
 ///
 /// `Invalid` if it is none of them, or if an id is no rule's; as opening bundles and images.
-pub fn lint(request: &LintRequest) -> Result<LintReport> {
+pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
     check_ids(&request.allow)?;
-    let (kind, mut cases) = open_cases(&request.path, &request.templates)?;
+    let (kind, mut cases) = open_cases(&request.path, &request.templates, watch)?;
     let mut report = LintReport {
         path: request.path.clone(),
         kind,

@@ -106,15 +106,15 @@ pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSo
     Ok(source)
 }
 
-/// Opens an image that can be read at any place.
+/// Opens an image, at any place.
 ///
 /// # Errors
 ///
 /// As [`format::open`]; `Io` if another process has it, or a file that it names, open for writing and
 /// the request does not force it.
-pub fn open_image(request: &ImageRequest) -> Result<OpenedImage> {
+pub fn open_image(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedImage> {
     check_finished(request)?;
-    let image = format::open(request)?;
+    let image = format::open(request, watch)?;
     check_unused(request, &image.inputs)?;
     Ok(image)
 }
@@ -156,7 +156,7 @@ fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]) -> Result<()> {
 /// # Errors
 ///
 /// As [`open_image`], [`Bundle::open`] and [`Bundle::snapshot`].
-pub fn open_volume(request: &ImageRequest) -> Result<Box<dyn ReadVolume>> {
+pub fn open_volume(request: &ImageRequest, watch: &dyn Watch) -> Result<Box<dyn ReadVolume>> {
     if request.format.is_none() {
         if Bundle::is_at(&request.path) {
             return Ok(Box::new(Bundle::open(&request.path)?.snapshot(None)?));
@@ -165,7 +165,7 @@ pub fn open_volume(request: &ImageRequest) -> Result<Box<dyn ReadVolume>> {
             return Ok(Box::new(Bundle::open(&path)?.snapshot(Some(&device))?));
         }
     }
-    Ok(Box::new(open_image(request)?.volume))
+    Ok(Box::new(open_image(request, watch)?.volume))
 }
 
 /// Opens a bundle, over what it leans on if the user names that: a bundle, or an image, which is then
@@ -213,7 +213,7 @@ fn image_base(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Arc<BaseSnapshot>> {
-    let image = open_image(request)?;
+    let image = open_image(request, watch)?;
     let root =
         root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))?;
     let Some(layer) = bundle.bases().iter().find(|base| base.root == root) else {
@@ -233,7 +233,7 @@ pub(super) fn root_of(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Digest> {
-    let image = open_image(request)?;
+    let image = open_image(request, watch)?;
     root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))
 }
 

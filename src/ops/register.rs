@@ -20,6 +20,7 @@ use crate::publish::DeregisterImage;
 use crate::publish::EnableImageDeprecation;
 use crate::publish::EnableImageDeregistrationProtection;
 use crate::publish::ModifyImageAttribute;
+use crate::work::Watch;
 
 /// What documents are made of.
 #[derive(Clone, Debug)]
@@ -94,9 +95,9 @@ pub struct RegisterReport {
 /// # Errors
 ///
 /// `Invalid` if a snapshot's id is missing, if there is not one AMI, or if EC2 would refuse it.
-pub fn register(request: &RegisterRequest) -> Result<RegisterReport> {
+pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<RegisterReport> {
     check_ids(&request.allow)?;
-    let (_, cases) = open_cases(&request.path, &request.templates)?;
+    let (_, cases) = open_cases(&request.path, &request.templates, watch)?;
     let count = cases.len();
     let Ok([mut case]) = <[Case; 1]>::try_from(cases) else {
         let text = format!("it has {count} AMIs, expected 1");

@@ -20,6 +20,12 @@ use crate::error::Result;
 
 /// Whoever follows a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
+    /// Hears that something begins which comes before the run itself: what it is, in a word, and over how
+    /// many bytes, where that is known. What [`Watch::advance`] says next is about these.
+    fn prepare(&self, what: &str, bytes: Option<u64>) {
+        let _ = (what, bytes);
+    }
+
     /// Hears that `bytes` more bytes of the volume are done.
     fn advance(&self, bytes: u64) {
         let _ = bytes;

@@ -306,11 +306,11 @@ fn what_is_no_bundle_is_called_that() {
 }
 
 #[test]
-fn a_pipe_where_none_can_be_read_is_called_that() {
+fn a_pipe_that_nothing_comes_out_of_is_called_that() {
     let folder = tempfile::tempdir().unwrap();
-    for line in ["map -", "compare - in.raw"] {
+    for line in ["map -", "compare - in.raw", "convert - out.qcow2"] {
         let text = run_badly(folder.path(), line, 2);
-        assert!(text.contains("standard input") && text.contains("save it"), "{text}");
+        assert!(text.contains("standard input: nothing comes out of it"), "{text}");
     }
 }
 

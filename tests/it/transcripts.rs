@@ -67,7 +67,8 @@ fn transcribe(folder: &Path, line: &str) -> String {
     let mut words = words.split_whitespace();
     assert_eq!(words.next(), Some("amikit"), "{line}");
     let mut command = amikit();
-    command.current_dir(folder).args(words);
+    // The folder is named in a note.
+    command.current_dir(folder).args(words).env("TMPDIR", "/var/tmp");
     if let Some(input) = input {
         command.stdin(File::open(folder.join(input)).unwrap());
     }

@@ -17,6 +17,7 @@ use crate::volume::MAX_RUNS;
 use crate::volume::Place;
 use crate::volume::RunMap;
 use crate::volume::check_size;
+use crate::work::Watch;
 
 /// Bytes that are read at once while headers are walked. A thousand FILL chunks fit, and what is
 /// read in vain behind a RAW chunk's header costs less than the call itself.
@@ -72,7 +73,7 @@ pub(super) fn parse(bytes: &dyn ReadAt, source: u16, skipped: Place) -> Result<P
 /// # Errors
 ///
 /// `Corrupt` if a checksum is wrong; as reading the image otherwise.
-pub fn check_crc(bytes: &dyn ReadAt) -> Result<()> {
+pub fn check_crc(bytes: &dyn ReadAt, watch: &dyn Watch) -> Result<()> {
     let mut chunks = Chunks::new(bytes)?;
     let header = chunks.header;
     let (mut by_specification, mut by_writer) = (Hasher::new(), Hasher::new());
@@ -88,7 +89,7 @@ pub fn check_crc(bytes: &dyn ReadAt) -> Result<()> {
         let len = chunk.volume_len(&header);
         match chunk.header.kind {
             ChunkKind::Raw => {
-                let stored = crc_of_stored(bytes, chunk.payload_at, len, &mut piece)?;
+                let stored = crc_of_stored(bytes, chunk.payload_at, len, &mut piece, watch)?;
                 by_specification.combine(&stored);
                 by_writer.combine(&stored);
             }
@@ -114,10 +115,17 @@ pub fn check_crc(bytes: &dyn ReadAt) -> Result<()> {
 }
 
 /// CRC of `len` bytes of the file from `offset` on.
-fn crc_of_stored(bytes: &dyn ReadAt, offset: u64, len: u64, piece: &mut [u8]) -> Result<Hasher> {
+fn crc_of_stored(
+    bytes: &dyn ReadAt,
+    offset: u64,
+    len: u64,
+    piece: &mut [u8],
+    watch: &dyn Watch,
+) -> Result<Hasher> {
     let mut crc = Hasher::new();
     let (mut at, end) = (offset, offset.strict_add(len));
     while at < end {
+        watch.check()?;
         let rest = usize::try_from(end.strict_sub(at)).unwrap_or(usize::MAX).min(piece.len());
         let part = &mut piece[..rest];
         bytes.read_exact_at(part, at)?;
@@ -431,7 +439,7 @@ mod tests {
             );
             bytes[24..28].copy_from_slice(&header_crc.to_le_bytes());
             assert!(parse(&bytes, 0, Place::Hole).unwrap().has_crc);
-            check_crc(&bytes).map_err(|e| e.offset())
+            check_crc(&bytes, &crate::work::Unwatched).map_err(|e| e.offset())
         };
         for good in [spec, writer] {
             assert_eq!(with(good, 0), Ok(()));
@@ -450,6 +458,6 @@ mod tests {
         );
         bytes[24] = 1;
         // Seconds at the least if anybody expanded it; the test's own time limit is the judge.
-        assert_eq!(check_crc(&bytes).unwrap_err().offset(), Some(24));
+        assert_eq!(check_crc(&bytes, &crate::work::Unwatched).unwrap_err().offset(), Some(24));
     }
 }

@@ -48,7 +48,7 @@ const MAX_PARTS: usize = 4096;
 /// # Errors
 ///
 /// As the format has it, with file and offset; `Invalid` if the parts are not of one set.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let inputs = &request.inputs;
     if inputs.len() > MAX_PARTS {
         let text = format!("the set has {} parts, expected at most {MAX_PARTS}", inputs.len());
@@ -61,7 +61,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
         let skipped = if first.is_some() { Place::Backing } else { Place::Hole };
         let parsed = map::parse(input, source, skipped).map_err(|e| e.in_file(input.path()))?;
         if parsed.has_crc {
-            check_crc(input).map_err(|e| e.in_file(input.path()))?;
+            check_crc(input, request.watch).map_err(|e| e.in_file(input.path()))?;
         }
         let header = parsed.header;
         let place = |fault: SparseFault, at| Error::from(fault).at(at).in_file(input.path());

@@ -1,4 +1,4 @@
-//! Raw images compressed as a whole: gzip, xz and zstd in order, and zstd with a table of its frames
+//! Images compressed as a whole: gzip, xz, bzip2 and zstd in order, and zstd with a table of its frames
 //! at any place.
 //!
 //! Compression keeps bytes and no holes, so all zeros count as written. See
@@ -67,12 +67,34 @@ pub const XZ: Format = Format {
     ..GZIP
 };
 
+/// The row of bzip2.
+pub const BZIP2: Format = Format {
+    name: "raw-bzip2",
+    summary: "raw in a bzip2 stream, read once and in order",
+    probe: is_bzip2,
+    open: |request| refuse(request, Wrapping::Bzip2),
+    in_order: Some(InOrder { wrapping: Wrapping::Bzip2, needed: |_| Ok(true) }),
+    ..GZIP
+};
+
+/// Tells whether the bytes begin with a bzip2 stream: its head, and that of its first block or of its end.
+fn is_bzip2(bytes: &dyn ReadAt) -> Result<bool> {
+    const HEADS: [[u8; 6]; 2] = [*b"1AY&SY", [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
+    let mut head = [0; 10];
+    if bytes.len() < 10 {
+        return Ok(false);
+    }
+    bytes.read_exact_at(&mut head, 0)?;
+    let known = HEADS.iter().any(|it| head[4..] == *it);
+    Ok(head.starts_with(b"BZh") && matches!(head[3], b'1'..=b'9') && known)
+}
+
 /// Opens a file of zstd frames whose table is there.
 ///
 /// # Errors
 ///
 /// `Unsupported` if there is none that can be used; `Corrupt` if it does not fit the file.
-fn open_zstd(request: &OpenRequest) -> Result<Volume> {
+fn open_zstd(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("raw-zstd")?;
     let Some(frames) = map::read_table(input)? else {
         return refuse(request, Wrapping::Zstd);
@@ -82,12 +104,13 @@ fn open_zstd(request: &OpenRequest) -> Result<Volume> {
 }
 
 /// Says that a stream has no places to read at.
-fn refuse(request: &OpenRequest, wrapping: Wrapping) -> Result<Volume> {
+fn refuse(request: &OpenRequest<'_>, wrapping: Wrapping) -> Result<Volume> {
     let input = request.single("compressed raw")?;
     let tool = match wrapping {
         Wrapping::Gzip => "gzip -d",
         Wrapping::Xz => "xz -d",
         Wrapping::Zstd => "zstd -d",
+        Wrapping::Bzip2 => "bzip2 -d",
     };
     let text = format!("it is a {wrapping} stream, which can be read only once and in order");
     Err(Error::new(Kind::Unsupported, text)

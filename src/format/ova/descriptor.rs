@@ -37,7 +37,7 @@ pub enum OvfFault {
     },
     /// A disk's file is none of those listed.
     FileRef,
-    /// A file is compressed, or cut in pieces.
+    /// A file is compressed in a way that is not known, or cut in pieces.
     Packed,
     /// A disk is what was written since another.
     Parent,
@@ -56,7 +56,7 @@ impl fmt::Display for OvfFault {
             Self::Attribute { name } => write!(f, "an element has no attribute {name}"),
             Self::FileRef => write!(f, "a Disk's fileRef is the id of no File"),
             Self::Packed => {
-                write!(f, "a disk's File has a compression or a chunkSize, which is not read")
+                write!(f, "a disk's File has a chunkSize, or a compression other than gzip")
             }
             Self::Parent => write!(f, "a Disk has a parentRef, which is not read"),
             Self::Capacity => {
@@ -86,6 +86,8 @@ pub enum Disk {
     File {
         /// Name of the file.
         href: String,
+        /// Whether it is compressed as a whole, by gzip.
+        is_gzip: bool,
     },
     /// One that is made empty where the machine is set up.
     Empty {
@@ -101,7 +103,7 @@ impl Disk {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::File { href } => href,
+            Self::File { href, .. } => href,
             Self::Empty { id, .. } => id,
         }
     }
@@ -111,7 +113,8 @@ impl Disk {
 struct File {
     id: String,
     href: String,
-    is_packed: bool,
+    is_gzip: bool,
+    is_read: bool,
 }
 
 /// A disk, before its file is looked up.
@@ -195,10 +198,13 @@ fn needed(start: &BytesStart<'_>, name: &'static str) -> Result<String> {
 }
 
 fn file(start: &BytesStart<'_>) -> Result<File> {
-    let compression = attribute(start, "compression")?;
-    let is_packed = compression.is_some_and(|it| !it.is_empty() && it != "identity")
-        || attribute(start, "chunkSize")?.is_some();
-    Ok(File { id: needed(start, "id")?, href: needed(start, "href")?, is_packed })
+    let (is_gzip, is_known) = match attribute(start, "compression")?.as_deref() {
+        None | Some("" | "identity") => (false, true),
+        Some("gzip") => (true, true),
+        Some(_) => (false, false),
+    };
+    let is_read = is_known && attribute(start, "chunkSize")?.is_none();
+    Ok(File { id: needed(start, "id")?, href: needed(start, "href")?, is_gzip, is_read })
 }
 
 fn entry(start: &BytesStart<'_>) -> Result<Entry> {
@@ -235,10 +241,10 @@ fn resolve(disk: Entry, files: &[File]) -> Result<Disk, OvfFault> {
         return Ok(Disk::Empty { id: disk.id, size: size.ok_or(OvfFault::Capacity)? });
     };
     let file = files.iter().find(|file| file.id == id).ok_or(OvfFault::FileRef)?;
-    if file.is_packed {
+    if !file.is_read {
         return Err(OvfFault::Packed);
     }
-    Ok(Disk::File { href: file.href.clone() })
+    Ok(Disk::File { href: file.href.clone(), is_gzip: file.is_gzip })
 }
 
 /// A disk of a descriptor that is written.
@@ -381,8 +387,13 @@ mod tests {
              <o:Disk o:diskId='e' o:capacity='3' o:capacityAllocationUnits='byte * 2^30'/>",
         )
         .unwrap();
-        let file = Disk::File { href: "a&b.vmdk".to_owned() };
-        assert_eq!(disks, [file, Disk::Empty { id: "e".to_owned(), size: 3 << 30 }]);
+        let file = |is_gzip| Disk::File { href: "a&b.vmdk".to_owned(), is_gzip };
+        let gzip = read(
+            &FILE.replace("identity", "gzip"),
+            "<o:Disk o:diskId='d' o:fileRef='f' o:capacity='1'/>",
+        );
+        assert_eq!(gzip.unwrap(), [file(true)]);
+        assert_eq!(disks, [file(false), Disk::Empty { id: "e".to_owned(), size: 3 << 30 }]);
     }
 
     #[test]
@@ -391,7 +402,7 @@ mod tests {
         for (references, disks, fault) in [
             ("", disk, OvfFault::FileRef),
             ("<o:File o:id='f'/>", disk, OvfFault::Attribute { name: "href" }),
-            ("<o:File o:id='f' o:href='a' o:compression='gzip'/>", disk, OvfFault::Packed),
+            ("<o:File o:id='f' o:href='a' o:compression='bzip2'/>", disk, OvfFault::Packed),
             ("<o:File o:id='f' o:href='a' o:chunkSize='9'/>", disk, OvfFault::Packed),
             (FILE, "<o:Disk o:diskId='d'/>", OvfFault::Attribute { name: "capacity" }),
             (FILE, "<o:Disk o:diskId='d' o:capacity='0'/>", OvfFault::Capacity),

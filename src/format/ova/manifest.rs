@@ -9,6 +9,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::ReadAt;
+use crate::work::Watch;
 
 /// Bytes that are hashed at once.
 const PIECE_LEN: usize = 1 << 20;
@@ -46,7 +47,7 @@ impl Manifest {
     /// # Errors
     ///
     /// `Mismatch` if it has another digest; `Corrupt` if the manifest does not name it.
-    pub(super) fn check(&self, name: &str, part: &Arc<Input>) -> Result<()> {
+    pub(super) fn check(&self, name: &str, part: &Arc<Input>, watch: &dyn Watch) -> Result<()> {
         let Some(line) = self.0.iter().find(|line| line.name == name) else {
             return Err(
                 Error::corrupt("the archive's .mf file does not name it").in_file(part.path())
@@ -56,6 +57,7 @@ impl Manifest {
         let mut piece = vec![0; PIECE_LEN];
         let mut at = 0;
         while at < part.len() {
+            watch.check()?;
             let rest = usize::try_from(part.len().strict_sub(at)).unwrap_or(PIECE_LEN);
             let piece = &mut piece[..rest.min(PIECE_LEN)];
             part.read_exact_at(piece, at)?;
@@ -111,10 +113,16 @@ mod tests {
         }
         let empty = Arc::new(Input::memory("a", Vec::new()));
         let manifest = Manifest::parse(&format!("\nSHA1(a)= {sha1}\r\n")).unwrap();
-        manifest.check("a", &empty).unwrap();
+        manifest.check("a", &empty, &crate::work::Unwatched).unwrap();
         let other = Arc::new(Input::memory("a", vec![0]));
-        assert_eq!(manifest.check("a", &other).unwrap_err().kind(), Kind::Mismatch);
-        assert_eq!(manifest.check("b", &empty).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(
+            manifest.check("a", &other, &crate::work::Unwatched).unwrap_err().kind(),
+            Kind::Mismatch
+        );
+        assert_eq!(
+            manifest.check("b", &empty, &crate::work::Unwatched).unwrap_err().kind(),
+            Kind::Corrupt
+        );
     }
 
     #[test]

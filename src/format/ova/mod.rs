@@ -14,6 +14,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::format::Format;
 use crate::format::OpenRequest;
+use crate::format::compressed_raw;
 use crate::format::ova::descriptor::Disk;
 use crate::format::ova::manifest::Manifest;
 use crate::format::raw;
@@ -28,6 +29,8 @@ use crate::tar::members;
 use crate::volume::Place;
 use crate::volume::RunMap;
 use crate::volume::Volume;
+use crate::work::Unwatched;
+use crate::work::Watch;
 
 pub use write::write_all;
 
@@ -77,7 +80,7 @@ struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    fn open(input: &'a Arc<Input>) -> Result<Self> {
+    fn open(input: &'a Arc<Input>, watch: &dyn Watch) -> Result<Self> {
         let members = members(input)?;
         let is_descriptor = |member: &&Member| member.name.ends_with(DESCRIPTOR_SUFFIX);
         let mut descriptors = members.iter().filter(is_descriptor);
@@ -98,7 +101,7 @@ impl<'a> Archive<'a> {
         let part = plain(input, first)?;
         let text = text(&part)?;
         if let Some(manifest) = &manifest {
-            manifest.check(&first.name, &part)?;
+            manifest.check(&first.name, &part, watch)?;
         }
         let disks = descriptor::parse(&text).map_err(|e| e.in_file(part.path()))?;
         Ok(Self { input, members, manifest, disks })
@@ -155,8 +158,8 @@ fn text(part: &Arc<Input>) -> Result<String> {
 ///
 /// As the archive, the descriptor and the disk's own format have it; `Mismatch` if a file does not have
 /// the digest that the archive says.
-fn open(request: &OpenRequest) -> Result<Volume> {
-    let archive = Archive::open(request.single("ova")?)?;
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+    let archive = Archive::open(request.single("ova")?, request.watch)?;
     match archive.choose(request.member.as_deref())? {
         Disk::Empty { size, .. } => {
             let mut map = RunMap::default();
@@ -164,7 +167,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
             // No run points to it, and yet it must not change.
             Volume::new(map, vec![Arc::clone(archive.input).into()])
         }
-        Disk::File { href } => {
+        Disk::File { href, is_gzip } => {
             let member = archive.members.iter().find(|member| member.name == *href);
             let member = member.ok_or_else(|| {
                 Error::corrupt(format!(
@@ -173,9 +176,15 @@ fn open(request: &OpenRequest) -> Result<Volume> {
             })?;
             let part = plain(archive.input, member)?;
             if let Some(manifest) = &archive.manifest {
-                manifest.check(href, &part)?;
+                manifest.check(href, &part, request.watch)?;
             }
-            let (format, volume) = tar::open_part(Arc::clone(&part), request.force)?;
+            if *is_gzip != (compressed_raw::GZIP.probe)(&part)? {
+                let (found, expected) =
+                    if *is_gzip { ("no gzip stream", "one") } else { ("a gzip stream", "none") };
+                let text = format!("it is {found}, expected {expected} by the descriptor");
+                return Err(Error::corrupt(text).in_file(part.path()));
+            }
+            let (format, volume) = tar::open_part(Arc::clone(&part), request)?;
             if format.name == raw::FORMAT.name {
                 // Nothing about it says that it is a disk at all.
                 let text = "it is in no format that is known, expected a VMDK";
@@ -188,6 +197,6 @@ fn open(request: &OpenRequest) -> Result<Volume> {
 
 /// Lists the disks of an archive, in the order of its descriptor.
 fn disks(input: &Arc<Input>) -> Result<Vec<String>> {
-    let archive = Archive::open(input)?;
+    let archive = Archive::open(input, &Unwatched)?;
     Ok(archive.disks.iter().map(|disk| disk.name().to_owned()).collect())
 }

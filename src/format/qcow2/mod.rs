@@ -82,7 +82,7 @@ enum Kind {
 /// # Errors
 ///
 /// As the format has it, with file and offset; as the gate has it for a backing file.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("qcow2")?;
     let mut images = vec![Arc::clone(input)];
     let mut sources = Vec::new();

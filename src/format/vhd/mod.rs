@@ -70,7 +70,7 @@ pub const FIXED: Format = Format {
 ///
 /// As the format has it, with file and offset; for a parent as [`crate::format::gate::Gate::open`],
 /// and `Invalid` if it is not the one that the image above it was made from.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let mut input = Arc::clone(request.single("vhd")?);
     let mut flat: Option<RunMap> = None;
     let mut sources: Vec<Source> = Vec::new();

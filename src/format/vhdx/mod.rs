@@ -39,7 +39,7 @@ pub const FORMAT: Format = Format {
 ///
 /// As the format has it, with file and offset; `Unsupported` for an image whose log must be
 /// replayed, and for a differencing one.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("vhdx")?;
     Volume::new(map::parse(input)?, vec![Arc::clone(input).into()])
 }

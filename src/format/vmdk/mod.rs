@@ -93,7 +93,7 @@ pub const MAX_FILES: usize = 4096;
 /// # Errors
 ///
 /// As the format has it, with file and offset; as the gate has it for each file that is named.
-fn open(request: &OpenRequest) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let input = request.single("vmdk")?;
     let mut disk = Disk { request, sources: Vec::new(), named: 0 };
     let (mut map, mut descriptor) = disk.layer(input)?;
@@ -123,7 +123,7 @@ fn open(request: &OpenRequest) -> Result<Volume> {
 
 /// What was opened of a disk so far.
 struct Disk<'a> {
-    request: &'a OpenRequest,
+    request: &'a OpenRequest<'a>,
     sources: Vec<Source>,
     /// Files that were named by others.
     named: usize,

@@ -100,7 +100,7 @@ pub fn bench(request: &BenchRequest, watch: &dyn Watch) -> Result<BenchReport> {
     // A level that is none is told before anything else is done.
     Encoder::new(request.level)?;
     let plain = match &request.image {
-        Some(path) => sample::of_image(path, request.size_bytes)?,
+        Some(path) => sample::of_image(path, request.size_bytes, watch)?,
         None => sample::made(request.size_bytes)?,
     };
     let bench = Workbench::new(plain, request.level, request.threads, watch)?;

@@ -14,6 +14,7 @@ use crate::units::ExtentKind;
 use crate::units::block_count;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
+use crate::work::Watch;
 
 /// Returns how many blocks `size` bytes hold.
 fn blocks_in(size: u64) -> Result<u64> {
@@ -33,9 +34,9 @@ fn blocks_in(size: u64) -> Result<u64> {
 ///
 /// As [`open_image`]; `Invalid` if `size` is under a block, or if the image holds nothing but zeros
 /// and holes.
-pub(super) fn of_image(path: &Path, size: u64) -> Result<Vec<u8>> {
+pub(super) fn of_image(path: &Path, size: u64, watch: &dyn Watch) -> Result<Vec<u8>> {
     let wanted = blocks_in(size)?;
-    let image = open_image(&ImageRequest::of(path))?;
+    let image = open_image(&ImageRequest::of(path), watch)?;
     of_volume(&image.volume, wanted).map_err(|e| e.in_file(path))
 }
 

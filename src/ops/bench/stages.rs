@@ -103,7 +103,7 @@ impl<'a> Workbench<'a> {
         // The kernel must not write it to the disk while other things are measured.
         file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
         let raw = Some(format::by_name("raw")?);
-        let image = format::open(&ImageRequest { format: raw, ..ImageRequest::of(&path) })?;
+        let image = format::open(&ImageRequest { format: raw, ..ImageRequest::of(&path) }, watch)?;
 
         let mut encoder = Encoder::new(level)?;
         let (mut frames, mut places) = (Vec::new(), Vec::new());

@@ -119,7 +119,7 @@ pub fn make_with(
     keys.private
         .check_pair(&keys.user)
         .map_err(|fault| Error::from(fault).in_file(&request.cert))?;
-    let volume = open_volume(&request.image)?;
+    let volume = open_volume(&request.image, watch)?;
     let folder = OutputDir::create(&request.output)?;
     begin(volume.size());
     let options = MakeOptions { level: request.level, threads: request.threads, watch };
