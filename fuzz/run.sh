@@ -27,7 +27,7 @@ if [ "$target" = walk ]; then
         python3 - "$1" "$2" "$corpus/$(basename "$2")" << 'SEED'
 import sys
 
-ROWS, LONGEST, SECTOR = 11, 64 << 10, 512
+ROWS, LONGEST, SECTOR = 12, 64 << 10, 512
 row, image = int(sys.argv[1]), open(sys.argv[2], "rb").read()
 if len(image) <= LONGEST:
     seed = bytes([row]) + image
@@ -56,12 +56,14 @@ SEED
     xz -c "$work/in.raw" > "$work/in.xz" && seed 8 "$work/in.xz"
     # Its window is 64 MiB long.
     xz -9 -c "$work/in.raw" > "$work/in9.xz" && seed 8 "$work/in9.xz"
+    bzip2 -c "$work/in.raw" > "$work/in.bz2" && seed 9 "$work/in.bz2"
+    cat "$work/in.bz2" "$work/in.bz2" > "$work/twice.bz2" && seed 9 "$work/twice.bz2"
     for version in 0.0 0.1 1.0; do
         tar -C "$work" --format=pax --sparse --sparse-version=$version -cf "$work/pax$version" in.raw
-        seed 9 "$work/pax$version"
+        seed 10 "$work/pax$version"
     done
-    tar -C "$work" --format=gnu --sparse -cf "$work/gnu" in.raw && seed 9 "$work/gnu"
-    "$amikit" convert "$work/in.raw" "$work/ova" --format ova --quiet > "$work/log" && seed 10 "$work/ova"
+    tar -C "$work" --format=gnu --sparse -cf "$work/gnu" in.raw && seed 10 "$work/gnu"
+    "$amikit" convert "$work/in.raw" "$work/ova" --format ova --quiet > "$work/log" && seed 11 "$work/ova"
     for image in fixtures/images/*.simg; do
         [ "$(stat -c %s "$image")" -gt 65536 ] || seed 1 "$image"
     done

@@ -32,6 +32,7 @@ use amikit::volume::Volume;
 use amikit::work::Unwatched;
 
 use common::Random;
+use common::archive;
 
 fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
@@ -583,18 +584,6 @@ fn what_is_written_is_what_tar_sha256sum_and_qemu_read() {
             );
         }
     }
-}
-
-/// An archive of these files, in this order.
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, content) in files {
-        bytes.extend(layout::encode(name, content.len() as u64));
-        bytes.extend(*content);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
-    }
-    bytes.resize(bytes.len() + 1024, 0);
-    bytes
 }
 
 fn ovf(file: &str, disk: &str) -> String {

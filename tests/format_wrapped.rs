@@ -21,13 +21,13 @@ use amikit::format::Opened;
 use amikit::format::OpenedImage;
 use amikit::format::compressed_raw::layout::Frame;
 use amikit::format::compressed_raw::layout::encode;
-use amikit::tar::layout;
 use amikit::units::ExtentKind;
 use amikit::volume::ReadVolume;
 use amikit::work::Unwatched;
 use amikit::work::Watch;
 
 use common::Random;
+use common::archive;
 
 fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
@@ -165,7 +165,10 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
         let refused = in_order();
         assert_eq!(refused.status.code(), Some(5), "{}", text(&refused.stderr));
         let error = text(&refused.stderr);
-        assert!(error.contains("ends as a VHD does") && error.contains("--format"), "{error}");
+        assert!(
+            error.contains("ends as a VHD does") && error.contains("--input-format vhd"),
+            "{error}"
+        );
         assert!(!dir.path().join("out.raw").exists());
         let named_vhd = dir.path().join(format!("disk.vhdfixed.{wrapping}"));
         fs::copy(&packed, &named_vhd).unwrap();
@@ -245,18 +248,6 @@ fn a_disk_in_a_packed_archive_keeps_its_holes() {
     let error = open(&here.join("plain.gz:disk.raw")).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("holds no file"), "{error}");
-}
-
-/// An archive of these files, in this order.
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, content) in files {
-        bytes.extend(layout::encode(name, content.len() as u64));
-        bytes.extend(*content);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
-    }
-    bytes.resize(bytes.len() + 1024, 0);
-    bytes
 }
 
 #[test]

@@ -19,6 +19,7 @@ use amikit::format::Format;
 use amikit::format::WriteOptions;
 use amikit::io::Target;
 use amikit::io::WriteAt;
+use amikit::tar::layout;
 use amikit::units::ExtentKind;
 use amikit::volume::Place;
 use amikit::volume::ReadVolume;
@@ -301,4 +302,16 @@ pub fn run(command: &mut Command) -> Vec<u8> {
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{command:?} failed: {told}");
     done.stdout
+}
+
+/// Makes a tar archive of these files, in this order.
+pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, content) in files {
+        bytes.extend(layout::encode(name, content.len() as u64));
+        bytes.extend(*content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    bytes
 }
