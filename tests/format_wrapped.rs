@@ -287,6 +287,46 @@ fn a_packed_image_in_an_archive_is_read() {
     ova(&identity, &vmdk).unwrap();
 }
 
+#[test]
+fn zeros_become_holes_on_request_wherever_the_image_comes_from() {
+    let dir = common::scratch();
+    let here = dir.path();
+    let mut random = Random::new(11);
+    let volume = common::random_volume(6 << 20, &mut random);
+    common::write_dense(&volume, &here.join("disk.raw"));
+    wrap_file("gz", &here.join("disk.raw"));
+    common::write_unsynced(&volume, &here.join("disk.vhdx"), named("vhdx"), 2);
+    let bytes = common::bytes_of(&volume);
+    for (input, output) in [
+        ("disk.raw", "a.raw"),
+        ("disk.raw.gz", "b.raw"),
+        ("disk.vhdx", "c.raw"),
+        ("disk.vhdx", "d.qcow2"),
+        ("disk.raw.gz", "e.qcow2"),
+    ] {
+        let line = format!("convert {input} {output} --zeros hole");
+        let said = amikit(&line, here).output().unwrap();
+        assert!(said.status.success(), "{line}: {}", text(&said.stderr));
+        assert!(text(&said.stderr).contains("leaves out zeros"), "{}", text(&said.stderr));
+        let found = open(&here.join(output)).unwrap().volume;
+        assert!(common::bytes_of(&found) == bytes, "{line}");
+        let mut holes = vec![true; bytes.len() / 65_536];
+        for (start, len, kind) in common::extents_of(&found) {
+            assert_ne!(kind, "zero", "{line}");
+            if kind == "data" {
+                let last = ((start + len - 1) / 65_536) as usize;
+                holes[(start / 65_536) as usize..=last].fill(false);
+            }
+        }
+        for (number, piece) in bytes.chunks(65_536).enumerate() {
+            let is_zero = piece.iter().all(|byte| *byte == 0);
+            assert_eq!(holes[number], is_zero, "{line}: piece {number}");
+        }
+    }
+    let refused = amikit("convert disk.raw x.ami --format bundle --zeros hole", here).output();
+    assert_eq!(refused.unwrap().status.code(), Some(2));
+}
+
 /// Runs a command with a file through a pipe.
 fn piped(mut command: Command, from: &Path) -> Output {
     let mut child = command

@@ -77,7 +77,7 @@ pub(super) fn build(args: &ami_args::Build, output: Output, follower: &Follower)
         threads: args.threads.count(),
         states: args.states.states(),
     };
-    warn_of_states(&args.states, output);
+    warn_of_states(args.states.states().zeros_as_holes, output);
     let report = ops::build(&request, follower, |bytes| follower.begin(bytes))?;
     follower.end();
     output.notes(&report.notes);

@@ -33,6 +33,7 @@ use crate::cli::shared_args::Image;
 use crate::cli::shared_args::Pair;
 use crate::cli::shared_args::StateArgs;
 use crate::cli::shared_args::Threads;
+use crate::cli::shared_args::Zeros;
 use crate::cli::shared_args::formats;
 use crate::cli::shared_args::parse_mapping;
 use crate::cli::shared_args::values;
@@ -336,6 +337,10 @@ pub(super) struct Convert {
     /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12, gzip 1 to 9
     #[arg(long, allow_negative_numbers = true)]
     pub(super) level: Option<i32>,
+
+    /// Keep written zeros as what they are, or make them holes, 64 KiB at a time: unsafe on encrypted volumes
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    pub(super) zeros: Zeros,
 
     /// Format of IN [default: what its bytes say]
     #[arg(long, value_parser = formats())]

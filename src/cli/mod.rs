@@ -34,6 +34,7 @@ use self::args::Cli;
 use self::args::Command;
 use self::args::Made;
 use self::progress::Follower;
+use self::shared_args::Zeros;
 
 /// Exit code of a run that was done and whose answer is no.
 const NO: u8 = 1;
@@ -309,19 +310,26 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
 fn convert(args: &args::Convert, output: Output, follower: &Follower) -> Result<u8> {
     let from_instance_store =
         args.input_format.is_none() && args.path.is_file() && InstanceBundle::is_at(&args.path);
+    let zeros_as_holes = args.zeros == Zeros::Hole;
     let format = match args.made()? {
         Made::Image(format) if !from_instance_store => format,
         Made::Bundle if !from_instance_store => {
             let text = "--format bundle is for an instance-store bundle, and IN is none";
             return Err(Error::invalid(text).advise("amikit pack makes a bundle of an image"));
         }
+        _ if zeros_as_holes => {
+            let text = "--zeros hole is for images, expected neither bundle nor instance-store";
+            return Err(Error::invalid(text).advise("amikit pack takes --zeros too"));
+        }
         _ => return instance_store::convert(args, output, follower),
     };
+    warn_of_states(zeros_as_holes, output);
     let request = ops::ConvertRequest {
         image: args.request(),
         output: args.output.clone(),
         format,
         level: args.level,
+        zeros_as_holes,
         threads: args.threads.count(),
     };
     let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;
@@ -354,7 +362,7 @@ fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
             thin: args.thin,
         }),
     };
-    warn_of_states(&args.states, output);
+    warn_of_states(args.states.states().zeros_as_holes, output);
     let report = ops::pack(&request, follower, |bytes| follower.begin(bytes))?;
     follower.end();
     for volume in &report.volumes {
@@ -374,8 +382,8 @@ fn default_name(output: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-fn warn_of_states(args: &shared_args::StateArgs, output: Output) {
-    if args.states().zeros_as_holes {
+fn warn_of_states(zeros_as_holes: bool, output: Output) {
+    if zeros_as_holes {
         output.notes(&[
             "--zeros hole leaves out zeros that somebody wrote; on an encrypted volume \
                         those blocks read as garbage"
@@ -391,7 +399,7 @@ fn snapshot(args: &args::Snapshot, output: Output, follower: &Follower) -> Resul
         threads: args.threads.count(),
         states: args.states.states(),
     };
-    warn_of_states(&args.states, output);
+    warn_of_states(args.states.states().zeros_as_holes, output);
     let report = ops::snapshot(&request, follower, |bytes| follower.begin(bytes))?;
     follower.end();
     output.notes(&report.notes);

@@ -122,7 +122,7 @@ enum Holes {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Zeros {
+pub(super) enum Zeros {
     Keep,
     Hole,
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -22,7 +23,9 @@ use crate::ops::open::open_source;
 use crate::ops::path_text;
 use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::ReadVolume;
+use crate::volume::ZERO_PIECE_LEN;
 use crate::volume::check_size;
+use crate::volume::zeros_as_holes;
 use crate::work::Watch;
 
 /// Bytes that are taken from a pipe at once.
@@ -39,6 +42,8 @@ pub struct ConvertRequest {
     pub format: &'static Format,
     /// Level of compression, in the new format's own scale; `None` is its default.
     pub level: Option<i32>,
+    /// Whether zeros become holes, a piece of [`ZERO_PIECE_LEN`] bytes at a time.
+    pub zeros_as_holes: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -79,7 +84,6 @@ pub fn convert(
     } else {
         OpenedSource::Image(Box::new(open_image(&request.image, watch)?))
     };
-    begin(source.size());
     let (from, mut notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
@@ -88,11 +92,20 @@ pub fn convert(
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
-            notes.extend(write(&image.volume, target).map_err(|e| e.in_file(&request.image.path))?);
-            image.volume.size()
+            let fail = |e: Error| e.in_file(&request.image.path);
+            let mut volume = image.volume;
+            if request.zeros_as_holes {
+                watch.prepare("looking for zeros", Some(volume.size()));
+                let map = zeros_as_holes(&volume, request.threads, watch).map_err(fail)?;
+                volume = volume.with_map(map).map_err(fail)?;
+            }
+            begin(Some(volume.size()));
+            notes.extend(write(&volume, target).map_err(fail)?);
+            volume.size()
         }
         OpenedSource::Stream(mut opened) => {
-            let size = save(&mut opened.stream, &target, watch)?;
+            begin(None);
+            let size = save(&mut opened.stream, &target, request.zeros_as_holes, watch)?;
             target.set_size(size)?;
             target.commit()?;
             size
@@ -142,14 +155,34 @@ pub(super) fn write_image(
     Ok(notes)
 }
 
-/// Writes what a stream gives and returns how many bytes that was.
-fn save(stream: &mut Stream, output: &dyn WriteAt, watch: &dyn Watch) -> Result<u64> {
+/// Writes what a stream gives, without its zeros if they are to be holes, and returns how many bytes
+/// that was.
+fn save(
+    stream: &mut Stream,
+    output: &dyn WriteAt,
+    zeros_as_holes: bool,
+    watch: &dyn Watch,
+) -> Result<u64> {
     let mut buffer = vec![0; STREAM_PIECE_LEN];
+    let piece_len = if zeros_as_holes {
+        usize::try_from(ZERO_PIECE_LEN).expect("64 KiB")
+    } else {
+        STREAM_PIECE_LEN
+    };
     let mut size = 0_u64;
     loop {
         let len = stream.read_full(&mut buffer, watch)?;
         let bytes = u64::try_from(len).expect("at most a mebibyte");
-        output.write_all_at(&buffer[..len], size)?;
+        let mut at = size;
+        for piece in buffer[..len].chunks(piece_len) {
+            let len = u64::try_from(piece.len()).expect("at most a mebibyte");
+            if zeros_as_holes && is_zero(piece) {
+                output.make_hole_at(len, at)?;
+            } else {
+                output.write_all_at(piece, at)?;
+            }
+            at = at.strict_add(len);
+        }
         watch.advance(bytes);
         size = size.strict_add(bytes);
         if len < buffer.len() || size > MAX_VOLUME_SIZE {

@@ -6,6 +6,7 @@
 mod padded;
 mod runs;
 mod units;
+mod zeros;
 
 use std::fmt;
 use std::ops::Range;
@@ -24,6 +25,8 @@ use crate::units::MAX_VOLUME_SIZE;
 pub use padded::Padded;
 pub use runs::Place;
 pub use runs::RunMap;
+pub use zeros::ZERO_PIECE_LEN;
+pub use zeros::zeros_as_holes;
 
 /// Most runs of a map: 4 Mi runs of at most 32 bytes are 128 MiB of memory.
 pub const MAX_RUNS: usize = 4 << 20;
