@@ -2,16 +2,19 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Seek;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
 
 use crate::error::Error;
@@ -49,8 +52,12 @@ pub fn open(path: &Path) -> Result<Opened> {
     }
     let kind = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
     if kind.is_fifo() || kind.is_char_device() {
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        return Stream::of(path, file).map(Opened::Stream);
+        // Until somebody writes to a pipe, opening it would not hear the wish to stop. Reading waits for
+        // that as well, and hears it.
+        let flags = if kind.is_fifo() { OFlags::NONBLOCK } else { OFlags::empty() };
+        let flags = i32::try_from(flags.bits()).expect("a small flag");
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        return Stream::of(path, file.map_err(|e| Error::io("open", path, e))?).map(Opened::Stream);
     }
     Input::open(path).map(Opened::File)
 }

@@ -269,6 +269,8 @@ impl Origin {
             Self::Reader { reader, wait } => loop {
                 wait_for(path, wait.as_ref(), watch)?;
                 match reader.read(buf) {
+                    // Another reader of the same pipe was faster.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     read => return read.map_err(|e| Error::io("read", path, e)),
                 }

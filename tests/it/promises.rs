@@ -6,6 +6,7 @@ use std::fs;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::process::Stdio;
@@ -177,6 +178,43 @@ fn sigterm_ends_a_run_that_waits_for_its_pipe() {
         assert!(wait(&mut child, Duration::from_secs(3)).is_some(), "{name} was ignored");
         drop(held);
     }
+}
+
+#[test]
+fn a_named_pipe_is_waited_for_until_the_user_has_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let made = Command::new("mkfifo").arg(here.join("pipe")).status().unwrap();
+    assert!(made.success());
+    for line in ["compare pipe pipe", "convert pipe out.raw", "map pipe"] {
+        let start = || {
+            let words = line.split(' ');
+            let mut command = amikit();
+            command.current_dir(here).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let mut child = start();
+        sleep(Duration::from_millis(200));
+        assert!(child.try_wait().unwrap().is_none(), "{line}: nobody has written yet");
+        signal(&child, "-TERM");
+        let status = wait(&mut child, Duration::from_secs(3));
+        assert_eq!(status.and_then(|it| it.code()), Some(143), "{line}");
+        if line.starts_with("compare") {
+            continue;
+        }
+        let mut child = start();
+        sleep(Duration::from_millis(100));
+        // In pieces, with nothing between them for a while.
+        let mut pipe = File::create(here.join("pipe")).unwrap();
+        for _ in 0..3 {
+            pipe.write_all(&vec![7; 100_000]).unwrap();
+            sleep(Duration::from_millis(150));
+        }
+        drop(pipe);
+        let status = wait(&mut child, Duration::from_secs(10));
+        assert_eq!(status.and_then(|it| it.code()), Some(0), "{line}");
+    }
+    assert!(fs::read(here.join("out.raw")).unwrap() == vec![7; 300_000]);
 }
 
 #[test]
