@@ -77,7 +77,7 @@ fn in_cache() {
         speed(bytes.len().try_into().expect("small"), start)
     })];
     for engine in Engine::available() {
-        for streams in (1..=8).chain([16]) {
+        for streams in (1..=8).chain([10, 11, 12, 16]) {
             if engine == Engine::Portable && streams > 1 {
                 continue;
             }

@@ -12,6 +12,10 @@ mod portable;
 #[allow(clippy::cast_ptr_alignment)] // The loads and stores are of the unaligned kind.
 #[allow(clippy::wildcard_imports)] // A list of intrinsics says nothing.
 mod sha_ni;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // Vector loads and stores.
+#[allow(clippy::wildcard_imports)] // A list of intrinsics says nothing.
+mod wide;
 
 #[cfg(test)]
 mod tests;

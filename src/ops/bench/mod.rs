@@ -146,6 +146,7 @@ fn engine() -> HashEngine {
         Engine::Portable => "portable",
         Engine::ShaNi => "SHA-NI",
         Engine::Hybrid => "SHA-NI with AVX-512",
+        Engine::Wide => "AVX-512",
     };
     HashEngine { name, lanes: best.streams() }
 }
