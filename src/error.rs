@@ -3,6 +3,7 @@
 //! Parsers know nothing of files: each returns its own small enum that implements [`Fault`]. The
 //! caller, who knows where the bytes came from, adds the offset and the path.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -60,7 +61,151 @@ pub struct Error {
     path: Option<PathBuf>,
     offset: Option<u64>,
     cause: Box<dyn StdError + Send + Sync>,
-    advice: Option<String>,
+    advice: Option<Advice>,
+    input: Option<String>,
+}
+
+/// What the user can do next: a fact, which whoever shows the error turns into a sentence.
+///
+/// The library does not know which options the program has, so no sentence here names one. The command
+/// line renders each value in terms of the command at hand, and leaves out what that command cannot do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Something outside amikit, as a sentence: free some space, close the machine that uses the image.
+    Do(Cow<'static, str>),
+    /// Allow opening the file that the image names, or name that file.
+    NameBacking,
+    /// Name the file that the image was made from; it will not be searched for.
+    NameParent,
+    /// Name the format of the input.
+    NameFormat {
+        /// The better way, where there is one; else empty.
+        first: Cow<'static, str>,
+        /// The format that it would be, where that is known.
+        format: Option<&'static str>,
+    },
+    /// Name the format of the output.
+    NameOutputFormat,
+    /// Go on in spite of a guard.
+    Force {
+        /// The better way, where there is one; else empty.
+        first: Cow<'static, str>,
+    },
+    /// Name what the bundle was packed against.
+    NameBase,
+    /// Name one of several members or devices after the path: `PATH:MEMBER`.
+    NameMember {
+        /// A path that would do.
+        example: String,
+    },
+    /// Finish, or undo, an in-place apply that was interrupted.
+    FinishJournal {
+        /// The journal.
+        journal: PathBuf,
+        /// The image that it belongs to.
+        image: PathBuf,
+    },
+    /// Give a value that is missing, or another one than that which was given.
+    Give {
+        /// What has no value, or a wrong one.
+        setting: Setting,
+        /// A value that would do, or its shape; empty if none can be named.
+        example: Cow<'static, str>,
+    },
+    /// Leave out something that the request has.
+    Omit(Setting),
+    /// Use another verb.
+    Use {
+        /// Which one.
+        verb: Verb,
+        /// What it does for the user here, as in `make it whole`.
+        to: Cow<'static, str>,
+    },
+}
+
+/// Something that a request can have; the command line knows how it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// A rule that is not applied.
+    Allow,
+    /// The processor architecture.
+    Architecture,
+    /// What a bundle is packed against.
+    Base,
+    /// The file that keeps a base's page index.
+    BaseIndex,
+    /// The manifest that a base must have.
+    BaseManifest,
+    /// The certificate of whoever signed.
+    Certificate,
+    /// The private key.
+    Key,
+    /// The date of the build, as today's.
+    Date,
+    /// The commit of the recipe's repository.
+    Git,
+    /// What is done about holes.
+    Holes,
+    /// The image of a device.
+    Image,
+    /// The id of an AMI.
+    ImageId,
+    /// A further volume of the AMI.
+    Map,
+    /// The output.
+    Output,
+    /// The region.
+    Region,
+    /// The id of a device's snapshot.
+    Snapshot,
+    /// A value of a template.
+    Template,
+    /// That the packs of the base are left out.
+    Thin,
+    /// How many threads work.
+    Threads,
+    /// How the hypervisor runs the machine.
+    Virtualization,
+    /// The size of a compressed input's window.
+    Window,
+    /// The largest volume that is accepted.
+    MaxSize,
+    /// What is done about zeros.
+    Zeros,
+}
+
+/// A verb of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Makes a thin bundle whole.
+    Complete,
+    /// Writes an image in another format.
+    Convert,
+    /// Names all rules.
+    ListRules,
+    /// Puts a bundle onto another base.
+    Rebase,
+    /// Makes an image of an instance-store bundle.
+    Unbundle,
+    /// Writes a volume of a bundle as an image.
+    Unpack,
+    /// Lists all damage of a bundle.
+    Verify,
+}
+
+impl From<&'static str> for Advice {
+    fn from(sentence: &'static str) -> Self {
+        Self::Do(sentence.into())
+    }
+}
+
+impl From<String> for Advice {
+    fn from(sentence: String) -> Self {
+        Self::Do(sentence.into())
+    }
 }
 
 /// Shorthand for results of this crate.
@@ -69,7 +214,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of `kind` out of a sentence: what it is, then what was expected.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, path: None, offset: None, cause: text.into().into(), advice: None }
+        Self {
+            kind,
+            path: None,
+            offset: None,
+            cause: text.into().into(),
+            advice: None,
+            input: None,
+        }
     }
 
     /// Makes an [`Kind::Io`] error that names what was being done to which file.
@@ -84,7 +236,7 @@ impl Error {
             _ => Kind::Io,
         };
         let cause = Box::new(IoCause { doing, error });
-        Self { kind, path: Some(path.to_owned()), offset: None, cause, advice: None }
+        Self { kind, path: Some(path.to_owned()), offset: None, cause, advice: None, input: None }
     }
 
     /// Makes an [`Kind::Invalid`] error: the request itself cannot be met.
@@ -123,8 +275,15 @@ impl Error {
 
     /// Returns what the user can do next, where there is something.
     #[must_use]
-    pub fn advice(&self) -> Option<&str> {
-        self.advice.as_deref()
+    pub fn advice(&self) -> Option<&Advice> {
+        self.advice.as_ref()
+    }
+
+    /// Returns which of the request's volumes the failure is about, where it has several: the name of
+    /// an argument, as `old`, or a device.
+    #[must_use]
+    pub fn input(&self) -> Option<&str> {
+        self.input.as_deref()
     }
 
     /// Adds the byte offset in the file where the bad field starts, unless one is known already.
@@ -141,22 +300,61 @@ impl Error {
         self
     }
 
-    /// Adds a sentence that says what to do next.
+    /// Adds what to do next.
     #[must_use]
-    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+    pub fn advise(mut self, advice: impl Into<Advice>) -> Self {
         self.advice = Some(advice.into());
+        self
+    }
+
+    /// Adds which of the request's volumes the failure is about, unless that is known already.
+    #[must_use]
+    pub fn of_input(mut self, name: &str) -> Self {
+        self.input.get_or_insert_with(|| name.to_owned());
         self
     }
 }
 
 impl<F: Fault> From<F> for Error {
     fn from(fault: F) -> Self {
-        Self { kind: fault.kind(), path: None, offset: None, cause: Box::new(fault), advice: None }
+        Self {
+            kind: fault.kind(),
+            path: None,
+            offset: None,
+            cause: Box::new(fault),
+            advice: None,
+            input: None,
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_without_advice(f)?;
+        match &self.advice {
+            Some(Advice::Do(sentence)) => write!(f, "; {sentence}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Shows what is wrong and where, without what to do about it.
+struct WithoutAdvice<'a>(&'a Error);
+
+impl fmt::Display for WithoutAdvice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_without_advice(f)
+    }
+}
+
+impl Error {
+    /// Shows the error without its advice, for a caller that renders that itself.
+    #[must_use]
+    pub fn without_advice(&self) -> impl fmt::Display {
+        WithoutAdvice(self)
+    }
+
+    fn fmt_without_advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
             // A name with a newline or an escape must not forge a line of its own.
             write!(f, "{}: ", path.display().to_string().escape_debug())?;
@@ -164,11 +362,7 @@ impl fmt::Display for Error {
         if let Some(offset) = self.offset {
             write!(f, "at byte {offset} ({offset:#x}): ")?;
         }
-        write!(f, "{}", self.cause)?;
-        if let Some(advice) = &self.advice {
-            write!(f, "; {advice}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.cause)
     }
 }
 

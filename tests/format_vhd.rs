@@ -579,7 +579,7 @@ fn a_damaged_footer_does_not_make_an_image_raw() {
     fs::write(&path, &bytes).unwrap();
     let error = open(&path).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
-    assert!(error.advice().unwrap().contains("--format raw"), "{error}");
+    assert!(error.to_string().contains("--format raw"), "{error}");
     let raw = ImageRequest { format: Some(named("raw")), ..ImageRequest::of(&path) };
     assert_eq!(format::open(&raw, &Unwatched).unwrap().volume.size(), 1536);
     // A file that is shorter than its volume.

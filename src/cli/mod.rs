@@ -1,5 +1,6 @@
 //! The command line: parse, call one operation, render, exit code. Only here is anything printed.
 
+mod advice;
 mod ami_args;
 mod amis;
 mod args;
@@ -27,9 +28,10 @@ use amikit::io::catch_bus_errors;
 use amikit::ops;
 use anstream::AutoStream;
 use clap::CommandFactory;
-use clap::Parser;
+use clap::FromArgMatches;
 use serde::Serialize;
 
+use self::advice::AtHand;
 use self::args::Cli;
 use self::args::Command;
 use self::args::Made;
@@ -44,13 +46,16 @@ const INTERNAL: u8 = 70;
 
 /// Runs the program.
 pub(super) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let program = Cli::command();
+    let typed = program.clone().try_get_matches();
+    let parsed = typed.and_then(|it| Ok((Cli::from_arg_matches(&it)?, AtHand::of(&program, &it))));
+    let (cli, at_hand) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             return ExitCode::from(u8::try_from(usage(&error)).unwrap_or(INTERNAL));
         }
     };
-    let code = catch_unwind(AssertUnwindSafe(|| run(&cli))).unwrap_or_else(|_| {
+    let code = catch_unwind(AssertUnwindSafe(|| run(&cli, &at_hand))).unwrap_or_else(|_| {
         complain("amikit itself failed; please report the lines above");
         INTERNAL
     });
@@ -61,7 +66,8 @@ pub(super) fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> i32 {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && error.use_stderr() {
-        Output { json, quiet: false }.error(&usage_error(&error.render().to_string()));
+        let (error_of_use, advice) = usage_error(&error.render().to_string());
+        Output { json, quiet: false }.error(&error_of_use, advice);
         return error.exit_code();
     }
     match error.print() {
@@ -74,13 +80,13 @@ fn usage(error: &clap::Error) -> i32 {
 }
 
 /// Makes an error of what clap prints: its first paragraph says what is wrong, the others what to do.
-fn usage_error(rendered: &str) -> Error {
+fn usage_error(rendered: &str) -> (Error, Option<String>) {
     let line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut paragraphs = rendered.split("\n\n").map(line).filter(|it| !it.is_empty());
     let message = paragraphs.next().unwrap_or_default();
     let error = Error::invalid(message.strip_prefix("error: ").unwrap_or(&message));
     let advice: Vec<_> = paragraphs.map(|it| it.trim_end_matches('.').to_owned()).collect();
-    if advice.is_empty() { error } else { error.advise(advice.join("; ")) }
+    (error, (!advice.is_empty()).then(|| advice.join("; ")))
 }
 
 /// Returns the exit code of a kind of failure.
@@ -101,7 +107,7 @@ fn complain(line: &str) {
     let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
 }
 
-fn run(cli: &Cli) -> u8 {
+fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
     let follower = match Follower::new(cli.quiet) {
         Ok(follower) => follower,
         Err(error) => {
@@ -115,13 +121,12 @@ fn run(cli: &Cli) -> u8 {
     match done {
         Ok(code) => code,
         Err(error) if error.kind() == Kind::Interrupted => {
-            output.error(&error);
+            output.error(&error, at_hand.sentence(&error));
             // The shell's way to say which signal it was; a write cut short by none is a failure.
             128_u8.saturating_add(follower.signal())
         }
         Err(error) => {
-            let error = in_terms_of(&cli.command, error);
-            output.error(&error);
+            output.error(&error, at_hand.sentence(&error));
             u8::try_from(exit_code(error.kind())).unwrap_or(INTERNAL)
         }
     }
@@ -161,18 +166,23 @@ impl Output {
         }
     }
 
-    fn error(self, error: &Error) {
+    /// Prints an error, and what to do about it.
+    fn error(self, error: &Error, advice: Option<String>) {
+        let text = match &advice {
+            Some(advice) => format!("{}; {advice}", error.without_advice()),
+            None => error.to_string(),
+        };
         if self.json {
             let document = serde_json::json!({ "error": {
                 "kind": error.kind().name(),
-                "message": error.to_string(),
+                "message": text,
                 "path": error.path().map(|path| path.display().to_string()),
                 "offset_bytes": error.offset(),
-                "advice": error.advice(),
+                "advice": advice,
             }});
             let _ = writeln!(io::stderr().lock(), "{document}");
         } else {
-            complain(&format!("error: {error}"));
+            complain(&format!("error: {text}"));
         }
     }
 }
@@ -213,21 +223,6 @@ impl Write for Stdout {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
-    }
-}
-
-/// Names the option for an image's format as the command has it, where the advice does.
-fn in_terms_of(command: &Command, error: Error) -> Error {
-    let option = match command {
-        Command::Pack(_) | Command::Inspect(_) | Command::Map(_) | Command::Snapshot(_) => {
-            return error;
-        }
-        Command::Convert(_) | Command::Compare(_) | Command::Diff(_) => "pass `--input-format",
-        _ => "copy it first with `amikit convert --input-format",
-    };
-    match error.advice().map(|advice| advice.replace("pass `--format", option)) {
-        Some(advice) => error.advise(advice),
-        None => error,
     }
 }
 

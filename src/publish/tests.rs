@@ -283,7 +283,9 @@ fn what_would_lie_is_refused() {
         |target: &Manifest, base: Option<&Manifest>, upload: Upload, copies: &[Distribution]| {
             let ami = ami(target);
             let request = request(&ami, target, base, &upload, copies);
-            Plan::new(request).err().map(|error| (error.kind(), error.advice().map(str::to_owned)))
+            Plan::new(request)
+                .err()
+                .map(|error| (error.kind(), error.advice().map(|it| format!("{it:?}"))))
         };
     let region = || Some("eu-central-1".to_owned());
     let plain = || Upload { region: region(), ..Upload::default() };

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(checked(MAX_SIZE).unwrap(), MAX_SIZE);
         let error = checked(MAX_SIZE.strict_add(1)).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.advice().unwrap().contains("vhdx"));
+        assert!(error.to_string().contains("vhdx"));
         // The last block of the largest image can be said: its sector is no end mark.
         let file = MAX_SIZE.strict_div(BLOCK_LEN).strict_mul(BLOCK_LEN.strict_add(FRONT));
         assert!(file.strict_add(8 << 20).strict_div(512) < u64::from(UNUSED));

@@ -1,0 +1,149 @@
+//! What to do next, in terms of the command at hand.
+//!
+//! The library says what would help as a fact, [`Advice`]. Here it becomes a sentence that names the
+//! options of the command which failed, and says nothing of options which that command does not have.
+
+use amikit::error::Advice;
+use amikit::error::Error;
+use amikit::error::Setting;
+use amikit::error::Verb;
+use clap::ArgMatches;
+use clap::Command;
+
+/// The command that runs: its name, and what it takes.
+#[derive(Clone, Debug)]
+pub(super) struct AtHand {
+    command: Command,
+}
+
+impl AtHand {
+    /// Finds the subcommand that was typed.
+    pub(super) fn of(program: &Command, typed: &ArgMatches) -> Self {
+        let mut command = program.clone();
+        let mut typed = typed;
+        while let Some((name, below)) = typed.subcommand() {
+            let Some(found) = command.find_subcommand(name) else { break };
+            (command, typed) = (found.clone(), below);
+        }
+        Self { command }
+    }
+
+    /// Returns the option as it is typed for one of the command's volumes, if the command has it.
+    fn option(&self, name: &str, value: &str, input: Option<&str>) -> Option<String> {
+        let arg = self.command.get_arguments().find(|arg| arg.get_long() == Some(name))?;
+        let named = arg.get_value_names().unwrap_or_default();
+        let takes_role = named.iter().any(|it| it.contains("ROLE"));
+        let role = input.filter(|_| takes_role);
+        Some(match (role, value) {
+            (None, "") => format!("--{name}"),
+            (Some(role), "") => format!("--{name}={role}"),
+            (None, value) => format!("--{name} {value}"),
+            (Some(role), value) => format!("--{name} {role}={value}"),
+        })
+    }
+
+    fn setting(&self, setting: Setting, value: &str) -> Option<String> {
+        option_names(setting).iter().find_map(|name| self.option(name, value, None))
+    }
+
+    /// Says what to do about an error, if there is something that can be done with this command.
+    pub(super) fn sentence(&self, error: &Error) -> Option<String> {
+        let input = error.input();
+        let option = |name: &str, value: &str| self.option(name, value, input);
+        match error.advice()? {
+            Advice::Do(sentence) => Some(sentence.to_string()),
+            Advice::NameBacking => join(&[
+                option("backing", "").map(|it| format!("pass {it} if it is in the same folder")),
+                option("parent", "FILE").map(|it| format!("pass {it} to name it")),
+            ]),
+            Advice::NameParent => option("parent", "FILE").map(|it| format!("name it with {it}")),
+            Advice::NameFormat { first, format: Some(format) } => {
+                let named = option("input-format", format).map(|it| {
+                    let what = if *format == "raw" { "a raw volume" } else { *format };
+                    format!("pass {it} if it really is {what}")
+                });
+                join(&[some(first), named])
+            }
+            Advice::NameFormat { first, format: None } => {
+                let named = option("input-format", "FORMAT").map(|it| format!("name it with {it}"));
+                join(&[some(first), named])
+            }
+            Advice::NameOutputFormat => {
+                option("format", "FORMAT").map(|it| format!("name the format with {it}"))
+            }
+            Advice::Force { first } => {
+                let forced = option("force", "").map(|it| format!("pass {it} to go on anyway"));
+                join(&[some(first), forced])
+            }
+            Advice::NameBase => option("base", "OLD")
+                .map(|it| format!("name the bundle or image that it was packed against with {it}")),
+            Advice::NameMember { example } => {
+                Some(format!("name one after a colon, as in {example}"))
+            }
+            Advice::FinishJournal { journal, image } => Some(format!(
+                "finish it with `amikit apply {} --to {} --in-place`",
+                journal.display(),
+                image.display()
+            )),
+            Advice::Give { setting, example } => {
+                self.setting(*setting, example).map(|it| format!("give it with {it}"))
+            }
+            Advice::Omit(setting) => self.setting(*setting, "").map(|it| format!("omit {it}")),
+            Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
+            _ => None,
+        }
+    }
+}
+
+fn some(sentence: &str) -> Option<String> {
+    (!sentence.is_empty()).then(|| sentence.to_owned())
+}
+
+/// Joins what can be done, the first choice first.
+fn join(ways: &[Option<String>]) -> Option<String> {
+    let ways: Vec<_> = ways.iter().flatten().map(String::as_str).collect();
+    (!ways.is_empty()).then(|| ways.join(", or "))
+}
+
+/// Names the options that set something, the most usual first.
+fn option_names(setting: Setting) -> &'static [&'static str] {
+    match setting {
+        Setting::Allow => &["allow"],
+        Setting::Architecture => &["arch"],
+        Setting::Base => &["base"],
+        Setting::BaseIndex => &["base-index"],
+        Setting::BaseManifest => &["base-manifest"],
+        Setting::Certificate => &["cert"],
+        Setting::Date => &["date"],
+        Setting::Git => &["git"],
+        Setting::Holes => &["holes"],
+        Setting::Image => &["image"],
+        Setting::ImageId => &["image-id"],
+        Setting::Key => &["key"],
+        Setting::Map => &["map"],
+        Setting::MaxSize => &["max-size"],
+        Setting::Output => &["output"],
+        Setting::Region => &["region"],
+        Setting::Snapshot => &["snapshot"],
+        Setting::Template => &["set"],
+        Setting::Thin => &["thin"],
+        Setting::Threads => &["threads"],
+        Setting::Virtualization => &["virtualization"],
+        Setting::Window => &["max-window"],
+        Setting::Zeros => &["zeros"],
+        _ => &[],
+    }
+}
+
+fn verb_name(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Complete => "complete",
+        Verb::Convert => "convert",
+        Verb::ListRules => "lint --list",
+        Verb::Rebase => "rebase",
+        Verb::Unbundle => "instance-store unbundle",
+        Verb::Unpack => "unpack",
+        Verb::Verify => "verify",
+        _ => "help",
+    }
+}
