@@ -6,6 +6,9 @@
 pub mod ami;
 pub mod bundle;
 pub mod chunking;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod compress;
 pub mod delta;
 pub mod digest;

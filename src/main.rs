@@ -1,9 +1,7 @@
 //! The `amikit` program: see `amikit --help`.
 
-mod cli;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    amikit::cli::main()
 }

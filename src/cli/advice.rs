@@ -3,10 +3,10 @@
 //! The library says what would help as a fact, [`Advice`]. Here it becomes a sentence that names the
 //! options of the command which failed, and says nothing of options which that command does not have.
 
-use amikit::error::Advice;
-use amikit::error::Error;
-use amikit::error::Setting;
-use amikit::error::Verb;
+use crate::error::Advice;
+use crate::error::Error;
+use crate::error::Setting;
+use crate::error::Verb;
 use clap::ArgMatches;
 use clap::Command;
 
@@ -90,7 +90,6 @@ impl AtHand {
             }
             Advice::Omit(setting) => self.setting(*setting, "").map(|it| format!("omit {it}")),
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
-            _ => None,
         }
     }
 }
@@ -131,7 +130,6 @@ fn option_names(setting: Setting) -> &'static [&'static str] {
         Setting::Virtualization => &["virtualization"],
         Setting::Window => &["max-window"],
         Setting::Zeros => &["zeros"],
-        _ => &[],
     }
 }
 
@@ -144,6 +142,5 @@ fn verb_name(verb: Verb) -> &'static str {
         Verb::Unbundle => "instance-store unbundle",
         Verb::Unpack => "unpack",
         Verb::Verify => "verify",
-        _ => "help",
     }
 }

@@ -4,9 +4,9 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use amikit::ops::DEFAULT_CONNECTIONS;
-use amikit::ops::TemplateRequest;
-use amikit::units::parse_size;
+use crate::ops::DEFAULT_CONNECTIONS;
+use crate::ops::TemplateRequest;
+use crate::units::parse_size;
 use clap::Args;
 use clap::ValueEnum;
 
@@ -67,7 +67,7 @@ pub(super) struct Build {
     pub(super) allow: Vec<String>,
 
     /// Compression level of zstd, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = crate::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
     pub(super) level: i32,
 
     /// Close a pack at this size, so that registries take it

@@ -1,13 +1,13 @@
 //! The commands for the AMI itself: recipes, rules, registration, plans.
 
-use amikit::ami::Ami;
-use amikit::ami::Tag;
-use amikit::error::Error;
-use amikit::error::Result;
-use amikit::lint::RULES;
-use amikit::ops;
-use amikit::ops::TemplateRequest;
-use amikit::publish::Step;
+use crate::ami::Ami;
+use crate::ami::Tag;
+use crate::error::Error;
+use crate::error::Result;
+use crate::lint::RULES;
+use crate::ops;
+use crate::ops::TemplateRequest;
+use crate::publish::Step;
 
 use crate::cli::NO;
 use crate::cli::Output;
@@ -40,8 +40,8 @@ pub(super) fn description(args: &args::Pack) -> Result<Ami> {
     ami.architecture = args.arch.or(ami.architecture);
     ami.virtualization_type = args.virtualization.or(ami.virtualization_type);
     if !stated {
-        ami.architecture = ami.architecture.or(Some(amikit::ami::Architecture::X86_64));
-        let hvm = amikit::ami::Virtualization::Hvm;
+        ami.architecture = ami.architecture.or(Some(crate::ami::Architecture::X86_64));
+        let hvm = crate::ami::Virtualization::Hvm;
         ami.virtualization_type = ami.virtualization_type.or(Some(hvm));
     }
     ami.boot_mode = args.boot_mode.or(ami.boot_mode);
@@ -96,7 +96,7 @@ pub(super) fn init(args: &ami_args::Init, output: Output) -> Result<u8> {
 }
 
 pub(super) fn schema() -> Result<u8> {
-    print(|out| out.write_all(amikit::recipe::SCHEMA.as_bytes()).map_err(lost)).map(|()| 0)
+    print(|out| out.write_all(crate::recipe::SCHEMA.as_bytes()).map_err(lost)).map(|()| 0)
 }
 
 pub(super) fn import(args: &ami_args::Import, output: Output) -> Result<u8> {

@@ -4,18 +4,18 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use amikit::ami::Architecture;
-use amikit::ami::BootMode;
-use amikit::ami::ImdsSupport;
-use amikit::ami::TpmSupport;
-use amikit::ami::Virtualization;
-use amikit::error::Result;
-use amikit::format;
-use amikit::format::FORMATS;
-use amikit::format::Format;
-use amikit::format::gate::Gate;
-use amikit::ops::ImageRequest;
-use amikit::units::parse_size;
+use crate::ami::Architecture;
+use crate::ami::BootMode;
+use crate::ami::ImdsSupport;
+use crate::ami::TpmSupport;
+use crate::ami::Virtualization;
+use crate::error::Result;
+use crate::format;
+use crate::format::FORMATS;
+use crate::format::Format;
+use crate::format::gate::Gate;
+use crate::ops::ImageRequest;
+use crate::units::parse_size;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -167,7 +167,7 @@ pub(super) struct Pack {
     pub(super) allow: Vec<String>,
 
     /// Compression level of zstd, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = crate::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
     pub(super) level: i32,
 
     /// Close a pack at this size, so that registries take it
@@ -396,7 +396,7 @@ pub(super) enum Made {
 
 impl Convert {
     /// Returns what is to be made.
-    pub(super) fn made(&self) -> amikit::error::Result<Made> {
+    pub(super) fn made(&self) -> crate::error::Result<Made> {
         match self.format {
             Some(made) => Ok(made),
             None => format::by_file_name(&self.output).map(Made::Image),
@@ -439,7 +439,7 @@ pub(super) struct Bench {
     pub(super) rounds: NonZero<usize>,
 
     /// Compression level of zstd, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL)]
+    #[arg(long, default_value_t = crate::compress::DEFAULT_LEVEL)]
     pub(super) level: i32,
 
     #[command(flatten)]

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use amikit::error::Result;
-use amikit::ops::ImageRequest;
+use crate::error::Result;
+use crate::ops::ImageRequest;
 use clap::Args;
 use clap::ValueEnum;
 
@@ -124,7 +124,7 @@ pub(super) struct Merge {
     pub(super) output: PathBuf,
 
     /// Compression level of chunks that are stored anew, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = crate::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
     pub(super) level: i32,
 
     #[command(flatten)]
@@ -157,7 +157,7 @@ pub(super) struct Rebase {
     pub(super) output: PathBuf,
 
     /// Compression level, 1 to 22
-    #[arg(long, default_value_t = amikit::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = crate::compress::DEFAULT_LEVEL, allow_negative_numbers = true)]
     pub(super) level: i32,
 
     #[command(flatten)]

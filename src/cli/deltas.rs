@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use amikit::digest::Digest;
-use amikit::error::Error;
-use amikit::error::Result;
-use amikit::ops;
-use amikit::ops::ChangedRange;
-use amikit::ops::ImageRequest;
-use amikit::units::BLOCK_SIZE;
-use amikit::units::ebs_gib;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ops;
+use crate::ops::ChangedRange;
+use crate::ops::ImageRequest;
+use crate::units::BLOCK_SIZE;
+use crate::units::ebs_gib;
 
 use crate::cli::NO;
 use crate::cli::Output;
@@ -111,7 +111,7 @@ pub(super) fn apply(args: &delta_args::Apply, output: Output, follower: &Followe
 
 /// Only a raw image can be changed in place, or shared with a new one.
 fn raw(path: &Path) -> Result<ImageRequest> {
-    let raw = amikit::format::by_name("raw").map_err(|e| Error::invalid(e.to_string()))?;
+    let raw = crate::format::by_name("raw").map_err(|e| Error::invalid(e.to_string()))?;
     Ok(ImageRequest { format: Some(raw), ..ImageRequest::of(path) })
 }
 

@@ -6,17 +6,17 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::compress::DEFAULT_GZIP_LEVEL;
-use amikit::compress::DEFAULT_LEVEL;
-use amikit::error::Error;
-use amikit::error::Result;
-use amikit::format;
-use amikit::format::Format;
-use amikit::instance_store::Mapping;
-use amikit::ops::ImageRequest;
-use amikit::ops::instance_store as ops;
-use amikit::units::format_size;
-use amikit::work::default_threads;
+use crate::compress::DEFAULT_GZIP_LEVEL;
+use crate::compress::DEFAULT_LEVEL;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format;
+use crate::format::Format;
+use crate::instance_store::Mapping;
+use crate::ops::ImageRequest;
+use crate::ops::instance_store as ops;
+use crate::units::format_size;
+use crate::work::default_threads;
 use clap::Args;
 use clap::Subcommand;
 

@@ -19,13 +19,13 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::error::Result;
-use amikit::format::sidecar;
-use amikit::instance_store::InstanceBundle;
-use amikit::io::catch_bus_errors;
-use amikit::ops;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::format::sidecar;
+use crate::instance_store::InstanceBundle;
+use crate::io::catch_bus_errors;
+use crate::ops;
 use anstream::AutoStream;
 use clap::CommandFactory;
 use clap::FromArgMatches;
@@ -45,7 +45,8 @@ const NO: u8 = 1;
 const INTERNAL: u8 = 70;
 
 /// Runs the program.
-pub(super) fn main() -> ExitCode {
+#[must_use]
+pub fn main() -> ExitCode {
     let program = Cli::command();
     let typed = program.clone().try_get_matches();
     let parsed = typed.and_then(|it| Ok((Cli::from_arg_matches(&it)?, AtHand::of(&program, &it))));
@@ -371,7 +372,7 @@ fn default_name(output: &Path) -> Result<String> {
     let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_suffix(".tar").unwrap_or(name);
     let name = name.strip_suffix(".ami").unwrap_or(name);
-    amikit::ami::check_name(name).map_err(|fault| {
+    crate::ami::check_name(name).map_err(|fault| {
         Error::from(fault).advise("the name comes from the bundle's; give another with --name")
     })?;
     Ok(name.to_owned())
@@ -428,7 +429,7 @@ fn map(args: &args::Map, output: Output, follower: &Follower) -> Result<u8> {
     output.notes(&image.notes);
     print(|out| {
         if args.bmap {
-            follower.begin(Some(amikit::volume::ReadVolume::size(&image.volume)));
+            follower.begin(Some(crate::volume::ReadVolume::size(&image.volume)));
             sidecar::write_bmap(&image.volume, out, follower, args.threads.count())
         } else if output.json {
             sidecar::write_qemu_map(&image.volume, out)

@@ -4,14 +4,14 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 
-use amikit::lint::Finding;
-use amikit::lint::Rule;
-use amikit::ops::BuildReport;
-use amikit::ops::ImportReport;
-use amikit::ops::LintReport;
-use amikit::publish::Step;
-use amikit::publish::Totals;
-use amikit::units::format_size;
+use crate::lint::Finding;
+use crate::lint::Rule;
+use crate::ops::BuildReport;
+use crate::ops::ImportReport;
+use crate::ops::LintReport;
+use crate::publish::Step;
+use crate::publish::Totals;
+use crate::units::format_size;
 
 use crate::cli::render;
 use crate::cli::render::many;
@@ -21,7 +21,7 @@ pub(super) fn rules(rules: &[Rule], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} [{}] {}", rule.id, rule.level.name(), rule.text)?;
         writeln!(out, "    from: {}", rule.source)?;
     }
-    let limits = amikit::lint::LIMITS_AS_OF;
+    let limits = crate::lint::LIMITS_AS_OF;
     writeln!(out, "{}; limits of volume types as of {limits}", many(length(rules), "rule"))
 }
 

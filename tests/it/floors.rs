@@ -54,7 +54,6 @@ fn look(dir: &Path, room: Option<&str>, wrong: &mut Vec<String>) {
         }
         assert!(floor_of(room).is_some(), "{room} has no floor: give it one");
         for used in rooms_used(&fs::read_to_string(&path).unwrap()) {
-            // Inside the binary, `crate` is the binary, whose only room is `cli`.
             if !may_use(room, &used) {
                 wrong.push(format!("{}: {room} uses {used}", path.display()));
             }

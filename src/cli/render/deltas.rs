@@ -3,13 +3,13 @@
 use std::io;
 use std::io::Write;
 
-use amikit::ops::Applied;
-use amikit::ops::ApplyReport;
-use amikit::ops::ChangedRange;
-use amikit::ops::CompleteReport;
-use amikit::ops::DiffReport;
-use amikit::ops::MergeReport;
-use amikit::units::format_size;
+use crate::ops::Applied;
+use crate::ops::ApplyReport;
+use crate::ops::ChangedRange;
+use crate::ops::CompleteReport;
+use crate::ops::DiffReport;
+use crate::ops::MergeReport;
+use crate::units::format_size;
 
 use crate::cli::render::many;
 
