@@ -100,7 +100,7 @@ fn snapshot(image: &Path, output: &Path) -> Manifest {
         threads: default_threads(),
         states: States::default(),
     };
-    ops::snapshot(&request, &Unwatched, |_| ()).expect("the image can be read");
+    ops::snapshot(&request, &Unwatched).expect("the image can be read");
     Manifest::open(&Input::open(output).expect("just written")).expect("just written")
 }
 
@@ -196,7 +196,7 @@ fn diffs(folder: &Path, old: &Path, blocks: &[u32], rounds: usize) {
         threads: default_threads(),
     };
     let speed = measure(rounds, "diff of equal images", || {
-        ops::diff(&request, &Unwatched, |_| (), &mut |_| Ok(())).expect("both can be read");
+        ops::diff(&request, &Unwatched, &mut |_| Ok(())).expect("both can be read");
         bytes
     });
     println!("{:<34} {:>8.2}", "  of memcmp in the page cache", speed / limit);
@@ -228,7 +228,7 @@ fn pack(image: &Path, output: &Path, base: Option<&Path>) {
             thin: true,
         }),
     };
-    ops::pack(&request, &Unwatched, |_| ()).expect("the image can be packed");
+    ops::pack(&request, &Unwatched).expect("the image can be packed");
 }
 
 /// Opens a thin bundle over its base, with nothing decompressed yet.

@@ -78,7 +78,7 @@ pub(super) fn build(args: &ami_args::Build, output: Output, follower: &Follower)
         states: args.states.states(),
     };
     warn_of_states(args.states.states().zeros_as_holes, output);
-    let report = ops::build(&request, follower, |bytes| follower.begin(bytes))?;
+    let report = ops::build(&request, follower)?;
     follower.end();
     output.notes(&report.notes);
     output.report(&report, render_ami::build)?;

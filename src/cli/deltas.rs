@@ -31,20 +31,19 @@ pub(super) fn diff(args: &delta_args::Diff, output: Output, follower: &Follower)
         digests: args.format == DiffFormat::Ebs,
         threads: args.threads.count(),
     };
-    let begin = |bytes| follower.begin(Some(bytes));
     let mut equal = false;
     print(|out| {
         let report = match args.format {
-            DiffFormat::Ebs => ebs(&request, follower, begin, out)?,
+            DiffFormat::Ebs => ebs(&request, follower, out)?,
             DiffFormat::Table if output.json => {
-                let report = ops::diff(&request, follower, begin, &mut |range| {
+                let report = ops::diff(&request, follower, &mut |range| {
                     line(out, &serde_json::json!({ "range": range }))
                 })?;
                 line(out, &serde_json::json!({ "sum": report }))?;
                 report
             }
             DiffFormat::Table => {
-                let report = ops::diff(&request, follower, begin, &mut |range| {
+                let report = ops::diff(&request, follower, &mut |range| {
                     render::changed(range, out).map_err(lost)
                 })?;
                 follower.end();
@@ -67,12 +66,11 @@ fn line(out: &mut dyn Write, value: &serde_json::Value) -> Result<()> {
 fn ebs(
     request: &ops::DiffRequest,
     follower: &Follower,
-    begin: impl FnOnce(u64),
     out: &mut dyn Write,
 ) -> Result<ops::DiffReport> {
     write!(out, "{{\"ChangedBlocks\":[").map_err(lost)?;
     let mut first = true;
-    let report = ops::diff(request, follower, begin, &mut |range: &ChangedRange| {
+    let report = ops::diff(request, follower, &mut |range: &ChangedRange| {
         for (index, [before, after]) in (range.first_block..).zip(&range.digests) {
             let token = |digest: &Option<Digest>| digest.map(|digest| digest.base64());
             let mut block = serde_json::Map::new();
@@ -104,7 +102,7 @@ pub(super) fn apply(args: &delta_args::Apply, output: Output, follower: &Followe
         to,
         threads: args.threads.count(),
     };
-    let report = ops::apply(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::apply(&request, follower)?;
     follower.end();
     output.report(&report, render::apply).map(|()| 0)
 }
@@ -125,7 +123,7 @@ pub(super) fn complete(
         base: args.base.clone(),
         output: args.output.clone(),
     };
-    let report = ops::complete(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::complete(&request, follower)?;
     follower.end();
     output.report(&report, render::complete).map(|()| 0)
 }
@@ -139,7 +137,7 @@ pub(super) fn merge(args: &delta_args::Merge, output: Output, follower: &Followe
         level: args.level,
         threads: args.threads.count(),
     };
-    let report = ops::merge(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::merge(&request, follower)?;
     follower.end();
     output.report(&report, render::merge).map(|()| 0)
 }
@@ -158,7 +156,7 @@ pub(super) fn rebase(args: &delta_args::Rebase, output: Output, follower: &Follo
         level: args.level,
         threads: args.threads.count(),
     };
-    let report = ops::rebase(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::rebase(&request, follower)?;
     follower.end();
     output.report(&report, render::merge).map(|()| 0)
 }

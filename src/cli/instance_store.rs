@@ -230,7 +230,7 @@ pub(super) fn run(args: &InstanceStore, output: Output, follower: &Follower) -> 
                 cert: args.cert.clone(),
                 threads: args.threads.count(),
             };
-            let report = ops::verify(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+            let report = ops::verify(&request, follower)?;
             follower.end();
             output.notes(&report.notes);
             let path = &args.manifest;
@@ -277,7 +277,7 @@ fn make_request(
 }
 
 fn make(request: &ops::MakeRequest, output: Output, follower: &Follower) -> Result<u8> {
-    let report = ops::make(request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::make(request, follower)?;
     follower.end();
     output.notes(&report.notes);
     output.report(&report, render_make).map(|()| 0)
@@ -323,14 +323,14 @@ pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Re
         allow: allow.clone(),
         level: args.level.unwrap_or(DEFAULT_LEVEL),
     };
-    let (report, notes) = ops::import(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let (report, notes) = ops::import(&request, follower)?;
     follower.end();
     output.notes(&notes);
     output.report(&report, super::render::pack).map(|()| 0)
 }
 
 fn unbundle(request: &ops::UnbundleRequest, output: Output, follower: &Follower) -> Result<u8> {
-    let report = ops::unbundle(request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::unbundle(request, follower)?;
     follower.end();
     output.notes(&report.notes);
     output.report(&report, render_unbundle).map(|()| 0)

@@ -26,6 +26,7 @@ use crate::format::sidecar;
 use crate::instance_store::InstanceBundle;
 use crate::io::catch_bus_errors;
 use crate::ops;
+use crate::work::Watch;
 use anstream::AutoStream;
 use clap::CommandFactory;
 use clap::FromArgMatches;
@@ -247,7 +248,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 level: args.level,
                 threads: args.threads.count(),
             };
-            let report = ops::unpack(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+            let report = ops::unpack(&request, follower)?;
             follower.end();
             output.notes(&report.notes);
             output.report(&report, render::unpack).map(|()| 0)
@@ -255,8 +256,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
         Command::Verify(args) => verify(args, output, follower),
         Command::Inspect(args) => {
             let read = args.read.then(|| args.threads.count());
-            let begin = |bytes| follower.begin(Some(bytes));
-            let report = ops::inspect(&args.image.request(), read, follower, begin)?;
+            let report = ops::inspect(&args.image.request(), read, follower)?;
             follower.end();
             output.report(&report, render::inspect).map(|()| 0)
         }
@@ -272,7 +272,7 @@ fn command(command: &Command, output: Output, follower: &Follower) -> Result<u8>
                 states: args.states,
                 threads: args.threads.count(),
             };
-            let report = ops::compare(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+            let report = ops::compare(&request, follower)?;
             follower.end();
             output.report(&report, render::compare)?;
             Ok(if report.equal { 0 } else { NO })
@@ -328,7 +328,7 @@ fn convert(args: &args::Convert, output: Output, follower: &Follower) -> Result<
         zeros_as_holes,
         threads: args.threads.count(),
     };
-    let report = ops::convert(&request, follower, |bytes| follower.begin(bytes))?;
+    let report = ops::convert(&request, follower)?;
     follower.end();
     output.notes(&report.notes);
     output.report(&report, render::convert).map(|()| 0)
@@ -359,7 +359,7 @@ fn pack(args: &args::Pack, output: Output, follower: &Follower) -> Result<u8> {
         }),
     };
     warn_of_states(args.states.states().zeros_as_holes, output);
-    let report = ops::pack(&request, follower, |bytes| follower.begin(bytes))?;
+    let report = ops::pack(&request, follower)?;
     follower.end();
     for volume in &report.volumes {
         output.notes(&volume.snapshot.notes);
@@ -396,7 +396,7 @@ fn snapshot(args: &args::Snapshot, output: Output, follower: &Follower) -> Resul
         states: args.states.states(),
     };
     warn_of_states(args.states.states().zeros_as_holes, output);
-    let report = ops::snapshot(&request, follower, |bytes| follower.begin(bytes))?;
+    let report = ops::snapshot(&request, follower)?;
     follower.end();
     output.notes(&report.notes);
     output.report(&report, |report, out| render::snapshot(&args.output, report, out)).map(|()| 0)
@@ -417,7 +417,7 @@ fn verify(args: &args::Verify, output: Output, follower: &Follower) -> Result<u8
         against: against.collect(),
         threads: args.threads.count(),
     };
-    let report = ops::verify(&request, follower, |bytes| follower.begin(Some(bytes)))?;
+    let report = ops::verify(&request, follower)?;
     follower.end();
     output.report(&report, |report, out| render::verify(&args.bundle, report, out))?;
     Ok(if report.sound { 0 } else { NO })

@@ -36,11 +36,6 @@ impl Follower {
         Ok(Self { shown, bar: Mutex::default(), signal })
     }
 
-    /// Starts the bar of a run over `bytes`, or one that only counts.
-    pub(super) fn begin(&self, bytes: Option<u64>) {
-        self.start("", bytes);
-    }
-
     /// Starts a bar in the place of the one that there is.
     fn start(&self, what: &str, bytes: Option<u64>) {
         if !self.shown {
@@ -80,6 +75,10 @@ impl Follower {
 impl Watch for Follower {
     fn prepare(&self, what: &str, bytes: Option<u64>) {
         self.start(what, bytes);
+    }
+
+    fn begin(&self, bytes: Option<u64>) {
+        self.start("", bytes);
     }
 
     fn advance(&self, bytes: u64) {

@@ -117,21 +117,17 @@ pub struct ApplyReport {
     pub how: Applied,
 }
 
-/// Makes the new image. `begin` hears the bytes that will be worked on.
+/// Makes the new image.
 ///
 /// # Errors
 ///
 /// `Mismatch` if the old image is not what the bundle was packed against, before a byte is written; as
 /// [`Bundle::open`], [`crate::ops::open_image`] and reading the bundle; `Io` if the new image cannot
 /// be written.
-pub fn apply(
-    request: &ApplyRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<ApplyReport> {
+pub fn apply(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     match &request.to {
-        ApplyTo::Output(output) => to_output(request, output, watch, begin),
-        ApplyTo::InPlace => in_place(request, watch, begin),
+        ApplyTo::Output(output) => to_output(request, output, watch),
+        ApplyTo::InPlace => in_place(request, watch),
     }
 }
 
@@ -173,16 +169,11 @@ impl Delta {
     }
 }
 
-fn to_output(
-    request: &ApplyRequest,
-    output: &Path,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<ApplyReport> {
+fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {
     let bundle = open_bundle(&request.bundle, Some(&request.old), request.threads, &Quiet(watch))?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
-    begin(snapshot.size());
+    watch.begin(Some(snapshot.size()));
     let mut target = Target::open(output)?;
     if let Target::File(file) = &mut target
         && file.clone_of(&Input::open(&request.old.path)?)?
@@ -279,11 +270,7 @@ pub(super) fn journal_of(image: &Path) -> PathBuf {
 
 /// Changes the old image. All that changes is in a journal before the first byte of it does, so a run
 /// that was stopped anywhere is either undone, because nothing was changed, or can be done again.
-fn in_place(
-    request: &ApplyRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<ApplyReport> {
+fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     let image = &request.old.path;
     let out = InPlace::open(image)?;
     let journal = journal_of(image);
@@ -292,7 +279,7 @@ fn in_place(
     let mut how = Applied::InPlace;
     if journal.exists() {
         how = Applied::Resumed;
-        begin(delta.new.volume_size());
+        watch.begin(Some(delta.new.volume_size()));
     } else {
         let old = ImageRequest { force: true, ..request.old.clone() };
         let over = match open_bundle(&request.bundle, Some(&old), request.threads, &Quiet(watch)) {
@@ -303,7 +290,7 @@ fn in_place(
             }
             Err(error) => return Err(error),
         };
-        begin(delta.new.volume_size().strict_mul(2));
+        watch.begin(Some(delta.new.volume_size().strict_mul(2)));
         write_journal(&over, &delta, &journal, request.threads, watch)?;
     }
     let replay = Bundle::open(&journal)?;

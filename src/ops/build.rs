@@ -87,17 +87,12 @@ pub struct BuildReport {
 }
 
 /// Builds a bundle. It gets its name once every test has passed and its upload can be planned.
-/// `begin` hears the bytes of all volumes, where they are known.
 ///
 /// # Errors
 ///
 /// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
 /// [`pack`] and the tests. A test that fails is no error, and the report says so.
-pub fn build(
-    request: &BuildRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(Option<u64>),
-) -> Result<BuildReport> {
+pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     let mut prepared = open_recipe(&request.recipe, &request.templates)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
     let case = Case::of_recipe(&prepared, watch)?;
@@ -109,7 +104,7 @@ pub fn build(
     // What stands under the name must be a bundle: told before the work, not after it.
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
-    let mut packed = pack(&pack_request(request, &prepared, staging.path())?, watch, begin)?;
+    let mut packed = pack(&pack_request(request, &prepared, staging.path())?, watch)?;
     let mut report = BuildReport {
         recipe: request.recipe.clone(),
         passed: true,

@@ -109,7 +109,7 @@ fn run_verify(
         against: Vec::new(),
         threads,
     };
-    let report = verify(&request, &Quiet(watch), |_| ())?;
+    let report = verify(&request, &Quiet(watch))?;
     let result = match report.damage.first() {
         None => format!("all bytes are sound, {} chunks of them", report.chunks),
         Some(damage) => damage.error.clone(),
@@ -152,7 +152,7 @@ fn unpack_all(
                 base: None,
                 threads,
             };
-            unpack(&request, &Quiet(watch), |_| ())?;
+            unpack(&request, &Quiet(watch))?;
         }
         let path = std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))?;
         images.push((layer.device.clone(), path));

@@ -71,20 +71,16 @@ struct Job {
     right: ExtentKind,
 }
 
-/// Compares two volumes. `begin` hears the bytes of the larger one.
+/// Compares two volumes.
 ///
 /// # Errors
 ///
 /// As [`open_volume`] and reading the volumes.
-pub fn compare(
-    request: &CompareRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<CompareReport> {
+pub fn compare(request: &CompareRequest, watch: &dyn Watch) -> Result<CompareReport> {
     let (left, right) = (open_volume(&request.left, watch)?, open_volume(&request.right, watch)?);
     let (left, right) = (left.as_ref(), right.as_ref());
     let (short, long) = (left.size().min(right.size()), left.size().max(right.size()));
-    begin(long);
+    watch.begin(Some(long));
     // A span holds whole units, so none is unpacked twice.
     let unit_len = left.unit_len().max(right.unit_len());
     let piece_len = if unit_len > PAIR_PIECE_LEN {

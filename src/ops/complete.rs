@@ -36,17 +36,13 @@ pub struct CompleteReport {
     pub stored_bytes: u64,
 }
 
-/// Makes a thin bundle whole. `begin` hears the bytes that will be copied.
+/// Makes a thin bundle whole.
 ///
 /// # Errors
 ///
 /// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the base is none that the bundle leans
 /// on; `Unsupported` if it was packed against an image, whose chunks no pack holds.
-pub fn complete(
-    request: &CompleteRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<CompleteReport> {
+pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
     let bundle = Bundle::open(&request.bundle)?;
     let base = Bundle::open(&request.base)?;
     let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();
@@ -61,7 +57,7 @@ pub fn complete(
             .advise("use `amikit rebase` to put it onto the bundle"));
     }
     let stored_bytes = bundle.blob_bytes();
-    begin(stored_bytes);
+    watch.begin(Some(stored_bytes));
     let blobs_from_base = bundle.complete(&base, &request.output, watch)?;
     Ok(CompleteReport {
         bundle: request.output.clone(),

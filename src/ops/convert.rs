@@ -65,18 +65,13 @@ pub struct ConvertReport {
     pub notes: Vec<String>,
 }
 
-/// Writes the volume of an image as another image. `begin` hears the bytes of the volume, where
-/// they are known.
+/// Writes the volume of an image as another image.
 ///
 /// # Errors
 ///
 /// As [`crate::ops::open_source`]; `Invalid` or `Unsupported` if the new format cannot take the
 /// volume; `Io` if the output cannot be written.
-pub fn convert(
-    request: &ConvertRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(Option<u64>),
-) -> Result<ConvertReport> {
+pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertReport> {
     request.format.check_level(request.level)?;
     // A raw image can be written as it comes; all others need the size up front.
     let source = if request.format.name == raw::FORMAT.name {
@@ -99,12 +94,12 @@ pub fn convert(
                 let map = zeros_as_holes(&volume, request.threads, watch).map_err(fail)?;
                 volume = volume.with_map(map).map_err(fail)?;
             }
-            begin(Some(volume.size()));
+            watch.begin(Some(volume.size()));
             notes.extend(write(&volume, target).map_err(fail)?);
             volume.size()
         }
         OpenedSource::Stream(mut opened) => {
-            begin(None);
+            watch.begin(None);
             let size = save(&mut opened.stream, &target, request.zeros_as_holes, watch)?;
             target.set_size(size)?;
             target.commit()?;

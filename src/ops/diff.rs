@@ -177,8 +177,7 @@ fn is_manifest(path: &Path) -> bool {
         .is_ok_and(|()| magic == manifest::MAGIC)
 }
 
-/// Compares two volumes block by block, and hands each changed range to `found`, ascending. `begin`
-/// hears the bytes that may have to be read; it is not called if none have to be.
+/// Compares two volumes block by block, and hands each changed range to `found`, ascending.
 ///
 /// # Errors
 ///
@@ -187,7 +186,6 @@ fn is_manifest(path: &Path) -> bool {
 pub fn diff(
     request: &DiffRequest,
     watch: &dyn Watch,
-    begin: impl FnOnce(u64),
     found: &mut dyn FnMut(&ChangedRange) -> Result<()>,
 ) -> Result<DiffReport> {
     let (old, new) = (Side::open(&request.old, watch)?, Side::open(&request.new, watch)?);
@@ -195,7 +193,7 @@ pub fn diff(
     let mut sum = Sum::new(sizes, found);
     match (old, new) {
         (Side::Image(old), Side::Image(new)) if !request.digests => {
-            begin(sizes.0.max(sizes.1));
+            watch.begin(Some(sizes.0.max(sizes.1)));
             direct(&old.volume, &new.volume, request.threads, watch, &mut |change| {
                 sum.change(change, Vec::new())
             })?;
@@ -206,7 +204,7 @@ pub fn diff(
             let read = |side: &Side| if let Side::Image(_) = side { side.size() } else { 0 };
             let bytes = read(&old).strict_add(read(&new));
             if bytes > 0 {
-                begin(bytes);
+                watch.begin(Some(bytes));
             }
             let old = old.manifest(&request.old.path, request.threads, watch)?;
             let new = new.manifest(&request.new.path, request.threads, watch)?;

@@ -169,7 +169,7 @@ pub struct ReadContent {
 }
 
 /// Tells what a file is and what is in it. With `read`, an image is read for what only its content
-/// tells; `begin` hears the bytes of its volume then.
+/// tells.
 ///
 /// # Errors
 ///
@@ -178,7 +178,6 @@ pub fn inspect(
     request: &ImageRequest,
     read: Option<NonZero<usize>>,
     watch: &dyn Watch,
-    begin: impl FnOnce(u64),
 ) -> Result<Inspected> {
     let path = request.path.clone();
     // A format that the user names is believed.
@@ -215,7 +214,7 @@ pub fn inspect(
     }
     let read = match read {
         Some(threads) => {
-            begin(image.volume.size());
+            watch.begin(Some(image.volume.size()));
             let source = chunking::Source::Volume(&image.volume);
             let read = read_content(source, threads, watch).map_err(|e| e.in_file(&path))?;
             Some(read.0)

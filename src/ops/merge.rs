@@ -103,18 +103,13 @@ pub struct MergeReport {
 }
 
 /// Joins two thin bundles to one that leads from the first one's base to the second one's volumes.
-/// `begin` hears the bytes of the volumes.
 ///
 /// # Errors
 ///
 /// `Mismatch` if the second was not packed against what the first leads to; `Invalid`, with what to
 /// do, if a chunk cannot be joined without the base and there is none; as [`Bundle::open`] and
 /// reading the bundles.
-pub fn merge(
-    request: &MergeRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<MergeReport> {
+pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
     let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let second = Bundle::open(&request.second)?;
@@ -125,7 +120,7 @@ pub fn merge(
         size = size.strict_add(second.manifest(layer)?.volume_size());
         pairs.push((layer.clone(), middle));
     }
-    begin(size);
+    watch.begin(Some(size));
     let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
     writer.lean_on_bases_of(&first, watch)?;
     let mut report = Report::new(request.output.clone(), &first);
@@ -209,17 +204,12 @@ fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> 
     })
 }
 
-/// Puts a bundle onto another base: its volumes are the same, its digest is not. `begin` hears the
-/// bytes of the volumes.
+/// Puts a bundle onto another base: its volumes are the same, its digest is not.
 ///
 /// # Errors
 ///
 /// As opening the bundles and reading them; `Io` if the new bundle cannot be written.
-pub fn rebase(
-    request: &RebaseRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<MergeReport> {
+pub fn rebase(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
@@ -231,7 +221,7 @@ pub fn rebase(
     let root = &bundle.ami().root_device_name;
     let onto = OpenedBase::open(&request.onto, root, &mut writer, request.threads, watch)?;
     let devices: Vec<&str> = bundle.snapshots().iter().map(|it| it.device.as_str()).collect();
-    begin(size.strict_add(onto.index_bytes(&devices)?));
+    watch.begin(Some(size.strict_add(onto.index_bytes(&devices)?)));
     let mut report = Report::new(request.output.clone(), &bundle);
     report.report.bases.clear();
     let known = RwLock::default();

@@ -281,18 +281,14 @@ fn check_rules(
     refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
 }
 
-/// Packs images into a bundle. `begin` hears the bytes of all volumes, where they are known.
+/// Packs images into a bundle.
 ///
 /// # Errors
 ///
 /// `Invalid` if EC2 would refuse the description, before anything is read; as
 /// [`crate::ops::open_source`] and [`chunking::run`] for the images; `Io` if the bundle cannot be
 /// written.
-pub fn pack(
-    request: &PackRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(Option<u64>),
-) -> Result<PackReport> {
+pub fn pack(request: &PackRequest, watch: &dyn Watch) -> Result<PackReport> {
     check_name(&request.ami.name)?;
     let mut volumes = with_all_disks(&request.volumes)?;
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
@@ -320,7 +316,7 @@ pub fn pack(
         None => 0,
     };
     let bytes: Option<u64> = sources.iter().map(OpenedSource::size).sum();
-    begin(bytes.map(|bytes| bytes.strict_add(index_bytes)));
+    watch.begin(bytes.map(|bytes| bytes.strict_add(index_bytes)));
 
     let known = RwLock::default();
     let mut reports = Vec::new();

@@ -70,18 +70,14 @@ impl SnapshotReport {
     }
 }
 
-/// Writes the manifest of an image. `begin` hears the bytes of its volume, where they are known.
+/// Writes the manifest of an image.
 ///
 /// # Errors
 ///
 /// As [`crate::ops::open_source`] and [`chunking::run`]; `Io` if the output cannot be written.
-pub fn snapshot(
-    request: &SnapshotRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(Option<u64>),
-) -> Result<SnapshotReport> {
+pub fn snapshot(request: &SnapshotRequest, watch: &dyn Watch) -> Result<SnapshotReport> {
     let mut source = open_source(&request.image, watch)?;
-    begin(source.size());
+    watch.begin(source.size());
     let notes = source.notes();
     let output = OutputFile::create(&request.output)?;
     let mut sink = RootSink(Builder::new(&output));

@@ -65,17 +65,13 @@ pub struct UnpackReport {
     pub notes: Vec<String>,
 }
 
-/// Writes a snapshot of a bundle as an image. `begin` hears the bytes of the volume.
+/// Writes a snapshot of a bundle as an image.
 ///
 /// # Errors
 ///
 /// As [`crate::bundle::Bundle::open`] and [`crate::bundle::Bundle::snapshot`]; `Corrupt` or `Mismatch` if a chunk is damaged;
 /// `Invalid` if the output cannot take the volume; `Io` if it cannot be written.
-pub fn unpack(
-    request: &UnpackRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<UnpackReport> {
+pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport> {
     request.format.check_level(request.level)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
@@ -86,7 +82,7 @@ pub fn unpack(
     };
     let snapshots: Vec<_> =
         layers.iter().map(|layer| bundle.snapshot(Some(&layer.device))).collect::<Result<_>>()?;
-    begin(snapshots.iter().map(ReadVolume::size).sum());
+    watch.begin(Some(snapshots.iter().map(ReadVolume::size).sum()));
     let target = Target::open(&request.output)?;
     let volumes: Vec<&dyn ReadVolume> =
         snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();

@@ -169,7 +169,7 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
 }
 
-/// Verifies a bundle. `begin` hears the bytes that will be checked.
+/// Verifies a bundle.
 ///
 /// Damage to snapshots and chunks is no error: it is what the report is for.
 ///
@@ -177,14 +177,10 @@ pub struct VerifyReport {
 ///
 /// As [`Bundle::open`] if the bundle's documents themselves are damaged; as
 /// [`crate::ops::open_source`] and [`chunking::run`] for the images; `Interrupted` on request.
-pub fn verify(
-    request: &VerifyRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<VerifyReport> {
+pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
     let bundle = open_bundle(&request.bundle, request.base.as_ref(), request.threads, watch)?;
     let stored: u64 = bundle.packs().iter().map(|pack| pack.blob.size).sum();
-    begin(stored.saturating_mul(2));
+    watch.begin(Some(stored.saturating_mul(2)));
     let mut check = Check {
         bundle: &bundle,
         request,

@@ -26,6 +26,12 @@ pub trait Watch: Sync {
         let _ = (what, bytes);
     }
 
+    /// Hears that the run itself begins, and over how many bytes, where that is known. What
+    /// [`Watch::advance`] says next is about these.
+    fn begin(&self, bytes: Option<u64>) {
+        let _ = bytes;
+    }
+
     /// Hears that `bytes` more bytes of the volume are done.
     fn advance(&self, bytes: u64) {
         let _ = bytes;

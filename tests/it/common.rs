@@ -398,5 +398,5 @@ pub(crate) fn verify(bundle: &Path, quick: bool) -> amikit::error::Result<ops::V
         against: Vec::new(),
         threads: threads(1),
     };
-    ops::verify(&request, &amikit::work::Unwatched, |_| ())
+    ops::verify(&request, &amikit::work::Unwatched)
 }

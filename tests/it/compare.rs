@@ -31,7 +31,7 @@ fn compare(left: &Path, right: &Path, states: bool) -> CompareReport {
         states,
         threads: NonZero::new(3).unwrap(),
     };
-    ops::compare(&request, &Unwatched, |_| ()).unwrap()
+    ops::compare(&request, &Unwatched).unwrap()
 }
 
 fn ranges(report: &CompareReport) -> Vec<(u64, u64, &str)> {

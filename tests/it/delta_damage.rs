@@ -92,7 +92,7 @@ impl Subject {
             against: Vec::new(),
             threads: threads(1),
         };
-        ops::verify(&request, &Unwatched, |_| ())
+        ops::verify(&request, &Unwatched)
     }
 
     fn unpack(&self, bundle: &Path, number: usize) -> Result<ops::UnpackReport> {
@@ -105,7 +105,7 @@ impl Subject {
             base: Some(self.base(number)),
             threads: threads(1),
         };
-        ops::unpack(&request, &Unwatched, |_| ())
+        ops::unpack(&request, &Unwatched)
     }
 
     fn apply(&self, bundle: &Path, old: &str, to: ops::ApplyTo) -> Result<ops::ApplyReport> {
@@ -117,7 +117,7 @@ impl Subject {
             to,
             threads: threads(1),
         };
-        ops::apply(&request, &Unwatched, |_| ())
+        ops::apply(&request, &Unwatched)
     }
 
     /// Uses a damaged bundle in all ways. Returns whether the damage was found; if not, the bundle

@@ -117,7 +117,7 @@ fn manifest_v1_three_blocks() {
         threads: NonZero::new(2).unwrap(),
         states: States::default(),
     };
-    ops::snapshot(&request, &Unwatched, |_| ()).unwrap();
+    ops::snapshot(&request, &Unwatched).unwrap();
     let bytes = fs::read(&request.output).unwrap();
     check_golden("three-blocks.snap", &bytes);
     check_document("manifest.md", &hex(&bytes));
@@ -149,12 +149,12 @@ fn bundle_v1_three_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let image = three_blocks(folder.path());
     let archive = folder.path().join("bundle.ami.tar");
-    ops::pack(&pack_request(&image, &archive), &Unwatched, |_| ()).unwrap();
+    ops::pack(&pack_request(&image, &archive), &Unwatched).unwrap();
     check_golden("bundle.tar", &fs::read(&archive).unwrap());
 
     // The folder holds the same files, and the document shows three of them.
     let path = folder.path().join("bundle.ami");
-    ops::pack(&pack_request(&image, &path), &Unwatched, |_| ()).unwrap();
+    ops::pack(&pack_request(&image, &path), &Unwatched).unwrap();
     let bundle = Bundle::open(&path).unwrap();
     assert_eq!(bundle.digest(), Bundle::open(&archive).unwrap().digest());
     let blob = |digest: &amikit::digest::Digest| {
@@ -187,7 +187,7 @@ fn patch_v1_and_page_index_v1() {
         }),
         ..pack_request(&new, &here.join("thin.ami"))
     };
-    let report = ops::pack(&request, &Unwatched, |_| ()).unwrap();
+    let report = ops::pack(&request, &Unwatched).unwrap();
     assert_eq!(report.volumes[0].patched_chunks, 1);
     let bundle = Bundle::open(&request.output).unwrap();
     let pack = bundle.pack(&bundle.packs()[0].blob).unwrap();
@@ -210,7 +210,7 @@ fn the_stored_bundle_verifies() {
         against: Vec::new(),
         threads: NonZero::new(2).unwrap(),
     };
-    let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
+    let report = ops::verify(&request, &Unwatched).unwrap();
     assert!(report.sound, "{report:?}");
     assert_eq!((report.chunks, report.snapshots, report.packs), (1, 1, 1));
 }

@@ -28,7 +28,7 @@ use crate::common::verify;
 const BYTES: [u8; 4] = [0, 1, 0x7f, 0xff];
 
 fn inspect(path: &Path) -> amikit::error::Result<ops::Inspected> {
-    ops::inspect(&ops::ImageRequest::of(path), None, &Unwatched, |_| ())
+    ops::inspect(&ops::ImageRequest::of(path), None, &Unwatched)
 }
 
 pub(crate) fn put_crc(bytes: &mut [u8], at: usize, covered: std::ops::Range<usize>) {
@@ -141,7 +141,7 @@ impl Crafted {
         let image = folder.path().join("in.raw");
         fs::write(&image, [b"a".repeat(600_000), vec![0; 600_000]].concat()).unwrap();
         let path = folder.path().join("b.ami");
-        ops::pack(&pack_request(&image, &path), &Unwatched, |_| ()).unwrap();
+        ops::pack(&pack_request(&image, &path), &Unwatched).unwrap();
         let bundle = Bundle::open(&path).unwrap();
         let blob = |digest: amikit::digest::Digest| {
             fs::read_to_string(path.join("blobs/sha256").join(digest.hex())).unwrap()
@@ -380,7 +380,7 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
     let crafted = Crafted::new();
     let image = crafted.folder.path().join("in.raw");
     let archive = crafted.folder.path().join("b.tar");
-    ops::pack(&pack_request(&image, &archive), &Unwatched, |_| ()).unwrap();
+    ops::pack(&pack_request(&image, &archive), &Unwatched).unwrap();
     let good = fs::read(&archive).unwrap();
     let body = &good[..good.len() - 1024];
     let inside = crafted.folder.path().join("inside");

@@ -102,7 +102,7 @@ pub(crate) fn unbundle_request(
 }
 
 fn unbundle(request: &ops::UnbundleRequest) -> Result<ops::UnbundleReport> {
-    ops::unbundle(request, &Unwatched, |_| ())
+    ops::unbundle(request, &Unwatched)
 }
 
 /// Holds an image to the one that it was made of: the bytes, and every single hole.
@@ -122,7 +122,7 @@ impl Randomness for Seeded {
 }
 
 fn make_seeded(request: &ops::MakeRequest, seed: u64) -> ops::MakeReport {
-    ops::make_with(request, &mut Seeded(Random::with_seed(seed)), &Unwatched, |_| ()).unwrap()
+    ops::make_with(request, &mut Seeded(Random::with_seed(seed)), &Unwatched).unwrap()
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn volumes_come_back_with_their_states() {
         let model = Model::random(&mut random, [1, 3, 10, 10, 40, 90][round]);
         model.write(&image);
         let output = home.path().join(format!("bundle{round}"));
-        let report = ops::make(&make_request(home.path(), &image, &output), &Unwatched, |_| ());
+        let report = ops::make(&make_request(home.path(), &image, &output), &Unwatched);
         let manifest = report.unwrap().manifest;
         let back = home.path().join("back");
         let done = unbundle(&unbundle_request(home.path(), &manifest, &back)).unwrap();
@@ -319,12 +319,12 @@ fn damage_is_found_and_every_bad_part_is_named() {
         cert: Some(cert("user")),
         threads: threads(2),
     };
-    let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
+    let report = ops::verify(&request, &Unwatched).unwrap();
     let damaged: Vec<_> = report.damaged_parts.iter().map(|part| part.index).collect();
     assert_eq!((report.sound, damaged), (false, vec![1, 3]));
     assert_eq!(report.signature, Signature::Valid);
     fs::remove_file(copy.join("disk.part.00")).unwrap();
-    let report = ops::verify(&request, &Unwatched, |_| ()).unwrap();
+    let report = ops::verify(&request, &Unwatched).unwrap();
     assert_eq!(report.damaged_parts.len(), 3);
     assert!(report.damaged_parts[0].problem.contains("missing"));
     let back = home.path().join("back");

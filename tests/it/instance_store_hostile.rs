@@ -199,7 +199,7 @@ fn two_thousand_hostile_bundles_are_refused() {
             ..unbundle_request(&keys, &manifest, &target.join("out"))
         };
         let before = tree(&copy);
-        let done: Result<_> = ops::unbundle(&request, &Unwatched, |_| ());
+        let done: Result<_> = ops::unbundle(&request, &Unwatched);
         let mut files = tree(&target);
         match done {
             Ok(_) => {
@@ -243,7 +243,7 @@ fn whatever_is_cut_is_refused() {
     let request = unbundle_request(home.path(), &manifest, &home.path().join("out"));
     for len in (0..bytes.len()).step_by(5011) {
         fs::write(&part, &bytes[..len]).unwrap();
-        let error = ops::unbundle(&request, &Unwatched, |_| ()).unwrap_err();
+        let error = ops::unbundle(&request, &Unwatched).unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{len}: {error}");
     }
     assert!(!home.path().join("out").exists());

@@ -39,14 +39,14 @@ fn ours(home: &Path) -> (Model, PathBuf) {
     let image = home.join("image");
     model.write(&image);
     let request = make_request(home, &image, &home.join("ours"));
-    let made = ops::make(&request, &Unwatched, |_| ()).unwrap();
+    let made = ops::make(&request, &Unwatched).unwrap();
     (model, made.manifest)
 }
 
 /// Reads a bundle that another tool made of the image in `home`.
 fn read_theirs(home: &Path, manifest: &Path, model: &Model) -> ops::UnbundleReport {
     let back = home.join("back");
-    let report = ops::unbundle(&unbundle_request(home, manifest, &back), &Unwatched, |_| ());
+    let report = ops::unbundle(&unbundle_request(home, manifest, &back), &Unwatched);
     let report = report.unwrap();
     assert!(fs::read(&back).unwrap() == model.bytes, "the volume of {}", manifest.display());
     assert_eq!(report.signature, ops::Signature::Valid);

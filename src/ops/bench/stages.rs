@@ -364,7 +364,7 @@ impl<'a> Workbench<'a> {
                     fs::remove_dir_all(&request.output)
                         .map_err(|e| Error::io("remove", &request.output, e))?;
                 }
-                speed(self.size(), || pack(&request, self.watch, |_| ()).map(|_| ()))
+                speed(self.size(), || pack(&request, self.watch).map(|_| ()))
             }),
             limit_name: "zstd, a stream a thread",
             limit: Box::new(|| {
@@ -396,8 +396,7 @@ impl<'a> Workbench<'a> {
                     threads: self.threads,
                     base: None,
                 };
-                let speed =
-                    speed(self.size(), || unpack(&request, self.watch, |_| ()).map(|_| ()))?;
+                let speed = speed(self.size(), || unpack(&request, self.watch).map(|_| ()))?;
                 remove(&request.output)?;
                 Ok(speed)
             }),

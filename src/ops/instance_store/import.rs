@@ -44,18 +44,14 @@ pub struct ImportRequest {
     pub level: i32,
 }
 
-/// Makes a bundle of an instance-store bundle. `begin` hears how many bytes there are to read.
+/// Makes a bundle of an instance-store bundle.
 ///
 /// # Errors
 ///
 /// As [`crate::ops::instance_store::unbundle`] and [`crate::ops::pack`].
-pub fn import(
-    request: &ImportRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<(PackReport, Vec<String>)> {
+pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport, Vec<String>)> {
     let from = &request.from;
-    let checked = Checked::open(from, watch, begin)?;
+    let checked = Checked::open(from, watch)?;
     let machine = checked.bundle.manifest().machine.clone();
     let architecture = match request.architecture {
         Some(architecture) => architecture,
@@ -102,7 +98,7 @@ pub fn import(
         states: States::default(),
         base: None,
     };
-    let mut report = pack(&pack_request, &Quiet(watch), |_| ())?;
+    let mut report = pack(&pack_request, &Quiet(watch))?;
     for volume in &mut report.volumes {
         volume.image.clone_from(&from.manifest);
         volume.format = "instance-store";

@@ -82,18 +82,14 @@ pub struct MakeReport {
     pub notes: Vec<String>,
 }
 
-/// Makes an instance-store bundle. `begin` hears the bytes of the volume.
+/// Makes an instance-store bundle.
 ///
 /// # Errors
 ///
 /// As [`crate::ops::open_image`] and [`crate::bundle::Bundle::open`]; `Invalid` for a description or
 /// keys that do not fit, or a folder that is not empty; `Limit` over 10 GiB; `Io`.
-pub fn make(
-    request: &MakeRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<MakeReport> {
-    make_with(request, &mut SystemRandomness, watch, begin)
+pub fn make(request: &MakeRequest, watch: &dyn Watch) -> Result<MakeReport> {
+    make_with(request, &mut SystemRandomness, watch)
 }
 
 /// As [`make`], with key and initialization vector from elsewhere: for tests that want the same bytes
@@ -106,7 +102,6 @@ pub fn make_with(
     request: &MakeRequest,
     random: &mut dyn Randomness,
     watch: &dyn Watch,
-    begin: impl FnOnce(u64),
 ) -> Result<MakeReport> {
     let (mut description, notes) = describe(request)?;
     description.check()?;
@@ -121,7 +116,7 @@ pub fn make_with(
         .map_err(|fault| Error::from(fault).in_file(&request.cert))?;
     let volume = open_volume(&request.image, watch)?;
     let folder = OutputDir::create(&request.output)?;
-    begin(volume.size());
+    watch.begin(Some(volume.size()));
     let options = MakeOptions { level: request.level, threads: request.threads, watch };
     let made = instance_store::make(&*volume, &folder, description, &keys, random, &options)
         .map_err(|e| e.in_file(&request.image.path))?;

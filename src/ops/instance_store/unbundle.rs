@@ -69,19 +69,14 @@ pub struct UnbundleReport {
     pub notes: Vec<String>,
 }
 
-/// Writes the volume of an instance-store bundle as an image. `begin` hears how many bytes there are to
-/// read.
+/// Writes the volume of an instance-store bundle as an image.
 ///
 /// # Errors
 ///
 /// `Mismatch` if the signature, a part's digest, the archive's digest or the key is wrong; as
 /// [`InstanceBundle::open`] and [`InstanceBundle::extract`]; `Io` if the output cannot be written.
-pub fn unbundle(
-    request: &UnbundleRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<UnbundleReport> {
-    let opened = Checked::open(request, watch, begin)?;
+pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<UnbundleReport> {
+    let opened = Checked::open(request, watch)?;
     let target = Target::open(&request.output)?;
     let (extracted, more) = if request.format.name == "raw" {
         if matches!(target, Target::Device(_)) {
@@ -131,11 +126,7 @@ pub(super) struct Scratch {
 
 impl Checked {
     /// Opens a bundle and checks all that can be checked without unpacking it.
-    pub(super) fn open(
-        request: &UnbundleRequest,
-        watch: &dyn Watch,
-        begin: impl FnOnce(u64),
-    ) -> Result<Self> {
+    pub(super) fn open(request: &UnbundleRequest, watch: &dyn Watch) -> Result<Self> {
         let UnbundleRequest { manifest: path, key, cert, threads, .. } = request;
         let bundle = InstanceBundle::open(path)?;
         let key = read_key(key, watch)?;
@@ -151,7 +142,7 @@ impl Checked {
             return Err(Error::from(fault).in_file(path));
         }
         let manifest = bundle.manifest();
-        begin(manifest.size.saturating_add(manifest.bundled_size));
+        watch.begin(Some(manifest.size.saturating_add(manifest.bundled_size)));
         let damaged = bundle.check_parts(*threads, watch)?;
         match parts_error(path, &damaged) {
             Some(error) => Err(error),

@@ -54,16 +54,11 @@ pub struct VerifyReport {
 }
 
 /// Checks a bundle: lengths and digests of the parts, the signature, and with a key the archive.
-/// `begin` hears how many bytes there are to read.
 ///
 /// # Errors
 ///
 /// As [`InstanceBundle::open`]; `Mismatch` if the key is not the bundle's; `Io`.
-pub fn verify(
-    request: &VerifyRequest,
-    watch: &dyn Watch,
-    begin: impl FnOnce(u64),
-) -> Result<VerifyReport> {
+pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
     let bundle = InstanceBundle::open(&request.manifest)?;
     let key = request.key.as_deref().map(|path| read_key(path, watch)).transpose()?;
     let certificate = request.cert.as_deref().map(read_certificate).transpose()?;
@@ -73,7 +68,7 @@ pub fn verify(
     let signature = check_signature(&bundle, certificate.as_ref(), opener);
     let manifest = bundle.manifest();
     let archive_bytes = unsealed.as_ref().map_or(0, |_| manifest.size);
-    begin(manifest.bundled_size.saturating_add(archive_bytes));
+    watch.begin(Some(manifest.bundled_size.saturating_add(archive_bytes)));
     let mut report = VerifyReport {
         sound: false,
         signature,
