@@ -5,6 +5,7 @@
 
 pub mod ami;
 pub mod bundle;
+pub mod calls;
 pub mod chunking;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -22,7 +23,6 @@ pub mod lint;
 pub mod manifest;
 pub mod ops;
 pub mod pack;
-pub mod publish;
 pub mod recipe;
 pub mod tar;
 pub mod units;

@@ -2,12 +2,12 @@
 
 use crate::ami::Ami;
 use crate::ami::Tag;
+use crate::calls::Step;
 use crate::error::Error;
 use crate::error::Result;
 use crate::lint::RULES;
 use crate::ops;
 use crate::ops::TemplateRequest;
-use crate::publish::Step;
 
 use crate::cli::NO;
 use crate::cli::Output;

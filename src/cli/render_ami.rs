@@ -4,13 +4,13 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 
+use crate::calls::Step;
+use crate::calls::Totals;
 use crate::lint::Finding;
 use crate::lint::Rule;
 use crate::ops::BuildReport;
 use crate::ops::ImportReport;
 use crate::ops::LintReport;
-use crate::publish::Step;
-use crate::publish::Totals;
 use crate::units::format_size;
 
 use crate::cli::render;

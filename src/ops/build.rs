@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::bundle::Writer;
+use crate::calls::Totals;
 use crate::chunking::States;
 use crate::error::Result;
 use crate::io::Staging;
@@ -25,7 +26,6 @@ use crate::ops::recipe::TemplateRequest;
 use crate::ops::recipe::open_recipe;
 use crate::ops::recipe::replace_sources;
 use crate::ops::recipe::volume_request;
-use crate::publish::Totals;
 use crate::recipe::Prepared;
 use crate::work::Watch;
 

@@ -11,6 +11,12 @@ use crate::ami::Distribution;
 use crate::ami::Upload;
 use crate::ami::bare;
 use crate::bundle::Bundle;
+use crate::calls::Base;
+use crate::calls::Plan;
+use crate::calls::PlanRequest as Planned;
+use crate::calls::PlanVolume;
+use crate::calls::Step;
+use crate::calls::Totals;
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::Input;
@@ -20,12 +26,6 @@ use crate::io::WriteAt;
 use crate::manifest::Manifest;
 use crate::ops::recipe::TemplateRequest;
 use crate::ops::recipe::open_recipe;
-use crate::publish::Base;
-use crate::publish::Plan;
-use crate::publish::PlanRequest as Planned;
-use crate::publish::PlanVolume;
-use crate::publish::Step;
-use crate::publish::Totals;
 use crate::work::Watch;
 
 /// Puts that run side by side in the estimate.

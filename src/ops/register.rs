@@ -7,6 +7,11 @@ use serde::Serialize;
 use crate::ami::Distribution;
 use crate::ami::RegisterImage;
 use crate::ami::bare;
+use crate::calls::CopyImage;
+use crate::calls::DeregisterImage;
+use crate::calls::EnableImageDeprecation;
+use crate::calls::EnableImageDeregistrationProtection;
+use crate::calls::ModifyImageAttribute;
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::OutputDir;
@@ -15,11 +20,6 @@ use crate::ops::lint::Case;
 use crate::ops::lint::open_cases;
 use crate::ops::lint::refusal;
 use crate::ops::recipe::TemplateRequest;
-use crate::publish::CopyImage;
-use crate::publish::DeregisterImage;
-use crate::publish::EnableImageDeprecation;
-use crate::publish::EnableImageDeregistrationProtection;
-use crate::publish::ModifyImageAttribute;
 use crate::work::Watch;
 
 /// What documents are made of.

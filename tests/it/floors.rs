@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["io"],
     &["volume", "manifest", "pack", "tar", "ami"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
-    &["lint", "publish"],
+    &["lint", "calls"],
     &["ops"],
     &["cli"],
 ];

@@ -2,21 +2,21 @@
 //!
 //! The format of a plan is `docs/formats/plan.md`.
 
-mod calls;
+mod parameters;
 mod plan;
 mod puts;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use calls::CompleteSnapshot;
-pub use calls::CopyImage;
-pub use calls::DeregisterImage;
-pub use calls::EnableImageDeprecation;
-pub use calls::EnableImageDeregistrationProtection;
-pub use calls::LaunchPermissionModifications;
-pub use calls::ModifyImageAttribute;
-pub use calls::StartSnapshot;
+pub use parameters::CompleteSnapshot;
+pub use parameters::CopyImage;
+pub use parameters::DeregisterImage;
+pub use parameters::EnableImageDeprecation;
+pub use parameters::EnableImageDeregistrationProtection;
+pub use parameters::LaunchPermissionModifications;
+pub use parameters::ModifyImageAttribute;
+pub use parameters::StartSnapshot;
 pub use plan::PLAN_VERSION;
 pub use plan::Plan;
 pub use plan::PlanFault;
