@@ -35,9 +35,9 @@ use crate::manifest::Block;
 use crate::manifest::Change;
 use crate::manifest::Manifest;
 use crate::ops::convert::write_image;
-use crate::ops::open::open_bundle;
-use crate::ops::pack::BundleSink;
 use crate::ops::path_text;
+use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::packing::BundleSink;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::Form;
 use crate::units::BLOCK_SIZE;
@@ -315,7 +315,8 @@ fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     // before the first byte only where the journal is new.
     if how == Applied::Resumed {
         let image_request = ImageRequest { force: true, ..request.old.clone() };
-        let found = crate::ops::open::root_of(&image_request, request.threads, &Quiet(watch))?;
+        let found =
+            crate::ops::shared::open::root_of(&image_request, request.threads, &Quiet(watch))?;
         if found != delta.new.root() {
             let text = format!(
                 "its root digest is {found} after the journal was written onto it, expected {}",
@@ -338,7 +339,7 @@ fn is_already(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<bool> {
-    let root = crate::ops::open::root_of(image, threads, &Quiet(watch))?;
+    let root = crate::ops::shared::open::root_of(image, threads, &Quiet(watch))?;
     Ok(root == delta.new.root())
 }
 

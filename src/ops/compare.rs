@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::io::PAIR_PIECE_LEN;
 use crate::io::PageBuffer;
-use crate::ops::open::open_volume;
+use crate::ops::shared::open::open_volume;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::OutputFile;
 use crate::io::WriteAt;
-use crate::ops::lint::read_json;
 use crate::ops::path_text;
-use crate::ops::recipe::read_document;
+use crate::ops::shared::case::read_json;
+use crate::ops::shared::recipe::read_document;
 use crate::recipe;
 
 /// What is imported.

@@ -24,8 +24,8 @@ use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
 use crate::io::WriteAt;
 use crate::manifest::Manifest;
-use crate::ops::recipe::TemplateRequest;
-use crate::ops::recipe::open_recipe;
+use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::open_recipe;
 use crate::work::Watch;
 
 /// Puts that run side by side in the estimate.

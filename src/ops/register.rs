@@ -16,10 +16,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::OutputDir;
 use crate::lint::check_ids;
-use crate::ops::lint::Case;
-use crate::ops::lint::open_cases;
-use crate::ops::lint::refusal;
-use crate::ops::recipe::TemplateRequest;
+use crate::ops::shared::case::Case;
+use crate::ops::shared::case::open_cases;
+use crate::ops::shared::case::refusal;
+use crate::ops::shared::recipe::TemplateRequest;
 use crate::work::Watch;
 
 /// What documents are made of.

@@ -14,8 +14,8 @@ use crate::io::OutputFile;
 use crate::manifest::Builder;
 use crate::manifest::Counts;
 use crate::manifest::Summary;
-use crate::ops::open::RootSink;
-use crate::ops::open::open_source;
+use crate::ops::shared::open::RootSink;
+use crate::ops::shared::open::open_source;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 

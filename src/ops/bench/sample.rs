@@ -6,7 +6,7 @@ use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::ImageRequest;
-use crate::ops::open::open_image;
+use crate::ops::shared::open::open_image;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;

@@ -22,8 +22,8 @@ use crate::instance_store::SystemRandomness;
 use crate::io::OutputDir;
 use crate::ops::instance_store::read_certificate;
 use crate::ops::instance_store::read_key;
-use crate::ops::open::open_volume;
 use crate::ops::path_text;
+use crate::ops::shared::open::open_volume;
 use crate::work::Watch;
 
 /// What an instance-store bundle is made of.

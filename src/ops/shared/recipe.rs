@@ -15,7 +15,7 @@ use crate::format::gate::Gate;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::read_vec;
-use crate::ops::pack::VolumeRequest;
+use crate::ops::shared::packing::VolumeRequest;
 use crate::recipe::Prepared;
 use crate::recipe::Recipe;
 use crate::recipe::Source;
@@ -36,7 +36,7 @@ pub struct TemplateRequest {
 }
 
 /// Returns the present.
-pub(super) fn now() -> Option<Time> {
+pub(in crate::ops) fn now() -> Option<Time> {
     let since = SystemTime::UNIX_EPOCH.elapsed().ok()?;
     Time::from_unix_seconds(since.as_secs())
 }
@@ -89,7 +89,7 @@ impl TemplateRequest {
 }
 
 /// Reads a small file whole.
-pub(super) fn read_document(path: &Path) -> Result<Vec<u8>> {
+pub(in crate::ops) fn read_document(path: &Path) -> Result<Vec<u8>> {
     let input = Input::open(path)?;
     if input.len() > MAX_DOCUMENT_LEN {
         let text = format!("it has {} bytes, expected at most {MAX_DOCUMENT_LEN}", input.len());
@@ -104,7 +104,7 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Reads a recipe and fills in its templates.
-pub(super) fn open_recipe(path: &Path, templates: &TemplateRequest) -> Result<Prepared> {
+pub(in crate::ops) fn open_recipe(path: &Path, templates: &TemplateRequest) -> Result<Prepared> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let recipe = Recipe::parse(&read_text(path)?).map_err(|e| e.in_file(path))?;
     let mut prepared =
@@ -120,7 +120,7 @@ pub(super) fn open_recipe(path: &Path, templates: &TemplateRequest) -> Result<Pr
 }
 
 /// Turns a recipe's source into a request to open it.
-pub(super) fn volume_request(source: &Source) -> Result<VolumeRequest> {
+pub(in crate::ops) fn volume_request(source: &Source) -> Result<VolumeRequest> {
     let format = source.format.as_deref().map(format::by_name).transpose()?;
     let image = ImageRequest {
         path: source.image.clone(),
@@ -134,7 +134,10 @@ pub(super) fn volume_request(source: &Source) -> Result<VolumeRequest> {
 }
 
 /// Puts images in the place of a recipe's own sources: `DEVICE=FILE`.
-pub(super) fn replace_sources(prepared: &mut Prepared, images: &[(String, PathBuf)]) -> Result<()> {
+pub(in crate::ops) fn replace_sources(
+    prepared: &mut Prepared,
+    images: &[(String, PathBuf)],
+) -> Result<()> {
     for (device, image) in images {
         let name = crate::ami::bare(device);
         let mapping =

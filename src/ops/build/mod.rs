@@ -1,5 +1,7 @@
 //! `build`: from a recipe to a bundle that was checked, packed, tested and planned, in that order.
 
+mod checks;
+
 use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
@@ -13,19 +15,19 @@ use crate::chunking::States;
 use crate::error::Result;
 use crate::io::Staging;
 use crate::lint::Finding;
-use crate::ops::checks::TestReport;
-use crate::ops::checks::run_test;
-use crate::ops::lint::Case;
-use crate::ops::lint::refusal;
-use crate::ops::pack::PackReport;
-use crate::ops::pack::PackRequest;
-use crate::ops::pack::pack;
+pub use crate::ops::build::checks::TestReport;
+use crate::ops::build::checks::run_test;
 use crate::ops::path_text;
 use crate::ops::plan::write_plan_of;
-use crate::ops::recipe::TemplateRequest;
-use crate::ops::recipe::open_recipe;
-use crate::ops::recipe::replace_sources;
-use crate::ops::recipe::volume_request;
+use crate::ops::shared::case::Case;
+use crate::ops::shared::case::refusal;
+use crate::ops::shared::packing::PackReport;
+use crate::ops::shared::packing::PackRequest;
+use crate::ops::shared::packing::pack;
+use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::open_recipe;
+use crate::ops::shared::recipe::replace_sources;
+use crate::ops::shared::recipe::volume_request;
 use crate::recipe::Prepared;
 use crate::work::Watch;
 

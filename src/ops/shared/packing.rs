@@ -29,14 +29,14 @@ use crate::format;
 use crate::format::ImageRequest;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
-use crate::ops::base::BaseRequest;
-use crate::ops::base::OpenedBase;
-use crate::ops::base::OverBase;
-use crate::ops::base::patching;
-use crate::ops::lint::refuse;
-use crate::ops::open::OpenedSource;
-use crate::ops::open::open_source;
 use crate::ops::path_text;
+use crate::ops::shared::base::BaseRequest;
+use crate::ops::shared::base::OpenedBase;
+use crate::ops::shared::base::OverBase;
+use crate::ops::shared::base::patching;
+use crate::ops::shared::case::refuse;
+use crate::ops::shared::open::OpenedSource;
+use crate::ops::shared::open::open_source;
 use crate::ops::snapshot::SnapshotReport;
 use crate::pack::KnownChunks;
 use crate::pack::Stored;
@@ -117,9 +117,9 @@ pub struct PackReport {
 }
 
 /// A bundle's volume as a sink of blocks.
-pub(super) struct BundleSink<'a> {
-    pub(super) volume: VolumeWriter<'a>,
-    pub(super) known: &'a RwLock<KnownChunks>,
+pub(in crate::ops) struct BundleSink<'a> {
+    pub(in crate::ops) volume: VolumeWriter<'a>,
+    pub(in crate::ops) known: &'a RwLock<KnownChunks>,
 }
 
 impl Sink for BundleSink<'_> {
@@ -133,20 +133,20 @@ impl Sink for BundleSink<'_> {
 }
 
 /// How one volume goes into a bundle.
-pub(super) struct PackOne<'a> {
-    pub(super) device: &'a str,
+pub(in crate::ops) struct PackOne<'a> {
+    pub(in crate::ops) device: &'a str,
     /// The snapshot that it leans on.
-    pub(super) base: Option<Arc<BaseSnapshot>>,
+    pub(in crate::ops) base: Option<Arc<BaseSnapshot>>,
     /// The file that keeps the index of that.
-    pub(super) index: Option<&'a PathBuf>,
-    pub(super) level: i32,
-    pub(super) threads: NonZero<usize>,
-    pub(super) states: States,
-    pub(super) known: &'a RwLock<KnownChunks>,
+    pub(in crate::ops) index: Option<&'a PathBuf>,
+    pub(in crate::ops) level: i32,
+    pub(in crate::ops) threads: NonZero<usize>,
+    pub(in crate::ops) states: States,
+    pub(in crate::ops) known: &'a RwLock<KnownChunks>,
 }
 
 /// Writes one volume into a bundle under way.
-pub(super) fn pack_one(
+pub(in crate::ops) fn pack_one(
     writer: &mut Writer,
     source: Source<'_>,
     one: &PackOne<'_>,
@@ -235,7 +235,7 @@ fn with_all_disks(volumes: &[VolumeRequest]) -> Result<Vec<VolumeRequest>> {
 /// # Errors
 ///
 /// `Invalid` if another device has content.
-pub(super) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
+pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
     let mut ami = ami.clone();
     for mapping in &ami.block_device_mappings {
         let named = devices.iter().any(|device| bare(device) == mapping.bare_name());

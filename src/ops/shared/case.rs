@@ -22,13 +22,13 @@ use crate::lint::Subject;
 use crate::lint::VolumeFacts;
 use crate::lint::check_ids;
 use crate::lint::lint as apply_rules;
-use crate::ops::open::open_image;
 use crate::ops::path_text;
-use crate::ops::recipe::TemplateRequest;
-use crate::ops::recipe::now;
-use crate::ops::recipe::open_recipe;
-use crate::ops::recipe::read_document;
-use crate::ops::recipe::volume_request;
+use crate::ops::shared::open::open_image;
+use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::now;
+use crate::ops::shared::recipe::open_recipe;
+use crate::ops::shared::recipe::read_document;
+use crate::ops::shared::recipe::volume_request;
 use crate::recipe::Prepared;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
@@ -73,17 +73,17 @@ pub struct LintReport {
 
 /// Something to judge, with all that is known of it.
 #[derive(Debug, Default)]
-pub(super) struct Case {
-    pub(super) ami: Ami,
-    pub(super) volumes: Vec<VolumeFacts>,
-    pub(super) upload: Option<Upload>,
-    pub(super) distribution: Vec<Distribution>,
-    pub(super) allow: Vec<String>,
-    pub(super) notes: Vec<String>,
+pub(in crate::ops) struct Case {
+    pub(in crate::ops) ami: Ami,
+    pub(in crate::ops) volumes: Vec<VolumeFacts>,
+    pub(in crate::ops) upload: Option<Upload>,
+    pub(in crate::ops) distribution: Vec<Distribution>,
+    pub(in crate::ops) allow: Vec<String>,
+    pub(in crate::ops) notes: Vec<String>,
 }
 
 impl Case {
-    pub(super) fn findings(&self, allow: &[String]) -> Vec<Finding> {
+    pub(in crate::ops) fn findings(&self, allow: &[String]) -> Vec<Finding> {
         let subject = Subject {
             ami: &self.ami,
             volumes: &self.volumes,
@@ -95,7 +95,7 @@ impl Case {
     }
 
     /// Takes a bundle, and looks into its volumes.
-    pub(super) fn of_bundle(bundle: &Bundle) -> Result<Self> {
+    pub(in crate::ops) fn of_bundle(bundle: &Bundle) -> Result<Self> {
         let mut case = Self { ami: bundle.ami().clone(), ..Self::default() };
         // A thin bundle has no bytes to look at without its base.
         let is_thin = bundle.is_thin()?;
@@ -120,7 +120,7 @@ impl Case {
     }
 
     /// Takes a recipe, and looks into the images that are there.
-    pub(super) fn of_recipe(prepared: &Prepared, watch: &dyn Watch) -> Result<Self> {
+    pub(in crate::ops) fn of_recipe(prepared: &Prepared, watch: &dyn Watch) -> Result<Self> {
         let mut case = Self {
             upload: Some(prepared.upload.clone()),
             distribution: prepared.distribution.clone(),
@@ -176,7 +176,7 @@ fn look(volume: &dyn ReadVolume) -> Result<(u64, Layout)> {
 }
 
 /// What a file is, taken as AMIs.
-pub(super) fn open_cases(
+pub(in crate::ops) fn open_cases(
     path: &Path,
     templates: &TemplateRequest,
     watch: &dyn Watch,
@@ -194,7 +194,7 @@ pub(super) fn open_cases(
 }
 
 /// Reads a JSON document of EC2's, or a description.
-pub(super) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)> {
+pub(in crate::ops) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| {
         Error::invalid(format!("it is no JSON: {e}"))
             .advise("a recipe's name ends in .toml; a bundle is a folder or a .tar")
@@ -279,7 +279,7 @@ pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
 }
 
 /// Says all errors of a list in one sentence; `None` if there is none.
-pub(super) fn refusal(findings: &[Finding]) -> Option<Error> {
+pub(in crate::ops) fn refusal(findings: &[Finding]) -> Option<Error> {
     let errors: Vec<String> = findings
         .iter()
         .filter(|finding| finding.level == Level::Error)
@@ -295,7 +295,7 @@ pub(super) fn refusal(findings: &[Finding]) -> Option<Error> {
 }
 
 /// Fails if an error-level rule is broken.
-pub(super) fn refuse(subject: &Subject<'_>, allow: &[String]) -> Result<()> {
+pub(in crate::ops) fn refuse(subject: &Subject<'_>, allow: &[String]) -> Result<()> {
     check_ids(allow)?;
     refusal(&apply_rules(subject, allow)).map_or(Ok(()), Err)
 }

@@ -23,8 +23,8 @@ use crate::io::Input;
 use crate::io::OutputFile;
 use crate::manifest::Builder;
 use crate::manifest::Manifest;
-use crate::ops::open::RootSink;
-use crate::ops::open::open_image;
+use crate::ops::shared::open::RootSink;
+use crate::ops::shared::open::open_image;
 use crate::pack::Base;
 use crate::pack::Form;
 use crate::units::BLOCK_SIZE;
@@ -48,7 +48,7 @@ pub struct BaseRequest {
 
 /// A base, open.
 #[derive(Debug)]
-pub(super) enum OpenedBase {
+pub(in crate::ops) enum OpenedBase {
     Bundle(Box<Bundle>),
     /// An image, and the device that it is the base of.
     Image(Arc<BaseSnapshot>, String),
@@ -56,7 +56,7 @@ pub(super) enum OpenedBase {
 
 impl OpenedBase {
     /// Opens the base, and names its layers in the bundle under way.
-    pub(super) fn open(
+    pub(in crate::ops) fn open(
         request: &BaseRequest,
         root_device: &str,
         writer: &mut Writer,
@@ -113,7 +113,7 @@ impl OpenedBase {
     }
 
     /// Returns the snapshot that the volume of `device` leans on, if there is one.
-    pub(super) fn of_device(&self, device: &str) -> Result<Option<Arc<BaseSnapshot>>> {
+    pub(in crate::ops) fn of_device(&self, device: &str) -> Result<Option<Arc<BaseSnapshot>>> {
         match self {
             Self::Image(base, root) => Ok((root == device).then(|| Arc::clone(base))),
             Self::Bundle(bundle) => match bundle.find(Some(device)) {
@@ -127,7 +127,7 @@ impl OpenedBase {
     }
 
     /// Returns the bytes that indexing the bases of `devices` reads.
-    pub(super) fn index_bytes(&self, devices: &[&str]) -> Result<u64> {
+    pub(in crate::ops) fn index_bytes(&self, devices: &[&str]) -> Result<u64> {
         let mut blocks = 0_u64;
         for device in devices {
             let data = match self {
@@ -150,7 +150,7 @@ fn read_back(scratch: &OutputFile) -> Result<Manifest> {
 }
 
 /// Makes patches over a snapshot, with the index that `index` keeps, or a new one.
-pub(super) fn patching(
+pub(in crate::ops) fn patching(
     base: &Arc<BaseSnapshot>,
     index: Option<&PathBuf>,
     level: i32,
@@ -173,7 +173,7 @@ pub(super) fn patching(
 
 /// Patching as what chunking asks for.
 #[derive(Debug)]
-pub(super) struct OverBase(pub(super) Patching);
+pub(in crate::ops) struct OverBase(pub(in crate::ops) Patching);
 
 impl Patcher for OverBase {
     fn has(&self, _index: BlockIndex, id: &Digest) -> Result<bool> {

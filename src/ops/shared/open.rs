@@ -174,7 +174,7 @@ pub fn open_volume(request: &ImageRequest, watch: &dyn Watch) -> Result<Box<dyn 
 /// # Errors
 ///
 /// As [`Bundle::open`] and [`open_image`]; `Mismatch` if the base is none that the bundle leans on.
-pub(super) fn open_bundle(
+pub(in crate::ops) fn open_bundle(
     path: &Path,
     base: Option<&ImageRequest>,
     threads: NonZero<usize>,
@@ -228,7 +228,7 @@ fn image_base(
 /// # Errors
 ///
 /// As [`open_image`] and [`chunking::run`].
-pub(super) fn root_of(
+pub(in crate::ops) fn root_of(
     request: &ImageRequest,
     threads: NonZero<usize>,
     watch: &dyn Watch,
@@ -268,7 +268,7 @@ impl WriteAt for Discard {
 
 /// A manifest's builder as a sink of blocks.
 #[derive(Debug)]
-pub(super) struct RootSink<'a>(pub(super) Builder<'a>);
+pub(in crate::ops) struct RootSink<'a>(pub(in crate::ops) Builder<'a>);
 
 impl Sink for RootSink<'_> {
     fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
@@ -281,7 +281,7 @@ impl Sink for RootSink<'_> {
 }
 
 /// Splits `web.ami:/dev/sdf`, if there is no file of that name and a bundle of the first part.
-pub(super) fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
+pub(in crate::ops) fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
     let (bundle, device) = path.to_str()?.rsplit_once(':')?;
     let bundle = PathBuf::from(bundle);
     (!path.exists() && Bundle::is_at(&bundle)).then(|| (bundle, device.to_owned()))
