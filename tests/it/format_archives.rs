@@ -2,8 +2,6 @@
 //! themselves, and against damage.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::fs::File;
 use std::num::NonZero;
@@ -31,8 +29,9 @@ use amikit::volume::RunMap;
 use amikit::volume::Volume;
 use amikit::work::Unwatched;
 
-use common::Random;
-use common::archive;
+use crate::common;
+use crate::common::Random;
+use crate::common::archive;
 
 fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
@@ -83,7 +82,7 @@ fn some_bytes(len: usize, random: &mut Random) -> Vec<u8> {
 
 /// Runs a tool on a file and stores what it prints.
 fn pack(tool: &str, arguments: &[&str], from: &Path, to: &Path) -> bool {
-    if !common::has_tool(tool) {
+    if !common::installed(tool) {
         return false;
     }
     let mut command = Command::new(tool);
@@ -113,7 +112,7 @@ fn what_each_tool_packs_comes_out_in_order_once_and_twice() {
     let (raw, packed) = (dir.path().join("raw"), dir.path().join("packed"));
     for seed in 0..6 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let len = 1 + random.below(1 << 21) as usize;
         let bytes = some_bytes(len, &mut random);
         fs::write(&raw, &bytes).unwrap();
@@ -136,7 +135,7 @@ fn what_each_tool_packs_comes_out_in_order_once_and_twice() {
 fn a_stream_that_is_cut_or_goes_on_with_something_else_is_refused_with_the_place() {
     let dir = common::scratch();
     let (raw, packed) = (dir.path().join("raw"), dir.path().join("packed"));
-    let mut random = Random::new(7);
+    let mut random = Random::with_seed(7);
     let plain = some_bytes(30_000, &mut random);
     fs::write(&raw, &plain).unwrap();
     for (tool, arguments, row) in TOOLS {
@@ -179,7 +178,7 @@ fn a_stream_that_is_cut_or_goes_on_with_something_else_is_refused_with_the_place
 fn zeros_behind_a_stream_are_padding_where_its_tool_says_so() {
     let dir = common::scratch();
     let (raw, packed) = (dir.path().join("raw"), dir.path().join("packed"));
-    let bytes = some_bytes(10_000, &mut Random::new(1));
+    let bytes = some_bytes(10_000, &mut Random::with_seed(1));
     fs::write(&raw, &bytes).unwrap();
     for (tool, zeros, is_padding) in [("gzip", 513, true), ("xz", 512, true), ("xz", 513, false)] {
         if pack(tool, &["-c"], &raw, &packed) {
@@ -196,7 +195,7 @@ fn zeros_behind_a_stream_are_padding_where_its_tool_says_so() {
 fn a_stream_that_refers_back_too_far_is_over_a_limit() {
     let dir = common::scratch();
     let (raw, packed) = (dir.path().join("raw"), dir.path().join("packed"));
-    fs::write(&raw, some_bytes(10_000, &mut Random::new(1))).unwrap();
+    fs::write(&raw, some_bytes(10_000, &mut Random::with_seed(1))).unwrap();
     for (tool, arguments) in
         [("xz", &["-c", "--lzma2=dict=128MiB"][..]), ("zstd", &["-c", "-q", "--long=27"][..])]
     {
@@ -226,7 +225,7 @@ fn raw_zstd_keeps_every_byte_for_us_and_for_zstd_at_any_number_of_threads() {
     let path = dir.path().join("packed");
     for seed in 0..12 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let size = 1 + random.below(9 << 20);
         let volume = common::random_volume(size, &mut random);
         common::write_unsynced(&volume, &path, named("raw-zstd"), 1);
@@ -245,8 +244,8 @@ fn raw_zstd_keeps_every_byte_for_us_and_for_zstd_at_any_number_of_threads() {
             again.read_at(at, &mut other).unwrap();
             assert!(one == other, "{len} bytes at {at}");
         }
-        if common::has_tool("zstd") {
-            let plain = common::run(Command::new("zstd").arg("-dcq").arg(&path));
+        if common::installed("zstd") {
+            let plain = common::run_tool(Command::new("zstd").arg("-dcq").arg(&path));
             assert!(plain == common::bytes_of(&volume));
         }
     }
@@ -282,7 +281,7 @@ fn frames(pieces: &[Vec<u8>], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 fn frames_of_any_length_are_read_and_long_ones_in_order() {
     let dir = common::scratch();
     let path = dir.path().join("packed");
-    let mut random = Random::new(3);
+    let mut random = Random::with_seed(3);
     let pieces: Vec<_> = (0..40)
         .map(|number| {
             let len = if number % 9 == 0 { 0 } else { 1 + random.below(70_000) as usize };
@@ -351,7 +350,7 @@ const FORMS: &[&[&str]] = &[
 
 fn tar(folder: &Path, form: &[&str], archive: &str, files: &[&str]) -> PathBuf {
     let path = folder.join(archive);
-    common::run(
+    common::run_tool(
         Command::new("tar").current_dir(folder).args(form).arg("-cf").arg(&path).args(files),
     );
     path
@@ -359,13 +358,13 @@ fn tar(folder: &Path, form: &[&str], archive: &str, files: &[&str]) -> PathBuf {
 
 #[test]
 fn sparse_members_of_every_form_keep_bytes_and_holes() {
-    if !common::has_tool("tar") {
+    if !common::installed("tar") {
         return;
     }
     let dir = common::scratch();
     for seed in 0..12 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let name = if seed % 3 == 0 { "d".repeat(150) } else { "disk.raw".to_owned() };
         let size = 1 + random.below(6 << 20);
         common::random_file(&dir.path().join(&name), size, &mut random);
@@ -389,7 +388,7 @@ fn sparse_members_of_every_form_keep_bytes_and_holes() {
 
 #[test]
 fn a_member_of_many_gibibytes_is_read_in_every_form() {
-    if !common::has_tool("tar") {
+    if !common::installed("tar") {
         return;
     }
     let dir = common::scratch();
@@ -413,12 +412,12 @@ fn a_member_of_many_gibibytes_is_read_in_every_form() {
 
 #[test]
 fn a_member_is_chosen_by_its_name_and_may_be_an_image_of_any_format() {
-    if !common::has_tool("tar") {
+    if !common::installed("tar") {
         return;
     }
     let dir = common::scratch();
     let here = dir.path();
-    let mut random = Random::new(5);
+    let mut random = Random::with_seed(5);
     let volume = common::random_volume(3 << 20, &mut random);
     fs::create_dir(here.join("sub")).unwrap();
     common::write_unsynced(&volume, &here.join("sub/a.qcow2"), named("qcow2"), 2);
@@ -474,8 +473,8 @@ fn the_worked_example_of_a_sparse_member_is_read() {
         [(0, 4096, "hole".into()), (4096, 4096, "data".into()), (8192, 4096, "hole".into())]
     );
     assert!(common::bytes_of(&volume)[4096..8192].iter().all(|byte| *byte == b'p'));
-    if common::has_tool("tar") {
-        common::run(Command::new("tar").current_dir(dir.path()).args(["-xf", "page.tar"]));
+    if common::installed("tar") {
+        common::run_tool(Command::new("tar").current_dir(dir.path()).args(["-xf", "page.tar"]));
         assert!(fs::read(dir.path().join("d")).unwrap() == common::bytes_of(&volume));
     }
 }
@@ -552,14 +551,14 @@ fn an_ova_of_two_disks_never_changes_by_accident_and_reads_back() {
 
 #[test]
 fn what_is_written_is_what_tar_sha256sum_and_qemu_read() {
-    if !["tar", "sha256sum", "qemu-img"].iter().all(|tool| common::has_tool(tool)) {
+    if !["tar", "sha256sum", "qemu-img"].iter().all(|tool| common::installed(tool)) {
         return;
     }
     let dir = common::scratch();
     let here = dir.path();
     for seed in 0..6 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let volumes: Vec<_> = (0..=(seed % 3))
             .map(|_| common::random_volume(512 * (1 + random.below(8000)), &mut random))
             .collect();
@@ -568,18 +567,20 @@ fn what_is_written_is_what_tar_sha256sum_and_qemu_read() {
         write_ova(&volumes, &here.join("a.ova"), 1);
         write_ova(&volumes, &here.join("b.ova"), 3);
         assert!(fs::read(here.join("a.ova")).unwrap() == fs::read(here.join("b.ova")).unwrap());
-        common::run(Command::new("tar").current_dir(here).args(["-xf", "a.ova"]));
+        common::run_tool(Command::new("tar").current_dir(here).args(["-xf", "a.ova"]));
         for line in fs::read_to_string(here.join("image.mf")).unwrap().lines() {
             let (name, expected) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
-            let found = common::run(Command::new("sha256sum").current_dir(here).arg(name));
+            let found = common::run_tool(Command::new("sha256sum").current_dir(here).arg(name));
             assert!(String::from_utf8(found).unwrap().starts_with(expected), "{line}");
         }
         for (number, volume) in volumes.iter().enumerate() {
             let name = format!("image-disk{}.vmdk", number + 1);
             let raw = here.join("disk.raw");
             common::write_dense(*volume, &raw);
-            common::run(Command::new("qemu-img").current_dir(here).args(["check", "-q", &name]));
-            common::run(
+            common::run_tool(
+                Command::new("qemu-img").current_dir(here).args(["check", "-q", &name]),
+            );
+            common::run_tool(
                 Command::new("qemu-img").current_dir(here).args(["compare", &name, "disk.raw"]),
             );
         }
@@ -599,7 +600,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let dir = common::scratch();
     let path = dir.path().join("a.ova");
     let vmdk = dir.path().join("d.vmdk");
-    let volume = common::random_volume(1 << 20, &mut Random::new(2));
+    let volume = common::random_volume(1 << 20, &mut Random::with_seed(2));
     common::write_unsynced(&volume, &vmdk, named("vmdk"), 1);
     let vmdk = fs::read(&vmdk).unwrap();
     let kind = |files: &[(&str, &[u8])]| {
@@ -666,13 +667,13 @@ fn all_disks_of_an_archive_become_the_volumes_of_a_bundle() {
     let dir = common::scratch();
     let here = dir.path();
     let volumes: Vec<_> =
-        (0..3).map(|seed| common::random_volume(1 << 20, &mut Random::new(seed))).collect();
+        (0..3).map(|seed| common::random_volume(1 << 20, &mut Random::with_seed(seed))).collect();
     let borrowed: Vec<&dyn ReadVolume> =
         volumes.iter().map(|it| -> &dyn ReadVolume { it }).collect();
     write_ova(&borrowed, &here.join("in.ova"), 1);
     let amikit = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_amikit"));
-        common::run(command.current_dir(here).args(line.split_whitespace()))
+        common::run_tool(command.current_dir(here).args(line.split_whitespace()))
     };
     common::write_dense(&volumes[0], &here.join("extra.raw"));
     amikit("pack in.ova --map /dev/sdf=extra.raw -o out.ami --name test");

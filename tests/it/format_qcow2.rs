@@ -1,8 +1,6 @@
 //! qcow2 against qemu-img, against hostile bytes and against itself.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::fs::File;
@@ -33,7 +31,8 @@ use amikit::volume::RunMap;
 use amikit::volume::Volume;
 use amikit::work::Unwatched;
 
-use common::Random;
+use crate::common;
+use crate::common::Random;
 
 const ROWS: [&str; 3] = ["qcow2", "qcow2-zstd", "qcow2-zlib"];
 
@@ -61,13 +60,13 @@ fn force(path: &Path) -> Result<OpenedImage, Error> {
 }
 
 fn qemu_img() -> bool {
-    common::has_tool("qemu-img") && common::has_tool("qemu-io")
+    common::installed("qemu-img") && common::installed("qemu-io")
 }
 
 /// The bytes that qemu-img reads out of an image.
 fn their_bytes(image: &Path, dir: &Path) -> Vec<u8> {
     let raw = dir.join("theirs.raw");
-    common::run(
+    common::run_tool(
         Command::new("qemu-img").args(["convert", "-f", "qcow2", "-O", "raw"]).arg(image).arg(&raw),
     );
     fs::read(raw).unwrap()
@@ -75,7 +74,7 @@ fn their_bytes(image: &Path, dir: &Path) -> Vec<u8> {
 
 /// The states that qemu-img tells; `None` where it looks into the file's own holes.
 fn their_extents(image: &Path) -> Vec<(u64, u64, String)> {
-    let told = common::run(
+    let told = common::run_tool(
         Command::new("qemu-img").args(["map", "--output=json", "-f", "qcow2"]).arg(image),
     );
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&told).unwrap();
@@ -98,11 +97,11 @@ fn their_extents(image: &Path) -> Vec<(u64, u64, String)> {
 }
 
 fn check(image: &Path) {
-    common::run(Command::new("qemu-img").args(["check", "-q", "-f", "qcow2"]).arg(image));
+    common::run_tool(Command::new("qemu-img").args(["check", "-q", "-f", "qcow2"]).arg(image));
 }
 
 fn create(args: &[&str], image: &Path, size: u64) {
-    common::run(
+    common::run_tool(
         Command::new("qemu-img")
             .args(["create", "-q", "-f", "qcow2"])
             .args(args)
@@ -116,7 +115,7 @@ fn qemu_io(image: &Path, commands: &[&str]) {
     for one in commands {
         command.args(["-c", one]);
     }
-    common::run(command.args(["-f", "qcow2"]).arg(image));
+    common::run_tool(command.args(["-f", "qcow2"]).arg(image));
 }
 
 /// Writes data, zeros and holes at random places.
@@ -167,7 +166,7 @@ fn images_of_qemu_img_read_as_it_reads_them() {
     let dir = common::scratch();
     let [raw, image] = ["a.raw", "a.qcow2"].map(|name| dir.path().join(name));
     for seed in 0..70 {
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let (options, old) = random_options(&mut random);
         println!("seed {seed}: {options}");
         let size = 1 + random.below(3 << 20);
@@ -177,7 +176,7 @@ fn images_of_qemu_img_read_as_it_reads_them() {
         if random.below(3) > 0 {
             convert.arg("-c");
         }
-        common::run(convert.arg(&raw).arg(&image));
+        common::run_tool(convert.arg(&raw).arg(&image));
         if random.below(2) == 0 && !options.contains("refcount_bits") {
             scribble(&image, size.next_multiple_of(512), &mut random);
         }
@@ -232,7 +231,7 @@ fn the_active_state_of_an_image_with_snapshots_is_read() {
     let image = dir.path().join("a.qcow2");
     create(&[], &image, 1 << 20);
     qemu_io(&image, &["write -P 1 0 512k"]);
-    common::run(Command::new("qemu-img").args(["snapshot", "-c", "then"]).arg(&image));
+    common::run_tool(Command::new("qemu-img").args(["snapshot", "-c", "then"]).arg(&image));
     qemu_io(&image, &["write -P 2 64k 64k"]);
     let volume = open(&image).unwrap().volume;
     assert!(common::bytes_of(&volume) == their_bytes(&image, dir.path()));
@@ -245,7 +244,7 @@ fn chains_read_as_qemu_img_reads_them() {
     }
     let dir = common::scratch();
     for seed in 0..24 {
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let mut below: Option<(String, &str)> = None;
         let mut files = Vec::new();
         for number in 0..2 + random.below(3) {
@@ -375,7 +374,7 @@ fn small(packed: bool) -> Small {
     map.push(CLUSTER, Place::Stored { source: 0, offset: 0 });
     map.push(5 * CLUSTER - 512, Place::Fill(*b"abcd"));
     let mut noise = vec![0; CLUSTER as usize];
-    Random::new(1).fill(&mut noise);
+    Random::with_seed(1).fill(&mut noise);
     let volume = Volume::new(map, vec![Arc::new(noise).into()]).unwrap();
     let dir = common::scratch();
     let path = dir.path().join("small");
@@ -452,7 +451,7 @@ fn random_damage_never_panics() {
     fs::write(&path, b"").unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     for seed in 0..1500 {
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let Small { bytes, table, .. } = &images[random.below(2) as usize];
         if seed % 50 == 0 {
             file.set_len(bytes.len() as u64).unwrap();
@@ -581,7 +580,7 @@ fn what_we_write_comes_back_and_qemu_img_agrees() {
     for seed in 0..66 {
         let row = ROWS[seed as usize % 3];
         println!("seed {seed}: {row}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let size = 512 * (1 + random.below(8 << 11));
         common::random_file(&raw, size, &mut random);
         let volume = open(&raw).unwrap().volume;
@@ -616,7 +615,7 @@ fn a_length_that_qcow2_cannot_say_is_filled_up() {
         let image = dir.path().join(row);
         common::write_image(&volume, &image, named(row), 2);
         assert!(common::bytes_of(&open(&image).unwrap().volume) == bytes, "{row}");
-        if common::has_tool("qemu-img") {
+        if common::installed("qemu-img") {
             check(&image);
             assert!(their_bytes(&image, dir.path()) == bytes, "{row}");
         }

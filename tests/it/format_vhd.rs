@@ -1,8 +1,6 @@
 //! VHD images against qemu-img, against libvhdi, against hostile bytes, and against themselves.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -30,7 +28,8 @@ use amikit::volume::RunMap;
 use amikit::volume::Volume;
 use amikit::work::Unwatched;
 
-use common::Random;
+use crate::common;
+use crate::common::Random;
 
 const SECTOR: usize = 512;
 
@@ -57,7 +56,7 @@ fn set(bytes: &mut [u8], sum_at: usize, at: usize, new: &[u8]) {
 // --- qemu-img ------------------------------------------------------------------------------------
 
 fn qemu_img(args: &[&str], paths: &[&Path]) -> Vec<u8> {
-    common::run(Command::new("qemu-img").args(args).args(paths))
+    common::run_tool(Command::new("qemu-img").args(args).args(paths))
 }
 
 /// Converts an image to raw by qemu-img and returns the bytes.
@@ -87,14 +86,14 @@ fn qemu_extents(path: &Path, size: u64) -> Vec<(u64, u64, String)> {
 
 #[test]
 fn what_qemu_img_writes_reads_as_it_reads_it() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
     let [raw, image] = ["a.raw", "a.vhd"].map(|name| dir.path().join(name));
     for seed in 0..64 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = if seed % 3 == 0 { 1 } else { 512 };
         let size = unit * (1 + random.below((7 << 20) / unit));
         common::write_dense(&common::random_volume(size, &mut random), &raw);
@@ -119,13 +118,13 @@ fn what_qemu_img_writes_reads_as_it_reads_it() {
 
 #[test]
 fn what_we_write_reads_the_same_for_qemu_img() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
     for seed in 100..164 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = [1, 512, 4096][seed as usize % 3];
         let size = unit * (1 + random.below((9 << 20) / unit));
         let source = common::random_volume(size, &mut random);
@@ -153,7 +152,7 @@ fn what_we_write_reads_the_same_for_qemu_img() {
 /// Each creator and some geometries; a raw size that none of them describes.
 #[test]
 fn the_size_is_the_one_that_qemu_img_shows() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
@@ -285,10 +284,10 @@ fn dynamic_images_of_any_shape_read_as_their_model_and_as_qemu_img_has_them() {
     let dir = common::scratch();
     let scratch = Scratch::new(dir.path());
     let path = &scratch.path;
-    let has_qemu = common::has_tool("qemu-img");
+    let has_qemu = common::installed("qemu-img");
     for seed in 0..300 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let sectors = 1 + random.below(1000) as usize;
         let model = Model::random(&mut random, DiskType::Dynamic, sectors, 1);
         scratch.put(&model.encode(&mut random, seed % 3 == 0));
@@ -318,7 +317,7 @@ fn differencing_images_lie_over_their_parents() {
     let paths: Vec<PathBuf> = (0..4).map(|depth| dir.path().join(format!("{depth}.vhd"))).collect();
     for seed in 0..150 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let sectors = 1 + random.below(600) as usize;
         let depth = 1 + random.below(3) as usize;
         let mut below = Vec::new();
@@ -357,7 +356,7 @@ fn differencing_images_lie_over_their_parents() {
 fn a_parent_may_be_a_fixed_image() {
     let dir = common::scratch();
     let [top, base] = ["top.vhd", "base.vhd"].map(|name| dir.path().join(name));
-    let mut random = Random::new(1);
+    let mut random = Random::with_seed(1);
     let mut model = Model::random(&mut random, DiskType::Differencing, 100, 1);
     model.parent = Parent { id: [2; 16], name: "base.vhd".into() };
     fs::write(&top, model.encode(&mut random, false)).unwrap();
@@ -376,7 +375,7 @@ fn a_parent_may_be_a_fixed_image() {
 fn no_name_of_a_parent_leads_anywhere_else() {
     let dir = common::scratch();
     let path = dir.path().join("top.vhd");
-    let mut random = Random::new(2);
+    let mut random = Random::with_seed(2);
     let mut model = Model::random(&mut random, DiskType::Differencing, 10, 1);
     for name in ["..", "C:\\..", "/etc/", "", "nbd://host/x:y", "a\\.."] {
         model.parent = Parent { id: [2; 16], name: name.into() };
@@ -427,7 +426,7 @@ fn libvhdi_reads_what_we_write() {
     let dir = common::scratch();
     for seed in 200..212 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let source = common::random_volume(512 * (1 + random.below(16 << 10)), &mut random);
         for name in ["vhd", "vhd-fixed"] {
             let image = dir.path().join(name);
@@ -442,7 +441,7 @@ fn libvhdi_reads_what_we_write() {
 
 /// A small dynamic image with every kind of block.
 fn small_image() -> (Model, Vec<u8>) {
-    let mut random = Random::new(7);
+    let mut random = Random::with_seed(7);
     let mut model = Model::random(&mut random, DiskType::Dynamic, 40, 1);
     while model.block_len != 4096 || !model.there.contains(&false) {
         model = Model::random(&mut random, DiskType::Dynamic, 40, 1);
@@ -547,7 +546,7 @@ fn random_damage_never_panics() {
     let header_at = field::u64_be(&sound, 16) as usize;
     for seed in 0..3000 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let mut bytes = sound.clone();
         for _ in 0..=random.below(4) {
             let at = match random.below(3) {
@@ -596,7 +595,7 @@ fn volumes_come_back_with_their_bytes_and_states() {
     let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
     for seed in 300..360 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = [1, 512, 4096][seed as usize % 3];
         let size = unit * (1 + random.below((9 << 20) / unit));
         let source = common::random_volume(size, &mut random);
@@ -622,7 +621,7 @@ fn raw_to_fixed_and_back_keeps_bytes_and_states() {
     let [raw, image, again] = ["a.raw", "a.vhd", "again.raw"].map(|name| dir.path().join(name));
     for seed in 400..412 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = [1, 512, 4096][seed as usize % 3];
         common::random_file(&raw, unit * (1 + random.below((4 << 20) / unit)), &mut random);
         let source = open(&raw).unwrap();
@@ -680,7 +679,7 @@ fn the_largest_volume_is_written_and_a_larger_one_refused() {
     let mut word = [0; 9];
     opened.volume.read_at((2040 << 30) - 512, &mut word).unwrap();
     assert_eq!(&word, b"somewhere");
-    if common::has_tool("qemu-img") {
+    if common::installed("qemu-img") {
         let told = qemu_img(&["info", "--output=json", "-f", "vpc"], &[&image]);
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(told["virtual-size"].as_u64(), Some(2040 << 30));

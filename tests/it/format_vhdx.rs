@@ -1,8 +1,6 @@
 //! VHDX images against qemu-img, against libvhdi, against hostile bytes, and against themselves.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -21,7 +19,8 @@ use amikit::units::ExtentKind;
 use amikit::volume::ReadVolume;
 use amikit::work::Unwatched;
 
-use common::Random;
+use crate::common;
+use crate::common::Random;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -35,7 +34,7 @@ fn open(path: &Path) -> Result<OpenedImage, Error> {
 }
 
 fn qemu_img(args: &[&str], paths: &[&Path]) -> Vec<u8> {
-    common::run(Command::new("qemu-img").args(args).args(paths))
+    common::run_tool(Command::new("qemu-img").args(args).args(paths))
 }
 
 /// Converts an image to raw by qemu-img and returns the bytes.
@@ -50,14 +49,14 @@ fn qemu_reads(path: &Path) -> Vec<u8> {
 
 #[test]
 fn what_qemu_img_writes_reads_as_it_reads_it() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
     let [raw, image] = ["a.raw", "a.vhdx"].map(|name| dir.path().join(name));
     for seed in 0..64 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = if seed % 3 == 0 { 1 } else { 512 };
         let size = unit * (1 + random.below((9 << 20) / unit));
         common::write_dense(&common::random_volume(size, &mut random), &raw);
@@ -95,14 +94,14 @@ fn what_qemu_img_writes_reads_as_it_reads_it() {
 
 #[test]
 fn what_we_write_reads_the_same_for_qemu_img() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
     let image = dir.path().join("a.vhdx");
     for seed in 100..164 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = [1, 512, 4096][seed as usize % 3];
         let size = unit * (1 + random.below((9 << 20) / unit));
         let source = common::random_volume(size, &mut random);
@@ -117,12 +116,12 @@ fn what_we_write_reads_the_same_for_qemu_img() {
 /// What another tool wrote into our image is read back too.
 #[test]
 fn qemu_io_writes_into_an_image_of_ours() {
-    if !common::has_tool("qemu-io") {
+    if !common::installed("qemu-io") {
         return;
     }
     let dir = common::scratch();
     let image = dir.path().join("a.vhdx");
-    let mut random = Random::new(1);
+    let mut random = Random::with_seed(1);
     let source = common::random_volume(9 << 20, &mut random);
     common::write_unsynced(&source, &image, vhdx(), 2);
     let mut expected = common::bytes_of(&source);
@@ -136,7 +135,7 @@ fn qemu_io_writes_into_an_image_of_ours() {
         expected[start..end].fill(byte);
         command.arg("-c").arg(format!("write -P {byte} {start} {}", end - start));
     }
-    common::run(command.arg(&image));
+    common::run_tool(command.arg(&image));
     let opened = open(&image).unwrap();
     assert!(common::bytes_of(&opened.volume) == expected);
     qemu_img(&["check", "-q", "-f", "vhdx"], &[&image]);
@@ -182,7 +181,7 @@ fn libvhdi_reads_what_we_write() {
     let image = dir.path().join("a.vhdx");
     for seed in 200..212 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let source = common::random_volume(512 * (1 + random.below(16 << 10)), &mut random);
         common::write_unsynced(&source, &image, vhdx(), 2);
         let Some(theirs) = libvhdi_reads(&image) else { return };
@@ -205,7 +204,7 @@ impl Small {
         let path = dir.join("a.vhdx");
         // The last block, which the volume has only a part of, must be stored.
         let source = (0..100)
-            .map(|seed| common::random_volume((7 << 20) + 1024, &mut Random::new(seed)))
+            .map(|seed| common::random_volume((7 << 20) + 1024, &mut Random::with_seed(seed)))
             .find(|volume| volume.extent_at(7 << 20).unwrap().kind == ExtentKind::Data)
             .unwrap();
         common::write_unsynced(&source, &path, vhdx(), 1);
@@ -328,7 +327,7 @@ fn random_damage_never_panics() {
     let places: Vec<usize> = places().collect();
     for seed in 0..2000 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let changes: Vec<(usize, u8)> = (0..=random.below(4))
             .map(|_| {
                 let place = random.below(places.len() as u64) as usize;
@@ -360,7 +359,7 @@ fn volumes_come_back_with_their_bytes_and_states() {
     let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
     for seed in 300..360 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = [1, 512, 4096][seed as usize % 3];
         let size = unit * (1 + random.below((10 << 20) / unit));
         let source = common::random_volume(size, &mut random);
@@ -386,7 +385,7 @@ fn volumes_come_back_with_their_bytes_and_states() {
 fn an_image_is_committed_whole() {
     let dir = common::scratch();
     let path = dir.path().join("a.vhdx");
-    let source = common::random_volume((3 << 20) + 5, &mut Random::new(5));
+    let source = common::random_volume((3 << 20) + 5, &mut Random::with_seed(5));
     common::write_image(&source, &path, vhdx(), 2);
     let mut bytes = common::bytes_of(&source);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -410,7 +409,7 @@ fn the_largest_volume_is_written_and_read() {
     let extents = common::extents_of(&opened.volume);
     assert_eq!(extents.len(), 2);
     assert_eq!(extents[0], (0, (64 << 40) - (64 << 20), "hole".to_owned()));
-    if common::has_tool("qemu-img") {
+    if common::installed("qemu-img") {
         qemu_img(&["check", "-q", "-f", "vhdx"], &[&image]);
     }
 }

@@ -1,8 +1,6 @@
 //! VMDK against qemu-img, against hostile bytes and against itself.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -25,7 +23,8 @@ use amikit::volume::extents;
 use amikit::work::Unwatched;
 use serde::Deserialize;
 
-use common::Random;
+use crate::common;
+use crate::common::Random;
 
 const GRAIN: u64 = 64 << 10;
 
@@ -65,7 +64,7 @@ fn random_raw(path: &Path, random: &mut Random, most: u64) {
 }
 
 fn qemu_img(words: &[&str], paths: &[&Path]) -> Vec<u8> {
-    common::run(Command::new("qemu-img").args(words).args(paths))
+    common::run_tool(Command::new("qemu-img").args(words).args(paths))
 }
 
 fn qemu_bytes(path: &Path, dir: &Path) -> Vec<u8> {
@@ -139,7 +138,7 @@ fn grain_states(volume: &dyn ReadVolume) -> Vec<ExtentKind> {
 
 #[test]
 fn disks_that_qemu_img_converts_read_as_it_reads_them() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let kinds = [
@@ -152,7 +151,7 @@ fn disks_that_qemu_img_converts_read_as_it_reads_them() {
     for seed in 0..50 {
         println!("seed {seed}");
         let dir = common::scratch();
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let [raw, disk] = ["a.raw", "a.vmdk"].map(|name| dir.path().join(name));
         random_raw(&raw, &mut random, 3 << 20);
         let kind = kinds[seed as usize % 5];
@@ -173,13 +172,13 @@ fn disks_that_qemu_img_converts_read_as_it_reads_them() {
 /// Disks as machines leave them: written here and there, with zeros, over a parent.
 #[test]
 fn disks_that_qemu_io_wrote_read_as_qemu_img_reads_them() {
-    if !common::has_tool("qemu-img") || !common::has_tool("qemu-io") {
+    if !common::installed("qemu-img") || !common::installed("qemu-io") {
         return;
     }
     for seed in 100..130 {
         println!("seed {seed}");
         let dir = common::scratch();
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let sectors = 1 + random.below(8000);
         let size = (sectors * 512).to_string();
         let mut links = vec![dir.path().join("0.vmdk")];
@@ -190,7 +189,7 @@ fn disks_that_qemu_io_wrote_read_as_qemu_img_reads_them() {
                 let parent = format!("{}.vmdk", number - 1);
                 let link = dir.path().join(format!("{number}.vmdk"));
                 let words = ["create", "-q", "-f", "vmdk", "-F", "vmdk", "-o", zeros, "-b"];
-                common::run(
+                common::run_tool(
                     Command::new("qemu-img")
                         .args(words)
                         .arg(&parent)
@@ -213,7 +212,7 @@ fn disks_that_qemu_io_wrote_read_as_qemu_img_reads_them() {
                 };
                 io.args(["-c", &command]);
             }
-            common::run(io.arg(links.last().unwrap()));
+            common::run_tool(io.arg(links.last().unwrap()));
         }
         let disk = links.last().unwrap();
         let image = open(disk).unwrap_or_else(|e| panic!("{e}"));
@@ -236,12 +235,12 @@ fn disks_that_qemu_io_wrote_read_as_qemu_img_reads_them() {
 
 #[test]
 fn disks_that_we_write_read_as_ours_everywhere() {
-    let has_qemu = common::has_tool("qemu-img");
+    let has_qemu = common::installed("qemu-img");
     let dir = common::scratch();
     let [raw, disk, other] = ["a.raw", "a.vmdk", "b.vmdk"].map(|name| dir.path().join(name));
     for seed in 200..240 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         random_raw(&raw, &mut random, 4 << 20);
         let volume = open(&raw).unwrap().volume;
         let bytes = fs::read(&raw).unwrap();
@@ -271,7 +270,7 @@ fn both_kinds_turn_into_each_other() {
         ["a.raw", "1.vmdk", "2.vmdk", "3.vmdk"].map(|name| dir.path().join(name));
     for seed in 300..340 {
         println!("seed {seed}");
-        random_raw(&raw, &mut Random::new(seed), 6 << 20);
+        random_raw(&raw, &mut Random::with_seed(seed), 6 << 20);
         let volume = open(&raw).unwrap().volume;
         let states = grain_states(&volume);
         common::write_image(&volume, &one, named("vmdk-sparse"), 2);
@@ -293,10 +292,10 @@ fn a_length_that_no_vmdk_can_say_is_filled_up() {
     for row in ROWS {
         common::write_image(&volume, &out, named(row), 2);
         assert!(common::bytes_of(&open(&out).unwrap().volume) == bytes, "{row}");
-        if common::has_tool("qemu-img") {
+        if common::installed("qemu-img") {
             let mut command = Command::new("qemu-img");
             command.args(["convert", "-f", "vmdk", "-O", "raw"]).arg(&out).arg(&theirs);
-            common::run(&mut command);
+            common::run_tool(&mut command);
             assert!(fs::read(&theirs).unwrap() == bytes, "{row}");
         }
     }
@@ -321,7 +320,7 @@ fn a_sparse_terabyte_takes_no_time_and_no_space() {
         let mut word = [0; 9];
         image.volume.read_at(700 << 30, &mut word).unwrap();
         assert_eq!(&word, b"somewhere");
-        if common::has_tool("qemu-img") {
+        if common::installed("qemu-img") {
             assert_eq!(our_states(&image.volume), qemu_states(&disk), "{row}");
         }
     }
@@ -598,7 +597,7 @@ fn random_damage_never_panics() {
     for seed in 0..3000 {
         // The seed of a panic is the last one printed.
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let (path, bytes) = &disks[random.below(2) as usize];
         let file = OpenOptions::new().write(true).open(path).unwrap();
         let mut changed = Vec::new();

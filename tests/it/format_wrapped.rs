@@ -2,8 +2,6 @@
 //! and refused where they must be.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -26,8 +24,9 @@ use amikit::volume::ReadVolume;
 use amikit::work::Unwatched;
 use amikit::work::Watch;
 
-use common::Random;
-use common::archive;
+use crate::common;
+use crate::common::Random;
+use crate::common::archive;
 
 fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
@@ -89,7 +88,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn an_image_of_any_format_is_read_out_of_any_wrapping_with_its_states() {
     let dir = common::scratch();
-    let mut random = Random::new(1);
+    let mut random = Random::with_seed(1);
     let volume = common::random_volume(3 << 20, &mut random);
     for (number, format) in format::FORMATS.iter().enumerate() {
         if format.write.is_none() || format.in_order.is_some() || format.name == "raw" {
@@ -138,17 +137,17 @@ fn a_raw_image_is_read_at_any_place_and_its_zeros_are_written_ones() {
         ];
         assert_eq!(kinds, expected);
         let packed = packed.file_name().unwrap().to_str().unwrap();
-        common::run(&mut amikit(&format!("compare {packed} disk.raw"), dir.path()));
-        common::run(&mut amikit(&format!("map {packed}"), dir.path()));
-        common::run(&mut amikit(&format!("convert {packed} {packed}.qcow2"), dir.path()));
-        common::run(&mut amikit(&format!("compare {packed}.qcow2 disk.raw"), dir.path()));
+        common::run_tool(&mut amikit(&format!("compare {packed} disk.raw"), dir.path()));
+        common::run_tool(&mut amikit(&format!("map {packed}"), dir.path()));
+        common::run_tool(&mut amikit(&format!("convert {packed} {packed}.qcow2"), dir.path()));
+        common::run_tool(&mut amikit(&format!("compare {packed}.qcow2 disk.raw"), dir.path()));
     }
 }
 
 #[test]
 fn a_fixed_vhd_is_never_taken_for_raw() {
     let dir = common::scratch();
-    let volume = common::random_volume(1 << 20, &mut Random::new(3));
+    let volume = common::random_volume(1 << 20, &mut Random::with_seed(3));
     let vhd = dir.path().join("disk");
     common::write_unsynced(&volume, &vhd, named("vhd-fixed"), 1);
     for wrapping in WRAPPINGS {
@@ -194,7 +193,7 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
 #[test]
 fn a_table_of_frames_does_not_make_another_format_raw() {
     let dir = common::scratch();
-    let volume = common::random_volume(1 << 20, &mut Random::new(4));
+    let volume = common::random_volume(1 << 20, &mut Random::with_seed(4));
     let plain = dir.path().join("image.qcow2");
     common::write_unsynced(&volume, &plain, named("qcow2"), 1);
     let bytes = fs::read(&plain).unwrap();
@@ -214,16 +213,16 @@ fn a_table_of_frames_does_not_make_another_format_raw() {
 
 #[test]
 fn a_disk_in_a_packed_archive_keeps_its_holes() {
-    if !common::has_tool("tar") {
+    if !common::installed("tar") {
         return;
     }
     let dir = common::scratch();
     let here = dir.path();
     let raw = here.join("disk.raw");
-    common::random_file(&raw, 5 << 20, &mut Random::new(9));
+    common::random_file(&raw, 5 << 20, &mut Random::with_seed(9));
     let expected = open(&raw).unwrap();
     // As a cloud's import wants it.
-    common::run(Command::new("tar").current_dir(here).args([
+    common::run_tool(Command::new("tar").current_dir(here).args([
         "--format=oldgnu",
         "-Sczf",
         "disk.tar.gz",
@@ -238,8 +237,8 @@ fn a_disk_in_a_packed_archive_keeps_its_holes() {
         extents
     };
     assert_eq!(holes(&found.volume), holes(&expected.volume));
-    common::run(&mut amikit("convert disk.tar.gz:disk.raw again.raw", here));
-    common::run(&mut amikit("compare --states again.raw disk.tar.gz", here));
+    common::run_tool(&mut amikit("convert disk.tar.gz:disk.raw again.raw", here));
+    common::run_tool(&mut amikit("compare --states again.raw disk.tar.gz", here));
     let missing = open(&here.join("disk.tar.gz:other.raw")).unwrap_err();
     assert_eq!(missing.kind(), Kind::Invalid);
     assert!(missing.to_string().contains("disk.raw"), "{missing}");
@@ -253,7 +252,7 @@ fn a_disk_in_a_packed_archive_keeps_its_holes() {
 #[test]
 fn a_packed_image_in_an_archive_is_read() {
     let dir = common::scratch();
-    let volume = common::random_volume(1 << 20, &mut Random::new(6));
+    let volume = common::random_volume(1 << 20, &mut Random::with_seed(6));
     let plain = dir.path().join("d.vmdk");
     common::write_unsynced(&volume, &plain, named("vmdk"), 1);
     let vmdk = fs::read(&plain).unwrap();
@@ -291,7 +290,7 @@ fn a_packed_image_in_an_archive_is_read() {
 fn zeros_become_holes_on_request_wherever_the_image_comes_from() {
     let dir = common::scratch();
     let here = dir.path();
-    let mut random = Random::new(11);
+    let mut random = Random::with_seed(11);
     let volume = common::random_volume(6 << 20, &mut random);
     common::write_dense(&volume, &here.join("disk.raw"));
     wrap_file("gz", &here.join("disk.raw"));
@@ -350,7 +349,7 @@ fn piped(mut command: Command, from: &Path) -> Output {
 fn an_image_of_any_format_comes_through_a_pipe() {
     let dir = common::scratch();
     let here = dir.path();
-    let volume = common::random_volume(2 << 20, &mut Random::new(7));
+    let volume = common::random_volume(2 << 20, &mut Random::with_seed(7));
     common::write_dense(&volume, &here.join("disk.raw"));
     for format in ["qcow2", "vmdk", "vhd", "vhd-fixed", "vhdx", "ova"] {
         let image = here.join(format!("image.{format}"));
@@ -362,7 +361,7 @@ fn an_image_of_any_format_comes_through_a_pipe() {
             let line = format!("convert - out.raw{options}");
             let output = piped(amikit(&line, here), file);
             assert!(output.status.success(), "{format}: {}", text(&output.stderr));
-            common::run(&mut amikit("compare out.raw disk.raw", here));
+            common::run_tool(&mut amikit("compare out.raw disk.raw", here));
             fs::remove_file(here.join("out.raw")).unwrap();
         }
     }
@@ -370,15 +369,15 @@ fn an_image_of_any_format_comes_through_a_pipe() {
 
 #[test]
 fn what_an_image_inside_names_is_opened_only_on_request_and_never_beside_a_pipe() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     let dir = common::scratch();
     let here = dir.path();
-    let volume = common::random_volume(1 << 20, &mut Random::new(8));
+    let volume = common::random_volume(1 << 20, &mut Random::with_seed(8));
     common::write_unsynced(&volume, &here.join("base.qcow2"), named("qcow2"), 1);
     let create = "create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2";
-    common::run(Command::new("qemu-img").current_dir(here).args(create.split(' ')));
+    common::run_tool(Command::new("qemu-img").current_dir(here).args(create.split(' ')));
     let packed = wrap_file("zst", &here.join("top.qcow2"));
     assert_eq!(open(&packed).unwrap_err().kind(), Kind::Unsupported);
     let mut request = ImageRequest::of(&packed);
@@ -397,7 +396,7 @@ fn damage_is_told_by_its_place_and_a_stream_in_a_stream_refused() {
     let dir = common::scratch();
     let path = dir.path().join("disk.xz");
     let mut bytes = vec![0; 300_000];
-    Random::new(2).fill(&mut bytes);
+    Random::with_seed(2).fill(&mut bytes);
     bytes[..4].copy_from_slice(b"QFI\xfb");
     let packed = wrap("xz", &bytes);
     fs::write(&path, &packed[..packed.len() / 2]).unwrap();

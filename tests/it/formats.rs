@@ -2,8 +2,6 @@
 //! that others use.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -24,8 +22,9 @@ use amikit::units::MAX_VOLUME_SIZE;
 use amikit::volume::ReadVolume;
 use amikit::work::Unwatched;
 
-use common::Entry;
-use common::Random;
+use crate::common;
+use crate::common::Entry;
+use crate::common::Random;
 
 fn named(name: &str) -> &'static Format {
     format::by_name(name).unwrap()
@@ -303,7 +302,7 @@ fn random_damage_never_panics() {
     let dir = common::scratch();
     let path = dir.path().join("image");
     for seed in 0..2000 {
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let small = small_images();
         let Small { mut bytes, headers, .. } =
             small.into_iter().nth(random.below(7) as usize).unwrap();
@@ -329,7 +328,7 @@ fn raw_to_android_sparse_and_back_keeps_bytes_and_states() {
         ["first.raw", "one.simg", "again.raw", "other.simg"].map(|name| dir.path().join(name));
     for seed in 0..200 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let unit = if seed % 4 == 0 { 1024 } else { 4096 };
         let size = unit * (1 + random.below((6 << 20) / unit));
         common::random_file(&first, size, &mut random);
@@ -368,9 +367,9 @@ fn a_length_that_android_sparse_cannot_say_is_filled_up() {
     bytes.resize(bytes.len().next_multiple_of(1024), 0);
     common::write_image(&image.volume, &out, named("android-sparse"), 3);
     assert!(common::bytes_of(&open(&out).unwrap().volume) == bytes);
-    if common::has_tool("simg2img") {
+    if common::installed("simg2img") {
         let theirs = dir.path().join("theirs.raw");
-        common::run(Command::new("simg2img").arg(&out).arg(&theirs));
+        common::run_tool(Command::new("simg2img").arg(&out).arg(&theirs));
         assert!(fs::read(&theirs).unwrap() == bytes);
     }
 }
@@ -403,7 +402,7 @@ fn sidecars_that_we_write_give_the_states_back() {
         ["a.raw", "dense.raw", "a.bmap", "a.map.json"].map(|name| dir.path().join(name));
     for seed in 1000..1020 {
         println!("seed {seed}");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let size = 1 + random.below(4 << 20);
         common::random_file(&raw, size, &mut random);
         fs::write(&dense, fs::read(&raw).unwrap()).unwrap();
@@ -434,7 +433,7 @@ fn with_random_images(unit: u64, mut test: impl FnMut(&Path, &Path)) {
         println!("seed {seed}");
         let dir = common::scratch();
         let path = dir.path().join("random.raw");
-        let mut random = Random::new(seed);
+        let mut random = Random::with_seed(seed);
         let size = unit * (1 + random.below((4 << 20) / unit));
         common::random_file(&path, size, &mut random);
         test(&path, dir.path());
@@ -443,14 +442,14 @@ fn with_random_images(unit: u64, mut test: impl FnMut(&Path, &Path)) {
 
 #[test]
 fn simg2img_makes_of_our_image_what_we_do() {
-    if !common::has_tool("simg2img") {
+    if !common::installed("simg2img") {
         return;
     }
     for unit in [4096, 1024] {
         with_random_images(unit, |path, dir| {
             let (sparse, expanded) = (dir.join("ours.simg"), dir.join("theirs.raw"));
             common::write_image(&open(path).unwrap().volume, &sparse, named("android-sparse"), 2);
-            common::run(Command::new("simg2img").arg(&sparse).arg(&expanded));
+            common::run_tool(Command::new("simg2img").arg(&sparse).arg(&expanded));
             assert!(fs::read(path).unwrap() == fs::read(&expanded).unwrap());
         });
     }
@@ -458,12 +457,12 @@ fn simg2img_makes_of_our_image_what_we_do() {
 
 #[test]
 fn img2simg_makes_an_image_that_we_read() {
-    if !common::has_tool("img2simg") {
+    if !common::installed("img2simg") {
         return;
     }
     with_random_images(4096, |path, dir| {
         let sparse = dir.join("theirs.simg");
-        common::run(Command::new("img2simg").arg(path).arg(&sparse));
+        common::run_tool(Command::new("img2simg").arg(path).arg(&sparse));
         let image = open(&sparse).unwrap();
         assert_eq!(image.format.name, "android-sparse");
         assert!(common::bytes_of(&image.volume) == fs::read(path).unwrap());
@@ -472,14 +471,14 @@ fn img2simg_makes_an_image_that_we_read() {
 
 #[test]
 fn qemu_img_tells_the_extents_that_we_tell() {
-    if !common::has_tool("qemu-img") {
+    if !common::installed("qemu-img") {
         return;
     }
     for unit in [512, 1] {
         with_random_images(unit, |path, dir| {
             let mut command = Command::new("qemu-img");
             command.args(["map", "--output=json", "-f", "raw"]).arg(path);
-            let theirs = common::run(&mut command);
+            let theirs = common::run_tool(&mut command);
             let image = open(path).unwrap();
             let mut ours = Vec::new();
             sidecar::write_qemu_map(&image.volume, &mut ours).unwrap();
@@ -515,12 +514,12 @@ fn rows(text: &[u8], size: u64) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_map_of_qcow2_gives_its_states_to_the_raw_copy() {
-    if !common::has_tool("qemu-img") || !common::has_tool("qemu-io") {
+    if !common::installed("qemu-img") || !common::installed("qemu-io") {
         return;
     }
     let dir = common::scratch();
     let [qcow2, raw, map] = ["a.qcow2", "a.raw", "a.map.json"].map(|name| dir.path().join(name));
-    common::run(
+    common::run_tool(
         Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&qcow2).arg("4M"),
     );
     let mut command = Command::new("qemu-io");
@@ -529,10 +528,10 @@ fn a_map_of_qcow2_gives_its_states_to_the_raw_copy() {
     {
         command.args(["-c", write]);
     }
-    common::run(command.arg(&qcow2));
+    common::run_tool(command.arg(&qcow2));
     let mut command = Command::new("qemu-img");
-    fs::write(&map, common::run(command.args(["map", "--output=json"]).arg(&qcow2))).unwrap();
-    common::run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(&qcow2).arg(&raw));
+    fs::write(&map, common::run_tool(command.args(["map", "--output=json"]).arg(&qcow2))).unwrap();
+    common::run_tool(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(&qcow2).arg(&raw));
     let image = open_as(&raw, &[], None, Some(&map)).unwrap();
     let kib = |start: u64, len: u64, kind: &str| (start << 10, len << 10, kind.to_owned());
     let told = common::extents_of(&image.volume);
@@ -546,7 +545,7 @@ fn a_map_of_qcow2_gives_its_states_to_the_raw_copy() {
 
 #[test]
 fn bmaptool_and_we_read_each_others_maps() {
-    if !common::has_tool("bmaptool") {
+    if !common::installed("bmaptool") {
         return;
     }
     for unit in [4096, 1] {
@@ -557,7 +556,7 @@ fn bmaptool_and_we_read_each_others_maps() {
             write_sidecars(&image, &ours, &map);
             let mut copying = Command::new("bmaptool");
             copying.args(["-q", "copy", "--bmap"]).arg(&ours).arg(path).arg(&copy);
-            common::run(&mut copying);
+            common::run_tool(&mut copying);
             assert!(fs::read(path).unwrap() == fs::read(&copy).unwrap());
 
             let mapped = |path: &Path| match sidecar::read(path).unwrap() {
@@ -581,7 +580,7 @@ fn bmaptool_and_we_read_each_others_maps() {
 
 #[test]
 fn bmaptool_checks_the_digests_that_we_write() {
-    if !common::has_tool("bmaptool") {
+    if !common::installed("bmaptool") {
         return;
     }
     let dir = common::scratch();

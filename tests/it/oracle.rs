@@ -4,8 +4,6 @@
 //! `ORACLE_IMAGES` sets how many images are made, `SEED` the first seed.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +22,8 @@ use amikit::volume::Volume;
 use amikit::volume::extents;
 use amikit::work::Unwatched;
 
-use common::Random;
+use crate::common;
+use crate::common::Random;
 
 /// Images where nobody says how many.
 const IMAGES: u64 = 300;
@@ -109,7 +108,7 @@ fn options(theirs: Theirs, random: &mut Random) -> Vec<String> {
 }
 
 fn qemu_img(args: &[&str], paths: &[&Path]) -> Vec<u8> {
-    common::run(Command::new("qemu-img").args(args).args(paths))
+    common::run_tool(Command::new("qemu-img").args(args).args(paths))
 }
 
 /// Extents as qemu-img tells them: data, zero or hole, or only whether they are data.
@@ -172,7 +171,7 @@ fn random_size(random: &mut Random, sector_sized: bool) -> u64 {
 
 /// One image there and back.
 fn there_and_back(seed: u64, here: &Path) {
-    let mut random = Random::new(seed);
+    let mut random = Random::with_seed(seed);
     let theirs = pick(&mut random, THEIRS);
     let size = random_size(&mut random, theirs.sector_sized);
     let (source, image, back) =
@@ -228,7 +227,7 @@ fn lay_over(image: &Path, size: u64, here: &Path, random: &mut Random) -> std::p
         };
         let cluster = format!("cluster_size={}", pick(random, &[512, 4096, 65_536]));
         let name = below.file_name().unwrap().to_str().unwrap().to_owned();
-        common::run(
+        common::run_tool(
             Command::new("qemu-img")
                 .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-o", &cluster, "-b", &name])
                 .arg(&top)
@@ -242,7 +241,7 @@ fn lay_over(image: &Path, size: u64, here: &Path, random: &mut Random) -> std::p
             let verb = pick(random, &["write -P 7", "write -z", "discard", "write -P 9"]);
             command.args(["-c", &format!("{verb} {at} {len}")]);
         }
-        common::run(command.args(["-c", "quit", "-f", "qcow2"]).arg(&top));
+        common::run_tool(command.args(["-c", "quit", "-f", "qcow2"]).arg(&top));
         below = top;
     }
     below
@@ -250,7 +249,7 @@ fn lay_over(image: &Path, size: u64, here: &Path, random: &mut Random) -> std::p
 
 #[test]
 fn hundreds_of_images_go_there_and_back() {
-    if !["qemu-img", "qemu-io"].iter().all(|tool| common::has_tool(tool)) {
+    if !["qemu-img", "qemu-io"].iter().all(|tool| common::installed(tool)) {
         return;
     }
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());

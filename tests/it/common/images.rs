@@ -1,6 +1,4 @@
-//! What several test programs need: fixtures, scratch folders, random volumes, foreign tools.
-#![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(unreachable_pub, reason = "shared by programs, exported by none")]
+//! What the tests of formats share: the fixtures' images, random volumes, writing and reading them.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
 use std::fs;
@@ -9,8 +7,6 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use amikit::digest::Sha256;
@@ -30,47 +26,49 @@ use amikit::work::Unwatched;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::Random;
+
 /// An entry of `fixtures/expected.json`; `fixtures/README.md` says what the fields mean.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Entry {
-    pub file: String,
-    pub stored: String,
-    pub format: Option<String>,
+pub(crate) struct Entry {
+    pub(crate) file: String,
+    pub(crate) stored: String,
+    pub(crate) format: Option<String>,
     #[serde(default)]
-    pub of: Vec<String>,
-    pub sidecar_of: Option<String>,
-    pub size: Option<u64>,
-    pub sha256: Option<String>,
+    pub(crate) of: Vec<String>,
+    pub(crate) sidecar_of: Option<String>,
+    pub(crate) size: Option<u64>,
+    pub(crate) sha256: Option<String>,
     #[serde(default)]
-    pub extents: Vec<(u64, u64, String)>,
-    pub refused: Option<String>,
-    pub contains: Option<String>,
+    pub(crate) extents: Vec<(u64, u64, String)>,
+    pub(crate) refused: Option<String>,
+    pub(crate) contains: Option<String>,
 }
 
 /// Returns the folder of the fixtures' images.
-pub fn images() -> PathBuf {
+pub(crate) fn images() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images")
 }
 
 /// Reads `fixtures/expected.json`.
-pub fn entries() -> Vec<Entry> {
+pub(crate) fn entries() -> Vec<Entry> {
     let path = images().with_file_name("expected.json");
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// Returns the entry of that file.
-pub fn entry(file: &str) -> Entry {
+pub(crate) fn entry(file: &str) -> Entry {
     entries().into_iter().find(|entry| entry.file == file).unwrap_or_else(|| panic!("no {file}"))
 }
 
 /// Makes a folder that is gone when it is dropped.
-pub fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     tempfile::Builder::new().prefix("amikit-test-").tempdir().unwrap()
 }
 
 /// Returns the path of an entry's image. A compressed one is expanded into `dir`; if it is a raw
 /// image, what its extents call a hole is left unwritten.
-pub fn expand(entry: &Entry, dir: &Path) -> PathBuf {
+pub(crate) fn expand(entry: &Entry, dir: &Path) -> PathBuf {
     let stored = images().join(&entry.file);
     if entry.stored == "plain" {
         return stored;
@@ -97,14 +95,14 @@ pub fn expand(entry: &Entry, dir: &Path) -> PathBuf {
 }
 
 /// Returns the SHA-256 of a volume's bytes in hexadecimal, holes as zeros.
-pub fn sha256_of(volume: &dyn ReadVolume) -> String {
+pub(crate) fn sha256_of(volume: &dyn ReadVolume) -> String {
     let mut digest = Sha256::new();
     for_each_piece(volume, 1 << 20, |_, bytes| digest.update(bytes));
     digest.finish().hex()
 }
 
 /// Reads a volume whole.
-pub fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
+pub(crate) fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
     let mut all = Vec::new();
     for_each_piece(volume, 1 << 20, |_, bytes| all.extend_from_slice(bytes));
     all
@@ -121,7 +119,7 @@ fn for_each_piece(volume: &dyn ReadVolume, len: u64, mut each: impl FnMut(u64, &
 }
 
 /// Returns a volume's extents as `expected.json` writes them.
-pub fn extents_of(volume: &dyn ReadVolume) -> Vec<(u64, u64, String)> {
+pub(crate) fn extents_of(volume: &dyn ReadVolume) -> Vec<(u64, u64, String)> {
     extents(volume)
         .map(|extent| {
             let extent = extent.unwrap();
@@ -131,7 +129,7 @@ pub fn extents_of(volume: &dyn ReadVolume) -> Vec<(u64, u64, String)> {
 }
 
 /// Returns the state of each page of 4 KiB: a hole if all of it is, zero if its bytes are, else data.
-pub fn page_states(volume: &dyn ReadVolume) -> Vec<ExtentKind> {
+pub(crate) fn page_states(volume: &dyn ReadVolume) -> Vec<ExtentKind> {
     let mut states = Vec::new();
     for_each_piece(volume, 4096, |at, bytes| {
         let extent = volume.extent_at(at).unwrap();
@@ -148,38 +146,9 @@ pub fn page_states(volume: &dyn ReadVolume) -> Vec<ExtentKind> {
     states
 }
 
-/// Numbers that look random and are the same for the same seed.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        // Small seeds differ in few bits: spread them, and never start at 0.
-        Self((seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Returns a number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-
-    pub fn fill(&mut self, bytes: &mut [u8]) {
-        for piece in bytes.chunks_mut(8) {
-            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
-        }
-    }
-}
-
 /// Makes a sparse file of `size` bytes at `path`: holes, written zeros, fills and noise, in pieces
 /// that mostly but not always start at a page.
-pub fn random_file(path: &Path, size: u64, random: &mut Random) {
+pub(crate) fn random_file(path: &Path, size: u64, random: &mut Random) {
     let file = File::create(path).unwrap();
     file.set_len(size).unwrap();
     let mut at = 0;
@@ -208,7 +177,7 @@ pub fn random_file(path: &Path, size: u64, random: &mut Random) {
 }
 
 /// Makes a volume of `size` bytes as [`random_file`] makes files, but in memory and with zeros.
-pub fn random_volume(size: u64, random: &mut Random) -> Volume {
+pub(crate) fn random_volume(size: u64, random: &mut Random) -> Volume {
     let (mut map, mut stored) = (RunMap::default(), Vec::new());
     while map.size() < size {
         let len = match random.below(8) {
@@ -236,7 +205,7 @@ pub fn random_volume(size: u64, random: &mut Random) -> Volume {
 }
 
 /// Writes a volume's bytes to `path`, its zeros as holes. Nothing waits for the disk.
-pub fn write_dense(volume: &dyn ReadVolume, path: &Path) {
+pub(crate) fn write_dense(volume: &dyn ReadVolume, path: &Path) {
     // A new file: some file systems write one out that is cut first.
     let _ = fs::remove_file(path);
     let file = File::create(path).unwrap();
@@ -268,7 +237,12 @@ impl WriteAt for Unsynced {
 }
 
 /// Writes a volume as an image at `path`, as [`write_image`] does, but waits for no disk.
-pub fn write_unsynced(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
+pub(crate) fn write_unsynced(
+    volume: &dyn ReadVolume,
+    path: &Path,
+    format: &Format,
+    threads: usize,
+) {
     let _ = fs::remove_file(path);
     let file = Unsynced(File::create(path).unwrap());
     let threads = NonZero::new(threads).unwrap();
@@ -277,7 +251,7 @@ pub fn write_unsynced(volume: &dyn ReadVolume, path: &Path, format: &Format, thr
 }
 
 /// Writes a volume as an image at `path`.
-pub fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
+pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
     let target = Target::open(path).unwrap();
     let threads = NonZero::new(threads).unwrap();
     let options = WriteOptions { threads, watch: &Unwatched, level: None };
@@ -285,27 +259,8 @@ pub fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, thread
     target.commit().unwrap();
 }
 
-/// Tells whether a foreign tool is installed, and says so if it is not.
-pub fn has_tool(name: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
-    if !found {
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
-
-/// Runs a foreign tool that must succeed, and returns what it printed.
-#[track_caller]
-pub fn run(command: &mut Command) -> Vec<u8> {
-    let done = command.stdin(Stdio::null()).output().unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{command:?} failed: {told}");
-    done.stdout
-}
-
 /// Makes a tar archive of these files, in this order.
-pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, content) in files {
         bytes.extend(layout::encode(name, content.len() as u64));

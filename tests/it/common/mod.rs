@@ -1,5 +1,7 @@
-//! What the tests of the whole program share: running it, random numbers, volumes with holes.
+//! What the tests share: running the program and others, random numbers, volumes with holes.
 #![allow(clippy::arithmetic_side_effects)]
+
+mod images;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +24,23 @@ use amikit::chunking::States;
 use amikit::ops;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
+
+pub(crate) use images::Entry;
+pub(crate) use images::archive;
+pub(crate) use images::bytes_of;
+pub(crate) use images::entries;
+pub(crate) use images::entry;
+pub(crate) use images::expand;
+pub(crate) use images::extents_of;
+pub(crate) use images::images;
+pub(crate) use images::page_states;
+pub(crate) use images::random_file;
+pub(crate) use images::random_volume;
+pub(crate) use images::scratch;
+pub(crate) use images::sha256_of;
+pub(crate) use images::write_dense;
+pub(crate) use images::write_image;
+pub(crate) use images::write_unsynced;
 
 /// Returns a command for the program, with the environment that changes its output taken away.
 pub(crate) fn amikit() -> Command {
@@ -101,6 +120,15 @@ pub(crate) fn installed(program: &str) -> bool {
     found
 }
 
+/// Runs a foreign tool that must succeed, and returns what it printed.
+#[track_caller]
+pub(crate) fn run_tool(command: &mut Command) -> Vec<u8> {
+    let done = command.stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?} failed: {told}");
+    done.stdout
+}
+
 /// Tells whether the tests run as root, and says so where they do not.
 pub(crate) fn is_root() -> bool {
     let root = fs::read_to_string("/proc/self/status")
@@ -154,6 +182,12 @@ impl Random {
         }
         bytes.truncate(len);
         bytes
+    }
+
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for piece in bytes.chunks_mut(8) {
+            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+        }
     }
 }
 
