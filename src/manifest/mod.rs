@@ -3,11 +3,10 @@
 //! The format is `docs/formats/manifest.md`. A manifest is a file that is mapped and looked into;
 //! nothing is parsed ahead, so opening one of a 64 TiB volume takes milliseconds.
 
+mod block;
 mod builder;
 mod changes;
 pub mod layout;
-
-use std::sync::OnceLock;
 
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -19,11 +18,12 @@ use crate::field;
 use crate::io::Input;
 use crate::io::Mapped;
 use crate::io::ReadAt;
-use crate::units::BLOCK_LEN;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::units::block_count;
 
+pub use block::Block;
+pub use block::zero_block_digest;
 pub use builder::Builder;
 pub use builder::Summary;
 pub use changes::Change;
@@ -42,46 +42,6 @@ use layout::Root;
 
 /// Media type of a manifest in a bundle.
 pub const MEDIA_TYPE: &str = "application/vnd.amikit.snapshot.v1";
-
-/// Returns the digest of a block of zeros: that of every zero block.
-#[must_use]
-pub fn zero_block_digest() -> Digest {
-    static DIGEST: OnceLock<Digest> = OnceLock::new();
-    *DIGEST.get_or_init(|| sha256(&vec![0; BLOCK_LEN]))
-}
-
-/// What a block of a snapshot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Block {
-    /// Its bytes are the chunk of this id.
-    Data(Digest),
-    /// Somebody wrote zeros.
-    Zero,
-    /// Nobody ever wrote.
-    Hole,
-}
-
-impl Block {
-    /// Returns the digest that a written block has in EBS's eyes.
-    #[must_use]
-    pub fn digest(&self) -> Option<Digest> {
-        match self {
-            Self::Data(digest) => Some(*digest),
-            Self::Zero => Some(zero_block_digest()),
-            Self::Hole => None,
-        }
-    }
-
-    /// Returns the block's state.
-    #[must_use]
-    pub fn kind(&self) -> ExtentKind {
-        match self {
-            Self::Data(_) => ExtentKind::Data,
-            Self::Zero => ExtentKind::Zero,
-            Self::Hole => ExtentKind::Hole,
-        }
-    }
-}
 
 /// A manifest, open: header, table and root digest are checked, groups when they are looked at.
 #[derive(Debug)]

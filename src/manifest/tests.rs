@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::error::Kind;
 use crate::io::WriteAt;
+use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 
 /// A file in memory.
