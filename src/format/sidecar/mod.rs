@@ -6,6 +6,7 @@
 
 mod bmap;
 mod qemu_map;
+mod says;
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -36,9 +37,9 @@ pub use bmap::write_bmap;
 pub use qemu_map::QemuMap;
 pub use qemu_map::QemuMapFault;
 pub use qemu_map::write_qemu_map;
-
-/// Largest sidecar that is read, in bytes: half a million ranges with their digests.
-const MAX_LEN: u64 = 64 << 20;
+use says::MAX_LEN;
+use says::Says;
+use says::pieces;
 
 /// A sidecar that was read.
 #[derive(Debug)]
@@ -75,17 +76,6 @@ fn parse(bytes: &[u8]) -> Result<Sidecar> {
         [b'<', ..] => Bmap::parse(bytes).map(Sidecar::Bmap),
         _ => QemuMap::parse(bytes).map(Sidecar::QemuMap),
     }
-}
-
-/// What a sidecar says of a range of the volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
-    /// Somebody wrote it: the image has the bytes, and where the image has a hole, they are zeros.
-    Written,
-    /// Written zeros.
-    Zero,
-    /// Never written.
-    Hole,
 }
 
 impl Sidecar {
@@ -189,25 +179,6 @@ fn check_unwritten(
         },
         Ok,
     )
-}
-
-/// Reads a range of the volume piece by piece.
-fn pieces(
-    volume: &dyn ReadVolume,
-    range: &Range<u64>,
-    buffer: &mut [u8],
-    mut each: impl FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let rest = usize::try_from(range.end.strict_sub(at)).unwrap_or(usize::MAX);
-        let len = rest.min(buffer.len());
-        let piece = &mut buffer[..len];
-        volume.read_at(at, piece)?;
-        each(at, piece)?;
-        at = at.strict_add(u64::try_from(len).expect("at most the buffer"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
