@@ -113,6 +113,11 @@ pub enum Advice {
         /// A value that would do, or its shape; empty if none can be named.
         example: Cow<'static, str>,
     },
+    /// Give a template of a recipe its value.
+    FillTemplate {
+        /// Name of the template.
+        name: String,
+    },
     /// Leave out something that the request has.
     Omit(Setting),
     /// Use another verb.

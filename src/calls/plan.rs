@@ -1,6 +1,5 @@
 //! The whole upload as a sequence of steps, each made when it is asked for.
 
-use std::fmt;
 use std::num::NonZero;
 use std::vec;
 
@@ -21,10 +20,12 @@ use crate::calls::puts::Base;
 use crate::calls::puts::Puts;
 use crate::digest::Sha256;
 use crate::digest::sha256;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::manifest::Manifest;
 use crate::units::BLOCK_SIZE;
 use crate::units::ebs_gib;
@@ -36,10 +37,14 @@ pub const PLAN_VERSION: u32 = 1;
 const PUT_MILLISECONDS: u64 = 100;
 
 /// Why an upload cannot be planned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanFault {
     /// Holes would be left out where they read as garbage.
+    #[error(
+        "{count} blocks of {device} are holes, and {why}: a block that is left out reads as garbage \
+         there"
+    )]
     Holes {
         /// Device of the volume.
         device: String,
@@ -49,6 +54,7 @@ pub enum PlanFault {
         why: String,
     },
     /// The base is larger than the target.
+    #[error("{device} has {found} GiB, expected at least the {base} GiB of its base")]
     Shrinks {
         /// Device of the volume.
         device: String,
@@ -58,39 +64,18 @@ pub enum PlanFault {
         base: u64,
     },
     /// A key is given beside a base.
+    #[error("a key is given beside a base, whose key counts")]
     KeyWithBase,
     /// A copy needs the region of what it is a copy of.
+    #[error("there are copies, and no region that they are made from")]
     NoRegion,
     /// A volume of the mapping has content that the plan does not know.
+    #[error("{device} has content, and its snapshot is not here")]
     NoVolume {
         /// Its device.
         device: String,
     },
 }
-
-impl fmt::Display for PlanFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Holes { device, count, why } => write!(
-                f,
-                "{count} blocks of {device} are holes, and {why}: a block that is left out reads as \
-                 garbage there"
-            ),
-            Self::Shrinks { device, found, base } => {
-                write!(f, "{device} has {found} GiB, expected at least the {base} GiB of its base")
-            }
-            Self::KeyWithBase => f.write_str("a key is given beside a base, whose key counts"),
-            Self::NoRegion => {
-                f.write_str("there are copies, and no region that they are made from")
-            }
-            Self::NoVolume { device } => {
-                write!(f, "{device} has content, and its snapshot is not here")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PlanFault {}
 
 impl Fault for PlanFault {
     fn kind(&self) -> Kind {
@@ -364,11 +349,15 @@ impl<'a> Plan<'a> {
     /// `Invalid` if EBS would refuse it, or if holes would read as garbage.
     pub fn new(request: PlanRequest<'a>) -> Result<Self> {
         if let Err(fault) = request.check() {
+            let give = |setting, example: &'static str| {
+                Some(Advice::Give { setting, example: example.into() })
+            };
             let advice = match fault {
-                PlanFault::Holes { .. } => Some("send them as zeros with --holes send"),
-                PlanFault::Shrinks { .. } => Some("leave out --base: EBS makes no volume smaller"),
-                PlanFault::KeyWithBase => Some("leave out the key, or the base"),
-                PlanFault::NoRegion => Some("name it with --region"),
+                PlanFault::Holes { .. } => give(Setting::Holes, "send"),
+                PlanFault::Shrinks { .. } | PlanFault::KeyWithBase => {
+                    Some(Advice::Omit(Setting::Base))
+                }
+                PlanFault::NoRegion => give(Setting::Region, "REGION"),
                 PlanFault::NoVolume { .. } => None,
             };
             let error = Error::from(fault);

@@ -15,8 +15,10 @@ use crate::ami::Upload;
 use crate::ami::Virtualization;
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::error::Advice;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::manifest::Builder;
@@ -283,28 +285,28 @@ fn what_would_lie_is_refused() {
         |target: &Manifest, base: Option<&Manifest>, upload: Upload, copies: &[Distribution]| {
             let ami = ami(target);
             let request = request(&ami, target, base, &upload, copies);
-            Plan::new(request)
-                .err()
-                .map(|error| (error.kind(), error.advice().map(|it| format!("{it:?}"))))
+            Plan::new(request).err().map(|error| (error.kind(), error.advice().cloned()))
         };
     let region = || Some("eu-central-1".to_owned());
     let plain = || Upload { region: region(), ..Upload::default() };
     let encrypted = || Upload { encrypted: true, ..plain() };
-    let refused = |found: Option<(Kind, Option<String>)>, part: &str| {
-        let (kind, advice) = found.unwrap();
-        assert!(kind == Kind::Invalid && advice.unwrap().contains(part), "{part}");
+    let refused = |found: Option<(Kind, Option<Advice>)>, advice: &Advice| {
+        assert_eq!(found, Some((Kind::Invalid, Some(advice.clone()))));
     };
+    let send = Advice::Give { setting: Setting::Holes, example: "send".into() };
+    let no_base = Advice::Omit(Setting::Base);
+    let named = Advice::Give { setting: Setting::Region, example: "REGION".into() };
     assert_eq!(fault(&holes, Some(&full), plain(), &[copy("us-east-1")]), None);
     assert_eq!(fault(&full, None, encrypted(), &[]), None);
     assert_eq!(fault(&holes, None, Upload { send_holes: true, ..encrypted() }, &[]), None);
-    refused(fault(&holes, None, encrypted(), &[]), "--holes send");
-    refused(fault(&holes, Some(&holes), encrypted(), &[]), "--holes send");
+    refused(fault(&holes, None, encrypted(), &[]), &send);
+    refused(fault(&holes, Some(&holes), encrypted(), &[]), &send);
     let to = Distribution { encrypted: true, ..copy("us-east-1") };
-    refused(fault(&holes, None, plain(), &[to]), "--holes send");
-    refused(fault(&full, Some(&large), plain(), &[]), "--base");
+    refused(fault(&holes, None, plain(), &[to]), &send);
+    refused(fault(&full, Some(&large), plain(), &[]), &no_base);
     let kms_key_arn = Some("arn:aws:kms:eu-central-1:123456789012:key/a".to_owned());
-    refused(fault(&full, Some(&full), Upload { kms_key_arn, ..encrypted() }, &[]), "key");
-    refused(fault(&full, None, Upload::default(), &[copy("us-east-1")]), "--region");
+    refused(fault(&full, Some(&full), Upload { kms_key_arn, ..encrypted() }, &[]), &no_base);
+    refused(fault(&full, None, Upload::default(), &[copy("us-east-1")]), &named);
 }
 
 /// Encryption is asked for without a parent only; a parent has its own.

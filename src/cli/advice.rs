@@ -46,6 +46,18 @@ impl AtHand {
         option_names(setting).iter().find_map(|name| self.option(name, value, None))
     }
 
+    /// Says how a template gets its value.
+    fn template(&self, name: &str) -> Option<String> {
+        let by_hand = self.setting(Setting::Template, &format!("{name}=VALUE"));
+        let other = match name {
+            "date" => self.setting(Setting::Date, "").map(|it| format!("today's with {it}")),
+            "git" => self.setting(Setting::Git, "").map(|it| format!("the commit's with {it}")),
+            "arch" => Some("name the architecture in the recipe".to_owned()),
+            _ => None,
+        };
+        join(&[by_hand.map(|it| format!("give it with {it}")), other])
+    }
+
     /// Says what to do about an error, if there is something that can be done with this command.
     pub(super) fn sentence(&self, error: &Error) -> Option<String> {
         let input = error.input();
@@ -88,6 +100,7 @@ impl AtHand {
             Advice::Give { setting, example } => {
                 self.setting(*setting, example).map(|it| format!("give it with {it}"))
             }
+            Advice::FillTemplate { name } => self.template(name),
             Advice::Omit(setting) => self.setting(*setting, "").map(|it| format!("omit {it}")),
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
         }

@@ -1,15 +1,17 @@
 //! What can be wrong with a recipe before any rule looks at it.
 
-use std::fmt;
+use thiserror::Error;
 
+use crate::error::Advice;
 use crate::error::Fault;
 use crate::error::Kind;
 
 /// What is wrong with a recipe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecipeFault {
     /// The text is no recipe.
+    #[error("line {line}, column {column}: {text}")]
     Syntax {
         /// Line, from 1.
         line: usize,
@@ -19,65 +21,50 @@ pub enum RecipeFault {
         text: String,
     },
     /// The version is another one.
+    #[error("version is {found}, expected 1")]
     Version {
         /// Version found.
         found: u32,
     },
     /// A template has no value.
+    #[error("template {{{name}}} has no value")]
     NoValue {
         /// Its name.
         name: String,
     },
     /// A brace does not belong to a template.
+    #[error("a brace in {text:?} is not part of a template, expected {{{{ or }}}} for a plain one")]
     Brace {
         /// The text around it.
         text: String,
     },
     /// A volume is made of an image and of a snapshot.
+    #[error("volume {device} has image and snapshot-id, expected one of them")]
     TwoSources {
         /// Its device.
         device: String,
     },
     /// A volume says how to read an image, and names none.
+    #[error("volume {device} says how to read an image, expected image beside it")]
     NoImage {
         /// Its device.
         device: String,
     },
 }
 
-impl fmt::Display for RecipeFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax { line, column, text } => {
-                write!(f, "line {line}, column {column}: {text}")
-            }
-            Self::Version { found } => write!(f, "version is {found}, expected 1"),
-            Self::NoValue { name } => {
-                write!(f, "template {{{name}}} has no value; give it with --set {name}=VALUE")?;
-                match name.as_str() {
-                    "date" => f.write_str(", or today's with --date"),
-                    "git" => f.write_str(", or the commit's with --git"),
-                    "arch" => f.write_str(", or name the architecture"),
-                    _ => Ok(()),
-                }
-            }
-            Self::Brace { text } => {
-                write!(f, "a brace in {text:?} is no template; write {{{{ or }}}} for one")
-            }
-            Self::TwoSources { device } => {
-                write!(f, "volume {device} has image and snapshot-id, expected one of them")
-            }
-            Self::NoImage { device } => {
-                write!(f, "volume {device} says how to read an image, expected image beside it")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecipeFault {}
-
 impl Fault for RecipeFault {
     fn kind(&self) -> Kind {
         Kind::Invalid
+    }
+}
+
+impl RecipeFault {
+    /// Returns what the user can do, where that is more than to change the recipe.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::NoValue { name } => Some(Advice::FillTemplate { name: name.clone() }),
+            _ => None,
+        }
     }
 }

@@ -302,6 +302,17 @@ impl Recipe {
     ///
     /// `Invalid` if a template has no value, or if a volume is made of two things.
     pub fn prepare(&self, folder: &Path, given: &Values) -> Result<Prepared> {
+        self.fill(folder, given).map_err(|fault| {
+            let advice = fault.advice();
+            let error = Error::from(fault);
+            match advice {
+                Some(advice) => error.advise(advice),
+                None => error,
+            }
+        })
+    }
+
+    fn fill(&self, folder: &Path, given: &Values) -> Result<Prepared, RecipeFault> {
         let mut values = given.clone();
         if let Some(architecture) = self.ami.architecture {
             values.set_default("arch", architecture.name());
@@ -317,7 +328,7 @@ impl Recipe {
             .distribute
             .iter()
             .map(|table| table.fill(&values))
-            .collect::<Result<Vec<_>, _>>()?
+            .collect::<Result<Vec<_>, RecipeFault>>()?
             .concat();
         Ok(Prepared {
             ami,
