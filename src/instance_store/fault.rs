@@ -1,6 +1,6 @@
 //! What can be wrong with a bundle of this format.
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::error::Fault;
 use crate::error::Kind;
@@ -18,42 +18,53 @@ pub(super) const MAX_DEPTH: usize = 16;
 pub const MAX_IMAGE_SIZE: u64 = 10 << 30;
 
 /// What is wrong with a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ManifestFault {
     /// It is longer than is read.
+    #[error("the manifest has {found} bytes, expected at most {max}", max = MAX_MANIFEST_LEN)]
     Len {
         /// Bytes found.
         found: u64,
     },
     /// It is not UTF-8.
+    #[error("the manifest is not UTF-8")]
     Text,
     /// It breaks the rules of XML.
+    #[error("the manifest is not well-formed XML")]
     Xml,
     /// It has a document type, a comment, a processing instruction or CDATA.
+    #[error("the manifest has {what}, expected elements and text only")]
     Construct {
         /// Which.
         what: &'static str,
     },
     /// An entity is none of the five that XML has, nor a character.
+    #[error("an entity is not one of amp, lt, gt, quot, apos or a character")]
     Entity,
     /// Elements lie deeper inside one another than is followed.
+    #[error("elements are nested over {max} deep", max = MAX_DEPTH)]
     Depth,
     /// The outermost element is not `manifest`.
+    #[error("the document is not a manifest of an instance-store bundle")]
     Root,
     /// Its version is none that is read.
+    #[error("the manifest's version is not known, expected 2007-10-10, 2007-08-29 or 3")]
     Version,
     /// An element or attribute is missing.
+    #[error("the manifest has no {what}")]
     Missing {
         /// Which.
         what: &'static str,
     },
     /// An element that is there once at most is there again.
+    #[error("the manifest has {what} twice, expected it once")]
     Twice {
         /// Which.
         what: &'static str,
     },
     /// An element's text is none that the format allows.
+    #[error("the manifest's {what} is malformed, expected {expected}")]
     Value {
         /// The element.
         what: &'static str,
@@ -61,81 +72,41 @@ pub enum ManifestFault {
         expected: &'static str,
     },
     /// The volume is over 10 GiB.
+    #[error("the volume has {found} bytes, expected at most 10 GiB")]
     Size {
         /// Bytes that the manifest says.
         found: u64,
     },
     /// There are more parts than are read.
+    #[error("the manifest has over {max} parts", max = MAX_PARTS)]
     Parts,
     /// Parts are not as many as the manifest says.
+    #[error("the manifest lists {found} parts, expected as many as its count says")]
     Count {
         /// Parts found.
         found: usize,
     },
     /// Parts are not numbered 0, 1, 2 and so on.
+    #[error("the manifest's parts are out of order, expected number {expected} here")]
     Index {
         /// What the number should be.
         expected: usize,
     },
     /// A part's name is none of a file beside the manifest.
+    #[error(
+        "the name of part {index} is not a plain file name, expected a file beside the manifest"
+    )]
     PartName {
         /// Number of the part.
         index: usize,
     },
     /// Two parts have one name.
+    #[error("part {index} has the name of another part")]
     SamePart {
         /// Number of the second one.
         index: usize,
     },
 }
-
-impl fmt::Display for ManifestFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Len { found } => {
-                write!(f, "the manifest has {found} bytes, expected at most {MAX_MANIFEST_LEN}")
-            }
-            Self::Text => write!(f, "the manifest is not UTF-8"),
-            Self::Xml => write!(f, "the manifest is no well-formed XML"),
-            Self::Construct { what } => {
-                write!(f, "the manifest has {what}, expected elements and text only")
-            }
-            Self::Entity => {
-                write!(f, "an entity is none of amp, lt, gt, quot, apos or a character")
-            }
-            Self::Depth => write!(f, "elements lie over {MAX_DEPTH} deep"),
-            Self::Root => write!(f, "the document is no manifest of an instance-store bundle"),
-            Self::Version => write!(
-                f,
-                "the manifest's version is not known, expected 2007-10-10, 2007-08-29 or 3"
-            ),
-            Self::Missing { what } => write!(f, "the manifest has no {what}"),
-            Self::Twice { what } => write!(f, "the manifest has {what} twice, expected it once"),
-            Self::Value { what, expected } => {
-                write!(f, "the manifest's {what} is malformed, expected {expected}")
-            }
-            Self::Size { found } => {
-                write!(f, "the volume has {found} bytes, expected at most 10 GiB")
-            }
-            Self::Parts => write!(f, "the manifest has over {MAX_PARTS} parts"),
-            Self::Count { found } => {
-                write!(f, "the manifest lists {found} parts, expected as many as its count says")
-            }
-            Self::Index { expected } => {
-                write!(f, "the manifest's parts are out of order, expected number {expected} here")
-            }
-            Self::PartName { index } => write!(
-                f,
-                "the name of part {index} is no plain file name, expected a file beside the manifest"
-            ),
-            Self::SamePart { index } => {
-                write!(f, "part {index} has the name of another part")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ManifestFault {}
 
 impl Fault for ManifestFault {
     fn kind(&self) -> Kind {
@@ -148,27 +119,37 @@ impl Fault for ManifestFault {
 }
 
 /// What is wrong with what the parts hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PayloadFault {
     /// The encrypted bytes are none at all, or no multiple of 16.
+    #[error("the parts have {found} bytes together, expected a multiple of 16, and at least 16")]
     CipherLen {
         /// Bytes found.
         found: u64,
     },
     /// The padding behind the encrypted bytes is none that PKCS#7 makes.
+    #[error("the padding behind the encrypted bytes is malformed")]
     Padding,
     /// A segment that is not the last has bytes of half a record.
+    #[error(
+        "a segment of the sparse file is not a multiple of 512 bytes: readers disagree what follows"
+    )]
     HalfRecord,
     /// The archive has another file behind its first one.
+    #[error("the archive has a second file, expected the volume alone")]
     Second,
     /// The archive ends before its file does, or without a record of zeros.
+    #[error("the archive ends early")]
     Short,
     /// Something else than zeros follows the archive.
+    #[error("something follows the end of the archive")]
     Trailing,
     /// The archive goes on for longer than any tool makes it.
+    #[error("the archive goes on long behind its end")]
     Long,
     /// The file has another size than the manifest says.
+    #[error("the volume has {found} bytes, expected the manifest's {expected}")]
     Size {
         /// Bytes found.
         found: u64,
@@ -176,31 +157,6 @@ pub enum PayloadFault {
         expected: u64,
     },
 }
-
-impl fmt::Display for PayloadFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::CipherLen { found } => write!(
-                f,
-                "the parts have {found} bytes together, expected a multiple of 16 and at least that"
-            ),
-            Self::Padding => write!(f, "the padding behind the encrypted bytes is malformed"),
-            Self::HalfRecord => write!(
-                f,
-                "a segment of the sparse file is no multiple of 512 bytes: readers disagree what follows it"
-            ),
-            Self::Second => write!(f, "the archive has a second file, expected the volume alone"),
-            Self::Short => write!(f, "the archive ends early"),
-            Self::Trailing => write!(f, "something follows the end of the archive"),
-            Self::Long => write!(f, "the archive goes on long behind its end"),
-            Self::Size { found, expected } => {
-                write!(f, "the volume has {found} bytes, expected the manifest's {expected}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PayloadFault {}
 
 impl Fault for PayloadFault {
     fn kind(&self) -> Kind {

@@ -3,10 +3,20 @@
 use crate::error::Error;
 use crate::error::Result;
 use crate::instance_store::fault::ManifestFault;
-use crate::instance_store::manifest::CIPHER;
-use crate::instance_store::manifest::DIGEST;
-use crate::instance_store::manifest::Sealed;
 use crate::instance_store::xml::Element;
+
+/// Names of the algorithms, as the format has them.
+pub(super) const DIGEST: &str = "SHA1";
+pub(super) const CIPHER: &str = "AES-128-CBC";
+
+/// A secret, encrypted for two readers, in hexadecimal digits. Empty where a reader has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// For EC2.
+    pub ec2: String,
+    /// For the user.
+    pub user: String,
+}
 
 /// Tells whether a name is one of a file in a folder, on any system.
 pub(super) fn is_plain_name(name: &str) -> bool {

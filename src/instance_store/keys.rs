@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::instance_store::manifest::Sealed;
+use crate::instance_store::fields::Sealed;
 
 /// Bytes of a key, and of an initialization vector.
 pub(super) const SECRET_LEN: usize = 16;
@@ -34,50 +34,37 @@ pub(super) const SECRET_LEN: usize = 16;
 pub const MAX_KEY_FILE_LEN: u64 = 256 << 10;
 
 /// What is wrong with a key or certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFault {
     /// There is no PEM of a private key.
+    #[error("the file has no private key, expected PEM of PKCS#1 or PKCS#8")]
     NoKey,
     /// The key is encrypted with a passphrase.
+    #[error("the private key has a passphrase, expected one without")]
     Passphrase,
     /// The key is no RSA key of a size that is taken.
+    #[error("the private key is malformed, or not an RSA key of 1,024 to 16,384 bits")]
     NotRsa,
     /// There is no certificate.
+    #[error("the file has no certificate, expected X.509 as PEM or DER")]
     NoCertificate,
     /// The certificate's key is no RSA key of a size that is taken.
+    #[error("the certificate's key is not an RSA key of 1,024 to 16,384 bits")]
     CertificateNotRsa,
     /// The certificate is not that of the private key.
+    #[error("the certificate is not that of the private key")]
     Pair,
     /// The key is not the one that the bundle is encrypted for.
+    #[error("the private key does not open the bundle, which is encrypted for another one")]
     WrongKey,
     /// The manifest has no signature.
+    #[error("the manifest has no signature")]
     Unsigned,
     /// The signature is not one of this certificate's key over this manifest.
+    #[error("the signature does not fit: the manifest was changed, or another key signed it")]
     Signature,
 }
-
-impl fmt::Display for KeyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoKey => "the file has no private key, expected PEM of PKCS#1 or PKCS#8",
-            Self::Passphrase => "the private key has a passphrase, expected one without",
-            Self::NotRsa => "the private key is malformed, or no RSA key of 1,024 to 16,384 bits",
-            Self::NoCertificate => "the file has no certificate, expected X.509 as PEM or DER",
-            Self::CertificateNotRsa => {
-                "the certificate's key is no RSA key of 1,024 to 16,384 bits"
-            }
-            Self::Pair => "the certificate is not that of the private key",
-            Self::WrongKey => "the private key does not open the bundle: it is another's",
-            Self::Unsigned => "the manifest has no signature",
-            Self::Signature => {
-                "the signature does not fit: the manifest was changed, or another key signed it"
-            }
-        })
-    }
-}
-
-impl std::error::Error for KeyFault {}
 
 impl Fault for KeyFault {
     fn kind(&self) -> Kind {

@@ -11,7 +11,10 @@ use crate::error::Result;
 use crate::instance_store::fault::MAX_IMAGE_SIZE;
 use crate::instance_store::fault::MAX_PARTS;
 use crate::instance_store::fault::ManifestFault;
+use crate::instance_store::fields::CIPHER;
+use crate::instance_store::fields::DIGEST;
 use crate::instance_store::fields::Fields;
+use crate::instance_store::fields::Sealed;
 use crate::instance_store::fields::attribute;
 use crate::instance_store::fields::is_plain_name;
 use crate::instance_store::fields::sha1;
@@ -81,15 +84,6 @@ pub struct PartEntry {
     pub filename: String,
     /// SHA-1 of its bytes, in lower-case hexadecimal digits.
     pub sha1: String,
-}
-
-/// A secret, encrypted for two readers, in hexadecimal digits. Empty where a reader has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sealed {
-    /// For EC2.
-    pub ec2: String,
-    /// For the user.
-    pub user: String,
 }
 
 /// A manifest, checked.
@@ -236,10 +230,6 @@ impl Manifest {
         Element::holding("image", children)
     }
 }
-
-/// Names of the algorithms, as the format has them.
-pub(super) const DIGEST: &str = "SHA1";
-pub(super) const CIPHER: &str = "AES-128-CBC";
 
 /// Returns the bytes that a signature may be over: those of the file, and the same elements written
 /// anew as Amazon's tools do, and as euca2ools does.

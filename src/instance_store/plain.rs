@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::instance_store::cipher::Decryptor;
 use crate::instance_store::cipher::without_padding;
 use crate::instance_store::keys::Secret;
-use crate::instance_store::read::InstanceBundle;
+use crate::instance_store::parts::Parts;
 use crate::io::Input;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
@@ -18,7 +18,7 @@ const CIPHER_PIECE_LEN: usize = 256 << 10;
 
 /// Reads the plain archive.
 pub(super) struct Archive<'a> {
-    bundle: &'a InstanceBundle,
+    parts: Parts<'a>,
     decryptor: Decryptor,
     decoder: StreamDecoder,
     /// The part that is being read, and the byte in it.
@@ -33,15 +33,15 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    pub(super) fn new(bundle: &'a InstanceBundle, secret: &Secret) -> Result<Self> {
+    pub(super) fn new(parts: Parts<'a>, secret: &Secret) -> Result<Self> {
         Ok(Self {
-            bundle,
+            parts,
             decryptor: Decryptor::new(secret),
             decoder: StreamDecoder::new(Wrapping::Gzip)?,
             part: None,
             next_part: 0,
             at: 0,
-            left: bundle.manifest().bundled_size,
+            left: parts.bundled_size(),
             packed: Vec::new(),
             start: 0,
         })
@@ -76,10 +76,10 @@ impl<'a> Archive<'a> {
             let part = match &mut self.part {
                 Some(part) if self.at < part.len() => part,
                 part => {
-                    if self.next_part == self.bundle.manifest().parts.len() {
+                    if self.next_part == self.parts.count() {
                         return Err(Error::new(Kind::Io, "a part became shorter meanwhile"));
                     }
-                    let opened = self.bundle.part(self.next_part)?;
+                    let opened = self.parts.open(self.next_part)?;
                     (self.next_part, self.at) = (self.next_part.strict_add(1), 0);
                     *part = Some(opened);
                     continue;

@@ -26,6 +26,7 @@ use crate::instance_store::keys::Reader;
 use crate::instance_store::keys::Secret;
 use crate::instance_store::manifest::Manifest;
 use crate::instance_store::manifest::SignedForms;
+use crate::instance_store::parts::Parts;
 use crate::instance_store::plain::Archive;
 use crate::io::Input;
 use crate::io::READ_PIECE_LEN;
@@ -143,7 +144,7 @@ impl InstanceBundle {
         let mut lens = Vec::with_capacity(self.manifest.parts.len());
         let mut damaged = Vec::new();
         for index in 0..self.manifest.parts.len() {
-            match self.part(index) {
+            match self.parts().open(index) {
                 Ok(input) => lens.push(input.len()),
                 Err(error) if error.kind() == Kind::Corrupt => {
                     damaged.push(self.damage(index, &error));
@@ -182,18 +183,8 @@ impl InstanceBundle {
         PartDamage { index, filename, problem: problem.to_string() }
     }
 
-    /// Opens a part: a plain file beside the manifest.
-    pub(super) fn part(&self, index: usize) -> Result<Input> {
-        let path = self.folder.join(&self.manifest.parts[index].filename);
-        // A link could lead to any file of the reader's.
-        match std::fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => Input::open(&path),
-            Ok(_) => Err(Error::corrupt("the part is no plain file").in_file(&path)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::corrupt("the part is missing").in_file(&path))
-            }
-            Err(e) => Err(Error::io("open", &path, e)),
-        }
+    fn parts(&self) -> Parts<'_> {
+        Parts::new(&self.folder, &self.manifest)
     }
 
     fn check_lens(&self, lens: &[u64]) -> Result<()> {
@@ -226,7 +217,7 @@ impl InstanceBundle {
         buffer: &mut [u8],
         watch: &dyn Watch,
     ) -> Result<Option<String>> {
-        let input = self.part(index)?;
+        let input = self.parts().open(index)?;
         let mut hasher = Hasher::new(Algorithm::Sha1);
         let mut at = 0;
         while at < input.len() {
@@ -269,7 +260,7 @@ impl InstanceBundle {
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Extracted> {
-        let mut archive = Archive::new(self, &unsealed.secret)?;
+        let mut archive = Archive::new(self.parts(), &unsealed.secret)?;
         let mut extractor = Extractor::new(self.manifest.size, to);
         let digest = thread::scope(|scope| {
             let mut digest = Digesting::start(scope, threads);

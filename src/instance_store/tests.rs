@@ -173,7 +173,7 @@ fn archives_that_are_not_just_the_volume_are_refused() {
     half[386 + 24 + 12..386 + 48].copy_from_slice(b"00000001001\0");
     half[386 + 24..386 + 36].copy_from_slice(b"00000000777\0");
     crate::tar::layout::seal(half.first_chunk_mut().unwrap());
-    assert!(refused(1536, half).1.contains("no multiple of 512"));
+    assert!(refused(1536, half).1.contains("not a multiple of 512"));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_broken_manifest_names_what_is_wrong() {
     let sound = Manifest::parse(EUCA.as_bytes()).unwrap().0;
     assert_eq!((sound.parts.len(), sound.size, sound.bundled_size), (5, 1_050_100, 82_000));
     for (from, to, said) in [
-        ("manifest>", "manifesto>", "no manifest"),
+        ("manifest>", "manifesto>", "not a manifest"),
         ("2007-10-10", "2008-10-10", "version is not known"),
         ("<version>2007-10-10</version>", "", "no version"),
         ("machine_configuration>", "machine>", "no machine_configuration"),
@@ -288,7 +288,7 @@ fn a_broken_manifest_names_what_is_wrong() {
         ("count=\"5\"", "count=\"4\"", "lists 5 parts"),
         ("<parts count=\"5\">", "<parts>", "lists 5 parts"),
         ("index=\"2\"", "index=\"3\"", "expected number 2"),
-        ("disk.part.02", "../part.02", "part 2 is no plain file name"),
+        ("disk.part.02", "../part.02", "part 2 is not a plain file name"),
         ("disk.part.02", "disk.part.01", "part 2 has the name of another"),
     ] {
         let changed = EUCA.replace(from, to);
