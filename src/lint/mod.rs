@@ -22,8 +22,10 @@ use crate::ami::Mapping;
 use crate::ami::Time;
 use crate::ami::Upload;
 use crate::ami::bare;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::guest::Layout;
 use crate::units::ebs_gib;
 
@@ -51,6 +53,39 @@ impl Level {
     }
 }
 
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topic {
+    /// Names, texts, tags and times.
+    Text,
+    /// Processor, virtualization, firmware and their features.
+    Machine,
+    /// Devices of the mapping.
+    Device,
+    /// EBS volumes and instance storage.
+    Volume,
+    /// Who may use the AMI, and where its copies go.
+    Sharing,
+    /// What is inside the root volume, and whether the machine can start from it.
+    Boot,
+}
+
+impl Topic {
+    /// Returns the topic's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Machine => "machine",
+            Self::Device => "device",
+            Self::Volume => "volume",
+            Self::Sharing => "sharing",
+            Self::Boot => "boot",
+        }
+    }
+}
+
 /// A rule.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rule {
@@ -58,6 +93,8 @@ pub struct Rule {
     pub id: &'static str,
     /// How bad it is when it is broken.
     pub level: Level,
+    /// What it is about.
+    pub topic: Topic,
     /// What it says.
     pub text: &'static str,
     /// Where it comes from.
@@ -92,6 +129,8 @@ pub struct Finding {
     pub rule: &'static str,
     /// How bad it is.
     pub level: Level,
+    /// What the rule is about.
+    pub topic: Topic,
     /// The member, with its device where it has one.
     pub place: String,
     /// What was found there.
@@ -193,8 +232,8 @@ fn member(mapping: &Mapping, name: &str) -> String {
 pub fn check_ids(ids: &[String]) -> Result<()> {
     for id in ids {
         if !RULES.iter().any(|rule| rule.id == id) {
-            return Err(Error::invalid(format!("no rule is called {id:?}"))
-                .advise("`amikit lint --list` names all rules"));
+            let advice = Advice::Use { verb: Verb::ListRules, to: "list all rules".into() };
+            return Err(Error::invalid(format!("no rule is called {id:?}")).advise(advice));
         }
     }
     Ok(())
@@ -209,6 +248,7 @@ pub fn lint(subject: &Subject<'_>, allow: &[String]) -> Vec<Finding> {
             (rule.check)(subject).into_iter().map(|found| Finding {
                 rule: rule.id,
                 level: rule.level,
+                topic: rule.topic,
                 place: found.place,
                 found: found.found,
                 instead: found.instead,

@@ -2,6 +2,7 @@
 
 use crate::lint::Level;
 use crate::lint::Rule;
+use crate::lint::Topic;
 use crate::lint::boot;
 use crate::lint::devices;
 use crate::lint::features;
@@ -10,11 +11,12 @@ use crate::lint::sharing;
 use crate::lint::storage;
 
 macro_rules! rules {
-    ($($level:ident $id:literal $room:ident::$check:ident $text:literal $source:literal)*) => {
+    ($($level:ident $topic:ident $id:literal $room:ident::$check:ident $text:literal $source:literal)*) => {
         /// All rules, in the order in which they are reported.
         pub const RULES: &[Rule] = &[$(Rule {
             id: $id,
             level: Level::$level,
+            topic: Topic::$topic,
             text: $text,
             source: $source,
             check: $room::$check,
@@ -23,285 +25,285 @@ macro_rules! rules {
 }
 
 rules! {
-    Error "name" names::name
+    Error Text "name" names::name
         "A name has 3 to 128 of: letters, digits, space and ( ) [ ] . / - ' @ _"
         "EC2 RegisterImageRequest.Name; refused as InvalidAMIName.Malformed"
-    Error "description" names::description
+    Error Text "description" names::description
         "A description has at most 255 characters"
         "EC2 RegisterImageRequest.Description"
-    Error "tag-length" names::tag_length
+    Error Text "tag-length" names::tag_length
         "A tag's key has 1 to 127 characters, its value at most 255"
         "EBS Tag.Key, Tag.Value"
-    Error "tag-key" names::tag_key
+    Error Text "tag-key" names::tag_key
         "A tag's key stands once and does not start with aws:"
         "EC2 user guide, Using_Tags"
-    Error "tag-count" names::tag_count
+    Error Text "tag-count" names::tag_count
         "A resource has at most 50 tags"
         "EC2 user guide, Using_Tags"
-    Warning "deprecation-minute" names::deprecation_minute
+    Warning Text "deprecation-minute" names::deprecation_minute
         "A time of deprecation is a whole minute"
         "EC2 EnableImageDeprecationRequest.DeprecateAt"
-    Error "deprecation-past" names::deprecation_past
+    Error Text "deprecation-past" names::deprecation_past
         "A time of deprecation is not in the past"
         "EC2 EnableImageDeprecationRequest.DeprecateAt"
-    Error "deprecation-far" names::deprecation_far
+    Error Text "deprecation-far" names::deprecation_far
         "A time of deprecation is at most 10 years away, for a public AMI 2"
         "EC2 user guide, ami-deprecate"
 
-    Error "architecture-default" features::architecture_default
+    Error Machine "architecture-default" features::architecture_default
         "The architecture is named: EC2's default is i386"
         "EC2 RegisterImageRequest.Architecture"
-    Error "virtualization-default" features::virtualization_default
+    Error Machine "virtualization-default" features::virtualization_default
         "The virtualization type is named: EC2's default is paravirtual"
         "EC2 RegisterImageRequest.VirtualizationType"
-    Warning "paravirtual" features::paravirtual
+    Warning Machine "paravirtual" features::paravirtual
         "Paravirtual machines run on C1, C3, HS1, M1, M2, M3 and T1 only"
         "EC2 user guide, virtualization_types"
-    Warning "i386" features::i386
+    Warning Machine "i386" features::i386
         "i386 runs on types of before Nitro only"
         "EC2 user guide, instance-types"
-    Error "arm64-paravirtual" features::arm64_paravirtual
+    Error Machine "arm64-paravirtual" features::arm64_paravirtual
         "arm64 machines are hvm"
         "EC2 user guide, virtualization_types"
-    Error "ena-hvm" features::ena_hvm
+    Error Machine "ena-hvm" features::ena_hvm
         "ENA is for hvm"
         "EC2 RegisterImageRequest.EnaSupport"
-    Error "sriov-hvm" features::sriov_hvm
+    Error Machine "sriov-hvm" features::sriov_hvm
         "SR-IOV is for hvm"
         "EC2 RegisterImageRequest.SriovNetSupport"
-    Warning "ena-missing" features::ena_missing
+    Warning Machine "ena-missing" features::ena_missing
         "An hvm AMI without ENA starts on no Nitro type"
         "EC2 user guide, enhanced-networking-ena"
-    Error "tpm-boot-mode" features::tpm_boot_mode
+    Error Machine "tpm-boot-mode" features::tpm_boot_mode
         "A TPM needs the boot mode uefi"
         "EC2 user guide, set-ami-boot-mode; flatcar/mantle 582"
-    Error "tpm-arm64" features::tpm_arm64
+    Error Machine "tpm-arm64" features::tpm_arm64
         "arm64 types have no TPM"
         "EC2 user guide, nitrotpm"
-    Error "arm64-boot-mode" features::arm64_boot_mode
+    Error Machine "arm64-boot-mode" features::arm64_boot_mode
         "arm64 boots by UEFI only"
         "EC2 user guide, launch-instance-boot-mode"
-    Error "boot-mode-hvm" features::boot_mode_hvm
+    Error Machine "boot-mode-hvm" features::boot_mode_hvm
         "UEFI is for hvm"
         "EC2 user guide, ami-boot"
-    Error "uefi-data-boot-mode" features::uefi_data_boot_mode
+    Error Machine "uefi-data-boot-mode" features::uefi_data_boot_mode
         "UEFI variables need a boot by UEFI"
         "EC2 user guide, uefi-variables"
-    Error "uefi-data-format" features::uefi_data_format
+    Error Machine "uefi-data-format" features::uefi_data_format
         "UEFI data is base64 of AMZNUEFI, a CRC-32C and version 0, at most 64,000 characters"
         "EC2 RegisterImageRequest.UefiData; awslabs/python-uefivars"
-    Error "kernel-hvm" features::kernel_hvm
+    Error Machine "kernel-hvm" features::kernel_hvm
         "Kernel and RAM disk are for paravirtual machines"
         "EC2 user guide, UserProvidedKernels"
-    Error "kernel-id" features::kernel_id
+    Error Machine "kernel-id" features::kernel_id
         "Kernels are aki-…, RAM disks ari-…"
         "EC2 RegisterImageRequest.KernelId, RamdiskId"
-    Error "pv-grub-ramdisk" features::pv_grub_ramdisk
+    Error Boot "pv-grub-ramdisk" features::pv_grub_ramdisk
         "PV-GRUB takes no RAM disk"
         "EC2 user guide, UserProvidedKernels"
-    Error "pv-grub-architecture" features::pv_grub_architecture
+    Error Boot "pv-grub-architecture" features::pv_grub_architecture
         "PV-GRUB and the kernel that it starts are of one architecture"
         "EC2 user guide, UserProvidedKernels"
-    Error "pv-grub-disk" features::pv_grub_disk
+    Error Boot "pv-grub-disk" features::pv_grub_disk
         "hd00 is for partitioned disks; hd0 before 1.04 is for bare file systems, and neither knows GPT"
         "EC2 user guide, UserProvidedKernels"
 
-    Error "device-missing" devices::device_missing
+    Error Device "device-missing" devices::device_missing
         "An entry of the mapping names its device"
         "refused as InvalidBlockDeviceMapping: Missing device name"
-    Error "device-kind" devices::device_kind
+    Error Device "device-kind" devices::device_kind
         "An entry is exactly one of Ebs, VirtualName and NoDevice"
         "EC2 BlockDeviceMapping"
-    Error "device-name-hvm" devices::device_name_hvm
+    Error Device "device-name-hvm" devices::device_name_hvm
         "On hvm a device is /dev/sd[a-z], /dev/xvd[a-z], /dev/xvd[a-c][a-z] or /dev/xvdd[a-x]"
         "EC2 user guide, device_naming; refused as Invalid device name"
-    Error "device-digits-hvm" devices::device_digits_hvm
+    Error Device "device-digits-hvm" devices::device_digits_hvm
         "On hvm only the root and sda2 have a partition's number"
         "EC2 user guide, device_naming"
-    Warning "device-sda2" devices::device_sda2
+    Warning Device "device-sda2" devices::device_sda2
         "sda2 is not recommended on hvm"
         "EC2 user guide, device_naming"
-    Error "device-name-pv" devices::device_name_pv
+    Error Device "device-name-pv" devices::device_name_pv
         "On paravirtual a device is /dev/sd[a-z] or /dev/hd[a-z], with nothing or 1 to 15"
         "EC2 user guide, device_naming"
-    Error "device-mixed-pv" devices::device_mixed_pv
+    Error Device "device-mixed-pv" devices::device_mixed_pv
         "On paravirtual a letter is used with numbers or without, not both"
         "EC2 user guide, device_naming"
-    Error "device-twice" devices::device_twice
+    Error Device "device-twice" devices::device_twice
         "A device stands once, also after /dev/ is taken off"
         "hashicorp/terraform 7233; refused as used in more than one block-device mapping"
-    Error "root-missing" devices::root_missing
+    Error Device "root-missing" devices::root_missing
         "The root device is named"
         "EC2 RegisterImageRequest.RootDeviceName"
-    Error "root-unmapped" devices::root_unmapped
+    Error Device "root-unmapped" devices::root_unmapped
         "The root device is in the mapping"
         "EC2 RegisterImageRequest.RootDeviceName; a rule of ours, no refusal was seen"
-    Error "root-content" devices::root_content
+    Error Device "root-content" devices::root_content
         "The root of an EBS-backed AMI is a volume with content"
         "EC2 user guide, ComponentsAMIs"
-    Error "root-name" devices::root_name
+    Error Device "root-name" devices::root_name
         "The root is /dev/sda1 on paravirtual; on hvm /dev/sd or /dev/xvd with letters, and 1 at most"
         "EC2 user guide, device_naming; ec2-ami-tools"
-    Warning "root-prefix" devices::root_prefix
+    Warning Device "root-prefix" devices::root_prefix
         "The root device is written with /dev/"
         "EC2 user guide, device_naming"
-    Error "virtual-name" devices::virtual_name
+    Error Device "virtual-name" devices::virtual_name
         "Ephemeral devices are ephemeral0 to ephemeral23"
         "EC2 user guide, block-device-mapping-concepts"
-    Error "virtual-name-twice" devices::virtual_name_twice
+    Error Device "virtual-name-twice" devices::virtual_name_twice
         "An ephemeral device is mapped once"
         "EC2 user guide, block-device-mapping-concepts"
-    Error "no-device" devices::no_device
+    Error Device "no-device" devices::no_device
         "NoDevice is the empty string"
         "EC2 BlockDeviceMapping.NoDevice"
-    Warning "device-count" devices::device_count
+    Warning Device "device-count" devices::device_count
         "Most Nitro types take 27 EBS volumes beside a network card"
         "EC2 user guide, volume_limits"
 
-    Error "ebs-source" storage::ebs_source
+    Error Volume "ebs-source" storage::ebs_source
         "A volume has a snapshot, a size, or both"
         "hashicorp/packer 1500; refused as InvalidBlockDeviceMapping"
-    Error "snapshot-id" storage::snapshot_id
+    Error Volume "snapshot-id" storage::snapshot_id
         "A snapshot's id is snap-… of at most 64 characters"
         "EBS SnapshotId"
-    Error "size-below-content" storage::size_below_content
+    Error Volume "size-below-content" storage::size_below_content
         "A volume is not smaller than its content"
         "scylladb/scylla-cluster-tests 2484; refused as InvalidBlockDeviceMapping"
-    Error "size-of-ebs" storage::size_of_ebs
+    Error Volume "size-of-ebs" storage::size_of_ebs
         "An EBS volume has at most 64 TiB"
         "EBS StartSnapshotRequest.VolumeSize"
-    Error "size-of-type" storage::size_of_type
+    Error Volume "size-of-type" storage::size_of_type
         "A volume has a size that its type can have"
         "EC2 EbsBlockDevice.VolumeSize"
-    Warning "size-sector" storage::size_sector
+    Warning Volume "size-sector" storage::size_sector
         "A volume is a multiple of 512 bytes"
         "VM Import/Export user guide, prerequisites"
-    Error "size-mbr" storage::size_mbr
+    Error Boot "size-mbr" storage::size_mbr
         "A root with an MBR has at most 2,047 GiB"
         "EC2 user guide, volume_constraints"
-    Warning "type-default" storage::type_default
+    Warning Volume "type-default" storage::type_default
         "The volume type is named: EC2's default is gp2"
         "EC2 EbsBlockDevice.VolumeType; bottlerocket-os/bottlerocket 4000"
-    Error "type-root" storage::type_root
+    Error Volume "type-root" storage::type_root
         "st1 and sc1 are no root volumes"
         "EC2 CreateVolumeRequest.VolumeType; boto/boto3 3653"
-    Error "iops-unsupported" storage::iops_unsupported
+    Error Volume "iops-unsupported" storage::iops_unsupported
         "Only gp3, io1 and io2 take Iops"
         "EC2 EbsBlockDevice.Iops; refused as InvalidParameterCombination"
-    Error "iops-missing" storage::iops_missing
+    Error Volume "iops-missing" storage::iops_missing
         "io1 and io2 need Iops"
         "EC2 EbsBlockDevice.Iops"
-    Error "iops-range" storage::iops_range
+    Error Volume "iops-range" storage::iops_range
         "Iops are what the volume type can give"
         "EC2 EbsBlockDevice.Iops"
-    Error "iops-ratio" storage::iops_ratio
+    Error Volume "iops-ratio" storage::iops_ratio
         "Iops fit the size: 500 a GiB on gp3, 50 on io1, 1,000 on io2"
         "EC2 user guide, general-purpose, provisioned-iops"
-    Error "throughput-unsupported" storage::throughput_unsupported
+    Error Volume "throughput-unsupported" storage::throughput_unsupported
         "Only gp3 takes Throughput"
         "EC2 EbsBlockDevice.Throughput; hashicorp/packer-plugin-amazon 335"
-    Error "throughput-range" storage::throughput_range
+    Error Volume "throughput-range" storage::throughput_range
         "Throughput is 125 to 2,000 MiB a second"
         "EC2 EbsBlockDevice.Throughput"
-    Error "throughput-ratio" storage::throughput_ratio
+    Error Volume "throughput-ratio" storage::throughput_ratio
         "Each MiB a second needs 4 operations a second"
         "EC2 user guide, general-purpose"
-    Error "encrypted-snapshot" storage::encrypted_snapshot
+    Error Volume "encrypted-snapshot" storage::encrypted_snapshot
         "Encrypted does not stand beside a snapshot, whatever its value"
         "EC2 EbsBlockDevice.Encrypted"
-    Error "kms-key" storage::kms_key
+    Error Volume "kms-key" storage::kms_key
         "RegisterImage takes no key"
         "EC2 EbsBlockDevice.KmsKeyId"
-    Error "launch-only" storage::launch_only
+    Error Volume "launch-only" storage::launch_only
         "RegisterImage takes no zone, card or initialization rate"
         "EC2 EbsBlockDevice"
-    Error "holes-encrypted" storage::holes_encrypted
+    Error Volume "holes-encrypted" storage::holes_encrypted
         "Holes are sent as zeros where a volume is encrypted"
         "awslabs/coldsnap 395, 470"
-    Error "image-location" storage::image_location
+    Error Volume "image-location" storage::image_location
         "An instance-store AMI is at BUCKET/PREFIX.manifest.xml"
         "EC2 RegisterImageRequest.ImageLocation"
-    Error "instance-store-size" storage::instance_store_size
+    Error Volume "instance-store-size" storage::instance_store_size
         "The root of an instance-store AMI has at most 10 GiB"
         "EC2 user guide, ComponentsAMIs"
-    Error "instance-store-windows" storage::instance_store_windows
+    Error Volume "instance-store-windows" storage::instance_store_windows
         "Windows does not run from instance store"
         "EC2 user guide, ComponentsAMIs"
-    Error "instance-store-root" storage::instance_store_root
+    Error Volume "instance-store-root" storage::instance_store_root
         "A root is in S3 or on EBS, not both"
         "EC2 RegisterImageRequest.ImageLocation"
-    Error "instance-store-nitro" storage::instance_store_nitro
+    Error Volume "instance-store-nitro" storage::instance_store_nitro
         "What only Nitro types have does not go with an instance-store root"
         "EC2 user guide, creating-an-ami-instance-store"
 
-    Error "permission-one" sharing::permission_one
+    Error Sharing "permission-one" sharing::permission_one
         "A launch permission is exactly one of account, group, organization and unit"
         "EC2 LaunchPermission"
-    Error "permission-shape" sharing::permission_shape
+    Error Sharing "permission-shape" sharing::permission_shape
         "Accounts have twelve digits, the group is all, organizations and units are ARNs"
         "EC2 LaunchPermission; EC2 user guide, share-amis-with-organizations-and-OUs"
-    Warning "permission-twice" sharing::permission_twice
+    Warning Sharing "permission-twice" sharing::permission_twice
         "A launch permission stands once"
         "EC2 LaunchPermission"
-    Warning "permission-count" sharing::permission_count
+    Warning Sharing "permission-count" sharing::permission_count
         "An AMI is shared with at most 1,000 entities, unless AWS raised the quota"
         "EC2 user guide, ami-quotas"
-    Error "public-encrypted" sharing::public_encrypted
+    Error Sharing "public-encrypted" sharing::public_encrypted
         "An AMI with encrypted volumes or snapshots is not public"
         "EC2 user guide, sharingamis-intro"
-    Error "public-product-codes" sharing::public_product_codes
+    Error Sharing "public-product-codes" sharing::public_product_codes
         "An AMI with product codes is not public"
         "EC2 user guide, sharingamis-intro"
-    Error "shared-default-key" sharing::shared_default_key
+    Error Sharing "shared-default-key" sharing::shared_default_key
         "What is encrypted with the AWS managed key is shared with nobody"
         "EC2 user guide, sharingamis-explicit"
-    Error "copy-encryption" sharing::copy_decrypts
+    Error Sharing "copy-encryption" sharing::copy_decrypts
         "A copy can add encryption and never removes it; a key goes with encryption"
         "EC2 CopyImageRequest.Encrypted, KmsKeyId"
-    Error "copy-name" sharing::copy_twice
+    Error Sharing "copy-name" sharing::copy_twice
         "A name is unique in a region"
         "EC2 RegisterImageRequest.Name; refused as InvalidAMIName.Duplicate"
-    Error "copy-partition" sharing::copy_partition
+    Error Sharing "copy-partition" sharing::copy_partition
         "An AMI is copied within a partition only"
         "EC2 user guide, CopyingAMIs"
-    Error "region" sharing::region_shape
+    Error Sharing "region" sharing::region_shape
         "A region has the shape of eu-central-1"
         "AWS regions and endpoints"
-    Warning "billing-products" sharing::billing_products
+    Warning Sharing "billing-products" sharing::billing_products
         "Billing products need an account that may set them"
         "EC2 RegisterImageRequest.BillingProducts"
-    Warning "product-codes" sharing::product_codes
+    Warning Sharing "product-codes" sharing::product_codes
         "RegisterImage takes no product codes"
         "EC2 RegisterImageRequest"
-    Error "provenance-snapshots" sharing::provenance_snapshots
+    Error Sharing "provenance-snapshots" sharing::provenance_snapshots
         "Snapshots of AWS's and of AWS Marketplace's AMIs are not the user's to register"
         "EC2 user guide, sharingamis-explicit"
-    Error "provenance-public" sharing::provenance_public
+    Error Sharing "provenance-public" sharing::provenance_public
         "What comes from AWS Marketplace is not made public"
         "AWS Marketplace seller guide, product-and-ami-policies"
 
-    Error "partition-table" boot::partition_table
+    Error Boot "partition-table" boot::partition_table
         "A partition table is sound"
         "VM Import/Export user guide: No valid partitions"
-    Warning "gpt-backup" boot::gpt_backup
+    Warning Boot "gpt-backup" boot::gpt_backup
         "A GPT's copy stands in the last sector"
         "UEFI 2.10, 5.3.2"
-    Error "boot-uefi" boot::boot_uefi
+    Error Boot "boot-uefi" boot::boot_uefi
         "UEFI needs an EFI system partition with the fallback loader of the architecture"
         "EC2 user guide, ami-boot; VM Import/Export user guide, limitations-image"
-    Error "boot-bios" boot::boot_bios
+    Error Boot "boot-bios" boot::boot_bios
         "legacy-bios and uefi-preferred need boot code in the first sector"
         "EC2 user guide, ami-boot"
-    Warning "boot-bios-partition" boot::boot_bios_partition
+    Warning Boot "boot-bios-partition" boot::boot_bios_partition
         "A boot by BIOS from a GPT usually needs a BIOS boot partition"
         "GRUB manual, BIOS installation"
-    Error "boot-architecture" boot::boot_architecture
+    Error Boot "boot-architecture" boot::boot_architecture
         "The fallback loader is for the AMI's architecture"
         "UEFI 2.10, 3.5.1.1"
-    Warning "boot-program" boot::boot_program
+    Warning Boot "boot-program" boot::boot_program
         "The fallback loader is a PE program"
         "UEFI 2.10, 2.1.1"
-    Warning "boot-default" boot::boot_default
+    Warning Boot "boot-default" boot::boot_default
         "Without a boot mode x86 instances start by BIOS"
         "EC2 user guide, ami-boot"
 }

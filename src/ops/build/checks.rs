@@ -23,6 +23,7 @@ use crate::io::Staging;
 use crate::io::read_vec;
 use crate::lint::Finding;
 use crate::lint::Level;
+use crate::lint::Topic;
 use crate::lint::check_ids;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::verification::VerifyRequest;
@@ -85,8 +86,7 @@ pub(super) fn run_test(
         Test::Boot {} => {
             let case = Case::of_bundle(&Bundle::open(staging.path())?)?;
             let mut findings = case.findings(&prepared.allow);
-            let of_boot = ["boot-", "partition-table", "gpt-", "size-mbr", "pv-grub-"];
-            findings.retain(|it| of_boot.iter().any(|prefix| it.rule.starts_with(prefix)));
+            findings.retain(|it| it.topic == Topic::Boot);
             Ok(judge("boot", findings, false))
         }
         Test::Command { command, timeout_seconds } => {
