@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use amikit::error::Kind;
 use amikit::error::Result;
 use amikit::format;
+use amikit::instance_store::InstanceBundle;
 use amikit::instance_store::Mapping;
 use amikit::instance_store::Randomness;
 use amikit::ops::ImageRequest;
@@ -291,7 +292,7 @@ fn other_peoples_keys_and_certificates_are_refused() {
     fs::copy(stranger, &path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let error = unbundle(&ops::UnbundleRequest { key: path, ..request.clone() }).unwrap_err();
-    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("another's"), "{error}");
+    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("another one"), "{error}");
     let unsigned = folder().join("euca/unsigned.manifest.xml");
     let unsigned = ops::UnbundleRequest { manifest: unsigned, ..request.clone() };
     let error = unbundle(&unsigned).unwrap_err();
@@ -470,4 +471,26 @@ fn keys_leave_no_trace() {
     let read = trace[opened..].find("BEGIN PRIVATE KEY").map(|at| at + opened);
     let read = read.expect("the key is read");
     assert!(limited < read && hidden < read, "no core file once the key is in memory");
+}
+
+/// Whatever way several codes are given, each is a code of its own when the bundle is read again.
+#[test]
+fn product_codes_are_read_as_they_were_written() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path();
+    let image = path.join("disk");
+    fs::write(&image, volume()).unwrap();
+    for (number, given) in
+        [vec!["A1,B2"], vec!["A1", "B2"], vec![" A1 ,", ",B2"]].iter().enumerate()
+    {
+        let output = path.join(format!("out{number}"));
+        let product_codes = given.iter().map(|code| (*code).to_owned()).collect();
+        let request =
+            ops::MakeRequest { product_codes, ..make_request(home.path(), &image, &output) };
+        let made = ops::make(&request, &Unwatched).unwrap();
+        let manifest = fs::read_to_string(&made.manifest).unwrap();
+        assert_eq!(manifest.matches("<product_code>").count(), 2, "{given:?}");
+        let bundle = InstanceBundle::open(&made.manifest).unwrap();
+        assert_eq!(bundle.manifest().machine.product_codes, ["A1", "B2"], "{given:?}");
+    }
 }

@@ -8,9 +8,11 @@ use crate::ami::ProductCode;
 use crate::ami::Virtualization;
 use crate::ami::bare;
 use crate::chunking::States;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::format;
 use crate::format::ImageRequest;
 use crate::instance_store::Machine;
@@ -57,7 +59,8 @@ pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport,
         Some(architecture) => architecture,
         None => machine.architecture.parse().map_err(|_| {
             let text = format!("EC2 has no architecture {:?}", machine.architecture);
-            let advice = "name another with --arch";
+            let advice =
+                Advice::Give { setting: Setting::Architecture, example: "ARCHITECTURE".into() };
             Error::new(Kind::Unsupported, text).in_file(&from.manifest).advise(advice)
         })?,
     };
@@ -111,10 +114,8 @@ fn guess(machine: &Machine, notes: &mut Vec<String>) -> Virtualization {
     if machine.kernel_id.is_some() {
         return Virtualization::Paravirtual;
     }
-    notes.push(
-        "the manifest names no kernel, so the machine is taken for hvm: --virtualization says otherwise"
-            .to_owned(),
-    );
+    let note = "the manifest names no kernel, so the virtualization type is taken to be hvm";
+    notes.push(note.to_owned());
     Virtualization::Hvm
 }
 

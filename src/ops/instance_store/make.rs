@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::format::ImageRequest;
 use crate::instance_store;
 use crate::instance_store::Description;
@@ -170,8 +172,8 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         (Some(architecture), _) => architecture.clone(),
         (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
         (None, None) => {
-            let text = "no architecture is named, expected --arch";
-            return Err(Error::invalid(text).advise("EC2 knows i386 and x86_64 here"));
+            let advice = Advice::Give { setting: Setting::Architecture, example: "x86_64".into() };
+            return Err(Error::invalid("no architecture is named").advise(advice));
         }
     };
     let mut mappings = request.mappings.clone();
@@ -189,10 +191,11 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         }
     }
     let (kernel, ramdisk, codes) = (&request.kernel, &request.ramdisk, &request.product_codes);
-    let mut product_codes = codes.clone();
-    if let Some(ami) = ami.filter(|_| codes.is_empty()) {
-        product_codes.extend(ami.product_codes.iter().map(|code| code.product_code_id.clone()));
-    }
+    let own = ami.filter(|_| codes.is_empty()).map_or(&[][..], |ami| &ami.product_codes);
+    let codes = codes.iter().chain(own.iter().map(|code| &code.product_code_id));
+    // Readers take a comma for the end of a code, so a list of several is several here, too.
+    let codes = codes.flat_map(|text| text.split(',')).map(str::trim).filter(|it| !it.is_empty());
+    let product_codes = codes.map(str::to_owned).collect();
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
         notes.push(format!(

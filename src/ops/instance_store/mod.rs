@@ -71,9 +71,9 @@ impl Signature {
     /// Says what the user should hear of it.
     fn note(self) -> Option<String> {
         match self {
-            Self::Unchecked => Some(
-                "the signature was not checked: --cert names the certificate of whoever signed",
-            ),
+            Self::Unchecked => {
+                Some("the signature was not checked: that needs the signer's certificate")
+            }
             Self::Unsigned => Some("the manifest is not signed"),
             _ => None,
         }

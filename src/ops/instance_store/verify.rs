@@ -92,9 +92,8 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
         (Err(error), _) => Err(error),
     };
     if unsealed.is_none() {
-        report
-            .notes
-            .push("the archive was not unpacked: --key names a key that opens it".to_owned());
+        let note = "the archive was not unpacked: that needs a private key that opens it";
+        report.notes.push(note.to_owned());
     }
     match archive {
         Err(error) if matches!(error.kind(), Kind::Io | Kind::Interrupted) => return Err(error),
