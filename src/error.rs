@@ -305,6 +305,12 @@ impl Error {
         self
     }
 
+    /// Makes the same failure one of another kind, where a caller knows better whose it is.
+    #[must_use]
+    pub fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<Advice>) -> Self {

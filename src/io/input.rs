@@ -1,4 +1,4 @@
-//! Inputs: regular files, block devices, members of archives and memory, by position.
+//! Inputs: regular files, block devices, members of archives, memory and any other storage, by position.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,6 +22,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::Stream;
+use crate::io::all_data;
 use crate::io::unwritten;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -95,10 +96,12 @@ enum Bytes {
         start: u64,
     },
     Memory(Vec<u8>),
+    /// Anything else that can be read.
+    Other(Arc<dyn ReadAt>),
 }
 
 /// Bytes that can be read at any place, under a name: a regular file or block device, a member of an
-/// archive, or memory.
+/// archive, memory, or any storage that a program brings.
 #[derive(Debug)]
 pub struct Input {
     bytes: Bytes,
@@ -168,10 +171,31 @@ impl Input {
         Self { bytes: Bytes::Memory(bytes), path: name.into(), len, identity: None }
     }
 
+    /// Makes an input of any bytes that can be read by position, which is called `name` in messages.
+    ///
+    /// Their length is taken once. Each read is one call of `storage`, and lies inside that length; what
+    /// it says of its extents and of changes is believed.
+    #[must_use]
+    pub fn of_storage(name: &Path, storage: Arc<dyn ReadAt>) -> Self {
+        let len = storage.len();
+        Self { bytes: Bytes::Other(storage), path: name.to_owned(), len, identity: None }
+    }
+
     /// Returns the path, as the user gave it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells whether the bytes are in a file or device that has a name, so that other files can lie
+    /// beside it.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        match &self.bytes {
+            Bytes::File(_) => true,
+            Bytes::Part { whole, .. } => whole.is_in_file(),
+            Bytes::Memory(_) | Bytes::Other(_) => false,
+        }
     }
 
     /// Returns the device and inode numbers of the regular file that the bytes are in.
@@ -198,23 +222,9 @@ impl Input {
             .advise("copy it with `cp --sparse=always` to join its extents")
     }
 
-    /// Returns the file's data, its holes, and as zeros what is allocated and was never written,
-    /// ascending.
-    ///
-    /// A block device, a file system that has no holes, a member of an archive, and memory give one
-    /// extent of data.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if the system refuses; `Limit` if there are over `limit` extents.
-    pub fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
+    /// Returns the extents of an open file, as [`ReadAt::extents`].
+    fn file_extents(&self, file: &File, limit: usize) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
-        let Some(file) = self.regular_file() else {
-            if self.len > 0 {
-                extents.push(Extent { range: 0..self.len, kind: ExtentKind::Data });
-            }
-            return Ok(extents);
-        };
         let mut at = 0;
         while at < self.len {
             let data = self.next(file, SeekFrom::Data(at))?;
@@ -239,6 +249,32 @@ impl Input {
             .map_err(|e| Error::io("find the unwritten ranges of", &self.path, e))?;
         let extents = unwritten::overlay(extents, &zeros);
         if extents.len() > limit { Err(self.too_many_extents(limit)) } else { Ok(extents) }
+    }
+
+    /// Returns what another storage says of its bytes, if that can be.
+    fn storage_extents(&self, storage: &dyn ReadAt, limit: usize) -> Result<Vec<Extent>> {
+        let extents = storage.extents(limit).map_err(|e| self.refused(e))?;
+        if extents.len() > limit {
+            return Err(self.too_many_extents(limit));
+        }
+        let end = extents.iter().try_fold(0, |at, Extent { range, .. }| {
+            (range.start == at && range.end > at).then_some(range.end)
+        });
+        if end == Some(self.len) {
+            return Ok(extents);
+        }
+        let text = format!("the extents that its storage tells do not tile its {} bytes", self.len);
+        Err(Error::new(Kind::Io, text).in_file(&self.path))
+    }
+
+    /// Makes a failure of another storage one of the system: its bytes are there, so they are not
+    /// damaged.
+    fn refused(&self, error: Error) -> Error {
+        let error = error.in_file(&self.path);
+        match error.kind() {
+            Kind::Corrupt => error.with_kind(Kind::Io),
+            _ => error,
+        }
     }
 
     /// Seeks to the next data or hole; `None` past the last.
@@ -271,6 +307,18 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Fails if a range does not lie inside the input.
+    fn check_inside(&self, len: usize, offset: u64) -> Result<()> {
+        let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+        if end.is_some_and(|end| end <= self.len) {
+            Ok(())
+        } else {
+            Err(self.ends_early(self.len, len, offset))
+        }
+    }
+}
+
 impl ReadAt for Input {
     fn len(&self) -> u64 {
         self.len
@@ -280,16 +328,27 @@ impl ReadAt for Input {
         Some(&self.path)
     }
 
+    /// A member of an archive, and memory, give one extent of data; so do a block device and a file
+    /// system that has no holes. What is allocated and was never written counts as zeros.
+    fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
+        match &self.bytes {
+            Bytes::File(file) if self.identity.is_some() => self.file_extents(file, limit),
+            Bytes::Other(storage) => self.storage_extents(storage, limit),
+            Bytes::File(_) | Bytes::Part { .. } | Bytes::Memory(_) => Ok(all_data(self.len)),
+        }
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         let file = match &self.bytes {
             Bytes::File(file) => file,
             Bytes::Part { whole, start } => {
-                let len = u64::try_from(buf.len()).expect("memory is under 2^64 bytes");
-                if offset.checked_add(len).is_none_or(|end| end > self.len) {
-                    return Err(self.ends_early(self.len, buf.len(), offset));
-                }
+                self.check_inside(buf.len(), offset)?;
                 // Cannot overflow: the part lies inside the whole.
                 return whole.read_exact_at(buf, start.strict_add(offset));
+            }
+            Bytes::Other(storage) => {
+                self.check_inside(buf.len(), offset)?;
+                return storage.read_exact_at(buf, offset).map_err(|e| self.refused(e).at(offset));
             }
             Bytes::Memory(bytes) => {
                 return ReadAt::read_exact_at(bytes, buf, offset)
@@ -320,6 +379,9 @@ impl ReadAt for Input {
             Bytes::File(file) => file,
             Bytes::Part { whole, .. } => return whole.check_unchanged(),
             Bytes::Memory(_) => return Ok(()),
+            Bytes::Other(storage) => {
+                return storage.check_unchanged().map_err(|e| self.refused(e));
+            }
         };
         let Some(then) = self.identity else { return Ok(()) };
         let now = Identity::of(file).map_err(|e| Error::io("look at", &self.path, e))?;
@@ -334,5 +396,96 @@ impl ReadAt for Input {
         Err(Error::new(Kind::Io, what)
             .in_file(&self.path)
             .advise("stop whatever writes to it and run this again"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::ops::Range;
+
+    /// A storage whose every call does what the test wants.
+    #[derive(Debug)]
+    struct Storage {
+        fails: Option<io::ErrorKind>,
+        extents: Vec<(Range<u64>, ExtentKind)>,
+    }
+
+    impl Storage {
+        fn answer(&self) -> Result<()> {
+            self.fails.map_or(Ok(()), |kind| Err(Error::io("read", Path::new("peer"), kind.into())))
+        }
+    }
+
+    impl ReadAt for Storage {
+        fn len(&self) -> u64 {
+            10
+        }
+
+        fn read_exact_at(&self, buf: &mut [u8], _offset: u64) -> Result<()> {
+            buf.fill(7);
+            self.answer()
+        }
+
+        fn extents(&self, _limit: usize) -> Result<Vec<Extent>> {
+            let extents = self.extents.iter().cloned();
+            self.answer().map(|()| extents.map(|(range, kind)| Extent { range, kind }).collect())
+        }
+
+        fn check_unchanged(&self) -> Result<()> {
+            self.answer()
+        }
+    }
+
+    fn input(fails: Option<io::ErrorKind>, extents: &[(Range<u64>, ExtentKind)]) -> Input {
+        let storage = Storage { fails, extents: extents.to_vec() };
+        Input::of_storage(Path::new("far"), Arc::new(storage))
+    }
+
+    #[test]
+    fn any_storage_is_read_inside_its_length_only() {
+        let input = input(None, &[]);
+        let mut buf = [0; 4];
+        input.read_exact_at(&mut buf, 6).unwrap();
+        assert_eq!((input.len(), buf), (10, [7; 4]));
+        for offset in [7, u64::MAX] {
+            let error = input.read_exact_at(&mut buf, offset).unwrap_err();
+            assert_eq!((error.kind(), error.path()), (Kind::Corrupt, Some(Path::new("far"))));
+        }
+        assert!(!input.is_in_file() && input.inode().is_none());
+    }
+
+    /// A connection that breaks looks like a file that ends early, and is no damage either.
+    #[test]
+    fn no_refusal_of_a_storage_is_damage() {
+        use io::ErrorKind::{ConnectionReset, Other, PermissionDenied, TimedOut, UnexpectedEof};
+        for fails in [ConnectionReset, Other, PermissionDenied, TimedOut, UnexpectedEof] {
+            let input = input(Some(fails), &[(0..10, ExtentKind::Data)]);
+            let read = input.read_exact_at(&mut [0; 4], 0);
+            for result in [read, input.extents(9).map(drop), input.check_unchanged()] {
+                assert_eq!(result.unwrap_err().kind(), Kind::Io, "{fails}");
+            }
+        }
+    }
+
+    #[test]
+    fn extents_of_a_storage_must_tile_it() {
+        let (data, hole) = (ExtentKind::Data, ExtentKind::Hole);
+        let sound = [(0..4, data), (4..10, hole)];
+        let extents = input(None, &sound).extents(2).unwrap();
+        assert_eq!(extents.iter().map(|it| it.range.clone()).collect::<Vec<_>>(), [0..4, 4..10]);
+        assert_eq!(input(None, &sound).extents(1).unwrap_err().kind(), Kind::Limit);
+        let bad: [&[_]; 6] = [
+            &[],
+            &[(0..9, data)],
+            &[(0..11, data)],
+            &[(1..10, data)],
+            &[(0..4, data), (5..10, hole)],
+            &[(0..4, data), (4..4, hole), (4..10, data)],
+        ];
+        for bad in bad {
+            assert_eq!(input(None, bad).extents(9).unwrap_err().kind(), Kind::Io, "{bad:?}");
+        }
     }
 }

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::units::Extent;
+use crate::units::ExtentKind;
 
 pub use in_place::InPlace;
 pub use in_place::remove;
@@ -61,6 +63,9 @@ pub const PAIR_PIECE_LEN: usize = 256 << 10;
 pub const WRITE_PIECE_LEN: usize = 256 << 10;
 
 /// Bytes that can be read from any place, by any number of threads.
+///
+/// A program can bring its own: [`Input::of_storage`] makes an input of anything that has this trait, as of a
+/// blob in a registry.
 pub trait ReadAt: Send + Sync + fmt::Debug {
     /// Returns how many bytes there are.
     fn len(&self) -> u64;
@@ -72,6 +77,18 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
     /// `Io` if the system refuses, `Corrupt` if the bytes end before `buf` is full; both name the
     /// file and the offset.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+
+    /// Returns what is data, what was written as zeros and what was never written, as far as that is
+    /// known without reading: ascending extents that tile `0..len()`. One extent of data where nothing
+    /// is known; none where there are no bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses; `Limit` if there are over `limit` extents.
+    fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
+        let _ = limit;
+        Ok(all_data(self.len()))
+    }
 
     /// Returns the file that the bytes are in, where there is one.
     fn origin(&self) -> Option<&Path> {
@@ -102,6 +119,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
         (**self).read_exact_at(buf, offset)
     }
 
+    fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
+        (**self).extents(limit)
+    }
+
     fn origin(&self) -> Option<&Path> {
         (**self).origin()
     }
@@ -124,6 +145,12 @@ impl ReadAt for Vec<u8> {
         buf.copy_from_slice(found);
         Ok(())
     }
+}
+
+/// Returns the extents of `len` bytes of which nothing more is known.
+fn all_data(len: u64) -> Vec<Extent> {
+    let whole = Extent { range: 0..len, kind: ExtentKind::Data };
+    if len > 0 { vec![whole] } else { Vec::new() }
 }
 
 /// Reads `len` bytes from `offset` on into memory of their own.

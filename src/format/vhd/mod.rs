@@ -18,6 +18,7 @@ use crate::format::vhd::layout::Footer;
 use crate::format::vhd::layout::VhdFault;
 use crate::format::vhd::map::Footers;
 use crate::io::Input;
+use crate::io::ReadAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::volume::MAX_RUNS;
