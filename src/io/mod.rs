@@ -4,6 +4,7 @@
 //! of our own formats can be mapped into memory.
 
 mod direct;
+mod folder;
 mod in_place;
 mod input;
 mod map;
@@ -25,6 +26,7 @@ use crate::error::Result;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 
+pub use folder::Folder;
 pub use in_place::InPlace;
 pub use in_place::remove;
 pub use input::Input;
