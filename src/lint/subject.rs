@@ -1,0 +1,188 @@
+//! What rules are, what they look at, and what they find.
+
+use serde::Serialize;
+
+use crate::ami::Ami;
+use crate::ami::Distribution;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
+use crate::ami::Time;
+use crate::ami::Upload;
+use crate::ami::bare;
+use crate::guest::Layout;
+use crate::units::ebs_gib;
+
+/// How bad it is when a rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// EC2 refuses it, or no instance of it can work.
+    Error,
+    /// It works, and is most likely not what is meant.
+    Warning,
+}
+
+impl Level {
+    /// Returns the level's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topic {
+    /// Names, texts, tags and times.
+    Text,
+    /// Processor, virtualization, firmware and their features.
+    Machine,
+    /// Devices of the mapping.
+    Device,
+    /// EBS volumes and instance storage.
+    Volume,
+    /// Who may use the AMI, and where its copies go.
+    Sharing,
+    /// What is inside the root volume, and whether the machine can start from it.
+    Boot,
+}
+
+impl Topic {
+    /// Returns the topic's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Machine => "machine",
+            Self::Device => "device",
+            Self::Volume => "volume",
+            Self::Sharing => "sharing",
+            Self::Boot => "boot",
+        }
+    }
+}
+
+/// A rule.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rule {
+    /// Stable name, for `--allow`.
+    pub id: &'static str,
+    /// How bad it is when it is broken.
+    pub level: Level,
+    /// What it is about.
+    pub topic: Topic,
+    /// What it says.
+    pub text: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+    /// Looks for places that break it.
+    #[serde(skip)]
+    pub check: fn(&Subject<'_>) -> Vec<Found>,
+}
+
+/// A place that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The member, with its device where it has one.
+    pub place: String,
+    /// What was found there.
+    pub found: String,
+    /// What to write instead.
+    pub instead: String,
+}
+
+impl Found {
+    /// Says what was found where, and what to write instead.
+    pub(super) fn new(
+        place: impl Into<String>,
+        found: impl Into<String>,
+        instead: impl Into<String>,
+    ) -> Self {
+        Self { place: place.into(), found: found.into(), instead: instead.into() }
+    }
+}
+
+/// What is known of a volume's content.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeFacts {
+    /// Device of the mapping.
+    pub device: String,
+    /// Bytes of the content.
+    pub size: u64,
+    /// Bytes that nobody ever wrote, where that is known.
+    pub hole_bytes: Option<u64>,
+    /// What is inside, where it was looked at.
+    pub layout: Option<Layout>,
+}
+
+/// What rules look at: a description, and what is known around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The description.
+    pub ami: &'a Ami,
+    /// Contents of volumes, as far as they are known.
+    pub volumes: &'a [VolumeFacts],
+    /// How snapshots are uploaded, where that is known.
+    pub upload: Option<&'a Upload>,
+    /// Where copies go.
+    pub distribution: &'a [Distribution],
+    /// The present, for rules about times.
+    pub now: Option<Time>,
+}
+
+impl<'a> Subject<'a> {
+    /// Takes a description alone.
+    #[must_use]
+    pub fn of(ami: &'a Ami) -> Self {
+        Self { ami, volumes: &[], upload: None, distribution: &[], now: None }
+    }
+
+    /// Iterates over the EBS volumes of the mapping.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = (&'a Mapping, &'a Ebs)> {
+        self.ami.block_device_mappings.iter().filter_map(|it| Some((it, it.ebs.as_ref()?)))
+    }
+
+    /// Returns what is known of the content of a device.
+    pub(super) fn facts(&self, mapping: &Mapping) -> Option<&'a VolumeFacts> {
+        self.volumes.iter().find(|it| bare(&it.device) == mapping.bare_name())
+    }
+
+    /// Returns what is known of the content of the root device.
+    pub(super) fn root_facts(&self) -> Option<&'a VolumeFacts> {
+        let root = bare(&self.ami.root_device_name);
+        self.volumes.iter().find(|it| bare(&it.device) == root)
+    }
+
+    /// Returns what is inside the root volume, where it was looked at.
+    pub(super) fn root_layout(&self) -> Option<&'a Layout> {
+        self.root_facts()?.layout.as_ref()
+    }
+
+    /// Returns the GiB that a volume will have, where that is known.
+    pub(super) fn gib(&self, mapping: &Mapping, ebs: &Ebs) -> Option<u64> {
+        ebs.volume_size.or_else(|| self.facts(mapping).map(|facts| ebs_gib(facts.size)))
+    }
+
+    pub(super) fn is_root(&self, mapping: &Mapping) -> bool {
+        !self.ami.root_device_name.is_empty()
+            && mapping.bare_name() == bare(&self.ami.root_device_name)
+    }
+
+    /// Tells whether the root lives in S3 and not on EBS.
+    pub(super) fn is_instance_store(&self) -> bool {
+        self.ami.image_location.is_some()
+    }
+}
+
+/// Names a member of a device for messages.
+pub(super) fn member(mapping: &Mapping, name: &str) -> String {
+    if mapping.device_name.is_empty() {
+        format!("a device without a name: {name}")
+    } else {
+        format!("{}: {name}", mapping.device_name)
+    }
+}
