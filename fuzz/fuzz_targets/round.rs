@@ -1,7 +1,7 @@
 //! Any volume, written in any format and read again: the bytes are the same, and nothing that was
 //! written has become a hole.
 //!
-//! The first byte says which row of `FORMATS` writes, the second the level. Each run of
+//! The first byte says which row of `WRITERS` writes, the second the level. Each run of
 //! the volume is then two bytes: its kind and low bits of its length, and more of its length.
 #![no_main]
 
@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::sync::Mutex;
 
 use amikit::error::Result;
-use amikit::format::FORMATS;
+use amikit::format::WRITERS;
 use amikit::format::OpenRequest;
 use amikit::format::WriteOptions;
 use amikit::io::Input;
@@ -91,23 +91,20 @@ fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
 
 fn round(choice: u8, options: u8, runs: &[u8]) {
     let Some(volume) = volume(runs) else { return };
-    let mut written = FORMATS.iter().filter(|format| format.write.is_some());
-    let count = written.clone().count();
-    let format = written.nth(usize::from(choice) % count).unwrap();
-    let level = format.levels.as_ref().map(|levels| levels.start() + i32::from(options & 3));
+    let writer = WRITERS[usize::from(choice) % WRITERS.len()];
+    let level = writer.levels.as_ref().map(|levels| levels.start() + i32::from(options & 3));
     // Threads would only make a run last longer: that they change no byte is tested elsewhere.
     let threads = NonZero::<usize>::MIN;
     let sink = Memory(Mutex::default());
-    let write = format.write.unwrap();
     let options = WriteOptions { threads, watch: &Unwatched, level };
-    write(&volume, &sink, &options).unwrap();
+    writer.write(&[&volume], &sink, &options).unwrap();
     let image = Arc::new(Input::memory("image", sink.0.into_inner().unwrap()));
-    let again = (format.open)(&OpenRequest::of(image)).unwrap();
-    let size = volume.size().next_multiple_of(format.size_grain);
-    assert_eq!(again.size(), size, "{}", format.name);
+    let again = (writer.format.open)(&OpenRequest::of(image)).unwrap();
+    let size = volume.size().next_multiple_of(writer.size_grain);
+    assert_eq!(again.size(), size, "{}", writer.name);
     let mut expected = bytes_of(&volume);
     expected.resize(usize::try_from(again.size()).unwrap(), 0);
-    assert!(bytes_of(&again) == expected, "{}", format.name);
+    assert!(bytes_of(&again) == expected, "{}", writer.name);
     // What is all holes afterwards was no written data before, for units of any length.
     if again.size() <= STATE_LEN && again.extent_at(0).unwrap().len() == again.size() {
         let all = again.extent_at(0).unwrap().kind;
@@ -115,7 +112,7 @@ fn round(choice: u8, options: u8, runs: &[u8]) {
             .map()
             .within(0..volume.size())
             .any(|(_, place)| matches!(place, Place::Stored { .. }));
-        assert!(all != ExtentKind::Hole || !was_data, "{}", format.name);
+        assert!(all != ExtentKind::Hole || !was_data, "{}", writer.name);
     }
 }
 

@@ -11,8 +11,9 @@ use crate::ami::TpmSupport;
 use crate::ami::Virtualization;
 use crate::error::Result;
 use crate::format;
-use crate::format::FORMATS;
 use crate::format::Format;
+use crate::format::WRITERS;
+use crate::format::Writer;
 use crate::format::gate::Gate;
 use crate::ops::ImageRequest;
 use crate::units::parse_size;
@@ -216,7 +217,7 @@ pub(super) struct Unpack {
 
     /// Format of the image [default: what the output's name ends in, else raw]
     #[arg(long, value_parser = written_formats())]
-    pub(super) format: Option<&'static Format>,
+    pub(super) format: Option<&'static Writer>,
 
     /// What a thin bundle was packed against: a bundle or an image
     #[arg(long, value_name = "OLD")]
@@ -389,7 +390,7 @@ impl Convert {
 /// What `convert` makes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Made {
-    Image(&'static Format),
+    Image(&'static Writer),
     Bundle,
     InstanceStore,
 }
@@ -399,7 +400,7 @@ impl Convert {
     pub(super) fn made(&self) -> crate::error::Result<Made> {
         match self.format {
             Some(made) => Ok(made),
-            None => format::by_file_name(&self.output).map(Made::Image),
+            None => format::writer_by_file_name(&self.output).map(Made::Image),
         }
     }
 }
@@ -516,14 +517,13 @@ fn parse_against(text: &str) -> Result<(Option<String>, PathBuf), String> {
 
 /// Takes the names of all that `convert` makes.
 fn made_formats() -> ValueParser {
-    let written = FORMATS.iter().filter(|format| format.write.is_some());
-    let mut names: Vec<&'static str> = written.map(|format| format.name).collect();
+    let mut names: Vec<&'static str> = WRITERS.iter().map(|writer| writer.name).collect();
     names.extend(["bundle", "instance-store"]);
     PossibleValuesParser::new(names)
         .try_map(|name| match name.as_str() {
             "bundle" => Ok(Made::Bundle),
             "instance-store" => Ok(Made::InstanceStore),
-            name => format::by_name(name).map(Made::Image),
+            name => format::writer_by_name(name).map(Made::Image),
         })
         .into()
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::digest::Digest;
-use crate::error::Error;
 use crate::error::Result;
+use crate::format::raw;
 use crate::ops;
 use crate::ops::ChangedRange;
 use crate::ops::ImageRequest;
@@ -98,7 +98,7 @@ pub(super) fn apply(args: &delta_args::Apply, output: Output, follower: &Followe
     let request = ops::ApplyRequest {
         bundle: args.bundle.clone(),
         device: args.device.clone(),
-        old: ImageRequest { force: args.force, ..raw(&args.to)? },
+        old: ImageRequest { force: args.force, ..raw_image(&args.to) },
         to,
         threads: args.threads.count(),
     };
@@ -108,9 +108,8 @@ pub(super) fn apply(args: &delta_args::Apply, output: Output, follower: &Followe
 }
 
 /// Only a raw image can be changed in place, or shared with a new one.
-fn raw(path: &Path) -> Result<ImageRequest> {
-    let raw = crate::format::by_name("raw").map_err(|e| Error::invalid(e.to_string()))?;
-    Ok(ImageRequest { format: Some(raw), ..ImageRequest::of(path) })
+fn raw_image(path: &Path) -> ImageRequest {
+    ImageRequest { format: Some(&raw::FORMAT), ..ImageRequest::of(path) }
 }
 
 pub(super) fn complete(

@@ -10,8 +10,8 @@ use crate::compress::DEFAULT_GZIP_LEVEL;
 use crate::compress::DEFAULT_LEVEL;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format;
-use crate::format::Format;
+use crate::format::Writer;
+use crate::format::raw;
 use crate::instance_store::Mapping;
 use crate::ops::ImageRequest;
 use crate::ops::instance_store as ops;
@@ -157,7 +157,7 @@ struct Unbundle {
 
     /// Format of the image [default: what the output's name ends in, else raw]
     #[arg(long, value_parser = written_formats())]
-    format: Option<&'static Format>,
+    format: Option<&'static Writer>,
 
     #[command(flatten)]
     threads: Threads,
@@ -299,7 +299,7 @@ pub(super) fn convert(args: &Convert, output: Output, follower: &Follower) -> Re
             return make(&ops::MakeRequest { level, threads, ..request }, output, follower);
         }
         Made::Image(format) => format,
-        Made::Bundle => format::by_name("raw")?,
+        Made::Bundle => &raw::WRITER,
     };
     let from = ops::UnbundleRequest {
         manifest: args.path.clone(),

@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::format;
 use crate::format::FORMATS;
 use crate::format::Format;
+use crate::format::WRITERS;
+use crate::format::Writer;
 use crate::format::gate::Gate;
 use crate::ops::ImageRequest;
 use crate::work::default_threads;
@@ -159,23 +161,21 @@ where
     PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
 }
 
-/// Takes the names of formats that can be read. A further way to write one is none of its own.
+/// Takes the names of formats that can be read.
 pub(super) fn formats() -> ValueParser {
-    let read = FORMATS.iter().filter(|format| format.variant_of.is_none());
-    let names: Vec<&'static str> = read.map(|format| format.name).collect();
+    let names: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
     PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
 }
 
 /// Takes the names of formats that can be written.
 pub(super) fn written_formats() -> ValueParser {
-    let written = FORMATS.iter().filter(|format| format.write.is_some());
-    let names: Vec<&'static str> = written.map(|format| format.name).collect();
-    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
+    let names: Vec<&'static str> = WRITERS.iter().map(|writer| writer.name).collect();
+    PossibleValuesParser::new(names).try_map(|name| format::writer_by_name(&name)).into()
 }
 
 /// Returns the format that is named, else the one that the output's name says, else raw.
-pub(super) fn format_of(named: Option<&'static Format>, output: &Path) -> &'static Format {
-    named.or_else(|| format::by_file_name(output).ok()).unwrap_or(&format::raw::FORMAT)
+pub(super) fn format_of(named: Option<&'static Writer>, output: &Path) -> &'static Writer {
+    named.or_else(|| format::writer_by_file_name(output).ok()).unwrap_or(&format::raw::WRITER)
 }
 
 /// Most threads: each takes memory, and no machine has more processors.

@@ -8,16 +8,15 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::FORMATS;
-use crate::format::Format;
-use crate::format::InOrder;
-use crate::format::OpenRequest;
 use crate::format::gate::Gate;
 use crate::format::laid_down::lay_down;
 use crate::format::probe;
 use crate::format::raw;
+use crate::format::reader::Format;
+use crate::format::reader::InOrder;
+use crate::format::reader::OpenRequest;
 use crate::format::sidecar;
-use crate::format::tar;
+use crate::format::tables::FORMATS;
 use crate::io;
 use crate::io::END_LEN;
 use crate::io::Input;
@@ -163,7 +162,7 @@ fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
         io::Opened::File(input) => first_file(request, input)?,
     };
     let fail = |e: Error| e.in_file(&path);
-    if let Some(InOrder { wrapping, needed }) = format.in_order
+    if let Some(InOrder { wrapping, needed }) = format.in_order()
         && (needed(&input).map_err(fail)? || !holds_raw(request, format, &input).map_err(fail)?)
     {
         let mut stream = Stream::of_input(Arc::clone(&input));
@@ -178,7 +177,7 @@ fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
 fn of_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Result<Coming> {
     let head = stream.peek(HEAD_LEN, watch)?.to_vec();
     let outer = outer(request, &head).map_err(|e| e.in_file(stream.path()))?;
-    let (outer, inner) = match outer.in_order {
+    let (outer, inner) = match outer.in_order() {
         Some(InOrder { wrapping, .. }) => {
             stream.unpack(wrapping)?;
             (outer, inner(request, outer, &mut stream, watch)?)
@@ -195,12 +194,11 @@ fn outer(request: &ImageRequest, bytes: &dyn ReadAt) -> Result<&'static Format> 
         // Whoever reads it says that it is empty.
         return if bytes.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(bytes) };
     };
-    let main = named.variant_of.map_or(Ok(named), super::by_name)?;
-    if main.in_order.is_some() || main.name == raw::FORMAT.name || (main.probe)(bytes)? {
+    if named.in_order().is_some() || named.is_plain() || named.is_in(bytes)? {
         return Ok(named);
     }
-    for format in FORMATS.iter().filter(|format| format.in_order.is_some()) {
-        if (format.probe)(bytes)? {
+    for format in FORMATS.iter().filter(|format| format.in_order().is_some()) {
+        if format.is_in(bytes)? {
             return Ok(format);
         }
     }
@@ -215,7 +213,7 @@ fn inner(
     watch: &dyn Watch,
 ) -> Result<&'static Format> {
     match request.format {
-        Some(named) if named.in_order.is_some() => Ok(&raw::FORMAT),
+        Some(named) if named.in_order().is_some() => Ok(&raw::FORMAT),
         Some(named) => Ok(named),
         None => {
             let head = stream.peek(HEAD_LEN, watch)?.to_vec();
@@ -229,7 +227,7 @@ fn inner(
 
 /// Fails if what was unpacked is to be unpacked again.
 fn refuse_packed(format: &'static Format, inside: &str) -> Result<()> {
-    if format.in_order.is_none() {
+    if format.in_order().is_none() {
         return Ok(());
     }
     let text = format!("it is {} inside {inside}, expected an image", format.name);
@@ -241,7 +239,7 @@ fn refuse_packed(format: &'static Format, inside: &str) -> Result<()> {
 /// Tells whether there is a raw volume in a compressed file that can be read at any place.
 fn holds_raw(request: &ImageRequest, format: &'static Format, input: &Arc<Input>) -> Result<bool> {
     match request.format {
-        Some(named) if named.in_order.is_some() => return Ok(true),
+        Some(named) if named.in_order().is_some() => return Ok(true),
         Some(_) => return Ok(false),
         None => {}
     }
@@ -252,13 +250,13 @@ fn holds_raw(request: &ImageRequest, format: &'static Format, input: &Arc<Input>
     let end_len = volume.size().min(END_LEN.try_into().expect("a short end"));
     let mut end = vec![0; usize::try_from(end_len).expect("at most END_LEN")];
     volume.read_at(volume.size().strict_sub(end_len), &mut end)?;
-    Ok(probe::probe(&head)?.name == raw::FORMAT.name && probe::check_end(&end).is_ok())
+    Ok(probe::probe(&head)?.is_plain() && probe::check_end(&end).is_ok())
 }
 
 impl Coming {
     /// Tells whether it is all that the request needs if it is read once and in order.
     fn suits_in_order(&self, request: &ImageRequest) -> bool {
-        self.inner.name == raw::FORMAT.name
+        self.inner.is_plain()
             && self.member.is_none()
             && request.parts.is_empty()
             && request.extents.is_none()
@@ -319,7 +317,7 @@ impl Coming {
         };
         refuse_packed(inner, outer.name).map_err(fail)?;
         let mut notes = vec![laid.note.clone()];
-        let mut image = if inner.name == raw::FORMAT.name {
+        let mut image = if inner.is_plain() {
             notes.push(zeros_note);
             let volume = laid.into_raw()?;
             let image = OpenedImage { format: outer, volume, inputs, notes: Vec::new() };
@@ -367,7 +365,7 @@ pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let (input, format) = first_file(request, Input::open(&path)?)?;
-    match format.disks {
+    match format.disks() {
         Some(disks) => disks(&input).map_err(|e| e.in_file(&path)),
         None => Ok(Vec::new()),
     }
@@ -385,9 +383,8 @@ fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'sta
 
 /// Fails if a file is wanted of an image that holds none.
 fn check_member(member: Option<&str>, format: &'static Format) -> Result<()> {
-    let holds_files = format.disks.is_some() || format.name == tar::FORMAT.name;
     match member {
-        Some(member) if !holds_files => {
+        Some(member) if !format.holds_files() => {
             let text = format!("it is {}, which holds no file {member:?}", format.name);
             Err(Error::invalid(text))
         }

@@ -9,8 +9,12 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
-use crate::format::FORMATS;
-use crate::format::Format;
+use crate::format::raw;
+use crate::format::reader::Format;
+use crate::format::sentence;
+use crate::format::tables;
+use crate::format::tables::FORMATS;
+use crate::format::vhd;
 use crate::io::ReadAt;
 
 /// What a user does with an image that another tool can convert.
@@ -94,7 +98,7 @@ const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
 /// `Unsupported`, by name.
 pub(super) fn check_end(end: &[u8]) -> Result<()> {
     let end = end.to_vec();
-    if (super::vhd::FORMAT.probe)(&end)? {
+    if vhd::FORMAT.is_in(&end)? {
         let text = "it ends as a VHD does, expected a raw volume";
         return Err(Error::new(Kind::Unsupported, text).advise(
             "pass `--format vhd`, or the name of the compressed format if it really is a raw volume",
@@ -124,8 +128,8 @@ const ISO_9660: &str = "iso9660";
 pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
     let mut own = Vec::new();
     for format in FORMATS {
-        if (format.probe)(source)? {
-            own.push(format);
+        if format.is_in(source)? {
+            own.push(*format);
         }
     }
     let mut foreign: Vec<&Magic> = Vec::new();
@@ -142,20 +146,16 @@ pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
         .chain(foreign.iter().map(|magic| magic.format))
         .collect();
     match (own[..].first(), &foreign[..]) {
-        (None, []) => Ok(&super::raw::FORMAT),
+        (None, []) => Ok(&raw::FORMAT),
         (Some(format), []) if names.len() == 1 => Ok(format),
         (None, [one]) => Err(Error::new(
             Kind::Unsupported,
-            format!(
-                "it is in the format {}, expected {}",
-                one.format,
-                super::names(FORMATS.iter().filter(|format| format.variant_of.is_none()), "or")
-            ),
+            format!("it is in the format {}, expected {}", one.format, tables::names("or")),
         )
         .advise(format!("{}, or pass `--format raw` if it really is a raw volume", one.advice))),
         _ => Err(Error::new(
             Kind::Unsupported,
-            format!("it matches the formats {}, expected one", list(&names, "and")),
+            format!("it matches the formats {}, expected one", sentence::list(&names, "and")),
         )
         .advise("pass `--format` with the name of the one that it really is")),
     }
@@ -204,15 +204,6 @@ fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> Result<bool> {
     }
     source.read_exact_at(found, offset)?;
     Ok(found == bytes)
-}
-
-/// Lists words in a sentence: `a, b or c`.
-pub(super) fn list(words: &[&str], last: &str) -> String {
-    match words {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [rest @ .., end] => format!("{} {last} {end}", rest.join(", ")),
-    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
-use crate::format::WriteOptions;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
 use crate::format::spans::spans;
+use crate::format::writer::WriteFn;
+use crate::format::writer::WriteOptions;
+use crate::format::writer::Writer;
 use crate::io::PageBuffer;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
@@ -24,19 +27,23 @@ use crate::volume::extents;
 use crate::work::in_order;
 
 /// The row of this format.
-pub const FORMAT: Format = Format {
+pub static FORMAT: Format = Format {
     name: "raw",
     summary: "the bytes of the disk, holes included",
-    size_grain: 1,
     // No byte of a raw image says that it is one: it is what is left when nothing else matches.
-    probe: |_| Ok(false),
+    probe: None,
     open,
-    in_order: None,
-    disks: None,
-    write: Some(write),
-    write_all: None,
+    content: Content::Plain,
+};
+
+/// The way to write it.
+pub static WRITER: Writer = Writer {
+    name: "raw",
+    summary: "the bytes of the disk, holes included",
+    format: &FORMAT,
+    size_grain: 1,
+    write: WriteFn::One(write),
     levels: None,
-    variant_of: None,
     suffixes: &["raw", "img"],
 };
 

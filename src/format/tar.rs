@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::InOrder;
-use crate::format::OpenRequest;
 use crate::format::laid_down::lay_down;
 use crate::format::ova;
 use crate::format::probe;
-use crate::format::raw;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::InOrder;
+use crate::format::reader::OpenRequest;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::Stream;
@@ -30,19 +30,12 @@ use crate::volume::Volume;
 use crate::volume::check_size;
 
 /// The row of this format.
-pub const FORMAT: Format = Format {
+pub static FORMAT: Format = Format {
     name: "tar",
-    variant_of: None,
-    suffixes: &[],
     summary: "a disk in a tar archive, its holes kept if it is a sparse member",
-    size_grain: 1,
-    probe: |bytes| Ok(is_archive(bytes)? && !ova::is_ova(bytes)?),
+    probe: Some(|bytes| Ok(is_archive(bytes)? && !ova::is_ova(bytes)?)),
     open,
-    in_order: None,
-    disks: None,
-    write: None,
-    write_all: None,
-    levels: None,
+    content: Content::Files { disks: None },
 };
 
 /// Names that an error lists at most.
@@ -121,7 +114,7 @@ pub(super) fn open_part(
     archive: &OpenRequest<'_>,
 ) -> Result<(&'static Format, Volume)> {
     let format = format_of(&part)?;
-    let laid = match format.in_order {
+    let laid = match format.in_order() {
         Some(InOrder { wrapping, .. }) => {
             let mut stream = Stream::of_input(Arc::clone(&part));
             stream.unpack(wrapping)?;
@@ -134,12 +127,12 @@ pub(super) fn open_part(
         None => (part, format),
     };
     let path = image.path().to_owned();
-    if format.in_order.is_some() || format.disks.is_some() || format.name == FORMAT.name {
+    if format.in_order().is_some() || format.holds_files() {
         let text = format!("it is {} inside an archive, expected a disk image", format.name);
         return Err(Error::new(Kind::Unsupported, text).in_file(&path).advise("unpack it first"));
     }
     let volume = match laid {
-        Some(laid) if format.name == raw::FORMAT.name => laid.into_raw(),
+        Some(laid) if format.is_plain() => laid.into_raw(),
         // What an image inside an archive names is never opened: the gate is closed.
         _ => (format.open)(&OpenRequest {
             force: archive.force,

@@ -21,9 +21,9 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format;
 use crate::format::ImageRequest;
 use crate::format::WriteOptions;
+use crate::format::raw;
 use crate::io;
 use crate::io::InPlace;
 use crate::io::Input;
@@ -183,9 +183,8 @@ fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result
         target.commit()?;
         return delta.report(output, Applied::Cloned);
     }
-    let raw = format::by_name("raw")?;
     let options = WriteOptions { threads: request.threads, watch, level: None };
-    write_image(raw, &[&snapshot], target, output, &options)?;
+    write_image(&raw::WRITER, &[&snapshot], target, &options)?;
     delta.report(output, Applied::Written)
 }
 

@@ -1,19 +1,16 @@
 //! `convert`: an image of one format to an image of another.
 
 use std::num::NonZero;
-use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::digest::is_zero;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::error::Result;
-use crate::format::Format;
 use crate::format::ImageRequest;
 use crate::format::WriteOptions;
-use crate::format::raw;
+use crate::format::Writer;
 use crate::io::Stream;
 use crate::io::Target;
 use crate::io::WriteAt;
@@ -39,7 +36,7 @@ pub struct ConvertRequest {
     /// Where the new image goes: a new file, or a block device.
     pub output: PathBuf,
     /// Format of the new image.
-    pub format: &'static Format,
+    pub format: &'static Writer,
     /// Level of compression, in the new format's own scale; `None` is its default.
     pub level: Option<i32>,
     /// Whether zeros become holes, a piece of [`ZERO_PIECE_LEN`] bytes at a time.
@@ -74,7 +71,7 @@ pub struct ConvertReport {
 pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertReport> {
     request.format.check_level(request.level)?;
     // A raw image can be written as it comes; all others need the size up front.
-    let source = if request.format.name == raw::FORMAT.name {
+    let source = if request.format.is_plain() {
         open_source(&request.image, watch)?
     } else {
         OpenedSource::Image(Box::new(open_image(&request.image, watch)?))
@@ -83,7 +80,7 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
         let options = WriteOptions { threads: request.threads, watch, level: request.level };
-        write_image(request.format, &[volume], target, &request.output, &options)
+        write_image(request.format, &[volume], target, &options)
     };
     let volume_size_bytes = match source {
         OpenedSource::Image(image) => {
@@ -120,10 +117,9 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
 ///
 /// Where a format fills the volume up, as `qemu-img` does, that is among it.
 pub(super) fn write_image(
-    format: &'static Format,
+    format: &'static Writer,
     volumes: &[&dyn ReadVolume],
     target: Target,
-    output: &Path,
     options: &WriteOptions<'_>,
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
@@ -137,14 +133,7 @@ pub(super) fn write_image(
             ));
         }
     }
-    match (format.write, format.write_all, volumes) {
-        (Some(write), _, [volume]) => write(*volume, &target, options)?,
-        (_, Some(write_all), _) => write_all(volumes, &target, options)?,
-        _ => {
-            let text = format!("this amikit does not write the format {}", format.name);
-            return Err(Error::new(Kind::Unsupported, text).in_file(output));
-        }
-    }
+    format.write(volumes, &target, options)?;
     volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
     target.commit()?;
     Ok(notes)

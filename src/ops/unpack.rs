@@ -9,9 +9,9 @@ use crate::bundle::Bundle;
 use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::format::Format;
 use crate::format::ImageRequest;
 use crate::format::WriteOptions;
+use crate::format::Writer;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::convert::write_image;
@@ -32,7 +32,7 @@ pub struct UnpackRequest {
     /// Where the image goes: a new file, or a block device.
     pub output: PathBuf,
     /// Format of the image.
-    pub format: &'static Format,
+    pub format: &'static Writer,
     /// What a thin bundle leans on: a bundle or an image.
     pub base: Option<ImageRequest>,
     /// Level of compression, in the format's own scale; `None` is its default.
@@ -76,8 +76,8 @@ pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let options = WriteOptions { threads: request.threads, watch, level: request.level };
-    let layers: Vec<_> = match (&request.device, request.format.write_all) {
-        (None, Some(_)) => all_layers(&bundle)?,
+    let layers: Vec<_> = match (&request.device, request.format.takes_many()) {
+        (None, true) => all_layers(&bundle)?,
         (device, _) => vec![bundle.find(device.as_deref())?.clone()],
     };
     let snapshots: Vec<_> =
@@ -86,7 +86,7 @@ pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport
     let target = Target::open(&request.output)?;
     let volumes: Vec<&dyn ReadVolume> =
         snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();
-    let notes = write_image(request.format, &volumes, target, &request.output, &options)?;
+    let notes = write_image(request.format, &volumes, target, &options)?;
     let layer = layers[0].clone();
     let snapshot = &snapshots[0];
     let others = layers[1..].iter().map(|layer| layer.device.clone()).collect();

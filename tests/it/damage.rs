@@ -150,7 +150,7 @@ impl Subject {
             bundle: bundle.to_owned(),
             device: None,
             output: output.clone(),
-            format: format::by_name("raw").unwrap(),
+            format: format::writer_by_name("raw").unwrap(),
             level: None,
             threads: threads(2),
         };

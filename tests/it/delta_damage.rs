@@ -101,7 +101,7 @@ impl Subject {
             bundle: bundle.to_owned(),
             device: None,
             output: self.at("out.raw"),
-            format: format::by_name("raw").unwrap(),
+            format: format::writer_by_name("raw").unwrap(),
             base: Some(self.base(number)),
             threads: threads(1),
         };

@@ -228,10 +228,10 @@ fn raw_zstd_keeps_every_byte_for_us_and_for_zstd_at_any_number_of_threads() {
         let mut random = Random::with_seed(seed);
         let size = 1 + random.below(9 << 20);
         let volume = common::random_volume(size, &mut random);
-        common::write_unsynced(&volume, &path, named("raw-zstd"), 1);
+        common::write_unsynced(&volume, &path, common::writer("raw-zstd"), 1);
         let first = fs::read(&path).unwrap();
         for threads in [2, 3, 7] {
-            common::write_unsynced(&volume, &path, named("raw-zstd"), threads);
+            common::write_unsynced(&volume, &path, common::writer("raw-zstd"), threads);
             assert!(fs::read(&path).unwrap() == first, "{threads} threads");
         }
         let again = open(&path).unwrap();
@@ -259,7 +259,7 @@ fn a_stored_file_of_frames_never_changes_by_accident() {
     map.push(3 << 20, Place::Fill(*b"abcd"));
     map.push((2 << 20) + 5, Place::Hole);
     let volume = Volume::new(map, Vec::new()).unwrap();
-    common::write_unsynced(&volume, &path, named("raw-zstd"), 2);
+    common::write_unsynced(&volume, &path, common::writer("raw-zstd"), 2);
     check_golden("frames.raw.zst", &path);
 }
 
@@ -420,8 +420,8 @@ fn a_member_is_chosen_by_its_name_and_may_be_an_image_of_any_format() {
     let mut random = Random::with_seed(5);
     let volume = common::random_volume(3 << 20, &mut random);
     fs::create_dir(here.join("sub")).unwrap();
-    common::write_unsynced(&volume, &here.join("sub/a.qcow2"), named("qcow2"), 2);
-    common::write_unsynced(&volume, &here.join("b.vmdk"), named("vmdk"), 2);
+    common::write_unsynced(&volume, &here.join("sub/a.qcow2"), common::writer("qcow2"), 2);
+    common::write_unsynced(&volume, &here.join("b.vmdk"), common::writer("vmdk"), 2);
     fs::write(here.join("notes"), "no disk").unwrap();
     std::os::unix::fs::symlink("notes", here.join("link")).unwrap();
     let archive = tar(here, &[], "all.tar", &["./sub", "b.vmdk", "notes", "link"]);
@@ -601,7 +601,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let path = dir.path().join("a.ova");
     let vmdk = dir.path().join("d.vmdk");
     let volume = common::random_volume(1 << 20, &mut Random::with_seed(2));
-    common::write_unsynced(&volume, &vmdk, named("vmdk"), 1);
+    common::write_unsynced(&volume, &vmdk, common::writer("vmdk"), 1);
     let vmdk = fs::read(&vmdk).unwrap();
     let kind = |files: &[(&str, &[u8])]| {
         fs::write(&path, archive(files)).unwrap();

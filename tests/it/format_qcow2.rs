@@ -378,7 +378,7 @@ fn small(packed: bool) -> Small {
     let volume = Volume::new(map, vec![Arc::new(noise).into()]).unwrap();
     let dir = common::scratch();
     let path = dir.path().join("small");
-    common::write_image(&volume, &path, named(ROWS[usize::from(packed)]), 1);
+    common::write_image(&volume, &path, common::writer(ROWS[usize::from(packed)]), 1);
     let bytes = fs::read(&path).unwrap();
     let l1 = u64::from_be_bytes(*bytes[2 * CLUSTER as usize..].first_chunk().unwrap());
     let table = (l1 & !(1 << 63)) as usize;
@@ -585,7 +585,7 @@ fn what_we_write_comes_back_and_qemu_img_agrees() {
         common::random_file(&raw, size, &mut random);
         let volume = open(&raw).unwrap().volume;
         let (bytes, states) = (common::bytes_of(&volume), cluster_states(&volume));
-        common::write_image(&volume, &image, named(row), 2);
+        common::write_image(&volume, &image, common::writer(row), 2);
 
         let ours = open(&image).unwrap();
         assert_eq!(ours.format.name, "qcow2");
@@ -593,7 +593,7 @@ fn what_we_write_comes_back_and_qemu_img_agrees() {
         assert_eq!(listed(&common::extents_of(&ours.volume)), states, "seed {seed}");
 
         // The same again, from the image itself and on one thread.
-        common::write_image(&ours.volume, &other, named(row), 1);
+        common::write_image(&ours.volume, &other, common::writer(row), 1);
         assert!(fs::read(&image).unwrap() == fs::read(&other).unwrap(), "seed {seed}");
         if with_qemu {
             check(&image);
@@ -613,7 +613,7 @@ fn a_length_that_qcow2_cannot_say_is_filled_up() {
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     for row in ROWS {
         let image = dir.path().join(row);
-        common::write_image(&volume, &image, named(row), 2);
+        common::write_image(&volume, &image, common::writer(row), 2);
         assert!(common::bytes_of(&open(&image).unwrap().volume) == bytes, "{row}");
         if common::installed("qemu-img") {
             check(&image);
@@ -633,7 +633,7 @@ fn a_level_changes_the_bytes_and_a_wrong_one_is_refused() {
             let target = Target::open(&out).unwrap();
             let threads = NonZero::<usize>::MIN;
             let options = WriteOptions { threads, watch: &Unwatched, level };
-            named(row).write.unwrap()(&image.volume, &target, &options)?;
+            common::writer(row).write(&[&image.volume], &target, &options)?;
             target.commit()?;
             assert!(common::bytes_of(&open(&out).unwrap().volume) == fs::read(&path).unwrap());
             Ok::<_, Error>(())
@@ -655,7 +655,7 @@ fn the_largest_volume_takes_no_time_and_no_space() {
     map.push(1 << 40, Place::Zero);
     map.push(MAX_VOLUME_SIZE - map.size(), Place::Hole);
     let volume = Volume::new(map, Vec::new()).unwrap();
-    common::write_image(&volume, &image, named("qcow2-zstd"), 2);
+    common::write_image(&volume, &image, common::writer("qcow2-zstd"), 2);
     // 16 million zero clusters take 8 bytes each, and holes none.
     assert!(fs::metadata(&image).unwrap().len() < 140 << 20);
     let ours = open(&image).unwrap().volume;

@@ -132,7 +132,7 @@ fn what_we_write_reads_the_same_for_qemu_img() {
         padded.resize(padded.len().next_multiple_of(SECTOR), 0);
         for name in ["vhd", "vhd-fixed"] {
             let image = dir.path().join(name);
-            common::write_unsynced(&source, &image, named(name), 1 + seed as usize % 3);
+            common::write_unsynced(&source, &image, common::writer(name), 1 + seed as usize % 3);
             assert!(qemu_reads(&image) == padded, "{name}");
             let ours = open(&image).unwrap();
             assert_eq!(ours.format.name, "vhd");
@@ -430,7 +430,7 @@ fn libvhdi_reads_what_we_write() {
         let source = common::random_volume(512 * (1 + random.below(16 << 10)), &mut random);
         for name in ["vhd", "vhd-fixed"] {
             let image = dir.path().join(name);
-            common::write_unsynced(&source, &image, named(name), 2);
+            common::write_unsynced(&source, &image, common::writer(name), 2);
             let Some(theirs) = libvhdi_reads(&image) else { return };
             assert!(theirs == common::bytes_of(&source), "{name}");
         }
@@ -601,8 +601,8 @@ fn volumes_come_back_with_their_bytes_and_states() {
         let source = common::random_volume(size, &mut random);
         let mut bytes = common::bytes_of(&source);
         bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
-        common::write_unsynced(&source, &one, named("vhd"), 1);
-        common::write_unsynced(&source, &two, named("vhd"), 3);
+        common::write_unsynced(&source, &one, common::writer("vhd"), 1);
+        common::write_unsynced(&source, &two, common::writer("vhd"), 3);
         assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap());
         let image = open(&one).unwrap();
         assert!(common::bytes_of(&image.volume) == bytes);
@@ -628,7 +628,7 @@ fn raw_to_fixed_and_back_keeps_bytes_and_states() {
         let mut bytes = common::bytes_of(&source.volume);
         let mut states = common::page_states(&source.volume);
         bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
-        common::write_image(&source.volume, &image, named("vhd-fixed"), 3);
+        common::write_image(&source.volume, &image, common::writer("vhd-fixed"), 3);
         let fixed = open(&image).unwrap();
         assert!(common::bytes_of(&fixed.volume) == bytes);
         let mut found = common::page_states(&fixed.volume);
@@ -638,7 +638,7 @@ fn raw_to_fixed_and_back_keeps_bytes_and_states() {
             states.pop();
         }
         assert_eq!(states, found);
-        common::write_image(&fixed.volume, &again, named("raw"), 2);
+        common::write_image(&fixed.volume, &again, common::writer("raw"), 2);
         assert!(fs::read(&again).unwrap() == bytes);
     }
 }
@@ -652,7 +652,7 @@ fn written_zeros_stay_written() {
         map.push(len, place);
     }
     let volume = Volume::new(map, Vec::new()).unwrap();
-    common::write_image(&volume, &path, named("vhd"), 2);
+    common::write_image(&volume, &path, common::writer("vhd"), 2);
     let image = open(&path).unwrap();
     let kib = |start: u64, len: u64, kind: &str| (start << 10, len << 10, kind.to_owned());
     let extents = common::extents_of(&image.volume);
@@ -672,7 +672,7 @@ fn the_largest_volume_is_written_and_a_larger_one_refused() {
     file.write_all_at(b"somewhere", (2040 << 30) - 512).unwrap();
     file.sync_all().unwrap();
     let source = open(&raw).unwrap();
-    common::write_image(&source.volume, &image, named("vhd"), 2);
+    common::write_image(&source.volume, &image, common::writer("vhd"), 2);
     assert!(fs::metadata(&image).unwrap().len() < 8 << 20);
     let opened = open(&image).unwrap();
     assert_eq!(opened.volume.size(), 2040 << 30);

@@ -107,7 +107,7 @@ fn what_we_write_reads_the_same_for_qemu_img() {
         let source = common::random_volume(size, &mut random);
         let mut padded = common::bytes_of(&source);
         padded.resize(padded.len().next_multiple_of(512), 0);
-        common::write_unsynced(&source, &image, vhdx(), 1 + seed as usize % 3);
+        common::write_unsynced(&source, &image, common::writer("vhdx"), 1 + seed as usize % 3);
         qemu_img(&["check", "-q", "-f", "vhdx"], &[&image]);
         assert!(qemu_reads(&image) == padded);
     }
@@ -123,7 +123,7 @@ fn qemu_io_writes_into_an_image_of_ours() {
     let image = dir.path().join("a.vhdx");
     let mut random = Random::with_seed(1);
     let source = common::random_volume(9 << 20, &mut random);
-    common::write_unsynced(&source, &image, vhdx(), 2);
+    common::write_unsynced(&source, &image, common::writer("vhdx"), 2);
     let mut expected = common::bytes_of(&source);
     let mut command = Command::new("qemu-io");
     command.args(["-f", "vhdx"]);
@@ -183,7 +183,7 @@ fn libvhdi_reads_what_we_write() {
         println!("seed {seed}");
         let mut random = Random::with_seed(seed);
         let source = common::random_volume(512 * (1 + random.below(16 << 10)), &mut random);
-        common::write_unsynced(&source, &image, vhdx(), 2);
+        common::write_unsynced(&source, &image, common::writer("vhdx"), 2);
         let Some(theirs) = libvhdi_reads(&image) else { return };
         assert!(theirs == common::bytes_of(&source));
     }
@@ -207,7 +207,7 @@ impl Small {
             .map(|seed| common::random_volume((7 << 20) + 1024, &mut Random::with_seed(seed)))
             .find(|volume| volume.extent_at(7 << 20).unwrap().kind == ExtentKind::Data)
             .unwrap();
-        common::write_unsynced(&source, &path, vhdx(), 1);
+        common::write_unsynced(&source, &path, common::writer("vhdx"), 1);
         let sound = fs::read(&path).unwrap();
         let image = open(&path).unwrap();
         let bytes = common::bytes_of(&image.volume);
@@ -365,8 +365,8 @@ fn volumes_come_back_with_their_bytes_and_states() {
         let source = common::random_volume(size, &mut random);
         let mut bytes = common::bytes_of(&source);
         bytes.resize(bytes.len().next_multiple_of(512), 0);
-        common::write_unsynced(&source, &one, vhdx(), 1);
-        common::write_unsynced(&source, &two, vhdx(), 3);
+        common::write_unsynced(&source, &one, common::writer("vhdx"), 1);
+        common::write_unsynced(&source, &two, common::writer("vhdx"), 3);
         assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap());
         let image = open(&one).unwrap();
         assert!(common::bytes_of(&image.volume) == bytes);
@@ -376,7 +376,7 @@ fn volumes_come_back_with_their_bytes_and_states() {
             assert_eq!(found, state_of(&source, start, bytes), "block {block}");
         }
         // What was read back is written to the same bytes again.
-        common::write_unsynced(&image.volume, &two, vhdx(), 2);
+        common::write_unsynced(&image.volume, &two, common::writer("vhdx"), 2);
         assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap());
     }
 }
@@ -386,7 +386,7 @@ fn an_image_is_committed_whole() {
     let dir = common::scratch();
     let path = dir.path().join("a.vhdx");
     let source = common::random_volume((3 << 20) + 5, &mut Random::with_seed(5));
-    common::write_image(&source, &path, vhdx(), 2);
+    common::write_image(&source, &path, common::writer("vhdx"), 2);
     let mut bytes = common::bytes_of(&source);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     assert!(common::bytes_of(&open(&path).unwrap().volume) == bytes);
@@ -400,7 +400,7 @@ fn the_largest_volume_is_written_and_read() {
     map.push((64 << 40) - 512, amikit::volume::Place::Hole);
     map.push(512, amikit::volume::Place::Fill(*b"word"));
     let source = amikit::volume::Volume::new(map, Vec::new()).unwrap();
-    common::write_unsynced(&source, &image, vhdx(), 2);
+    common::write_unsynced(&source, &image, common::writer("vhdx"), 2);
     let opened = open(&image).unwrap();
     assert_eq!(opened.volume.size(), 64 << 40);
     let mut word = [0; 4];

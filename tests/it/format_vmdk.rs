@@ -245,14 +245,14 @@ fn disks_that_we_write_read_as_ours_everywhere() {
         let volume = open(&raw).unwrap().volume;
         let bytes = fs::read(&raw).unwrap();
         for row in ROWS {
-            common::write_image(&volume, &disk, named(row), 1);
-            common::write_image(&volume, &other, named(row), 3);
+            common::write_image(&volume, &disk, common::writer(row), 1);
+            common::write_image(&volume, &other, common::writer(row), 3);
             assert!(fs::read(&disk).unwrap() == fs::read(&other).unwrap(), "{row}");
             let image = open(&disk).unwrap();
             assert!(bytes == common::bytes_of(&image.volume), "{row}");
             assert_eq!(grain_states(&volume), grain_states(&image.volume), "{row}");
             // What was read is written the same again.
-            common::write_image(&image.volume, &other, named(row), 2);
+            common::write_image(&image.volume, &other, common::writer(row), 2);
             assert!(fs::read(&disk).unwrap() == fs::read(&other).unwrap(), "{row}");
             if has_qemu {
                 qemu_img(&["check", "-q", "-f", "vmdk"], &[&disk]);
@@ -273,9 +273,9 @@ fn both_kinds_turn_into_each_other() {
         random_raw(&raw, &mut Random::with_seed(seed), 6 << 20);
         let volume = open(&raw).unwrap().volume;
         let states = grain_states(&volume);
-        common::write_image(&volume, &one, named("vmdk-sparse"), 2);
-        common::write_image(&open(&one).unwrap().volume, &two, named("vmdk"), 2);
-        common::write_image(&open(&two).unwrap().volume, &three, named("vmdk-sparse"), 2);
+        common::write_image(&volume, &one, common::writer("vmdk-sparse"), 2);
+        common::write_image(&open(&one).unwrap().volume, &two, common::writer("vmdk"), 2);
+        common::write_image(&open(&two).unwrap().volume, &three, common::writer("vmdk-sparse"), 2);
         assert!(fs::read(&one).unwrap() == fs::read(&three).unwrap());
         assert_eq!(states, grain_states(&open(&three).unwrap().volume));
     }
@@ -290,7 +290,7 @@ fn a_length_that_no_vmdk_can_say_is_filled_up() {
     let mut bytes = vec![7; 513];
     bytes.resize(1024, 0);
     for row in ROWS {
-        common::write_image(&volume, &out, named(row), 2);
+        common::write_image(&volume, &out, common::writer(row), 2);
         assert!(common::bytes_of(&open(&out).unwrap().volume) == bytes, "{row}");
         if common::installed("qemu-img") {
             let mut command = Command::new("qemu-img");
@@ -312,7 +312,7 @@ fn a_sparse_terabyte_takes_no_time_and_no_space() {
     let volume = open(&raw).unwrap().volume;
     for row in ROWS {
         let disk = dir.path().join(row);
-        common::write_image(&volume, &disk, named(row), 2);
+        common::write_image(&volume, &disk, common::writer(row), 2);
         let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&disk).unwrap());
         assert!(blocks * 512 < 2 << 20, "{row}");
         let image = open(&disk).unwrap();
@@ -336,7 +336,7 @@ fn streams_have_the_shape_that_the_specification_gives_them() {
     file.write_all_at(&[7; 100], 3 * GRAIN).unwrap();
     file.write_all_at(&[9; 100], (70 << 20) - 100).unwrap();
     file.sync_all().unwrap();
-    common::write_image(&open(&raw).unwrap().volume, &disk, named("vmdk"), 2);
+    common::write_image(&open(&raw).unwrap().volume, &disk, common::writer("vmdk"), 2);
     let bytes = fs::read(&disk).unwrap();
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -430,7 +430,7 @@ fn extents_are_held_against_their_files() {
     let [raw, disk, sparse] = ["a.raw", "a.vmdk", "s.vmdk"].map(|name| dir.path().join(name));
     fs::write(&raw, vec![7; 4096]).unwrap();
     let volume = open(&raw).unwrap().volume;
-    common::write_image(&volume, &sparse, named("vmdk-sparse"), 1);
+    common::write_image(&volume, &sparse, common::writer("vmdk-sparse"), 1);
     let tell = |create_type: &str, lines: &str| {
         fs::write(&disk, text(create_type, lines)).unwrap();
         open(&disk)
@@ -470,7 +470,7 @@ fn extents_are_held_against_their_files() {
     let (kind, told) = refused(tell("vmfs", &"#".repeat(1 << 20)));
     assert_eq!(kind, Kind::Limit, "{told}");
     // Packed extents are read, each from its own start.
-    common::write_image(&volume, &sparse, named("vmdk"), 1);
+    common::write_image(&volume, &sparse, common::writer("vmdk"), 1);
     let lines = "RW 8 ZERO\nRW 8 SPARSE \"s.vmdk\"\nRW 8 SPARSE \"s.vmdk\"\n";
     let bytes = common::bytes_of(&tell("twoGbMaxExtentSparse", lines).unwrap().volume);
     assert_eq!((&bytes[..4096], &bytes[4096..]), (&[0; 4096][..], &[7; 8192][..]));
@@ -482,7 +482,7 @@ fn a_parent_must_be_the_one_that_it_was() {
     let [raw, base, delta] = ["a.raw", "base.vmdk", "delta.vmdk"].map(|name| dir.path().join(name));
     fs::write(&raw, vec![7; 4096]).unwrap();
     let volume = open(&raw).unwrap().volume;
-    common::write_image(&volume, &base, named("vmdk"), 1);
+    common::write_image(&volume, &base, common::writer("vmdk"), 1);
     let cid = |path: &Path| {
         let bytes = fs::read(path).unwrap();
         let text = String::from_utf8_lossy(&bytes[512..1024]).into_owned();
@@ -498,7 +498,7 @@ fn a_parent_must_be_the_one_that_it_was() {
     let hole = dir.path().join("hole.raw");
     File::create(&hole).unwrap().set_len(8192).unwrap();
     let holes = open(&hole).unwrap().volume;
-    common::write_image(&holes, &dir.path().join("s.vmdk"), named("vmdk-sparse"), 1);
+    common::write_image(&holes, &dir.path().join("s.vmdk"), common::writer("vmdk-sparse"), 1);
     let hint = "parentFileNameHint=\"base.vmdk\"\n";
     write(&cid(&base), hint);
     let image = open(&delta).unwrap();
@@ -533,7 +533,7 @@ fn small_disks(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     ROWS.iter()
         .map(|row| {
             let path = dir.join(row);
-            common::write_image(&volume, &path, named(row), 1);
+            common::write_image(&volume, &path, common::writer(row), 1);
             let bytes = fs::read(&path).unwrap();
             (path, bytes)
         })

@@ -90,8 +90,8 @@ fn an_image_of_any_format_is_read_out_of_any_wrapping_with_its_states() {
     let dir = common::scratch();
     let mut random = Random::with_seed(1);
     let volume = common::random_volume(3 << 20, &mut random);
-    for (number, format) in format::FORMATS.iter().enumerate() {
-        if format.write.is_none() || format.in_order.is_some() || format.name == "raw" {
+    for (number, format) in format::WRITERS.iter().enumerate() {
+        if format.format.in_order().is_some() || format.is_plain() {
             continue;
         }
         let plain = dir.path().join(format!("image.{}", format.name));
@@ -149,7 +149,7 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
     let dir = common::scratch();
     let volume = common::random_volume(1 << 20, &mut Random::with_seed(3));
     let vhd = dir.path().join("disk");
-    common::write_unsynced(&volume, &vhd, named("vhd-fixed"), 1);
+    common::write_unsynced(&volume, &vhd, common::writer("vhd-fixed"), 1);
     for wrapping in WRAPPINGS {
         let packed = wrap_file(wrapping, &vhd);
         // At any place, its end is seen before it is read.
@@ -195,7 +195,7 @@ fn a_table_of_frames_does_not_make_another_format_raw() {
     let dir = common::scratch();
     let volume = common::random_volume(1 << 20, &mut Random::with_seed(4));
     let plain = dir.path().join("image.qcow2");
-    common::write_unsynced(&volume, &plain, named("qcow2"), 1);
+    common::write_unsynced(&volume, &plain, common::writer("qcow2"), 1);
     let bytes = fs::read(&plain).unwrap();
     let (mut file, mut frames) = (Vec::new(), Vec::new());
     for piece in bytes.chunks(1 << 20) {
@@ -254,7 +254,7 @@ fn a_packed_image_in_an_archive_is_read() {
     let dir = common::scratch();
     let volume = common::random_volume(1 << 20, &mut Random::with_seed(6));
     let plain = dir.path().join("d.vmdk");
-    common::write_unsynced(&volume, &plain, named("vmdk"), 1);
+    common::write_unsynced(&volume, &plain, common::writer("vmdk"), 1);
     let vmdk = fs::read(&plain).unwrap();
     let path = dir.path().join("a");
     for wrapping in WRAPPINGS {
@@ -294,7 +294,7 @@ fn zeros_become_holes_on_request_wherever_the_image_comes_from() {
     let volume = common::random_volume(6 << 20, &mut random);
     common::write_dense(&volume, &here.join("disk.raw"));
     wrap_file("gz", &here.join("disk.raw"));
-    common::write_unsynced(&volume, &here.join("disk.vhdx"), named("vhdx"), 2);
+    common::write_unsynced(&volume, &here.join("disk.vhdx"), common::writer("vhdx"), 2);
     let bytes = common::bytes_of(&volume);
     for (input, output) in [
         ("disk.raw", "a.raw"),
@@ -353,7 +353,7 @@ fn an_image_of_any_format_comes_through_a_pipe() {
     common::write_dense(&volume, &here.join("disk.raw"));
     for format in ["qcow2", "vmdk", "vhd", "vhd-fixed", "vhdx", "ova"] {
         let image = here.join(format!("image.{format}"));
-        common::write_image(&volume, &image, named(format), 1);
+        common::write_image(&volume, &image, common::writer(format), 1);
         let packed = wrap_file("xz", &image);
         // A fixed VHD does not say what it is before its end.
         let options = if format == "vhd-fixed" { " --input-format vhd" } else { "" };
@@ -375,7 +375,7 @@ fn what_an_image_inside_names_is_opened_only_on_request_and_never_beside_a_pipe(
     let dir = common::scratch();
     let here = dir.path();
     let volume = common::random_volume(1 << 20, &mut Random::with_seed(8));
-    common::write_unsynced(&volume, &here.join("base.qcow2"), named("qcow2"), 1);
+    common::write_unsynced(&volume, &here.join("base.qcow2"), common::writer("qcow2"), 1);
     let create = "create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2";
     common::run_tool(Command::new("qemu-img").current_dir(here).args(create.split(' ')));
     let packed = wrap_file("zst", &here.join("top.qcow2"));

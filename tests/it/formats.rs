@@ -338,18 +338,18 @@ fn raw_to_android_sparse_and_back_keeps_bytes_and_states() {
         assert_eq!(bytes, fs::read(&first).unwrap());
         let states = common::page_states(&raw.volume);
 
-        common::write_image(&raw.volume, &sparse, named("android-sparse"), 2);
+        common::write_image(&raw.volume, &sparse, common::writer("android-sparse"), 2);
         let image = open(&sparse).unwrap();
         assert_eq!(image.format.name, "android-sparse");
         assert!(bytes == common::bytes_of(&image.volume), "seed {seed}");
         assert_eq!(states, common::page_states(&image.volume), "seed {seed}");
 
-        common::write_image(&image.volume, &again, named("raw"), 2);
+        common::write_image(&image.volume, &again, common::writer("raw"), 2);
         let back = open(&again).unwrap();
         assert!(bytes == common::bytes_of(&back.volume), "seed {seed}");
         assert_eq!(states, common::page_states(&back.volume), "seed {seed}");
 
-        common::write_image(&back.volume, &other, named("android-sparse"), 1);
+        common::write_image(&back.volume, &other, common::writer("android-sparse"), 1);
         assert!(fs::read(&sparse).unwrap() == fs::read(&other).unwrap(), "seed {seed}");
     }
 }
@@ -361,11 +361,11 @@ fn a_length_that_android_sparse_cannot_say_is_filled_up() {
     let image = open(&path).unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let out = dir.path().join("out");
-    common::write_image(&image.volume, &out, named("raw"), 3);
+    common::write_image(&image.volume, &out, common::writer("raw"), 3);
     assert!(fs::read(&out).unwrap() == bytes);
     assert!(!bytes.len().is_multiple_of(1024));
     bytes.resize(bytes.len().next_multiple_of(1024), 0);
-    common::write_image(&image.volume, &out, named("android-sparse"), 3);
+    common::write_image(&image.volume, &out, common::writer("android-sparse"), 3);
     assert!(common::bytes_of(&open(&out).unwrap().volume) == bytes);
     if common::installed("simg2img") {
         let theirs = dir.path().join("theirs.raw");
@@ -384,11 +384,11 @@ fn a_sparse_terabyte_takes_no_time_and_no_space() {
     file.sync_all().unwrap();
     let raw = open(&path).unwrap();
     let sparse = dir.path().join("big.simg");
-    common::write_image(&raw.volume, &sparse, named("android-sparse"), 2);
+    common::write_image(&raw.volume, &sparse, common::writer("android-sparse"), 2);
     assert!(fs::metadata(&sparse).unwrap().len() < 1 << 20);
     let image = open(&sparse).unwrap();
     let again = dir.path().join("again.raw");
-    common::write_image(&image.volume, &again, named("raw"), 2);
+    common::write_image(&image.volume, &again, common::writer("raw"), 2);
     assert_eq!(common::extents_of(&open(&again).unwrap().volume).len(), 3);
     let mut word = [0; 9];
     image.volume.read_at(700 << 30, &mut word).unwrap();
@@ -448,7 +448,12 @@ fn simg2img_makes_of_our_image_what_we_do() {
     for unit in [4096, 1024] {
         with_random_images(unit, |path, dir| {
             let (sparse, expanded) = (dir.join("ours.simg"), dir.join("theirs.raw"));
-            common::write_image(&open(path).unwrap().volume, &sparse, named("android-sparse"), 2);
+            common::write_image(
+                &open(path).unwrap().volume,
+                &sparse,
+                common::writer("android-sparse"),
+                2,
+            );
             common::run_tool(Command::new("simg2img").arg(&sparse).arg(&expanded));
             assert!(fs::read(path).unwrap() == fs::read(&expanded).unwrap());
         });

@@ -97,7 +97,7 @@ pub(crate) fn unbundle_request(
         output: output.to_owned(),
         key: key(home, "user"),
         cert: Some(cert("user")),
-        format: format::by_name("raw").unwrap(),
+        format: format::writer_by_name("raw").unwrap(),
         threads: threads(2),
     }
 }

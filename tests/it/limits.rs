@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
-use amikit::format::FORMATS;
+use amikit::format::WRITERS;
 
 use crate::common::Random;
 use crate::common::amikit;
@@ -101,7 +101,7 @@ fn memory_is_bounded_in_every_format() {
     }
     drop(file);
     let mut lines = Vec::new();
-    for format in FORMATS.iter().filter(|format| format.write.is_some()) {
+    for format in WRITERS {
         let name = format.name;
         lines.push(format!("convert in.raw out.{name} --format {name}"));
         lines.push(format!("snapshot out.{name} -o out.snap"));

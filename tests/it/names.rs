@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use amikit::format::FORMATS;
+use amikit::format::WRITERS;
 
 use crate::common::Random;
 use crate::common::run;
@@ -35,17 +35,17 @@ fn an_output_is_in_the_format_that_its_name_says() {
     let bytes = image(folder, 3 << 20);
     run_well(folder, "pack in.raw -o web.ami");
     let mut suffixes = 0;
-    for format in FORMATS {
+    for format in WRITERS {
         for suffix in format.suffixes {
             suffixes += 1;
             for name in [format!("a.{suffix}"), format!("a.b.{}", suffix.to_uppercase())] {
                 run_well(folder, &format!("convert in.raw {name}"));
-                assert_eq!(format_of(folder, &name), format.name, "{name}");
+                assert_eq!(format_of(folder, &name), format.format.name, "{name}");
                 run_well(folder, &format!("convert {name} back --format raw"));
                 assert!(fs::read(folder.join("back")).unwrap() == bytes, "{name}");
                 fs::remove_file(folder.join(&name)).unwrap();
                 run_well(folder, &format!("unpack web.ami -o {name}"));
-                assert_eq!(format_of(folder, &name), format.name, "{name}");
+                assert_eq!(format_of(folder, &name), format.format.name, "{name}");
             }
         }
     }
@@ -75,7 +75,7 @@ fn a_size_that_a_format_cannot_say_is_filled_up_and_told() {
     let folder = folder.path();
     let bytes = image(folder, (1 << 20) + 700);
     run_well(folder, "pack in.raw -o web.ami");
-    for format in FORMATS.iter().filter(|it| it.write.is_some()) {
+    for format in WRITERS {
         let mut expected = bytes.clone();
         expected.resize(bytes.len().next_multiple_of(format.size_grain.try_into().unwrap()), 0);
         for line in ["convert in.raw", "unpack web.ami -o"] {

@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use amikit::format;
-use amikit::format::FORMATS;
 use amikit::format::Format;
 use amikit::format::ImageRequest;
+use amikit::format::WRITERS;
 use amikit::format::gate::Gate;
 use amikit::units::ExtentKind;
 use amikit::volume::ReadVolume;
@@ -202,7 +202,7 @@ fn there_and_back(seed: u64, here: &Path) {
         assert_eq!(ours, told, "{context}: map");
     }
 
-    let row = format::by_name(pick(&mut random, theirs.rows)).unwrap();
+    let row = common::writer(pick(&mut random, theirs.rows));
     let ours = here.join("ours");
     common::write_unsynced(&volume, &ours, row, 1 + random.below(3) as usize);
     if matches!(theirs.name, "qcow2" | "vmdk" | "vhdx") {
@@ -210,7 +210,7 @@ fn there_and_back(seed: u64, here: &Path) {
     }
     let compare = ["compare", "-q", "-f", theirs.name, "-F", "raw"];
     qemu_img(&compare, &[&ours, &back]);
-    let again = open(&ours, row);
+    let again = open(&ours, row.format);
     assert!(common::bytes_of(&again)[..found.len()] == found[..], "{context}: {}", row.name);
 }
 
@@ -276,7 +276,7 @@ fn hundreds_of_images_go_there_and_back() {
 /// Every row that writes and has a name at qemu-img is held against it.
 #[test]
 fn no_row_is_forgotten() {
-    for format in FORMATS.iter().filter(|format| format.write.is_some()) {
+    for format in WRITERS {
         let known = THEIRS.iter().any(|theirs| theirs.rows.contains(&format.name));
         assert!(
             known || matches!(format.name, "android-sparse" | "raw-zstd" | "ova"),

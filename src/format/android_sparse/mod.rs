@@ -9,10 +9,13 @@ mod write;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
 use crate::format::android_sparse::layout::SparseFault;
 use crate::format::probe;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::volume::MAX_RUNS;
 use crate::volume::Place;
 use crate::volume::RunMap;
@@ -23,19 +26,23 @@ pub use map::check_crc;
 pub use write::write;
 
 /// The row of this format.
-pub const FORMAT: Format = Format {
+pub static FORMAT: Format = Format {
     name: "android-sparse",
     summary: "Android sparse image (simg), one file or a split set",
+    probe: Some(|source| probe::starts_with(source, &layout::MAGIC)),
+    open,
+    content: Content::Mapped,
+};
+
+/// The way to write it.
+pub static WRITER: Writer = Writer {
+    name: "android-sparse",
+    summary: "Android sparse image (simg), one file",
+    format: &FORMAT,
     // Sizes that are no multiple of 1 KiB cannot be said.
     size_grain: 1024,
-    probe: |source| probe::starts_with(source, &layout::MAGIC),
-    open,
-    in_order: None,
-    disks: None,
-    write: Some(write),
-    write_all: None,
+    write: WriteFn::One(write),
     levels: None,
-    variant_of: None,
     suffixes: &["simg"],
 };
 

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::WriteOptions;
 use crate::format::android_sparse::layout::CHUNK_HEADER_LEN;
 use crate::format::android_sparse::layout::ChunkHeader;
 use crate::format::android_sparse::layout::ChunkKind;
@@ -11,6 +10,7 @@ use crate::format::android_sparse::layout::HEADER_LEN;
 use crate::format::android_sparse::layout::Header;
 use crate::format::spans::spans;
 use crate::format::tiles::tiles;
+use crate::format::writer::WriteOptions;
 use crate::io::WriteAt;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -38,7 +38,7 @@ pub fn write(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let volume = &Padded::to_multiple(volume, super::WRITER.size_grain);
     let (block_len, block_count) = geometry(volume.size())?;
     let buffers = Buffers::default();
     let mut writer = Writer::new(sink, block_len);

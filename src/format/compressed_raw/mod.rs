@@ -15,67 +15,71 @@ use crate::compress::Wrapping;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::InOrder;
-use crate::format::OpenRequest;
 use crate::format::probe;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::InOrder;
+use crate::format::reader::OpenRequest;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::io::ReadAt;
 use crate::volume::Volume;
 
 pub use write::write;
 
-/// The row of zstd, written with a table of its frames.
-pub const ZSTD: Format = Format {
+/// The row of zstd.
+pub static ZSTD: Format = Format {
     name: "raw-zstd",
-    variant_of: None,
-    suffixes: &["raw.zst", "img.zst"],
-    summary: "raw in zstd frames, with a table by which any place is found",
-    size_grain: 1,
-    probe: map::probe,
+    summary: "raw in zstd frames, at any place if a table of them is there",
+    probe: Some(map::probe),
     open: open_zstd,
-    in_order: Some(InOrder {
+    content: Content::Compressed(InOrder {
         wrapping: Wrapping::Zstd,
         needed: |bytes| Ok(map::read_table(bytes)?.is_none()),
     }),
-    disks: None,
-    write: Some(write),
-    write_all: None,
+};
+
+/// The way to write it, with a table of its frames.
+pub static ZSTD_WRITER: Writer = Writer {
+    name: "raw-zstd",
+    summary: "raw in zstd frames, with a table by which any place is found",
+    format: &ZSTD,
+    size_grain: 1,
+    write: WriteFn::One(write),
     levels: Some(LEVELS),
+    suffixes: &["raw.zst", "img.zst"],
 };
 
 /// The row of gzip.
-pub const GZIP: Format = Format {
+pub static GZIP: Format = Format {
     name: "raw-gzip",
-    suffixes: &[],
     summary: "raw in a gzip stream, read once and in order",
-    probe: |bytes| probe::starts_with(bytes, b"\x1f\x8b\x08"),
+    probe: Some(|bytes| probe::starts_with(bytes, b"\x1f\x8b\x08")),
     open: |request| refuse(request, Wrapping::Gzip),
-    in_order: Some(InOrder { wrapping: Wrapping::Gzip, needed: |_| Ok(true) }),
-    write: None,
-    levels: None,
-    ..ZSTD
+    content: in_order_only(Wrapping::Gzip),
 };
 
 /// The row of xz.
-pub const XZ: Format = Format {
+pub static XZ: Format = Format {
     name: "raw-xz",
-    suffixes: &[],
     summary: "raw in an xz stream, read once and in order",
-    probe: |bytes| probe::starts_with(bytes, b"\xfd7zXZ\0"),
+    probe: Some(|bytes| probe::starts_with(bytes, b"\xfd7zXZ\0")),
     open: |request| refuse(request, Wrapping::Xz),
-    in_order: Some(InOrder { wrapping: Wrapping::Xz, needed: |_| Ok(true) }),
-    ..GZIP
+    content: in_order_only(Wrapping::Xz),
 };
 
 /// The row of bzip2.
-pub const BZIP2: Format = Format {
+pub static BZIP2: Format = Format {
     name: "raw-bzip2",
     summary: "raw in a bzip2 stream, read once and in order",
-    probe: is_bzip2,
+    probe: Some(is_bzip2),
     open: |request| refuse(request, Wrapping::Bzip2),
-    in_order: Some(InOrder { wrapping: Wrapping::Bzip2, needed: |_| Ok(true) }),
-    ..GZIP
+    content: in_order_only(Wrapping::Bzip2),
 };
+
+const fn in_order_only(wrapping: Wrapping) -> Content {
+    Content::Compressed(InOrder { wrapping, needed: |_| Ok(true) })
+}
 
 /// Tells whether the bytes begin with a bzip2 stream: its head, and that of its first block or of its end.
 fn is_bzip2(bytes: &dyn ReadAt) -> Result<bool> {

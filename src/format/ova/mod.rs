@@ -12,13 +12,15 @@ use crate::compress::DEFLATE_LEVELS;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
 use crate::format::compressed_raw;
 use crate::format::ova::descriptor::Disk;
 use crate::format::ova::manifest::Manifest;
-use crate::format::raw;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
 use crate::format::tar;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::read_vec;
@@ -35,20 +37,24 @@ use crate::work::Watch;
 pub use write::write_all;
 
 /// The row of this format.
-pub const FORMAT: Format = Format {
+pub static FORMAT: Format = Format {
     name: "ova",
-    variant_of: None,
-    suffixes: &["ova"],
+    summary: "OVF archive: the disks of a machine, and what describes it",
+    probe: Some(is_ova),
+    open,
+    content: Content::Files { disks: Some(disks) },
+};
+
+/// The way to write it.
+pub static WRITER: Writer = Writer {
+    name: "ova",
     summary: "OVF archive, with streamOptimized disks, as VM Import takes it",
+    format: &FORMAT,
     // Whole sectors.
     size_grain: 512,
-    probe: |bytes| is_ova(bytes),
-    open,
-    in_order: None,
-    disks: Some(disks),
-    write: Some(|volume, sink, options| write_all(&[volume], sink, options)),
-    write_all: Some(write_all),
+    write: WriteFn::Many(write_all),
     levels: Some(DEFLATE_LEVELS),
+    suffixes: &["ova"],
 };
 
 /// What the name of a descriptor ends in.
@@ -178,14 +184,14 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
             if let Some(manifest) = &archive.manifest {
                 manifest.check(href, &part, request.watch)?;
             }
-            if *is_gzip != (compressed_raw::GZIP.probe)(&part)? {
+            if *is_gzip != compressed_raw::GZIP.is_in(&part)? {
                 let (found, expected) =
                     if *is_gzip { ("no gzip stream", "one") } else { ("a gzip stream", "none") };
                 let text = format!("it is {found}, expected {expected} by the descriptor");
                 return Err(Error::corrupt(text).in_file(part.path()));
             }
             let (format, volume) = tar::open_part(Arc::clone(&part), request)?;
-            if format.name == raw::FORMAT.name {
+            if format.is_plain() {
                 // Nothing about it says that it is a disk at all.
                 let text = "it is in no format that is known, expected a VMDK";
                 return Err(Error::new(Kind::Unsupported, text).in_file(part.path()));

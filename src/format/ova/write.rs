@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use crate::digest::Algorithm;
 use crate::digest::Hasher;
 use crate::error::Result;
-use crate::format::WriteOptions;
 use crate::format::ova::descriptor::NewDisk;
 use crate::format::ova::descriptor::encode;
 use crate::format::vmdk;
+use crate::format::writer::WriteOptions;
 use crate::io::WriteAt;
 use crate::tar::layout;
 use crate::tar::layout::RECORD_SIZE;
@@ -40,7 +40,7 @@ pub fn write_all(
         .map(|(number, volume)| NewDisk {
             href: format!("{NAME}-disk{number}.vmdk"),
             file_len: 0,
-            capacity: volume.size().next_multiple_of(vmdk::STREAM.size_grain),
+            capacity: volume.size().next_multiple_of(vmdk::STREAM_WRITER.size_grain),
         })
         .collect();
     // Neither text's length depends on what is in the disks.

@@ -14,11 +14,14 @@ use crate::compress::DEFLATE_LEVELS;
 use crate::compress::LEVELS;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
 use crate::format::probe;
 use crate::format::qcow2::layout::Qcow2Fault;
 use crate::format::raw;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::volume::MAX_RUNS;
@@ -28,48 +31,54 @@ use crate::volume::Source;
 use crate::volume::Unit;
 use crate::volume::Volume;
 
-/// The row of this format; it is written without compression.
-pub const FORMAT: Format = Format {
+/// The row of this format.
+pub static FORMAT: Format = Format {
     name: "qcow2",
-    summary: "QEMU's image, version 2 or 3; written uncompressed",
-    // Sizes that are no multiple of 512 cannot be said.
-    size_grain: 512,
-    probe: |source| probe::starts_with(source, &layout::MAGIC),
+    summary: "QEMU's image, version 2 or 3",
+    probe: Some(|source| probe::starts_with(source, &layout::MAGIC)),
     open,
-    in_order: None,
-    disks: None,
-    write: Some(|volume, sink, options| write::write(volume, sink, options, None)),
-    write_all: None,
+    content: Content::Mapped,
+};
+
+/// The way to write it without compression.
+pub static WRITER: Writer = Writer {
+    name: "qcow2",
+    summary: "QEMU's image, version 3, uncompressed",
+    format: &FORMAT,
+    size_grain: SIZE_GRAIN,
+    write: WriteFn::One(|volume, sink, options| write::write(volume, sink, options, None)),
     levels: None,
-    variant_of: None,
     suffixes: &["qcow2"],
 };
 
-/// The row of this format written with zstd.
-pub const ZSTD: Format = Format {
+/// The way to write it with zstd.
+pub static ZSTD_WRITER: Writer = Writer {
     name: "qcow2-zstd",
     summary: "qcow2 written with zstd, for QEMU 5.1 and later",
-    probe: |_| Ok(false),
-    write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Zstd))),
-    write_all: None,
+    format: &FORMAT,
+    size_grain: SIZE_GRAIN,
+    write: WriteFn::One(|volume, sink, options| {
+        write::write(volume, sink, options, Some(Codec::Zstd))
+    }),
     levels: Some(LEVELS),
-    variant_of: Some("qcow2"),
     suffixes: &[],
-    ..FORMAT
 };
 
-/// The row of this format written with deflate.
-pub const ZLIB: Format = Format {
+/// The way to write it with deflate.
+pub static ZLIB_WRITER: Writer = Writer {
     name: "qcow2-zlib",
     summary: "qcow2 written with deflate, for any reader",
-    probe: |_| Ok(false),
-    write: Some(|volume, sink, options| write::write(volume, sink, options, Some(Codec::Deflate))),
-    write_all: None,
+    format: &FORMAT,
+    size_grain: SIZE_GRAIN,
+    write: WriteFn::One(|volume, sink, options| {
+        write::write(volume, sink, options, Some(Codec::Deflate))
+    }),
     levels: Some(DEFLATE_LEVELS),
-    variant_of: Some("qcow2"),
     suffixes: &[],
-    ..FORMAT
 };
+
+/// Bytes that sizes are a multiple of: others cannot be said.
+const SIZE_GRAIN: u64 = 512;
 
 /// What one image of a chain is.
 enum Kind {
@@ -160,12 +169,12 @@ fn kind_of(
         Some("qcow2") => Ok(Kind::Qcow2),
         Some(other) => Err(fail(Qcow2Fault::BackingFormat)
             .advise(format!("the image says {other:?}; convert it with `qemu-img convert`"))),
-        None => match probe::probe(image).map_err(|e| e.in_file(image.path()))?.name {
-            "qcow2" => Ok(Kind::Qcow2),
-            "raw" => Err(fail(Qcow2Fault::BackingUnknown)
+        None => match probe::probe(image).map_err(|e| e.in_file(image.path()))? {
+            found if *found == FORMAT => Ok(Kind::Qcow2),
+            found if found.is_plain() => Err(fail(Qcow2Fault::BackingUnknown)
                 .advise("say it with `qemu-img rebase -u -F raw -b NAME IMAGE` if it is raw")),
-            other => Err(fail(Qcow2Fault::BackingFormat)
-                .advise(format!("it is {other}; convert it with `qemu-img convert`"))),
+            found => Err(fail(Qcow2Fault::BackingFormat)
+                .advise(format!("it is {}; convert it with `qemu-img convert`", found.name))),
         },
     }
 }

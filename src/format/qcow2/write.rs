@@ -14,13 +14,13 @@ use crate::compress::Packer;
 use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
-use crate::format::WriteOptions;
 use crate::format::qcow2::layout::Header;
 use crate::format::qcow2::layout::ZERO_ENTRY;
 use crate::format::qcow2::layout::encode_packed;
 use crate::format::qcow2::layout::encode_stored;
 use crate::format::spans::spans;
 use crate::format::tiles::tiles;
+use crate::format::writer::WriteOptions;
 use crate::format::writes::Writes;
 use crate::io::PageBuffer;
 use crate::io::WriteAt;
@@ -60,7 +60,7 @@ pub(super) fn write(
     options: &WriteOptions<'_>,
     codec: Option<Codec>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
     let size = volume.size();
     let mut image = Image::new(sink, size);
     match codec {

@@ -11,12 +11,15 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
 use crate::format::vhd::layout::DiskType;
 use crate::format::vhd::layout::Footer;
 use crate::format::vhd::layout::VhdFault;
 use crate::format::vhd::map::Footers;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::units::Extent;
@@ -31,39 +34,39 @@ use crate::volume::check_size;
 pub use write::write_dynamic;
 pub use write::write_fixed;
 
-/// The row of VHD images of any type, written as dynamic ones.
-pub const FORMAT: Format = Format {
+/// The row of this format.
+pub static FORMAT: Format = Format {
     name: "vhd",
-    variant_of: None,
-    suffixes: &["vhd", "vpc"],
-    summary: "VHD image of Virtual PC and Hyper-V; written as a dynamic one",
-    // Whole sectors.
-    size_grain: 512,
-    probe: |source| map::probe(source),
+    summary: "VHD image of Virtual PC and Hyper-V: fixed, dynamic or differencing",
+    probe: Some(map::probe),
     open,
-    in_order: None,
-    disks: None,
-    write: Some(write_dynamic),
-    write_all: None,
-    levels: None,
+    content: Content::Mapped,
 };
 
-/// The row that writes fixed images; it reads all that the other does.
-pub const FIXED: Format = Format {
-    name: "vhd-fixed",
-    variant_of: Some("vhd"),
-    suffixes: &[],
-    summary: "fixed VHD image: the bytes of the disk and a footer, as Azure takes it",
-    size_grain: 512,
-    // The other row finds them.
-    probe: |_| Ok(false),
-    open,
-    in_order: None,
-    disks: None,
-    write: Some(write_fixed),
-    write_all: None,
+/// The way to write dynamic images.
+pub static WRITER: Writer = Writer {
+    name: "vhd",
+    summary: "VHD image of Virtual PC and Hyper-V; written as a dynamic one",
+    format: &FORMAT,
+    size_grain: SIZE_GRAIN,
+    write: WriteFn::One(write_dynamic),
     levels: None,
+    suffixes: &["vhd", "vpc"],
 };
+
+/// The way to write fixed images.
+pub static FIXED_WRITER: Writer = Writer {
+    name: "vhd-fixed",
+    summary: "fixed VHD image: the bytes of the disk and a footer, as Azure takes it",
+    format: &FORMAT,
+    size_grain: SIZE_GRAIN,
+    write: WriteFn::One(write_fixed),
+    levels: None,
+    suffixes: &[],
+};
+
+/// Bytes of a sector: sizes are whole ones.
+const SIZE_GRAIN: u64 = 512;
 
 /// Opens one image, and the parents of a differencing one.
 ///
@@ -155,14 +158,5 @@ mod tests {
         }
         assert_eq!(file_name("..\\.."), "..");
         assert_eq!(file_name(""), "");
-    }
-
-    #[test]
-    fn one_row_of_the_two_probes() {
-        let footer =
-            Footer { header_at: u64::MAX, size: 512, disk_type: DiskType::Fixed, id: [0; 16] };
-        let bytes = [[7; 512], footer.encode()].concat();
-        assert!((FORMAT.probe)(&bytes).unwrap());
-        assert!(!(FIXED.probe)(&bytes).unwrap());
     }
 }

@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
-use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::format::vhd::layout::DiskType;
 use crate::format::vhd::layout::Footer;
@@ -16,6 +15,7 @@ use crate::format::vhd::layout::Parent;
 use crate::format::vhd::layout::SECTOR_LEN;
 use crate::format::vhd::layout::UNUSED;
 use crate::format::vhd::layout::VhdFault;
+use crate::format::writer::WriteOptions;
 use crate::io::PageBuffer;
 use crate::io::WriteAt;
 use crate::units::ExtentKind;
@@ -49,7 +49,7 @@ pub fn write_fixed(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
     let size = checked(volume.size())?;
     // Cannot overflow: 2040 GiB at most.
     let len = size.strict_add(SECTOR_LEN);
@@ -74,7 +74,7 @@ pub fn write_dynamic(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
     let size = checked(volume.size())?;
     let block_count = size.div_ceil(BLOCK_LEN);
     // At most 1,044,480 blocks, and a table of 4 MiB.

@@ -9,28 +9,35 @@ mod write;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::Format;
-use crate::format::OpenRequest;
 use crate::format::probe;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::volume::Volume;
 
 pub use write::write;
 
 /// The row of this format.
-pub const FORMAT: Format = Format {
+pub static FORMAT: Format = Format {
     name: "vhdx",
-    variant_of: None,
-    suffixes: &["vhdx"],
+    summary: "VHDX image of Hyper-V: fixed or dynamic",
+    probe: Some(|source| probe::starts_with(source, &layout::SIGNATURE)),
+    open,
+    content: Content::Mapped,
+};
+
+/// The way to write dynamic images.
+pub static WRITER: Writer = Writer {
+    name: "vhdx",
     summary: "VHDX image of Hyper-V; written as a dynamic one",
+    format: &FORMAT,
     // Whole sectors.
     size_grain: 512,
-    probe: |source| probe::starts_with(source, &layout::SIGNATURE),
-    open,
-    in_order: None,
-    disks: None,
-    write: Some(write),
-    write_all: None,
+    write: WriteFn::One(write),
     levels: None,
+    suffixes: &["vhdx"],
 };
 
 /// Opens one fixed or dynamic image whose log is empty.

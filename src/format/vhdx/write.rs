@@ -5,7 +5,6 @@ use crate::digest::Sha256;
 use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
-use crate::format::WriteOptions;
 use crate::format::spans::spans;
 use crate::format::vhdx::layout::BlockState;
 use crate::format::vhdx::layout::Disk;
@@ -15,6 +14,7 @@ use crate::format::vhdx::layout::MIB;
 use crate::format::vhdx::layout::REGIONS_AT;
 use crate::format::vhdx::layout::Regions;
 use crate::format::vhdx::layout::SIGNATURE;
+use crate::format::writer::WriteOptions;
 use crate::format::writes::Writes;
 use crate::io::PageBuffer;
 use crate::io::READ_PIECE_LEN;
@@ -56,7 +56,7 @@ pub fn write(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::FORMAT.size_grain);
+    let volume = &Padded::to_multiple(volume, super::WRITER.size_grain);
     let disk = geometry(volume.size());
     let mut image = Writer::new(sink, disk);
     in_turn(

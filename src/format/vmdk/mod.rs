@@ -16,10 +16,11 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
-use crate::format::Format;
-use crate::format::OpenRequest;
 use crate::format::gate::MAX_DEPTH;
 use crate::format::probe;
+use crate::format::reader::Content;
+use crate::format::reader::Format;
+use crate::format::reader::OpenRequest;
 use crate::format::vmdk::descriptor::Descriptor;
 use crate::format::vmdk::descriptor::DescriptorFault;
 use crate::format::vmdk::descriptor::DiskExtent;
@@ -34,6 +35,8 @@ use crate::format::vmdk::layout::SECTOR_LEN;
 use crate::format::vmdk::layout::VmdkFault;
 use crate::format::vmdk::layout::parse_grain_marker;
 use crate::format::vmdk::map::about;
+use crate::format::writer::WriteFn;
+use crate::format::writer::Writer;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::units::ExtentKind;
@@ -49,40 +52,37 @@ use crate::volume::check_size;
 pub use write::write_sparse;
 pub use write::write_stream;
 
-/// The row of streamOptimized disks, which reads all others too.
-pub const STREAM: Format = Format {
+/// The row of this format.
+pub static FORMAT: Format = Format {
     name: "vmdk",
-    variant_of: None,
-    suffixes: &["vmdk"],
-    summary: "VMware disk; written as streamOptimized, which VM Import takes",
-    // Sizes that are no whole sectors cannot be said.
-    size_grain: 512,
-    probe: |source| {
+    summary: "VMware disk: one file of packed or plain grains, or a text that names files",
+    probe: Some(|source| {
         Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
-    },
+    }),
     open,
-    in_order: None,
-    disks: None,
-    write: Some(write_stream),
-    write_all: None,
-    levels: Some(DEFLATE_LEVELS),
+    content: Content::Mapped,
 };
 
-/// The row of monolithicSparse disks, for writing.
-pub const SPARSE: Format = Format {
+/// The way to write streamOptimized disks.
+pub static STREAM_WRITER: Writer = Writer {
+    name: "vmdk",
+    summary: "VMware disk; written as streamOptimized, which VM Import takes",
+    format: &FORMAT,
+    size_grain: SECTOR_LEN,
+    write: WriteFn::One(write_stream),
+    levels: Some(DEFLATE_LEVELS),
+    suffixes: &["vmdk"],
+};
+
+/// The way to write monolithicSparse disks.
+pub static SPARSE_WRITER: Writer = Writer {
     name: "vmdk-sparse",
-    variant_of: Some("vmdk"),
-    suffixes: &[],
     summary: "VMware disk; written as monolithicSparse, which machines run from",
-    size_grain: 512,
-    // The other row finds them.
-    probe: |_| Ok(false),
-    open,
-    in_order: None,
-    disks: None,
-    write: Some(write_sparse),
-    write_all: None,
+    format: &FORMAT,
+    size_grain: SECTOR_LEN,
+    write: WriteFn::One(write_sparse),
     levels: None,
+    suffixes: &[],
 };
 
 /// Most files of a disk with all its parents: a set of extents of 2 GiB is then 8 TiB.

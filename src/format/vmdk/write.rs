@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
-use crate::format::WriteOptions;
 use crate::format::spans::spans;
 use crate::format::tiles::tiles;
 use crate::format::vmdk::descriptor;
@@ -20,6 +19,7 @@ use crate::format::vmdk::layout::Marker;
 use crate::format::vmdk::layout::SECTOR_LEN;
 use crate::format::vmdk::layout::TABLE_LEN;
 use crate::format::vmdk::layout::encode_grain_marker;
+use crate::format::writer::WriteOptions;
 use crate::format::writes::Writes;
 use crate::io::PageBuffer;
 use crate::io::WriteAt;
@@ -61,7 +61,7 @@ pub fn write_stream(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::STREAM.size_grain);
+    let volume = &Padded::to_multiple(volume, super::SECTOR_LEN);
     let mut header = new_header(volume.size());
     header.version = 3;
     header.packed = true;
@@ -128,7 +128,7 @@ pub fn write_sparse(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::STREAM.size_grain);
+    let volume = &Padded::to_multiple(volume, super::SECTOR_LEN);
     let mut header = new_header(volume.size());
     let tables = header.table_count();
     let directory_sectors = tables.strict_mul(4).div_ceil(SECTOR_LEN);

@@ -38,6 +38,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::format::raw;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
@@ -102,7 +103,7 @@ impl<'a> Workbench<'a> {
         file.write_all_at(&plain, 0).map_err(|e| Error::io("write", &path, e))?;
         // The kernel must not write it to the disk while other things are measured.
         file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
-        let raw = Some(format::by_name("raw")?);
+        let raw = Some(&raw::FORMAT);
         let image = format::open(&ImageRequest { format: raw, ..ImageRequest::of(&path) }, watch)?;
 
         let mut encoder = Encoder::new(level)?;
@@ -391,7 +392,7 @@ impl<'a> Workbench<'a> {
                     bundle: self.path("sample.ami"),
                     device: None,
                     output: self.path("unpacked.raw"),
-                    format: format::by_name("raw")?,
+                    format: &raw::WRITER,
                     level: None,
                     threads: self.threads,
                     base: None,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format;
+use crate::format::raw;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::Staging;
@@ -148,7 +148,7 @@ fn unpack_all(
                 bundle: staging.path().to_owned(),
                 device: Some(layer.device.clone()),
                 output: path.clone(),
-                format: format::by_name("raw")?,
+                format: &raw::WRITER,
                 base: None,
                 threads,
             };

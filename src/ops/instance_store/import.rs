@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
-use crate::format;
 use crate::format::ImageRequest;
+use crate::format::raw;
 use crate::instance_store::Machine;
 use crate::ops::instance_store::unbundle::Checked;
 use crate::ops::instance_store::unbundle::UnbundleRequest;
@@ -85,7 +85,7 @@ pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport,
     let scratch = checked.scratch(&from.output, from.threads, watch)?;
     notes.extend(checked.notes(scratch.extracted));
     let image = ImageRequest {
-        format: Some(format::by_name("raw")?),
+        format: Some(&raw::FORMAT),
         // It is we who have it open for writing.
         force: true,
         ..ImageRequest::of(scratch.file.temporary_path())

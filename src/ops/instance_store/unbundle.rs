@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::format;
-use crate::format::Format;
 use crate::format::OpenRequest;
 use crate::format::WriteOptions;
+use crate::format::Writer;
+use crate::format::raw;
 use crate::instance_store::Extracted;
 use crate::instance_store::InstanceBundle;
 use crate::instance_store::SystemRandomness;
@@ -43,7 +43,7 @@ pub struct UnbundleRequest {
     /// The certificate of whoever signed.
     pub cert: Option<PathBuf>,
     /// Format of the image.
-    pub format: &'static Format,
+    pub format: &'static Writer,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -78,7 +78,7 @@ pub struct UnbundleReport {
 pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<UnbundleReport> {
     let opened = Checked::open(request, watch)?;
     let target = Target::open(&request.output)?;
-    let (extracted, more) = if request.format.name == "raw" {
+    let (extracted, more) = if request.format.is_plain() {
         if matches!(target, Target::Device(_)) {
             // What is written there cannot be withheld, so all of it is checked first.
             opened.extract(None, request.threads, &Quiet(watch))?;
@@ -90,7 +90,7 @@ pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<Unbundle
         let scratch = opened.scratch(&request.output, request.threads, watch)?;
         let image = open_raw(scratch.file.temporary_path())?;
         let options = WriteOptions { threads: request.threads, watch: &Quiet(watch), level: None };
-        let notes = write_image(request.format, &[&image], target, &request.output, &options)?;
+        let notes = write_image(request.format, &[&image], target, &options)?;
         (scratch.extracted, notes)
     };
     let manifest = opened.bundle.manifest();
@@ -108,7 +108,7 @@ pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<Unbundle
 /// Opens a raw image that we have just written.
 pub(super) fn open_raw(path: &Path) -> Result<crate::volume::Volume> {
     let input = Arc::new(Input::open(path)?);
-    (format::by_name("raw")?.open)(&OpenRequest::of(input))
+    (raw::FORMAT.open)(&OpenRequest::of(input))
 }
 
 /// A bundle whose manifest, signature, parts and key are as they should be.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use amikit::digest::Sha256;
 use amikit::error::Error;
-use amikit::format::Format;
 use amikit::format::WriteOptions;
+use amikit::format::Writer;
 use amikit::io::Target;
 use amikit::io::WriteAt;
 use amikit::tar::layout;
@@ -236,26 +236,31 @@ impl WriteAt for Unsynced {
     }
 }
 
+/// Returns the writer of a name.
+pub(crate) fn writer(name: &str) -> &'static Writer {
+    amikit::format::writer_by_name(name).unwrap()
+}
+
 /// Writes a volume as an image at `path`, as [`write_image`] does, but waits for no disk.
 pub(crate) fn write_unsynced(
     volume: &dyn ReadVolume,
     path: &Path,
-    format: &Format,
+    writer: &Writer,
     threads: usize,
 ) {
     let _ = fs::remove_file(path);
     let file = Unsynced(File::create(path).unwrap());
     let threads = NonZero::new(threads).unwrap();
     let options = WriteOptions { threads, watch: &Unwatched, level: None };
-    format.write.unwrap()(volume, &file, &options).unwrap();
+    writer.write(&[volume], &file, &options).unwrap();
 }
 
 /// Writes a volume as an image at `path`.
-pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, format: &Format, threads: usize) {
+pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, writer: &Writer, threads: usize) {
     let target = Target::open(path).unwrap();
     let threads = NonZero::new(threads).unwrap();
     let options = WriteOptions { threads, watch: &Unwatched, level: None };
-    format.write.unwrap()(volume, &target, &options).unwrap();
+    writer.write(&[volume], &target, &options).unwrap();
     target.commit().unwrap();
 }
 

@@ -41,6 +41,7 @@ pub(crate) use images::sha256_of;
 pub(crate) use images::write_dense;
 pub(crate) use images::write_image;
 pub(crate) use images::write_unsynced;
+pub(crate) use images::writer;
 
 /// Returns a command for the program, with the environment that changes its output taken away.
 pub(crate) fn amikit() -> Command {
