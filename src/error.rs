@@ -147,6 +147,8 @@ pub enum Setting {
     Certificate,
     /// The private key.
     Key,
+    /// EC2's own certificate.
+    Ec2Certificate,
     /// The date of the build, as today's.
     Date,
     /// The commit of the recipe's repository.
@@ -173,6 +175,8 @@ pub enum Setting {
     Threads,
     /// How the hypervisor runs the machine.
     Virtualization,
+    /// The account.
+    User,
     /// The size of a compressed input's window.
     Window,
     /// The largest volume that is accepted.

@@ -19,6 +19,7 @@ use crate::digest::sha256;
 use crate::error::Result;
 use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt;
 use crate::io::WriteAt;
 use crate::manifest;
 use crate::manifest::Builder;
@@ -132,8 +133,9 @@ impl Writer {
     /// # Errors
     ///
     /// `Io` if it cannot be written.
-    pub fn lean_on_manifest(&mut self, scratch: &OutputFile, summary: &Summary) -> Result<()> {
-        let mut layer = self.manifest_blob(scratch, summary)?;
+    pub fn lean_on_manifest(&mut self, manifest: &dyn ReadAt, summary: &Summary) -> Result<()> {
+        let read = |buf: &mut [u8], at: u64| manifest.read_exact_at(buf, at);
+        let mut layer = manifest_blob(&mut self.sink, &read, summary)?;
         layer.annotations.insert(oci::ROLE.to_owned(), oci::ROLE_BASE.to_owned());
         self.layers.push(layer);
         Ok(())
@@ -174,10 +176,6 @@ impl Writer {
 
     fn copy_blob(&mut self, from: &Bundle, blob: &Descriptor, watch: &dyn Watch) -> Result<()> {
         copy_blob(&mut self.sink, from, blob, watch)
-    }
-
-    fn manifest_blob(&mut self, scratch: &OutputFile, summary: &Summary) -> Result<Descriptor> {
-        manifest_blob(&mut self.sink, scratch, summary)
     }
 
     /// Writes a document as a blob.
@@ -318,7 +316,9 @@ impl VolumeWriter<'_> {
     pub fn finish(mut self, device: &str, size: u64) -> Result<WrittenVolume> {
         self.close_pack()?;
         let summary = self.builder.finish(size)?;
-        let mut layer = manifest_blob(self.sink, self.scratch, &summary)?;
+        let scratch = self.scratch;
+        let read = |buf: &mut [u8], at: u64| scratch.read_exact_at(buf, at);
+        let mut layer = manifest_blob(self.sink, &read, &summary)?;
         layer.annotations.insert(oci::DEVICE.to_owned(), device.to_owned());
         if let Some(base) = self.base {
             layer.annotations.insert(oci::BASE.to_owned(), format!("sha256:{base}"));
@@ -335,9 +335,9 @@ impl VolumeWriter<'_> {
 }
 
 /// Writes the manifest in `scratch` as a blob.
-fn manifest_blob(sink: &mut Sink, scratch: &OutputFile, summary: &Summary) -> Result<Descriptor> {
+fn manifest_blob(sink: &mut Sink, read: &Read<'_>, summary: &Summary) -> Result<Descriptor> {
     let blob = sink.new_blob()?;
-    let digest = sink.with_blob(&blob, |out| copy(scratch, summary.file_len, out))?;
+    let digest = sink.with_blob(&blob, |out| copy(read, summary.file_len, out))?;
     sink.place_blob(blob, &digest, summary.file_len)?;
     let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
     layer.annotations.extend([
@@ -361,15 +361,18 @@ pub(super) fn copy_blob(
     sink.place_blob(new, &blob.digest, blob.size)
 }
 
-/// Copies the first `len` bytes of a scratch file and returns their digest.
-fn copy(from: &OutputFile, len: u64, to: &dyn WriteAt) -> Result<Digest> {
+/// Fills a buffer from a place on.
+type Read<'a> = dyn Fn(&mut [u8], u64) -> Result<()> + 'a;
+
+/// Copies the first `len` bytes of what `read` reads and returns their digest.
+fn copy(read: &Read<'_>, len: u64, to: &dyn WriteAt) -> Result<Digest> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; READ_PIECE_LEN];
     let mut at = 0;
     while at < len {
         let rest = usize::try_from(len.strict_sub(at)).unwrap_or(READ_PIECE_LEN);
         let piece = &mut buffer[..rest.min(READ_PIECE_LEN)];
-        from.read_exact_at(piece, at)?;
+        read(piece, at)?;
         digest.update(piece);
         to.write_all_at(piece, at)?;
         at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));

@@ -11,6 +11,7 @@ use crate::io::Input;
 use crate::io::READ_PIECE_LEN;
 use crate::io::Scratch;
 use crate::io::Stream;
+use crate::io::WriteAt;
 use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::MAX_RUNS;
 use crate::volume::Place;

@@ -8,6 +8,7 @@ pub mod android_sparse;
 pub mod compressed_raw;
 pub mod gate;
 mod laid_down;
+mod named;
 mod open;
 pub mod ova;
 mod probe;
@@ -26,6 +27,7 @@ pub mod vmdk;
 mod writer;
 mod writes;
 
+pub use crate::format::named::Named;
 pub use crate::format::open::ImageRequest;
 pub use crate::format::open::Opened;
 pub use crate::format::open::OpenedImage;

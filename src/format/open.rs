@@ -10,6 +10,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::format::gate::Gate;
 use crate::format::laid_down::lay_down;
+use crate::format::named::Named;
 use crate::format::probe;
 use crate::format::raw;
 use crate::format::reader::Format;
@@ -31,9 +32,10 @@ use crate::work::default_threads;
 /// An image as the user names it.
 #[derive(Clone, Debug, Default)]
 pub struct ImageRequest {
-    /// The image; `-` is standard input. Where there is no such file, and there is one that is called
-    /// like the part before a colon, what stands behind the colon names a file in that archive.
+    /// The image; `-` is standard input.
     pub path: PathBuf,
+    /// A file in the archive that the image is.
+    pub member: Option<String>,
     /// Further parts of a split set, in order.
     pub parts: Vec<PathBuf>,
     /// The format, where the user says it; else the bytes decide.
@@ -52,6 +54,26 @@ impl ImageRequest {
     #[must_use]
     pub fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Names what a user typed: a file, or `ARCHIVE:MEMBER`. See [`Named`].
+    #[must_use]
+    pub fn named(typed: &Path) -> Self {
+        let Named { path, inside, .. } = Named::parse(typed);
+        Self { path, member: inside, ..Self::default() }
+    }
+
+    /// Returns what a user types for it.
+    #[must_use]
+    pub fn typed(&self) -> PathBuf {
+        match &self.member {
+            Some(member) => {
+                let mut typed = self.path.clone().into_os_string();
+                typed.push(format!(":{member}"));
+                typed.into()
+            }
+            None => self.path.clone(),
+        }
     }
 }
 
@@ -154,7 +176,7 @@ struct Coming {
 }
 
 fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
-    let (path, member) = locate(&request.path);
+    let (path, member) = (request.path.clone(), request.member.clone());
     let (input, format) = match io::open(&path)? {
         io::Opened::Stream(stream) => {
             return of_pipe(request, stream, watch).map(Box::new).map(First::Coming);
@@ -336,23 +358,6 @@ impl Coming {
     }
 }
 
-/// Splits `disk.tar:disk.raw`, if there is no file of that name and one that is called like the part
-/// before a colon.
-fn locate(path: &Path) -> (PathBuf, Option<String>) {
-    let whole = || (path.to_owned(), None);
-    let Some(text) = path.to_str().filter(|_| path.symlink_metadata().is_err()) else {
-        return whole();
-    };
-    let split = text.match_indices(':').find(|(at, _)| Path::new(&text[..*at]).is_file());
-    match split {
-        Some((at, _)) => {
-            let member = &text[at.strict_add(1)..];
-            (PathBuf::from(&text[..at]), Some(member.to_owned()))
-        }
-        None => whole(),
-    }
-}
-
 /// Lists the volumes of an image that holds several which belong together, as names for behind a
 /// colon; none for any other image, for a pipe, and where the request names one of them already.
 ///
@@ -360,13 +365,13 @@ fn locate(path: &Path) -> (PathBuf, Option<String>) {
 ///
 /// As [`open`].
 pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
-    let (path, member) = locate(&request.path);
-    if member.is_some() || !path.is_file() {
+    let path = &request.path;
+    if request.member.is_some() || !path.is_file() {
         return Ok(Vec::new());
     }
-    let (input, format) = first_file(request, Input::open(&path)?)?;
+    let (input, format) = first_file(request, Input::open(path)?)?;
     match format.disks() {
-        Some(disks) => disks(&input).map_err(|e| e.in_file(&path)),
+        Some(disks) => disks(&input).map_err(|e| e.in_file(path)),
         None => Ok(Vec::new()),
     }
 }

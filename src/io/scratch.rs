@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::WRITE_PIECE_LEN;
+use crate::io::WriteAt;
 
 /// The variable that names the folder.
 const VARIABLE: &str = "TMPDIR";
@@ -19,7 +20,7 @@ const VARIABLE: &str = "TMPDIR";
 /// the second may be memory.
 const FOLDERS: [&str; 2] = ["/var/tmp", "/tmp"];
 
-/// A file without a name. However the process ends, nothing of it stays.
+/// A file without a name. However the process ends, nothing of it stays. No place of it is written twice.
 #[derive(Debug)]
 pub struct Scratch {
     file: File,
@@ -58,20 +59,6 @@ impl Scratch {
         &self.folder
     }
 
-    /// Writes all of `bytes` from `offset` on.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if the system refuses: no space, a limit, a broken disk.
-    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut at = offset;
-        for piece in bytes.chunks(WRITE_PIECE_LEN) {
-            self.file.write_all_at(piece, at).map_err(|e| self.fail(e))?;
-            at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
-        }
-        Ok(())
-    }
-
     /// Makes it `len` bytes long, and an input that is called `name` in messages. What was not written
     /// is zeros.
     ///
@@ -94,6 +81,30 @@ impl Scratch {
         } else {
             error
         }
+    }
+}
+
+impl WriteAt for Scratch {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let mut at = offset;
+        for piece in bytes.chunks(WRITE_PIECE_LEN) {
+            self.file.write_all_at(piece, at).map_err(|e| self.fail(e))?;
+            at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
+        }
+        Ok(())
+    }
+
+    /// A new file is a hole where nothing is written.
+    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_back_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(buf, offset).map_err(|e| self.fail(e))
+    }
+
+    fn set_size(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(|e| self.fail(e))
     }
 }
 

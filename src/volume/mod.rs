@@ -31,6 +31,7 @@ pub use source::Markers;
 pub use source::Source;
 pub use source::Unit;
 pub use zeros::ZERO_PIECE_LEN;
+pub use zeros::ZerosAsHoles;
 pub use zeros::zeros_as_holes;
 
 /// Most runs of a map: 4 Mi runs of at most 32 bytes are 128 MiB of memory.

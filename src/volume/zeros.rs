@@ -1,4 +1,4 @@
-//! The map of a volume whose zeros are holes.
+//! A volume whose zeros are holes.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -8,12 +8,10 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::PageBuffer;
+use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::volume::MAX_RUNS;
-use crate::volume::Place;
 use crate::volume::ReadVolume;
-use crate::volume::RunMap;
-use crate::volume::Volume;
 use crate::work::Watch;
 use crate::work::in_order;
 
@@ -23,19 +21,60 @@ pub const ZERO_PIECE_LEN: u64 = 64 << 10;
 /// Bytes of one job: as many pieces as there are bits.
 const SPAN_LEN: u64 = 32 * ZERO_PIECE_LEN;
 
-/// Returns a volume's map with a hole wherever it says zeros, and wherever all that is stored of a piece of
+/// A volume whose zeros are holes.
+#[derive(Debug)]
+pub struct ZerosAsHoles<'a> {
+    inner: &'a dyn ReadVolume,
+    /// Ascending, and no two touch.
+    holes: Vec<Range<u64>>,
+}
+
+impl ReadVolume for ZerosAsHoles<'_> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        let next = self.holes.partition_point(|hole| hole.end <= offset);
+        match self.holes.get(next) {
+            Some(hole) if hole.start <= offset => {
+                Ok(Extent { range: offset..hole.end, kind: ExtentKind::Hole })
+            }
+            Some(hole) => {
+                let mut extent = self.inner.extent_at(offset)?;
+                extent.range.end = extent.range.end.min(hole.start);
+                Ok(extent)
+            }
+            None => self.inner.extent_at(offset),
+        }
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn unit_len(&self) -> usize {
+        self.inner.unit_len()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.inner.check_unchanged()
+    }
+}
+
+/// Makes a hole of whatever the volume says is zeros, and wherever all that is stored of a piece of
 /// [`ZERO_PIECE_LEN`] is zero. All that is stored is read, on `threads` threads.
 ///
 /// # Errors
 ///
 /// As reading the volume; `Limit` if data and zeros take turns too often; `Interrupted` if `watch` says
 /// to stop.
-pub fn zeros_as_holes(
-    volume: &Volume,
+pub fn zeros_as_holes<'a>(
+    volume: &'a dyn ReadVolume,
     threads: NonZero<usize>,
     watch: &dyn Watch,
-) -> Result<RunMap> {
-    let mut holes = RunMap::default();
+) -> Result<ZerosAsHoles<'a>> {
+    let mut holes: Vec<Range<u64>> = Vec::new();
     in_order(
         threads,
         watch,
@@ -59,30 +98,31 @@ pub fn zeros_as_holes(
         |(range, zeros)| {
             watch.advance(range.end.strict_sub(range.start));
             if zeros == u32::MAX {
-                holes.push(range.end.strict_sub(range.start), Place::Hole);
-                return Ok(());
+                return add(&mut holes, range);
             }
-            for (number, piece) in pieces(&range).enumerate() {
-                if zeros >> number & 1 == 1 {
-                    holes.push(piece.end.strict_sub(piece.start), Place::Hole);
-                    continue;
-                }
-                for (part, place) in volume.map().within(piece) {
-                    holes.push(part.end.strict_sub(part.start), place);
-                }
-            }
-            if holes.run_count() > MAX_RUNS {
-                let text = format!("data and zeros take turns over {MAX_RUNS} times");
-                return Err(Error::new(Kind::Limit, text));
-            }
-            Ok(())
+            let found = pieces(&range).enumerate().filter(|(number, _)| zeros >> number & 1 == 1);
+            found.map(|(_, piece)| piece).try_for_each(|piece| add(&mut holes, piece))
         },
     )?;
-    Ok(holes)
+    Ok(ZerosAsHoles { inner: volume, holes })
+}
+
+/// Adds a hole, joined to the last one where it goes on.
+fn add(holes: &mut Vec<Range<u64>>, range: Range<u64>) -> Result<()> {
+    let count = holes.len();
+    match holes.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ if count >= MAX_RUNS => {
+            let text = format!("data and zeros take turns over {MAX_RUNS} times");
+            return Err(Error::new(Kind::Limit, text));
+        }
+        _ => holes.push(range),
+    }
+    Ok(())
 }
 
 /// Cuts a volume into jobs of one kind; of data at most a span each, at its multiples.
-fn spans(volume: &Volume) -> impl Iterator<Item = Result<(Range<u64>, ExtentKind)>> + '_ {
+fn spans(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<(Range<u64>, ExtentKind)>> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         if at >= volume.size() {
@@ -118,19 +158,31 @@ fn pieces(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
 
     use std::sync::Arc;
 
+    use crate::volume::Place;
+    use crate::volume::RunMap;
+    use crate::volume::Volume;
+    use crate::volume::extents;
     use crate::work::Unwatched;
 
-    fn holes(map: RunMap, bytes: Vec<u8>, threads: usize) -> Volume {
+    type Kinds = Vec<(Range<u64>, ExtentKind)>;
+
+    /// The extents of a volume whose zeros are holes, its bytes seen to be what they were.
+    fn kinds(map: RunMap, bytes: Vec<u8>, threads: usize) -> Kinds {
+        let size = map.size();
         let volume = Volume::new(map, vec![Arc::new(bytes).into()]).unwrap();
         let threads = NonZero::new(threads).unwrap();
-        let map = zeros_as_holes(&volume, threads, &Unwatched).unwrap();
-        volume.with_map(map).unwrap()
+        let found = zeros_as_holes(&volume, threads, &Unwatched).unwrap();
+        let (mut before, mut after) = (vec![7; size as usize], vec![9; size as usize]);
+        volume.read_at(0, &mut before).unwrap();
+        found.read_at(0, &mut after).unwrap();
+        assert!(before == after);
+        extents(&found).map(|it| it.unwrap()).map(|it| (it.range, it.kind)).collect()
     }
 
     #[test]
@@ -146,26 +198,20 @@ mod tests {
         map.push(1000, Place::Fill([0; 4]));
         map.push(1000, Place::Fill([0, 0, 0, 1]));
         map.push(70_000, Place::Hole);
+        let (hole, data) = (ExtentKind::Hole, ExtentKind::Data);
+        let (one, two, end) = ((2 << 20) - PIECE, (4 << 20) + 3 * PIECE, 5 << 20);
+        let expected: Kinds = vec![
+            (0..one, hole),
+            (one..2 << 20, data),
+            (2 << 20..two, hole),
+            (two..two + PIECE, data),
+            (two + PIECE..end + 1000, hole),
+            // The zeros of the fill are in one piece with what is not zero.
+            (end + 1000..end + 3000, data),
+            (end + 3000..end + 73_000, hole),
+        ];
         for threads in [1, 3] {
-            let found = holes(map.clone(), bytes.clone(), threads);
-            let places: Vec<_> = found.map().within(0..found.size()).collect();
-            let stored = |offset| Place::Stored { source: 0, offset };
-            let (one, two, end) = ((2 << 20) - PIECE, (4 << 20) + 3 * PIECE, 5 << 20);
-            let expected = [
-                (0..one, Place::Hole),
-                (one..2 << 20, stored(one)),
-                (2 << 20..two, Place::Hole),
-                (two..two + PIECE, stored(two)),
-                (two + PIECE..end + 1000, Place::Hole),
-                // The next one is of the same piece.
-                (end + 1000..end + 2000, Place::Fill([0; 4])),
-                (end + 2000..end + 3000, Place::Fill([0, 0, 0, 1])),
-                (end + 3000..end + 73_000, Place::Hole),
-            ];
-            assert_eq!(places, expected);
-            let mut back = vec![9; 5 << 20];
-            found.read_at(0, &mut back).unwrap();
-            assert!(back == bytes);
+            assert_eq!(kinds(map.clone(), bytes.clone(), threads), expected);
         }
     }
 
@@ -173,8 +219,7 @@ mod tests {
     fn nothing_but_zeros_is_one_hole() {
         let mut map = RunMap::default();
         map.push(12_345_678, Place::Stored { source: 0, offset: 0 });
-        let found = holes(map, vec![0; 12_345_678], 2);
-        let places: Vec<_> = found.map().within(0..found.size()).collect();
-        assert_eq!(places, [(0..12_345_678, Place::Hole)]);
+        let found = kinds(map, vec![0; 12_345_678], 2);
+        assert_eq!(found, [(0..12_345_678, ExtentKind::Hole)]);
     }
 }

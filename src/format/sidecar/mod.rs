@@ -36,6 +36,7 @@ pub use bmap::BmapFault;
 pub use bmap::write_bmap;
 pub use qemu_map::QemuMap;
 pub use qemu_map::QemuMapFault;
+pub use qemu_map::write_qemu_extents;
 pub use qemu_map::write_qemu_map;
 use says::MAX_LEN;
 use says::Says;

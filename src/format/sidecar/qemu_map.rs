@@ -25,9 +25,12 @@ use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format::sidecar::Says;
+use crate::units::ExtentKind;
 use crate::volume::MAX_RUNS;
 use crate::volume::Place;
+use crate::volume::ReadVolume;
 use crate::volume::Volume;
+use crate::volume::extents;
 
 /// Bytes to a multiple of which qemu rounds the size of an image up.
 const SECTOR_SIZE: u64 = 512;
@@ -236,7 +239,34 @@ pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
             Flags { present: raw, zero: true, data: false, offset, ..STORED }
         }
     };
+    write_rows(runs().map(|(range, place)| Ok((range.clone(), flags(&range, place)))), out)
+}
+
+/// As [`write_qemu_map`], for a volume of which only the extents are known: a snapshot of a bundle.
+///
+/// # Errors
+///
+/// As reading the volume's extents; `Io` if `out` cannot be written.
+pub fn write_qemu_extents(volume: &dyn ReadVolume, out: &mut dyn Write) -> Result<()> {
+    let rows = extents(volume).map(|extent| {
+        let extent = extent?;
+        let flags = match extent.kind {
+            ExtentKind::Data => STORED,
+            ExtentKind::Zero => Flags { zero: true, data: false, ..STORED },
+            ExtentKind::Hole => Flags { present: false, zero: true, data: false, ..STORED },
+        };
+        Ok((extent.range, flags))
+    });
+    write_rows(rows, out)
+}
+
+/// Writes rows, joined where they are alike.
+fn write_rows(
+    rows: impl Iterator<Item = Result<(Range<u64>, Flags)>>,
+    out: &mut dyn Write,
+) -> Result<()> {
     let mut out = BufWriter::new(out);
+    let lost = |e| Error::io("write", Path::new("standard output"), e);
     let mut row = |range: &Range<u64>, flags: Flags, behind: &str| {
         let Flags { present, zero, data, compressed, offset } = flags;
         let lead = if range.start == 0 { "[" } else { "" };
@@ -254,25 +284,22 @@ pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
         if behind.starts_with(']') { out.flush() } else { Ok(()) }
     };
     let mut held: Option<(Range<u64>, Flags)> = None;
-    let mut told = || {
-        for (range, place) in runs() {
-            let next = flags(&range, place);
-            match &mut held {
-                // Fills of different words are one row: it says nothing of what they hold.
-                Some((last, same)) if *same == next && next.offset.is_none() => {
-                    last.end = range.end;
-                }
-                _ => {
-                    if let Some((last, flags)) = held.replace((range, next)) {
-                        row(&last, flags, ",\n")?;
-                    }
+    for next in rows {
+        let (range, next) = next?;
+        match &mut held {
+            // Fills of different words are one row: it says nothing of what they hold.
+            Some((last, same)) if *same == next && next.offset.is_none() => {
+                last.end = range.end;
+            }
+            _ => {
+                if let Some((last, flags)) = held.replace((range, next)) {
+                    row(&last, flags, ",\n").map_err(lost)?;
                 }
             }
         }
-        // A volume has a byte at least.
-        held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n"))
-    };
-    told().map_err(|e| Error::io("write", Path::new("standard output"), e))
+    }
+    // A volume has a byte at least.
+    held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n")).map_err(lost)
 }
 
 #[cfg(test)]
