@@ -7,7 +7,6 @@
 use std::env;
 use std::fmt::Display;
 use std::num::NonZero;
-use std::path::PathBuf;
 
 use amikit::compress::DEFAULT_LEVEL;
 use amikit::ops;
@@ -59,7 +58,7 @@ fn main() {
     let one = NonZero::<usize>::MIN;
     for threads in [one, default_threads()] {
         let request = BenchRequest {
-            image: image.as_ref().map(PathBuf::from),
+            image: image.as_ref().map(|path| amikit::ops::VolumeRequest::new(path.as_ref())),
             size_bytes,
             rounds,
             level: DEFAULT_LEVEL,

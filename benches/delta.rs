@@ -34,7 +34,6 @@ use amikit::manifest::Manifest;
 use amikit::ops;
 use amikit::ops::ImageRequest;
 use amikit::pack::Base;
-use amikit::pack::DEFAULT_PACK_SIZE;
 use amikit::pack::Form;
 use amikit::pack::Patch;
 use amikit::units::BLOCK_LEN;
@@ -95,7 +94,7 @@ fn measure(rounds: usize, name: &str, mut run: impl FnMut() -> u64) -> f64 {
 
 fn snapshot(image: &Path, output: &Path) -> Manifest {
     let request = ops::SnapshotRequest {
-        image: ImageRequest::of(image),
+        image: ImageRequest::of(image).into(),
         output: output.to_owned(),
         threads: default_threads(),
         states: States::default(),
@@ -190,8 +189,8 @@ fn diffs(folder: &Path, old: &Path, blocks: &[u32], rounds: usize) {
         bytes
     });
     let request = ops::DiffRequest {
-        old: ImageRequest::of(old),
-        new: ImageRequest::of(&twin),
+        old: ImageRequest::of(old).into(),
+        new: ImageRequest::of(&twin).into(),
         digests: false,
         threads: default_threads(),
     };
@@ -203,31 +202,23 @@ fn diffs(folder: &Path, old: &Path, blocks: &[u32], rounds: usize) {
 }
 
 fn pack(image: &Path, output: &Path, base: Option<&Path>) {
-    let request = ops::PackRequest {
-        volumes: vec![ops::VolumeRequest {
-            device: "/dev/xvda".to_owned(),
-            image: ImageRequest::of(image),
-        }],
-        output: output.to_owned(),
-        ami: Ami {
-            name: "bench".to_owned(),
-            architecture: Some(Architecture::X86_64),
-            virtualization_type: Some(Virtualization::Hvm),
-            root_device_name: "/dev/xvda".to_owned(),
-            ..Ami::default()
-        },
-        allow: Vec::new(),
-        level: DEFAULT_LEVEL,
-        pack_size: DEFAULT_PACK_SIZE,
-        threads: default_threads(),
-        states: States::default(),
-        base: base.map(|path| ops::BaseRequest {
-            image: ImageRequest::of(path),
-            manifest: None,
-            index: None,
-            thin: true,
-        }),
+    let ami = Ami {
+        name: "bench".to_owned(),
+        architecture: Some(Architecture::X86_64),
+        virtualization_type: Some(Virtualization::Hvm),
+        root_device_name: "/dev/xvda".to_owned(),
+        ..Ami::default()
     };
+    let base = base.map(|path| ops::BaseRequest {
+        image: ops::VolumeRequest::new(path),
+        manifest: None,
+        index: None,
+        thin: true,
+    });
+    let options = ops::PackOptions { base, ..ops::PackOptions::new(output, ami) };
+    let image = ops::VolumeRequest::new(image);
+    let volumes = vec![ops::MappedVolume { device: "/dev/xvda".to_owned(), image }];
+    let request = ops::PackRequest::new(volumes, options);
     ops::pack(&request, &Unwatched).expect("the image can be packed");
 }
 
@@ -285,7 +276,8 @@ fn main() {
     diffs(folder.path(), &old, &blocks, rounds);
 
     let [old_manifest, new_manifest] = manifests;
-    let image = ops::open_image(&ImageRequest::of(&old), &Unwatched).expect("it was read before");
+    let image =
+        amikit::format::open(&ImageRequest::of(&old), &Unwatched).expect("it was read before");
     let pages = old_manifest.volume_size().div_ceil(PAGE_SIZE);
     let base = Arc::new(BaseSnapshot::new(old_manifest, BaseBytes::Image(Box::new(image.volume))));
     let mut index = None;
@@ -299,8 +291,9 @@ fn main() {
     let over: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(&base);
     let patching = Patching::new(over, pages, index, DEFAULT_LEVEL);
 
-    let target =
-        ops::open_image(&ImageRequest::of(&new), &Unwatched).expect("it was read before").volume;
+    let target = amikit::format::open(&ImageRequest::of(&new), &Unwatched)
+        .expect("it was read before")
+        .volume;
     let changed = data_blocks(&new_manifest);
     let new_bytes = u64::try_from(changed.len()).expect("small") * BLOCK_SIZE;
     let mut patches = Vec::new();

@@ -34,10 +34,14 @@ use crate::manifest;
 use crate::manifest::Block;
 use crate::manifest::Change;
 use crate::manifest::Manifest;
-use crate::ops::convert::write_image;
-use crate::ops::path_text;
+use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::journal::journal_of;
+use crate::ops::shared::manifest::root_of;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::packing::BundleSink;
+use crate::ops::shared::report::path_text;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::Form;
 use crate::units::BLOCK_SIZE;
@@ -50,9 +54,6 @@ use crate::work::in_order;
 
 /// Blocks that one job writes.
 const JOB_BLOCKS: u32 = 4;
-
-/// What stands behind an image's name in that of its journal.
-const JOURNAL_SUFFIX: &str = ".amikit-journal.tar";
 
 /// Level at which the chunks of a journal are compressed: it is written once and read once.
 const JOURNAL_LEVEL: i32 = 1;
@@ -170,7 +171,8 @@ impl Delta {
 }
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {
-    let bundle = open_bundle(&request.bundle, Some(&request.old), request.threads, &Quiet(watch))?;
+    let bundle =
+        open_bundle(&request.bundle, Some(&base(&request.old)), request.threads, &Quiet(watch))?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
     watch.begin(Some(snapshot.size()));
@@ -260,13 +262,6 @@ fn pieces(change: Change, end: u32) -> impl Iterator<Item = (ExtentKind, u32, u3
     })
 }
 
-/// Returns the name of an image's journal.
-pub(super) fn journal_of(image: &Path) -> PathBuf {
-    let mut name = image.as_os_str().to_owned();
-    name.push(JOURNAL_SUFFIX);
-    PathBuf::from(name)
-}
-
 /// Changes the old image. All that changes is in a journal before the first byte of it does, so a run
 /// that was stopped anywhere is either undone, because nothing was changed, or can be done again.
 fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
@@ -281,14 +276,15 @@ fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
         watch.begin(Some(delta.new.volume_size()));
     } else {
         let old = ImageRequest { force: true, ..request.old.clone() };
-        let over = match open_bundle(&request.bundle, Some(&old), request.threads, &Quiet(watch)) {
-            Ok(over) => over,
-            // Whoever runs it again, to be sure, finds nothing to do.
-            Err(_) if is_already(&delta, &old, request.threads, watch)? => {
-                return delta.report(image, Applied::Unchanged);
-            }
-            Err(error) => return Err(error),
-        };
+        let over =
+            match open_bundle(&request.bundle, Some(&base(&old)), request.threads, &Quiet(watch)) {
+                Ok(over) => over,
+                // Whoever runs it again, to be sure, finds nothing to do.
+                Err(_) if is_already(&delta, &old, request.threads, watch)? => {
+                    return delta.report(image, Applied::Unchanged);
+                }
+                Err(error) => return Err(error),
+            };
         watch.begin(Some(delta.new.volume_size().strict_mul(2)));
         write_journal(&over, &delta, &journal, request.threads, watch)?;
     }
@@ -314,8 +310,7 @@ fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     // before the first byte only where the journal is new.
     if how == Applied::Resumed {
         let image_request = ImageRequest { force: true, ..request.old.clone() };
-        let found =
-            crate::ops::shared::open::root_of(&image_request, request.threads, &Quiet(watch))?;
+        let found = root_of_image(&image_request, request.threads, &Quiet(watch))?;
         if found != delta.new.root() {
             let text = format!(
                 "its root digest is {found} after the journal was written onto it, expected {}",
@@ -331,6 +326,22 @@ fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     delta.report(image, how)
 }
 
+/// Names the old image as the base of the bundle.
+fn base(old: &ImageRequest) -> VolumeRequest {
+    VolumeRequest { role: Some("to".to_owned()), ..old.clone().into() }
+}
+
+/// Returns the root digest of an image.
+fn root_of_image(
+    image: &ImageRequest,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Digest> {
+    let request = base(image);
+    let opened = open(&request, watch)?;
+    root_of(opened.volume(), threads, watch).map_err(|error| request.fail(error))
+}
+
 /// Tells whether the image is the new snapshot.
 fn is_already(
     delta: &Delta,
@@ -338,7 +349,7 @@ fn is_already(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<bool> {
-    let root = crate::ops::shared::open::root_of(image, threads, &Quiet(watch))?;
+    let root = root_of_image(image, threads, &Quiet(watch))?;
     Ok(root == delta.new.root())
 }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::digest::is_zero;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::io::PAIR_PIECE_LEN;
 use crate::io::PageBuffer;
-use crate::ops::shared::open::open_volume;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;
@@ -27,9 +27,9 @@ const GRAIN_LEN: usize = 512;
 #[derive(Clone, Debug)]
 pub struct CompareRequest {
     /// One volume.
-    pub left: ImageRequest,
+    pub left: VolumeRequest,
     /// The other.
-    pub right: ImageRequest,
+    pub right: VolumeRequest,
     /// Tell holes from zeros that somebody wrote too.
     pub states: bool,
     /// Threads to work on.
@@ -75,10 +75,10 @@ struct Job {
 ///
 /// # Errors
 ///
-/// As [`open_volume`] and reading the volumes.
+/// As [`open`] and reading the volumes.
 pub fn compare(request: &CompareRequest, watch: &dyn Watch) -> Result<CompareReport> {
-    let (left, right) = (open_volume(&request.left, watch)?, open_volume(&request.right, watch)?);
-    let (left, right) = (left.as_ref(), right.as_ref());
+    let (left, right) = (open(&request.left, watch)?, open(&request.right, watch)?);
+    let (left, right) = (left.volume(), right.volume());
     let (short, long) = (left.size().min(right.size()), left.size().max(right.size()));
     watch.begin(Some(long));
     // A span holds whole units, so none is unpacked twice.
@@ -109,8 +109,8 @@ pub fn compare(request: &CompareRequest, watch: &dyn Watch) -> Result<CompareRep
     if short < long {
         add(&mut found, short..long, "size");
     }
-    left.check_unchanged().map_err(|e| e.in_file(&request.left.path))?;
-    right.check_unchanged().map_err(|e| e.in_file(&request.right.path))?;
+    left.check_unchanged().map_err(|e| request.left.fail(e))?;
+    right.check_unchanged().map_err(|e| request.right.fail(e))?;
     Ok(CompareReport {
         equal: found.is_empty(),
         states: request.states,

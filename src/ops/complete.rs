@@ -8,7 +8,7 @@ use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
-use crate::ops::path_text;
+use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
 /// What is made whole, and with what.

@@ -8,16 +8,17 @@ use serde::Serialize;
 use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::format::WriteOptions;
 use crate::format::Writer;
 use crate::io::Stream;
 use crate::io::Target;
 use crate::io::WriteAt;
-use crate::ops::path_text;
-use crate::ops::shared::open::OpenedSource;
-use crate::ops::shared::open::open_image;
-use crate::ops::shared::open::open_source;
+use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::open::OpenedVolume;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open;
+use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::report::path_text;
 use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::ReadVolume;
 use crate::volume::ZERO_PIECE_LEN;
@@ -32,7 +33,7 @@ const STREAM_PIECE_LEN: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct ConvertRequest {
     /// The image.
-    pub image: ImageRequest,
+    pub image: VolumeRequest,
     /// Where the new image goes: a new file, or a block device.
     pub output: PathBuf,
     /// Format of the new image.
@@ -66,15 +67,15 @@ pub struct ConvertReport {
 ///
 /// # Errors
 ///
-/// As [`crate::ops::open_source`]; `Invalid` or `Unsupported` if the new format cannot take the
+/// As [`open_in_order`]; `Invalid` or `Unsupported` if the new format cannot take the
 /// volume; `Io` if the output cannot be written.
 pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertReport> {
     request.format.check_level(request.level)?;
     // A raw image can be written as it comes; all others need the size up front.
     let source = if request.format.is_plain() {
-        open_source(&request.image, watch)?
+        open_in_order(&request.image, watch)?
     } else {
-        OpenedSource::Image(Box::new(open_image(&request.image, watch)?))
+        open(&request.image, watch)?.into_opened()
     };
     let (from, mut notes) = (source.format_name(), source.notes());
     let target = Target::open(&request.output)?;
@@ -82,24 +83,28 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         let options = WriteOptions { threads: request.threads, watch, level: request.level };
         write_image(request.format, &[volume], target, &options)
     };
+    let fail = |e: Error| request.image.fail(e);
     let volume_size_bytes = match source {
-        OpenedSource::Image(image) => {
-            let fail = |e: Error| e.in_file(&request.image.path);
-            let mut volume = image.volume;
-            if request.zeros_as_holes {
-                watch.prepare("looking for zeros", Some(volume.size()));
-                let map = zeros_as_holes(&volume, request.threads, watch).map_err(fail)?;
-                volume = volume.with_map(map).map_err(fail)?;
-            }
-            watch.begin(Some(volume.size()));
-            notes.extend(write(&volume, target).map_err(fail)?);
-            volume.size()
-        }
-        OpenedSource::Stream(mut opened) => {
+        OpenedVolume::Stream(mut opened) => {
             watch.begin(None);
             let size = save(&mut opened.stream, &target, request.zeros_as_holes, watch)?;
             target.set_size(size)?;
             target.commit()?;
+            size
+        }
+        other => {
+            let volume = other.volume().expect("what comes in order was dealt with");
+            let size = volume.size();
+            let written = if request.zeros_as_holes {
+                watch.prepare("looking for zeros", Some(size));
+                let volume = zeros_as_holes(volume, request.threads, watch).map_err(fail)?;
+                watch.begin(Some(size));
+                write(&volume, target)
+            } else {
+                watch.begin(Some(size));
+                write(volume, target)
+            };
+            notes.extend(written.map_err(fail)?);
             size
         }
     };
@@ -110,33 +115,6 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         volume_size_bytes,
         notes,
     })
-}
-
-/// Writes volumes as an image, several only in a format that takes them, and finishes the output if
-/// every byte of them was sound. Returns what the user should hear of it.
-///
-/// Where a format fills the volume up, as `qemu-img` does, that is among it.
-pub(super) fn write_image(
-    format: &'static Writer,
-    volumes: &[&dyn ReadVolume],
-    target: Target,
-    options: &WriteOptions<'_>,
-) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
-    for size in volumes.iter().map(|volume| volume.size()) {
-        if !size.is_multiple_of(format.size_grain) {
-            notes.push(format!(
-                "the volume has {size} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
-                format.name,
-                format.size_grain,
-                size.next_multiple_of(format.size_grain)
-            ));
-        }
-    }
-    format.write(volumes, &target, options)?;
-    volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
-    target.commit()?;
-    Ok(notes)
 }
 
 /// Writes what a stream gives, without its zeros if they are to be holes, and returns how many bytes

@@ -1,32 +1,25 @@
 //! `diff`: which blocks changed between two volumes, and how.
 
 use std::num::NonZero;
-use std::path::Path;
 
 use serde::Serialize;
 
-use crate::bundle::Bundle;
-use crate::chunking;
-use crate::chunking::Source;
-use crate::chunking::States;
 use crate::digest::Digest;
 use crate::digest::is_zero;
 use crate::error::Result;
-use crate::format::ImageRequest;
-use crate::format::OpenedImage;
 use crate::io::Input;
-use crate::io::OutputFile;
 use crate::io::PAIR_PIECE_LEN;
 use crate::io::PageBuffer;
-use crate::io::ReadAt;
 use crate::manifest;
 use crate::manifest::Block;
-use crate::manifest::Builder;
 use crate::manifest::Change;
 use crate::manifest::Manifest;
-use crate::ops::shared::open::RootSink;
-use crate::ops::shared::open::bundle_and_device;
-use crate::ops::shared::open::open_image;
+use crate::ops::shared::manifest::manifest_of;
+use crate::ops::shared::open::Found;
+use crate::ops::shared::open::RandomVolume;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
+use crate::ops::shared::open::open;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -45,9 +38,9 @@ const JOB_BLOCKS: u32 = 8;
 #[derive(Clone, Debug)]
 pub struct DiffRequest {
     /// The older volume: an image, a snapshot manifest, or a bundle with `:DEVICE` behind it.
-    pub old: ImageRequest,
+    pub old: VolumeRequest,
     /// The newer one.
-    pub new: ImageRequest,
+    pub new: VolumeRequest,
     /// Whether the digests of changed blocks are wanted, for which images must be hashed.
     pub digests: bool,
     /// Threads to work on.
@@ -72,6 +65,32 @@ pub struct ChangedRange {
     /// SHA-256 of each block before and after, where it is written, if digests are wanted.
     #[serde(skip)]
     pub digests: Vec<[Option<Digest>; 2]>,
+}
+
+/// A changed block in the shape of EBS's `ListChangedBlocks`. A block's token is the SHA-256 of its
+/// bytes, in base64; a block that only one of the snapshots has, has one token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListedBlock {
+    /// Its index.
+    pub block_index: u32,
+    /// Its bytes before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_block_token: Option<String>,
+    /// Its bytes after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_block_token: Option<String>,
+}
+
+impl ChangedRange {
+    /// Lists its blocks as EBS does. None if digests were not asked for.
+    pub fn listed(&self) -> impl Iterator<Item = ListedBlock> + '_ {
+        (self.first_block..).zip(&self.digests).map(|(block_index, [before, after])| ListedBlock {
+            block_index,
+            first_block_token: before.map(|digest| digest.base64()),
+            second_block_token: after.map(|digest| digest.base64()),
+        })
+    }
 }
 
 /// Blocks and bytes that changed in one way.
@@ -117,71 +136,51 @@ pub struct DiffReport {
 /// One side, open.
 enum Side {
     Manifest(Box<Manifest>),
-    Image(Box<OpenedImage>),
+    Volume(Box<RandomVolume>),
 }
 
 impl Side {
-    fn open(request: &ImageRequest, watch: &dyn Watch) -> Result<Self> {
-        if request.format.is_none() {
-            if Bundle::is_at(&request.path) {
-                let bundle = Bundle::open(&request.path)?;
-                let manifest = bundle.manifest(bundle.find(None)?)?;
-                return Ok(Self::Manifest(Box::new(manifest)));
+    /// A bundle's manifest says what changed without a byte of its packs, and so without its base.
+    fn open(request: &VolumeRequest, watch: &dyn Watch) -> Result<Self> {
+        let manifest = match find(request).map_err(|error| request.fail(error))? {
+            Found::Bundle(bundle) => {
+                bundle.manifest(bundle.find(request.image.member.as_deref())?)?
             }
-            if let Some((path, device)) = bundle_and_device(&request.path) {
-                let bundle = Bundle::open(&path)?;
-                let manifest = bundle.manifest(bundle.find(Some(&device))?)?;
-                return Ok(Self::Manifest(Box::new(manifest)));
-            }
-            if is_manifest(&request.path) {
-                let manifest = Manifest::open(&Input::open(&request.path)?)?;
-                return Ok(Self::Manifest(Box::new(manifest)));
-            }
-        }
-        Ok(Self::Image(Box::new(open_image(request, watch)?)))
+            Found::Manifest => Manifest::open(&Input::open(&request.image.path)?)?,
+            _ => return Ok(Self::Volume(Box::new(open(request, watch)?))),
+        };
+        Ok(Self::Manifest(Box::new(manifest)))
     }
 
     fn size(&self) -> u64 {
         match self {
             Self::Manifest(manifest) => manifest.volume_size(),
-            Self::Image(image) => image.volume.size(),
+            Self::Volume(opened) => opened.volume().size(),
         }
     }
 
-    /// Returns the manifest, which is made now for an image.
+    /// Returns the manifest, which is made now for a volume.
     fn manifest(
         self,
-        path: &Path,
+        request: &VolumeRequest,
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Box<Manifest>> {
-        let image = match self {
-            Self::Manifest(manifest) => return Ok(manifest),
-            Self::Image(image) => image,
-        };
-        // Never committed, so nothing of it stays.
-        let scratch = OutputFile::create(&std::env::temp_dir().join("amikit-diff"))?;
-        let mut sink = RootSink(Builder::new(&scratch));
-        let options = chunking::Options { threads, watch, states: States::default(), store: None };
-        let size = chunking::run(Source::Volume(&image.volume), &options, &mut sink)
-            .map_err(|e| e.in_file(path))?;
-        sink.0.finish(size)?;
-        Manifest::open(&Input::open(scratch.temporary_path())?).map(Box::new)
+        match self {
+            Self::Manifest(manifest) => Ok(manifest),
+            Self::Volume(opened) => {
+                let made = manifest_of(opened.volume(), threads, watch);
+                Ok(Box::new(made.map_err(|error| request.fail(error))?.manifest))
+            }
+        }
     }
-}
-
-fn is_manifest(path: &Path) -> bool {
-    let mut magic = [0; 8];
-    Input::open(path)
-        .and_then(|input| input.read_exact_at(&mut magic, 0))
-        .is_ok_and(|()| magic == manifest::MAGIC)
 }
 
 /// Compares two volumes block by block, and hands each changed range to `found`, ascending.
 ///
 /// # Errors
 ///
-/// As [`open_image`], [`Bundle::open`] and [`Manifest::open`]; as reading the volumes; whatever
+/// As [`open`], [`Bundle::open`] and [`Manifest::open`]; as reading the volumes; whatever
 /// `found` returns.
 pub fn diff(
     request: &DiffRequest,
@@ -192,22 +191,21 @@ pub fn diff(
     let sizes = (old.size(), new.size());
     let mut sum = Sum::new(sizes, found);
     match (old, new) {
-        (Side::Image(old), Side::Image(new)) if !request.digests => {
+        (Side::Volume(old), Side::Volume(new)) if !request.digests => {
             watch.begin(Some(sizes.0.max(sizes.1)));
-            direct(&old.volume, &new.volume, request.threads, watch, &mut |change| {
-                sum.change(change, Vec::new())
-            })?;
-            old.volume.check_unchanged().map_err(|e| e.in_file(&request.old.path))?;
-            new.volume.check_unchanged().map_err(|e| e.in_file(&request.new.path))?;
+            let (old, new) = (old.volume(), new.volume());
+            direct(old, new, request.threads, watch, &mut |change| sum.change(change, Vec::new()))?;
+            old.check_unchanged().map_err(|e| request.old.fail(e))?;
+            new.check_unchanged().map_err(|e| request.new.fail(e))?;
         }
         (old, new) => {
-            let read = |side: &Side| if let Side::Image(_) = side { side.size() } else { 0 };
+            let read = |side: &Side| if let Side::Volume(_) = side { side.size() } else { 0 };
             let bytes = read(&old).strict_add(read(&new));
             if bytes > 0 {
                 watch.begin(Some(bytes));
             }
-            let old = old.manifest(&request.old.path, request.threads, watch)?;
-            let new = new.manifest(&request.new.path, request.threads, watch)?;
+            let old = old.manifest(&request.old, request.threads, watch)?;
+            let new = new.manifest(&request.new, request.threads, watch)?;
             for change in manifest::changes(&old, &new) {
                 watch.check()?;
                 let change = change?;

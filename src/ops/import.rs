@@ -7,14 +7,17 @@ use serde::Serialize;
 
 use crate::ami::Ami;
 use crate::ami::describe;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::io::OutputFile;
 use crate::io::WriteAt;
-use crate::ops::path_text;
 use crate::ops::shared::case::read_json;
 use crate::ops::shared::recipe::read_document;
+use crate::ops::shared::report::path_text;
 use crate::recipe;
+use crate::work::Watch;
 
 /// What is imported.
 #[derive(Clone, Debug)]
@@ -49,8 +52,8 @@ fn some_path<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::O
 /// # Errors
 ///
 /// `Invalid` if the input is none, or has several AMIs and none is chosen.
-pub fn import(request: &ImportRequest) -> Result<ImportReport> {
-    let bytes = read_document(&request.path)?;
+pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<ImportReport> {
+    let bytes = read_document(&request.path, watch)?;
     let (ami, from) = choose(&bytes, request).map_err(|e| e.in_file(&request.path))?;
     let name = request.path.file_name().unwrap_or_default().to_string_lossy();
     let comment = format!(
@@ -90,7 +93,8 @@ fn choose(bytes: &[u8], request: &ImportRequest) -> Result<(Ami, String)> {
     }
     let ids: Vec<String> = found.into_iter().map(|(_, id)| id).take(10).collect();
     let text = format!("it has several AMIs: {}", ids.join(", "));
-    Err(Error::invalid(text).advise("choose one with --image-id"))
+    let example = "ami-...".into();
+    Err(Error::invalid(text).advise(Advice::Give { setting: Setting::ImageId, example }))
 }
 
 /// Writes a text under a name that is free.

@@ -15,29 +15,27 @@ use crate::chunking::States;
 use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::format::OpenedStream;
-use crate::instance_store::InstanceBundle;
 use crate::io::Input;
 use crate::io::ReadAt;
-use crate::manifest;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
-use crate::ops::instance_store;
-use crate::ops::instance_store::InstanceStoreContent;
-use crate::ops::path_text;
-use crate::ops::shared::open::OpenedSource;
-use crate::ops::shared::open::open_source;
-use crate::ops::snapshot::SnapshotReport;
+use crate::ops::shared::instance_store::InstanceStoreContent;
+use crate::ops::shared::instance_store::content_of as content_of_instance_store;
+use crate::ops::shared::open::Found;
+use crate::ops::shared::open::OpenedVolume;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
+use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::report::SnapshotReport;
+use crate::ops::shared::report::path_text;
 use crate::pack::Pack;
 use crate::pack::Stored;
-use crate::pack::layout as pack_layout;
 use crate::units::BLOCK_SIZE;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
-use crate::volume::ReadVolume;
 use crate::volume::extents;
 use crate::work::Watch;
 
@@ -121,8 +119,9 @@ pub enum Inspected {
         path: PathBuf,
         /// Its format.
         format: &'static str,
-        /// Bytes of the file, of all parts together.
-        file_bytes: u64,
+        /// Bytes of the file, of all parts together; none for a volume in a bundle.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_bytes: Option<u64>,
         /// Bytes of the volume.
         volume_size_bytes: u64,
         /// GiB that EBS makes of it.
@@ -173,90 +172,68 @@ pub struct ReadContent {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`], [`Manifest::open`], [`Pack::open`] and [`open_source`], whichever it is.
+/// As [`Bundle::open`], [`Manifest::open`], [`Pack::open`] and [`open_in_order`], whichever it is.
 pub fn inspect(
-    request: &ImageRequest,
+    request: &VolumeRequest,
     read: Option<NonZero<usize>>,
     watch: &dyn Watch,
 ) -> Result<Inspected> {
-    let path = request.path.clone();
-    // A format that the user names is believed.
-    // So is a name that is none of a file: it may be that of one in an archive.
-    if request.format.is_none() && (path.is_file() || path.is_dir()) {
-        if Bundle::is_at(&path) {
-            return inspect_bundle(&path);
+    let path = request.image.path.clone();
+    let fail = |error| request.fail(error);
+    match find(request).map_err(fail)? {
+        Found::Bundle(bundle) if request.image.member.is_none() => {
+            return inspect_bundle(&path, &bundle);
         }
-        if path.is_file() && InstanceBundle::is_at(&path) {
-            return instance_store::inspect(&path).map(Inspected::InstanceStore);
+        Found::InstanceStore if request.keys.key.is_none() => {
+            return content_of_instance_store(&path).map(Inspected::InstanceStore);
         }
-        match own_magic(&path)? {
-            Some(OwnFile::Manifest) => {
-                let manifest = Manifest::open(&Input::open(&path)?)?;
-                let snapshot = SnapshotReport::new(&manifest.summary());
-                return Ok(Inspected::Manifest { path, snapshot });
-            }
-            Some(OwnFile::Pack) => {
-                let input = Arc::new(Input::open(&path)?);
-                let len = input.len();
-                let pack = Pack::open(input, 0, len)?;
-                return Ok(Inspected::Pack { path, content: content_of(&pack, None) });
-            }
-            None => {}
+        Found::Manifest => {
+            let manifest = Manifest::open(&Input::open(&path)?)?;
+            let snapshot = SnapshotReport::new(&manifest.summary());
+            return Ok(Inspected::Manifest { path, snapshot });
         }
+        Found::Pack => {
+            let input = Arc::new(Input::open(&path)?);
+            let len = input.len();
+            let pack = Pack::open(input, 0, len)?;
+            return Ok(Inspected::Pack { path, content: content_of(&pack, None) });
+        }
+        _ => {}
     }
-    let image = match open_source(request, watch)? {
-        OpenedSource::Image(image) => image,
-        OpenedSource::Stream(opened) => return inspect_stream(path, *opened, read, watch),
+    let path = request.typed();
+    let opened = match open_in_order(request, watch)? {
+        OpenedVolume::Stream(opened) => return inspect_stream(path, *opened, read, watch),
+        opened => opened,
     };
+    let volume = opened.volume().expect("what comes in order was dealt with");
     let mut content = ExtentBytes::default();
-    for extent in extents(&image.volume) {
+    for extent in extents(volume) {
         count(&mut content, &extent?);
     }
     let read = match read {
         Some(threads) => {
-            watch.begin(Some(image.volume.size()));
-            let source = chunking::Source::Volume(&image.volume);
-            let read = read_content(source, threads, watch).map_err(|e| e.in_file(&path))?;
-            Some(read.0)
+            watch.begin(Some(volume.size()));
+            let source = chunking::Source::Volume(volume);
+            Some(read_content(source, threads, watch).map_err(fail)?.0)
         }
         None => None,
     };
     Ok(Inspected::Image {
         path,
-        format: image.format.name,
-        file_bytes: image.inputs.iter().map(ReadAt::len).sum(),
-        volume_size_bytes: image.volume.size(),
-        ebs_volume_size_gib: ebs_gib(image.volume.size()),
+        format: opened.format_name(),
+        file_bytes: match &opened {
+            OpenedVolume::Image(image) => Some(image.inputs.iter().map(ReadAt::len).sum()),
+            _ => None,
+        },
+        volume_size_bytes: volume.size(),
+        ebs_volume_size_gib: ebs_gib(volume.size()),
         content,
         read,
-        notes: image.notes,
+        notes: opened.notes(),
     })
 }
 
-/// A file of one of our own formats.
-enum OwnFile {
-    Manifest,
-    Pack,
-}
-
-fn own_magic(path: &Path) -> Result<Option<OwnFile>> {
-    let input = Input::open(path)?;
-    let mut head = [0; 16];
-    if input.len() < 16 {
-        return Ok(None);
-    }
-    input.read_exact_at(&mut head, 0)?;
-    Ok(if head[..8] == manifest::MAGIC {
-        Some(OwnFile::Manifest)
-    } else if head[8..] == pack_layout::MAGIC {
-        Some(OwnFile::Pack)
-    } else {
-        None
-    })
-}
-
-fn inspect_bundle(path: &Path) -> Result<Inspected> {
-    let bundle = Bundle::open(path)?;
+fn inspect_bundle(path: &Path, bundle: &Bundle) -> Result<Inspected> {
     let mut snapshots = Vec::new();
     for layer in bundle.snapshots() {
         let report = SnapshotReport::new(&bundle.manifest(layer)?.summary());

@@ -21,15 +21,15 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
-use crate::ops::path_text;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
+use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
+use crate::ops::shared::report::path_text;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::DEFAULT_PACK_SIZE;
@@ -58,7 +58,7 @@ pub struct MergeRequest {
     /// The second.
     pub second: PathBuf,
     /// What the first leans on, for chunks that cannot be joined without.
-    pub base: Option<ImageRequest>,
+    pub base: Option<VolumeRequest>,
     /// Where the joined bundle goes.
     pub output: PathBuf,
     /// Compression level of chunks that are stored anew.
@@ -73,7 +73,7 @@ pub struct RebaseRequest {
     /// The bundle, thin or whole.
     pub bundle: PathBuf,
     /// What it leans on, if it is thin.
-    pub base: Option<ImageRequest>,
+    pub base: Option<VolumeRequest>,
     /// What it is to lean on.
     pub onto: BaseRequest,
     /// Where the new bundle goes.

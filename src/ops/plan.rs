@@ -4,32 +4,25 @@ use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
-use crate::ami::Ami;
 use crate::ami::Distribution;
 use crate::ami::Upload;
-use crate::ami::bare;
 use crate::bundle::Bundle;
-use crate::calls::Base;
-use crate::calls::Plan;
-use crate::calls::PlanRequest as Planned;
-use crate::calls::PlanVolume;
 use crate::calls::Step;
-use crate::calls::Totals;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::Named;
 use crate::io::Input;
-use crate::io::OutputFile;
-use crate::io::READ_PIECE_LEN;
-use crate::io::WriteAt;
 use crate::manifest::Manifest;
+use crate::ops::shared::open::Found;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
+use crate::ops::shared::planning::OpenBase;
+use crate::ops::shared::planning::PlanReport;
+use crate::ops::shared::planning::plan_bundle;
+use crate::ops::shared::planning::to_file;
 use crate::ops::shared::recipe::TemplateRequest;
 use crate::ops::shared::recipe::open_recipe;
 use crate::work::Watch;
-
-/// Puts that run side by side in the estimate.
-pub const DEFAULT_CONNECTIONS: NonZero<u64> = NonZero::new(64).unwrap();
 
 /// A snapshot to start from.
 #[derive(Clone, Debug)]
@@ -65,14 +58,6 @@ pub struct PlanRequest {
     pub connections: NonZero<u64>,
 }
 
-/// What a plan came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct PlanReport {
-    /// The sums.
-    #[serde(flatten)]
-    pub totals: Totals,
-}
-
 /// Plans the upload of a bundle; `emit` takes the steps, one after the other.
 ///
 /// # Errors
@@ -86,7 +71,7 @@ pub fn plan(
     let mut upload = Upload::default();
     let mut distribution = Vec::new();
     if let Some(path) = &request.recipe {
-        let prepared = open_recipe(path, &request.templates)?;
+        let prepared = open_recipe(path, &request.templates, watch)?;
         (upload, distribution) = (prepared.upload, prepared.distribution);
     }
     if request.region.is_some() {
@@ -108,22 +93,16 @@ pub fn plan(
     plan_bundle(&bundle, &bases, &upload, &distribution, request.connections, watch, emit)
 }
 
-/// A base, open: its device, its manifest and its id.
-type OpenBase = (String, Manifest, String);
-
 /// Opens the snapshots to start from, each for a device of the bundle.
 fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<OpenBase>> {
     let mut bases: Vec<OpenBase> = Vec::new();
     for request in requests {
-        let (path, device) = match split(&request.path) {
-            Some((path, device)) => (path, Some(device)),
-            None => (request.path.clone(), None),
-        };
-        let manifest = if Bundle::is_at(&path) {
-            let base = Bundle::open(&path)?;
-            base.manifest(base.find(device.as_deref())?)?
-        } else {
-            Manifest::open(&Input::open(&path)?)?
+        // What it is called: a device of the bundle, whatever holds the manifest.
+        let Named { path, inside: device, .. } = Named::parse(&request.path);
+        let base = VolumeRequest::new(&path);
+        let manifest = match find(&base).map_err(|error| base.fail(error))? {
+            Found::Bundle(base) => base.manifest(base.find(device.as_deref())?)?,
+            _ => Manifest::open(&Input::open(&path)?)?,
         };
         let layer = bundle.find(device.as_deref())?;
         if bases.iter().any(|(device, ..)| *device == layer.device) {
@@ -134,44 +113,6 @@ fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<O
     Ok(bases)
 }
 
-/// Splits `old.ami:/dev/sdf`, if there is no file of that name.
-fn split(path: &Path) -> Option<(PathBuf, String)> {
-    let (file, device) = path.to_str()?.rsplit_once(":/dev/")?;
-    (!path.exists()).then(|| (PathBuf::from(file), format!("/dev/{device}")))
-}
-
-/// Plans the upload of a bundle that is open.
-fn plan_bundle(
-    bundle: &Bundle,
-    bases: &[OpenBase],
-    upload: &Upload,
-    distribution: &[Distribution],
-    connections: NonZero<u64>,
-    watch: &dyn Watch,
-    emit: &mut dyn FnMut(&Step) -> Result<()>,
-) -> Result<PlanReport> {
-    let ami: &Ami = bundle.ami();
-    let manifests: Vec<(&str, Manifest)> = bundle
-        .snapshots()
-        .iter()
-        .map(|layer| Ok((layer.device.as_str(), bundle.manifest(layer)?)))
-        .collect::<Result<_>>()?;
-    let volumes = manifests
-        .iter()
-        .map(|(device, manifest)| {
-            let base = bases.iter().find(|(of, ..)| bare(of) == bare(device));
-            let base = base.map(|(_, manifest, id)| Base { manifest, snapshot_id: id });
-            PlanVolume { device, manifest, base }
-        })
-        .collect();
-    let mut plan = Plan::new(Planned { ami, volumes, upload, distribution, connections })?;
-    for step in plan.by_ref() {
-        watch.check()?;
-        emit(&step?)?;
-    }
-    Ok(PlanReport { totals: plan.totals() })
-}
-
 /// Writes the plan of a request as a file of JSON lines.
 ///
 /// # Errors
@@ -179,41 +120,4 @@ fn plan_bundle(
 /// As [`plan`]; `Io` if the file cannot be written.
 pub fn write_plan(request: &PlanRequest, path: &Path, watch: &dyn Watch) -> Result<PlanReport> {
     to_file(path, |emit| plan(request, watch, emit))
-}
-
-/// Writes the plan of a bundle that is open.
-pub(super) fn write_plan_of(
-    bundle: &Bundle,
-    upload: &Upload,
-    distribution: &[Distribution],
-    path: &Path,
-    watch: &dyn Watch,
-) -> Result<PlanReport> {
-    to_file(path, |emit| {
-        plan_bundle(bundle, &[], upload, distribution, DEFAULT_CONNECTIONS, watch, emit)
-    })
-}
-
-/// Writes steps as lines, a piece at a time.
-fn to_file(
-    path: &Path,
-    make: impl FnOnce(&mut dyn FnMut(&Step) -> Result<()>) -> Result<PlanReport>,
-) -> Result<PlanReport> {
-    let output = OutputFile::create(path)?;
-    let mut buffer = Vec::new();
-    let mut written = 0_u64;
-    let mut flush = |buffer: &mut Vec<u8>| {
-        output.write_all_at(buffer, written)?;
-        written = written.strict_add(u64::try_from(buffer.len()).expect("a few lines"));
-        buffer.clear();
-        Ok(())
-    };
-    let report = make(&mut |step| {
-        serde_json::to_writer(&mut buffer, step).expect("plain data always serialises");
-        buffer.push(b'\n');
-        if buffer.len() < READ_PIECE_LEN { Ok(()) } else { flush(&mut buffer) }
-    })?;
-    flush(&mut buffer)?;
-    output.commit()?;
-    Ok(report)
 }

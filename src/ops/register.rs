@@ -12,8 +12,10 @@ use crate::calls::DeregisterImage;
 use crate::calls::EnableImageDeprecation;
 use crate::calls::EnableImageDeregistrationProtection;
 use crate::calls::ModifyImageAttribute;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::io::OutputDir;
 use crate::lint::check_ids;
 use crate::ops::shared::case::Case;
@@ -113,7 +115,8 @@ pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<Register
         later_calls(&case, id, request, &mut documents)?;
     } else if request.delete_snapshots || !request.copy_to.is_empty() {
         let text = "the AMI's id is not named, which copying and deregistering need";
-        return Err(Error::invalid(text).advise("give it with --image-id ami-…"));
+        return Err(Error::invalid(text)
+            .advise(Advice::Give { setting: Setting::ImageId, example: "ami-...".into() }));
     }
     Ok(RegisterReport { documents })
 }
@@ -134,8 +137,12 @@ fn name_snapshots(case: &mut Case, snapshots: &[(Option<String>, String)]) -> Re
         let Some(ebs) = &mapping.ebs else { continue };
         if ebs.snapshot_digest.is_some() && ebs.snapshot_id.is_none() {
             let device = &mapping.device_name;
-            return Err(Error::invalid(format!("the snapshot of {device} is not named"))
-                .advise(format!("give it with --snapshot {device}=snap-…")));
+            return Err(Error::invalid(format!("the snapshot of {device} is not named")).advise(
+                Advice::Give {
+                    setting: Setting::Snapshot,
+                    example: format!("{device}=snap-...").into(),
+                },
+            ));
         }
     }
     Ok(())
@@ -170,7 +177,8 @@ fn later_calls(
     for copy in case.distribution.iter().cloned().chain(asked) {
         let Some(source) = source else {
             let text = "the AMI's region is not named, which a copy needs";
-            return Err(Error::invalid(text).advise("give it with --region"));
+            return Err(Error::invalid(text)
+                .advise(Advice::Give { setting: Setting::Region, example: "REGION".into() }));
         };
         let call = CopyImage::of(&case.ami, id, source, &copy);
         documents.push(Document {

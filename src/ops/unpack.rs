@@ -9,14 +9,14 @@ use crate::bundle::Bundle;
 use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::format::WriteOptions;
 use crate::format::Writer;
 use crate::io::Target;
 use crate::manifest::Counts;
-use crate::ops::convert::write_image;
-use crate::ops::path_text;
+use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::report::path_text;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
 use crate::work::Watch;
@@ -34,7 +34,7 @@ pub struct UnpackRequest {
     /// Format of the image.
     pub format: &'static Writer,
     /// What a thin bundle leans on: a bundle or an image.
-    pub base: Option<ImageRequest>,
+    pub base: Option<VolumeRequest>,
     /// Level of compression, in the format's own scale; `None` is its default.
     pub level: Option<i32>,
     /// Threads to work on.

@@ -26,8 +26,8 @@ fn image(path: &Path) -> File {
 
 fn compare(left: &Path, right: &Path, states: bool) -> CompareReport {
     let request = ops::CompareRequest {
-        left: ImageRequest::of(left),
-        right: ImageRequest::of(right),
+        left: ImageRequest::of(left).into(),
+        right: ImageRequest::of(right).into(),
         states,
         threads: NonZero::new(3).unwrap(),
     };

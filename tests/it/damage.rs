@@ -71,7 +71,7 @@ impl Subject {
         let subject = Self { folder, model, chunks: BTreeMap::new() };
         for form in ["b.ami", "b.tar"] {
             let mut request = pack_request(&subject.at("in.raw"), &subject.at(form));
-            request.pack_size = 20_000;
+            request.options.pack_size = 20_000;
             ops::pack(&request, &Unwatched).unwrap();
         }
         subject.with_chunks(&plain)
@@ -426,7 +426,7 @@ fn every_prefix_of_a_metadata_file_is_refused() {
     for len in [8, 15, 16, 100, 4095, 4096, bytes.len() - 1] {
         fs::write(&path, &bytes[..len]).unwrap();
         let request = ops::ImageRequest::of(&path);
-        let result = ops::inspect(&request, None, &Unwatched);
+        let result = ops::inspect(&request.clone().into(), None, &Unwatched);
         assert!(result.is_err(), "manifest of {len} bytes: {result:?}");
     }
 
@@ -434,7 +434,7 @@ fn every_prefix_of_a_metadata_file_is_refused() {
     let bytes = fs::read(blob(pack)).unwrap();
     let tail = bytes.len() - 1000;
     for_each_prefix(&path, &bytes, tail, |len| {
-        let result = ops::inspect(&ops::ImageRequest::of(&path), None, &Unwatched);
+        let result = ops::inspect(&ops::ImageRequest::of(&path).into(), None, &Unwatched);
         assert!(result.is_err(), "pack of {len} bytes: {result:?}");
     });
 

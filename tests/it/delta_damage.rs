@@ -80,8 +80,8 @@ impl Subject {
         self.folder.path().join(name)
     }
 
-    fn base(&self, number: usize) -> ImageRequest {
-        ImageRequest::of(&self.at(["old.ami", "old.raw"][number % 2]))
+    fn base(&self, number: usize) -> ops::VolumeRequest {
+        ops::VolumeRequest::new(&self.at(["old.ami", "old.raw"][number % 2]))
     }
 
     fn verify(&self, bundle: &Path, number: usize) -> Result<ops::VerifyReport> {

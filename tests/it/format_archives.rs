@@ -38,7 +38,7 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<Volume, Error> {
-    format::open(&ImageRequest::of(path), &Unwatched).map(|image| image.volume)
+    format::open(&ImageRequest::named(path), &Unwatched).map(|image| image.volume)
 }
 
 /// Compares with `fixtures/golden/<name>`; with `BLESS=1` in the environment, stores it.
@@ -55,7 +55,7 @@ fn check_golden(name: &str, path: &Path) {
 
 /// Reads an image in order.
 fn read_in_order(path: &Path, format: Option<&'static Format>) -> Result<Vec<u8>, Error> {
-    let request = ImageRequest { format, ..ImageRequest::of(path) };
+    let request = ImageRequest { format, ..ImageRequest::named(path) };
     let Opened::Stream(mut opened) = format::open_in_order(&request, &Unwatched)? else {
         panic!("{} can be read at any place", path.display());
     };
@@ -538,7 +538,7 @@ fn an_ova_of_two_disks_never_changes_by_accident_and_reads_back() {
     let [one, other] = [one, other].map(|map| Volume::new(map, Vec::new()).unwrap());
     write_ova(&[&one, &other], &path, 2);
     check_golden("two-disks.ova", &path);
-    let names = format::disks(&ImageRequest::of(&path)).unwrap();
+    let names = format::disks(&ImageRequest::named(&path)).unwrap();
     assert_eq!(names, ["image-disk1.vmdk", "image-disk2.vmdk"]);
     for (name, volume) in names.iter().zip([&one, &other]) {
         let found = open(&disk(&path, name)).unwrap();
@@ -655,7 +655,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let flat = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
                 createType=\"monolithicFlat\"\nRW 8 FLAT \"d-flat.vmdk\" 0\n";
     fs::write(dir.path().join("d-flat.vmdk"), [0; 4096]).unwrap();
-    let mut request = ImageRequest::of(&path);
+    let mut request = ImageRequest::named(&path);
     request.gate.beside = true;
     fs::write(&path, archive(&[("a.ovf", sound), ("d.vmdk", flat.as_bytes())])).unwrap();
     let error = format::open(&request, &Unwatched).unwrap_err();
@@ -682,7 +682,7 @@ fn all_disks_of_an_archive_become_the_volumes_of_a_bundle() {
         amikit(&format!("verify out.ami --against {device}=in.ova:image-disk{number}.vmdk"));
     }
     amikit("unpack out.ami -o again.ova --format ova");
-    let names = format::disks(&ImageRequest::of(&here.join("again.ova"))).unwrap();
+    let names = format::disks(&ImageRequest::named(&here.join("again.ova"))).unwrap();
     assert_eq!(names.len(), 4);
     let root = open(&disk(&here.join("again.ova"), &names[0])).unwrap();
     assert_eq!(common::sha256_of(&root), common::sha256_of(&volumes[0]));

@@ -33,7 +33,7 @@ fn named(name: &str) -> &'static Format {
 }
 
 fn open(path: &Path) -> Result<OpenedImage, Error> {
-    format::open(&ImageRequest::of(path), &Unwatched)
+    format::open(&ImageRequest::named(path), &Unwatched)
 }
 
 const WRAPPINGS: [&str; 4] = ["gz", "xz", "zst", "bz2"];
@@ -172,19 +172,19 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
         let named_vhd = dir.path().join(format!("disk.vhdfixed.{wrapping}"));
         fs::copy(&packed, &named_vhd).unwrap();
         let Opened::Image(image) =
-            format::open_in_order(&ImageRequest::of(&named_vhd), &Unwatched).unwrap()
+            format::open_in_order(&ImageRequest::named(&named_vhd), &Unwatched).unwrap()
         else {
             panic!("{}: taken for raw", named_vhd.display());
         };
         assert_eq!(image.format.name, "vhd");
-        let request = ImageRequest { format: Some(named("vhd")), ..ImageRequest::of(&packed) };
+        let request = ImageRequest { format: Some(named("vhd")), ..ImageRequest::named(&packed) };
         let image = format::open(&request, &Unwatched).unwrap();
         assert_eq!(common::sha256_of(&image.volume), common::sha256_of(&volume));
         // Whoever says that it is raw has the footer in it.
         let row = ["raw-gzip", "raw-xz", "raw-zstd", "raw-bzip2"];
         let number = WRAPPINGS.iter().position(|it| *it == wrapping).unwrap();
         let request =
-            ImageRequest { format: Some(named(row[number])), ..ImageRequest::of(&packed) };
+            ImageRequest { format: Some(named(row[number])), ..ImageRequest::named(&packed) };
         let image = format::open(&request, &Unwatched).unwrap();
         assert_eq!(image.volume.size(), fs::metadata(&vhd).unwrap().len());
     }
@@ -380,7 +380,7 @@ fn what_an_image_inside_names_is_opened_only_on_request_and_never_beside_a_pipe(
     common::run_tool(Command::new("qemu-img").current_dir(here).args(create.split(' ')));
     let packed = wrap_file("zst", &here.join("top.qcow2"));
     assert_eq!(open(&packed).unwrap_err().kind(), Kind::Unsupported);
-    let mut request = ImageRequest::of(&packed);
+    let mut request = ImageRequest::named(&packed);
     request.gate.beside = true;
     let image = format::open(&request, &Unwatched).unwrap();
     assert_eq!(common::sha256_of(&image.volume), common::sha256_of(&volume));
@@ -429,7 +429,7 @@ fn a_run_that_is_stopped_while_it_unpacks_leaves_nothing() {
     let dir = common::scratch();
     let path = dir.path().join("disk.gz");
     fs::write(&path, wrap("gz", &[1; 5000])).unwrap();
-    let error = format::open(&ImageRequest::of(&path), &Stopped).unwrap_err();
+    let error = format::open(&ImageRequest::named(&path), &Stopped).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
 }
 

@@ -84,35 +84,27 @@ fn check_document(name: &str, shown: &str) {
 }
 
 fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
-    ops::PackRequest {
-        base: None,
-        volumes: vec![ops::VolumeRequest {
-            device: "/dev/xvda".to_owned(),
-            image: ImageRequest::of(image),
-        }],
-        output: output.to_owned(),
-        ami: Ami {
-            name: "three blocks".to_owned(),
-            description: Some("a worked example".to_owned()),
-            architecture: Some(Architecture::Arm64),
-            virtualization_type: Some(Virtualization::Hvm),
-            boot_mode: Some(BootMode::Uefi),
-            root_device_name: "/dev/xvda".to_owned(),
-            ..Ami::default()
-        },
-        allow: Vec::new(),
-        level: 3,
-        pack_size: amikit::pack::DEFAULT_PACK_SIZE,
-        threads: NonZero::new(2).unwrap(),
-        states: States::default(),
-    }
+    let ami = Ami {
+        name: "three blocks".to_owned(),
+        description: Some("a worked example".to_owned()),
+        architecture: Some(Architecture::Arm64),
+        virtualization_type: Some(Virtualization::Hvm),
+        boot_mode: Some(BootMode::Uefi),
+        root_device_name: "/dev/xvda".to_owned(),
+        ..Ami::default()
+    };
+    let threads = NonZero::new(2).unwrap();
+    let options = ops::PackOptions { level: 3, threads, ..ops::PackOptions::new(output, ami) };
+    let image = ops::VolumeRequest::new(image);
+    let volumes = vec![ops::MappedVolume { device: "/dev/xvda".to_owned(), image }];
+    ops::PackRequest::new(volumes, options)
 }
 
 #[test]
 fn manifest_v1_three_blocks() {
     let folder = tempfile::tempdir().unwrap();
     let request = ops::SnapshotRequest {
-        image: ImageRequest::of(&three_blocks(folder.path())),
+        image: ImageRequest::of(&three_blocks(folder.path())).into(),
         output: folder.path().join("three-blocks.snap"),
         threads: NonZero::new(2).unwrap(),
         states: States::default(),
@@ -178,18 +170,16 @@ fn patch_v1_and_page_index_v1() {
     let new = here.join("new.raw");
     fs::write(&new, [page(b'C'), page(0), like, zeros[PAGE_LEN..].to_vec()].concat()).unwrap();
     let index = here.join("old.amx");
-    let request = ops::PackRequest {
-        base: Some(ops::BaseRequest {
-            image: ImageRequest::of(&old),
-            manifest: None,
-            index: Some(index.clone()),
-            thin: true,
-        }),
-        ..pack_request(&new, &here.join("thin.ami"))
-    };
+    let mut request = pack_request(&new, &here.join("thin.ami"));
+    request.options.base = Some(ops::BaseRequest {
+        image: ops::VolumeRequest::new(&old),
+        manifest: None,
+        index: Some(index.clone()),
+        thin: true,
+    });
     let report = ops::pack(&request, &Unwatched).unwrap();
     assert_eq!(report.volumes[0].patched_chunks, 1);
-    let bundle = Bundle::open(&request.output).unwrap();
+    let bundle = Bundle::open(&request.options.output).unwrap();
     let pack = bundle.pack(&bundle.packs()[0].blob).unwrap();
     let mut patch = Vec::new();
     pack.read_stored(&pack.entry(0).unwrap(), &mut patch).unwrap();

@@ -28,7 +28,7 @@ use crate::common::verify;
 const BYTES: [u8; 4] = [0, 1, 0x7f, 0xff];
 
 fn inspect(path: &Path) -> amikit::error::Result<ops::Inspected> {
-    ops::inspect(&ops::ImageRequest::of(path), None, &Unwatched)
+    ops::inspect(&ops::ImageRequest::of(path).into(), None, &Unwatched)
 }
 
 pub(crate) fn put_crc(bytes: &mut [u8], at: usize, covered: std::ops::Range<usize>) {

@@ -70,7 +70,7 @@ pub(crate) fn make_request(home: &Path, image: &Path, output: &Path) -> ops::Mak
         device: device.to_owned(),
     };
     ops::MakeRequest {
-        image: ImageRequest::of(image),
+        image: ImageRequest::of(image).into(),
         output: output.to_owned(),
         key: key(home, "user"),
         cert: cert("user"),

@@ -15,14 +15,14 @@ use indicatif::ProgressStyle;
 
 /// Follows a run: draws a bar on standard error if that is a terminal, and hears signals.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(in crate::cli) struct Follower {
     shown: bool,
     bar: Mutex<Option<ProgressBar>>,
     signal: Arc<AtomicUsize>,
 }
 
 impl Follower {
-    pub(super) fn new(quiet: bool) -> std::io::Result<Self> {
+    pub(in crate::cli) fn new(quiet: bool) -> std::io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         for number in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
@@ -56,7 +56,7 @@ impl Follower {
     }
 
     /// Takes the bar away.
-    pub(super) fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
         }
@@ -67,7 +67,7 @@ impl Follower {
     }
 
     /// Returns the signal that was heard, or 0.
-    pub(super) fn signal(&self) -> u8 {
+    pub(in crate::cli) fn signal(&self) -> u8 {
         u8::try_from(self.signal.load(Ordering::Relaxed)).expect("signals have small numbers")
     }
 }

@@ -1,196 +1,295 @@
-//! Arguments that several commands take: an image, states, threads, formats.
+//! Arguments about the volumes that a command reads, the same for every command.
+//!
+//! A command calls each of its volumes by a *role*: the name of its argument, as `old`, or a device. An
+//! option that concerns one volume is typed as `[ROLE=]VALUE`. Without a role, a format, a key, and
+//! `--backing` and `--force` apply to all volumes; a file that belongs to one image (a part, a parent,
+//! a sidecar) belongs to the first.
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
-use std::num::NonZero;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::chunking::States;
+use clap::Args;
+
+use crate::ami::bare;
+use crate::cli::shared::options::format_names;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format;
-use crate::format::FORMATS;
-use crate::format::Format;
-use crate::format::WRITERS;
-use crate::format::Writer;
-use crate::format::gate::Gate;
-use crate::ops::ImageRequest;
-use crate::work::default_threads;
-use clap::Args;
-use clap::ValueEnum;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser;
-use clap::builder::ValueParser;
-/// An image to be read.
-#[derive(Debug, Args)]
-pub(super) struct Image {
-    /// The image; - for standard input
-    #[arg(value_name = "IMAGE")]
-    path: PathBuf,
+use crate::ops::VolumeRequest;
 
-    /// Format of the image [default: what its bytes say]
-    #[arg(long, value_parser = formats())]
-    format: Option<&'static Format>,
+/// How volumes are opened.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Opening volumes")]
+pub(in crate::cli) struct Opening {
+    /// Format of an input [default: detected by content]
+    #[arg(long, value_name = "[ROLE=]FORMAT")]
+    input_format: Vec<String>,
 
     /// A further part of a split Android sparse set, in order
-    #[arg(long = "part", value_name = "FILE")]
+    #[arg(long = "part", value_name = "[ROLE=]FILE")]
     parts: Vec<PathBuf>,
 
     /// A bmap, or the output of `qemu-img map --output=json`, that tells data from holes
-    #[arg(long, value_name = "FILE")]
-    extents: Option<PathBuf>,
+    #[arg(long, value_name = "[ROLE=]FILE")]
+    extents: Vec<PathBuf>,
 
-    /// Open a file that the image names (a backing file, an extent), if it lies in the same folder
-    #[arg(long)]
-    backing: bool,
+    /// Open a file that an image names (a backing file, an extent) if it is in the same folder
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    backing: Vec<String>,
 
-    /// The file that the image names, wherever it lies; again for the next one below
-    #[arg(long = "parent", value_name = "FILE")]
+    /// The file that an image names, wherever it is; again for the next one below
+    #[arg(long = "parent", value_name = "[ROLE=]FILE")]
     parents: Vec<PathBuf>,
 
-    /// Read the image although another process writes to it, or it says that it may be damaged
-    #[arg(long)]
-    pub(super) force: bool,
+    /// Read an image although another process writes to it, or it says that it may be damaged
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    force: Vec<String>,
 }
 
-impl Image {
-    pub(super) fn request(&self) -> ImageRequest {
-        ImageRequest {
-            path: self.path.clone(),
-            parts: self.parts.clone(),
-            format: self.format,
-            extents: self.extents.clone(),
-            gate: Gate { beside: self.backing, parents: self.parents.clone() },
-            force: self.force,
+/// The keys of instance-store bundles that are read.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Opening volumes")]
+pub(in crate::cli) struct Keys {
+    /// Private key of an instance-store bundle, PEM, of mode 0600
+    #[arg(long = "key", value_name = "[ROLE=]FILE")]
+    keys: Vec<PathBuf>,
+
+    /// Certificate of the signer of an instance-store bundle
+    #[arg(long = "cert", value_name = "[ROLE=]FILE")]
+    certs: Vec<PathBuf>,
+}
+
+/// What thin bundles were packed against.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Opening volumes")]
+pub(in crate::cli) struct Bases {
+    /// What a thin bundle was packed against: a bundle or an image
+    #[arg(long = "base", value_name = "[ROLE=]OLD")]
+    bases: Vec<PathBuf>,
+}
+
+/// The roles of a command's volumes, the first one first.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Roles(Vec<String>);
+
+impl Roles {
+    pub(in crate::cli) fn of(roles: &[&str]) -> Self {
+        Self(roles.iter().map(|&role| role.to_owned()).collect())
+    }
+
+    /// Adds a role.
+    pub(in crate::cli) fn and(mut self, role: &str) -> Self {
+        if self.find(role).is_none() {
+            self.0.push(role.to_owned());
+        }
+        self
+    }
+
+    fn find(&self, typed: &str) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|role| bare(role) == bare(typed))
+    }
+
+    /// Splits `[ROLE=]VALUE`; what does not begin with a role is a value.
+    fn split<'a>(&self, value: &'a OsStr) -> (Option<&str>, &'a OsStr) {
+        let bytes = value.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=');
+        let role = at.and_then(|at| self.find(std::str::from_utf8(&bytes[..at]).ok()?));
+        match (role, at) {
+            (Some(role), Some(at)) => (Some(role), OsStr::from_bytes(&bytes[at.strict_add(1)..])),
+            _ => (None, value),
         }
     }
-}
 
-/// How two images are opened.
-#[derive(Debug, Args)]
-pub(super) struct Pair {
-    /// Format of both images; given twice, of one each [default: what their bytes say]
-    #[arg(long = "input-format", value_name = "FORMAT", value_parser = formats())]
-    formats: Vec<&'static Format>,
+    /// Returns the values that are for `role`, in order.
+    fn values<'a>(
+        &'a self,
+        role: &'a str,
+        values: &'a [PathBuf],
+        unnamed: Unnamed,
+    ) -> impl Iterator<Item = &'a Path> + 'a {
+        let first = self.0.first().is_some_and(|first| first == role);
+        values.iter().filter_map(move |value| {
+            let (named, value) = self.split(value.as_os_str());
+            let is_for = match named {
+                Some(named) => named == role,
+                None => unnamed == Unnamed::All || first,
+            };
+            is_for.then_some(Path::new(value))
+        })
+    }
 
-    /// Open files that the images name, if they lie in the same folder
-    #[arg(long)]
-    backing: bool,
-
-    /// Read the images although another process writes to them, or they say that they may be damaged
-    #[arg(long)]
-    force: bool,
-}
-
-impl Pair {
-    /// Asks for two images.
-    pub(super) fn requests(&self, paths: [&PathBuf; 2]) -> Result<[ImageRequest; 2]> {
-        let formats = match self.formats[..] {
-            [] => [None, None],
-            [both] => [Some(both), Some(both)],
-            [one, other] => [Some(one), Some(other)],
-            _ => {
-                let text =
-                    "--input-format is given more than twice, expected it once for each image";
-                return Err(Error::invalid(text));
+    /// Tells whether a flag is set for `role`.
+    fn flag(&self, role: &str, flags: &[String], name: &str) -> Result<bool> {
+        let mut set = false;
+        for flag in flags {
+            if flag.is_empty() {
+                set = true;
+                continue;
             }
+            let Some(named) = self.find(flag) else {
+                let text = format!("--{name}={flag} names no volume of this command");
+                return Err(Error::invalid(text)
+                    .advise(format!("its volumes are called {}", self.0.join(", "))));
+            };
+            set |= named == role;
+        }
+        Ok(set)
+    }
+}
+
+/// Whom a value without a role is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unnamed {
+    All,
+    First,
+}
+
+impl Opening {
+    /// Asks for the volume that was typed for `role`.
+    pub(in crate::cli) fn volume(
+        &self,
+        roles: &Roles,
+        role: &str,
+        typed: &Path,
+    ) -> Result<VolumeRequest> {
+        let mut request = VolumeRequest::new(typed);
+        // Where there is one volume only, no message needs to say which.
+        request.role = (roles.0.len() > 1).then(|| role.to_owned());
+        let image = &mut request.image;
+        let formats: Vec<PathBuf> = self.input_format.iter().map(PathBuf::from).collect();
+        if let Some(name) = roles.values(role, &formats, Unnamed::All).last() {
+            image.format = Some(input_format(&name.to_string_lossy(), roles)?);
+        }
+        let first = Unnamed::First;
+        image.parts = roles.values(role, &self.parts, first).map(Path::to_owned).collect();
+        image.extents = roles.values(role, &self.extents, first).last().map(Path::to_owned);
+        image.gate.parents = roles.values(role, &self.parents, first).map(Path::to_owned).collect();
+        image.gate.beside = roles.flag(role, &self.backing, "backing")?;
+        image.force = roles.flag(role, &self.force, "force")?;
+        Ok(request)
+    }
+}
+
+impl Opening {
+    /// As [`Opening::volume`], with the keys for `role`.
+    pub(in crate::cli) fn with_keys(
+        &self,
+        keys: &Keys,
+        roles: &Roles,
+        role: &str,
+        typed: &Path,
+    ) -> Result<VolumeRequest> {
+        Ok(keys.add(roles, role, self.volume(roles, role, typed)?))
+    }
+}
+
+impl Keys {
+    /// Adds the keys for `role`.
+    fn add(&self, roles: &Roles, role: &str, mut request: VolumeRequest) -> VolumeRequest {
+        let last = |values| roles.values(role, values, Unnamed::All).last().map(Path::to_owned);
+        request.keys.key = last(&self.keys);
+        request.keys.cert = last(&self.certs);
+        request
+    }
+}
+
+impl Bases {
+    /// Adds the base for `role`. It is opened as `base` is.
+    pub(in crate::cli) fn add(
+        &self,
+        opening: &Opening,
+        roles: &Roles,
+        role: &str,
+        mut request: VolumeRequest,
+    ) -> Result<VolumeRequest> {
+        if let Some(path) = roles.values(role, &self.bases, Unnamed::First).last() {
+            let with_base = roles.clone().and("base");
+            request.base = Some(Box::new(opening.volume(&with_base, "base", path)?));
+        }
+        Ok(request)
+    }
+}
+
+/// Everything about a volume that is read: how it is opened, keys, base.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct Reading {
+    #[command(flatten)]
+    pub(in crate::cli) opening: Opening,
+
+    #[command(flatten)]
+    pub(in crate::cli) keys: Keys,
+
+    #[command(flatten)]
+    pub(in crate::cli) bases: Bases,
+}
+
+impl Reading {
+    /// Asks for the volume that was typed for `role`.
+    pub(in crate::cli) fn volume(
+        &self,
+        roles: &Roles,
+        role: &str,
+        typed: &Path,
+    ) -> Result<VolumeRequest> {
+        let request = self.opening.with_keys(&self.keys, roles, role, typed)?;
+        self.bases.add(&self.opening, roles, role, request)
+    }
+
+    /// Asks for the only volume of a command.
+    pub(in crate::cli) fn only(&self, typed: &Path) -> Result<VolumeRequest> {
+        self.volume(&Roles::of(&["image"]), "image", typed)
+    }
+}
+
+fn input_format(name: &str, roles: &Roles) -> Result<&'static format::Format> {
+    let names = format_names();
+    if names.contains(&name) {
+        return format::by_name(name);
+    }
+    let text = format!("--input-format {name:?} is not a format that can be read");
+    let mut advice = format!("formats are {}", names.join(", "));
+    if roles.0.len() > 1 {
+        advice.push_str(&format!("; before = stands one of {}", roles.0.join(", ")));
+    }
+    Err(Error::invalid(text).advise(advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(roles: &[&str], role: &str, typed: &[&str], unnamed: Unnamed) -> Vec<String> {
+        let typed: Vec<PathBuf> = typed.iter().map(PathBuf::from).collect();
+        let roles = Roles::of(roles);
+        let found = roles.values(role, &typed, unnamed);
+        found.map(|it| it.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_value_goes_to_its_role_and_one_without_to_the_first_or_to_all() {
+        let typed = ["a", "new=b", "other=c", "old=d=e"];
+        let both = ["old", "new"];
+        assert_eq!(values(&both, "old", &typed, Unnamed::First), ["a", "other=c", "d=e"]);
+        assert_eq!(values(&both, "new", &typed, Unnamed::First), ["b"]);
+        assert_eq!(values(&both, "new", &typed, Unnamed::All), ["a", "b", "other=c"]);
+        // A device is meant with and without its folder.
+        let devices = ["/dev/xvda", "/dev/sdf"];
+        assert_eq!(values(&devices, "/dev/sdf", &["sdf=x"], Unnamed::First), ["x"]);
+    }
+
+    #[test]
+    fn a_flag_is_for_all_or_for_those_that_are_named() {
+        let roles = Roles::of(&["old", "new"]);
+        let flag = |role: &str, typed: &[&str]| {
+            let typed: Vec<String> = typed.iter().map(|&it| it.to_owned()).collect();
+            roles.flag(role, &typed, "force")
         };
-        let [one, other] = paths;
-        Ok([(one, formats[0]), (other, formats[1])].map(|(path, format)| ImageRequest {
-            format,
-            gate: Gate { beside: self.backing, parents: Vec::new() },
-            force: self.force,
-            ..ImageRequest::of(path)
-        }))
-    }
-}
-
-/// What is done about states.
-#[derive(Debug, Args)]
-pub(super) struct StateArgs {
-    /// Record holes as what they are, or as zeros that somebody wrote
-    #[arg(long, default_value = "keep", value_name = "STATE")]
-    holes: Holes,
-
-    /// Record written zeros as what they are, or as holes: unsafe on encrypted volumes
-    #[arg(long, default_value = "keep", value_name = "STATE")]
-    zeros: Zeros,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Holes {
-    Keep,
-    Zero,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Zeros {
-    Keep,
-    Hole,
-}
-
-impl StateArgs {
-    pub(super) fn states(&self) -> States {
-        States {
-            holes_as_zeros: self.holes == Holes::Zero,
-            zeros_as_holes: self.zeros == Zeros::Hole,
-        }
-    }
-}
-
-/// How many threads work.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Threads {
-    /// Threads to work on; the output is the same at any number [default: one a processor]
-    #[arg(long, value_parser = parse_threads)]
-    threads: Option<NonZero<usize>>,
-}
-
-impl Threads {
-    pub(super) fn count(self) -> NonZero<usize> {
-        self.threads.unwrap_or_else(default_threads)
-    }
-}
-
-/// Takes the values of one of EC2's own types, and shows them in the help.
-pub(super) fn values<T>(names: &'static [&'static str]) -> ValueParser
-where
-    T: std::str::FromStr + Clone + Send + Sync + 'static,
-    T::Err: std::error::Error + Send + Sync,
-{
-    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>()).into()
-}
-
-/// Takes the names of formats that can be read.
-pub(super) fn formats() -> ValueParser {
-    let names: Vec<&'static str> = FORMATS.iter().map(|format| format.name).collect();
-    PossibleValuesParser::new(names).try_map(|name| format::by_name(&name)).into()
-}
-
-/// Takes the names of formats that can be written.
-pub(super) fn written_formats() -> ValueParser {
-    let names: Vec<&'static str> = WRITERS.iter().map(|writer| writer.name).collect();
-    PossibleValuesParser::new(names).try_map(|name| format::writer_by_name(&name)).into()
-}
-
-/// Returns the format that is named, else the one that the output's name says, else raw.
-pub(super) fn format_of(named: Option<&'static Writer>, output: &Path) -> &'static Writer {
-    named.or_else(|| format::writer_by_file_name(output).ok()).unwrap_or(&format::raw::WRITER)
-}
-
-/// Most threads: each takes memory, and no machine has more processors.
-const MOST_THREADS: usize = 1024;
-
-fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
-    let count = text.parse().ok().filter(|count: &NonZero<usize>| count.get() <= MOST_THREADS);
-    count.ok_or_else(|| format!("expected 1 to {MOST_THREADS}"))
-}
-
-pub(super) fn parse_mapping(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((device, image)) if !device.is_empty() && !image.is_empty() => {
-            Ok((device.to_owned(), PathBuf::from(image)))
-        }
-        _ => Err("expected a device, = and an image, as in /dev/sdf=data.raw".to_owned()),
+        assert!(flag("new", &[""]).unwrap() && flag("new", &["old", "new"]).unwrap());
+        assert!(!flag("new", &["old"]).unwrap() && !flag("new", &[]).unwrap());
+        let error = flag("new", &["nwe"]).unwrap_err().to_string();
+        assert!(error.contains("--force=nwe") && error.contains("old, new"), "{error}");
     }
 }

@@ -7,7 +7,6 @@ mod sample;
 mod stages;
 
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -16,13 +15,14 @@ use crate::compress::Encoder;
 use crate::digest::Engine;
 use crate::error::Result;
 use crate::ops::bench::stages::Workbench;
+use crate::ops::shared::open::VolumeRequest;
 use crate::work::Watch;
 
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct BenchRequest {
     /// The image whose data is worked on; content made for it where there is none.
-    pub image: Option<PathBuf>,
+    pub image: Option<VolumeRequest>,
     /// Most bytes to work on.
     pub size_bytes: u64,
     /// Rounds, of which the medians count.
@@ -100,7 +100,7 @@ pub fn bench(request: &BenchRequest, watch: &dyn Watch) -> Result<BenchReport> {
     // A level that is none is told before anything else is done.
     Encoder::new(request.level)?;
     let plain = match &request.image {
-        Some(path) => sample::of_image(path, request.size_bytes, watch)?,
+        Some(image) => sample::of_image(image, request.size_bytes, watch)?,
         None => sample::made(request.size_bytes)?,
     };
     let bench = Workbench::new(plain, request.level, request.threads, watch)?;
@@ -227,7 +227,7 @@ mod tests {
     fn an_image_without_data_is_refused_by_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
-        let wrong = BenchRequest { image: Some(file.path().to_owned()), ..request() };
+        let wrong = BenchRequest { image: Some(VolumeRequest::new(file.path())), ..request() };
         let error = bench(&wrong, &Unwatched).unwrap_err();
         assert_eq!((error.kind(), error.path()), (Kind::Invalid, Some(file.path())));
     }

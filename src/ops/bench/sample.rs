@@ -1,12 +1,10 @@
 //! What is measured on: data blocks of an image, or content made for it.
 
-use std::path::Path;
-
 use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::ImageRequest;
-use crate::ops::shared::open::open_image;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -27,17 +25,17 @@ fn blocks_in(size: u64) -> Result<u64> {
     }
 }
 
-/// Reads data blocks of the image at `path`, at most `size` bytes of them, spread over all of it:
+/// Reads data blocks of a volume, at most `size` bytes of them, spread over all of it:
 /// the start of a disk is not like the rest.
 ///
 /// # Errors
 ///
-/// As [`open_image`]; `Invalid` if `size` is under a block, or if the image holds nothing but zeros
+/// As [`open`]; `Invalid` if `size` is under a block, or if the image holds nothing but zeros
 /// and holes.
-pub(super) fn of_image(path: &Path, size: u64, watch: &dyn Watch) -> Result<Vec<u8>> {
+pub(super) fn of_image(request: &VolumeRequest, size: u64, watch: &dyn Watch) -> Result<Vec<u8>> {
     let wanted = blocks_in(size)?;
-    let image = open_image(&ImageRequest::of(path), watch)?;
-    of_volume(&image.volume, wanted).map_err(|e| e.in_file(path))
+    let opened = open(request, watch)?;
+    of_volume(opened.volume(), wanted).map_err(|error| request.fail(error))
 }
 
 fn of_volume(volume: &dyn ReadVolume, wanted: u64) -> Result<Vec<u8>> {

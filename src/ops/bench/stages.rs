@@ -23,6 +23,7 @@ use zstd::stream::write::Encoder as BareEncoder;
 use crate::ami::Ami;
 use crate::ami::Architecture;
 use crate::ami::Virtualization;
+use crate::bundle::Bundle;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::Source;
@@ -37,22 +38,23 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
-use crate::format::ImageRequest;
+use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
 use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
+use crate::io::Target;
 use crate::io::WriteAt;
 use crate::ops::bench::Race;
 use crate::ops::bench::float;
 use crate::ops::bench::speed;
-use crate::ops::shared::packing::PackRequest;
-use crate::ops::shared::packing::VolumeRequest;
-use crate::ops::shared::packing::pack;
-use crate::ops::unpack::UnpackRequest;
-use crate::ops::unpack::unpack;
-use crate::pack::DEFAULT_PACK_SIZE;
+use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::mapping::open_mapped;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::packing::PackOptions;
+use crate::ops::shared::packing::pack_volumes;
 use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
@@ -104,7 +106,10 @@ impl<'a> Workbench<'a> {
         // The kernel must not write it to the disk while other things are measured.
         file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
         let raw = Some(&raw::FORMAT);
-        let image = format::open(&ImageRequest { format: raw, ..ImageRequest::of(&path) }, watch)?;
+        let image = format::open(
+            &format::ImageRequest { format: raw, ..format::ImageRequest::of(&path) },
+            watch,
+        )?;
 
         let mut encoder = Encoder::new(level)?;
         let (mut frames, mut places) = (Vec::new(), Vec::new());
@@ -337,35 +342,32 @@ impl<'a> Workbench<'a> {
 
     /// A bundle on the disk beside frames that go nowhere.
     fn pack(&self) -> Race<'_> {
-        let request = PackRequest {
-            volumes: vec![VolumeRequest {
-                device: DEVICE.to_owned(),
-                image: ImageRequest::of(self.input.path()),
-            }],
-            output: self.path("sample.ami"),
-            ami: Ami {
-                name: "bench".to_owned(),
-                architecture: Some(Architecture::X86_64),
-                virtualization_type: Some(Virtualization::Hvm),
-                root_device_name: DEVICE.to_owned(),
-                ..Ami::default()
-            },
-            allow: Vec::new(),
-            level: self.level,
-            pack_size: DEFAULT_PACK_SIZE,
-            threads: self.threads,
-            states: States::default(),
-            base: None,
+        let ami = Ami {
+            name: "bench".to_owned(),
+            architecture: Some(Architecture::X86_64),
+            virtualization_type: Some(Virtualization::Hvm),
+            root_device_name: DEVICE.to_owned(),
+            ..Ami::default()
         };
+        let options = PackOptions {
+            level: self.level,
+            threads: self.threads,
+            ..PackOptions::new(self.path("sample.ami"), ami)
+        };
+        let image = VolumeRequest::new(self.input.path());
+        let volumes = vec![MappedVolume { device: DEVICE.to_owned(), image }];
         Race {
             name: "pack",
             threads: self.threads.get(),
             stage: Box::new(move || {
-                if request.output.exists() {
-                    fs::remove_dir_all(&request.output)
-                        .map_err(|e| Error::io("remove", &request.output, e))?;
+                if options.output.exists() {
+                    fs::remove_dir_all(&options.output)
+                        .map_err(|e| Error::io("remove", &options.output, e))?;
                 }
-                speed(self.size(), || pack(&request, self.watch).map(|_| ()))
+                speed(self.size(), || {
+                    let opened = open_mapped(&volumes, &options.ami, options.level, self.watch)?;
+                    pack_volumes(opened, &options, self.watch).map(|_| ())
+                })
             }),
             limit_name: "zstd, a stream a thread",
             limit: Box::new(|| {
@@ -388,17 +390,15 @@ impl<'a> Workbench<'a> {
             name: "unpack",
             threads: self.threads.get(),
             stage: Box::new(|| {
-                let request = UnpackRequest {
-                    bundle: self.path("sample.ami"),
-                    device: None,
-                    output: self.path("unpacked.raw"),
-                    format: &raw::WRITER,
-                    level: None,
-                    threads: self.threads,
-                    base: None,
-                };
-                let speed = speed(self.size(), || unpack(&request, self.watch).map(|_| ()))?;
-                remove(&request.output)?;
+                let output = self.path("unpacked.raw");
+                let speed = speed(self.size(), || {
+                    let snapshot = Bundle::open(&self.path("sample.ami"))?.snapshot(None)?;
+                    let target = Target::open(&output)?;
+                    let (threads, watch) = (self.threads, self.watch);
+                    let options = WriteOptions { threads, watch, level: None };
+                    write_image(&raw::WRITER, &[&snapshot], target, &options).map(|_| ())
+                })?;
+                remove(&output)?;
                 Ok(speed)
             }),
             limit_name: "zstd and plain write on all threads, sync",

@@ -16,20 +16,21 @@ use serde::Serialize;
 use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::Staging;
+use crate::io::Target;
 use crate::io::read_vec;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::Topic;
 use crate::lint::check_ids;
 use crate::ops::shared::case::Case;
-use crate::ops::shared::verification::VerifyRequest;
-use crate::ops::shared::verification::verify;
-use crate::ops::unpack::UnpackRequest;
-use crate::ops::unpack::unpack;
+use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::verification::Depth;
+use crate::ops::shared::verification::verify_bundle;
 use crate::recipe::Prepared;
 use crate::recipe::Test;
 use crate::work::Quiet;
@@ -102,14 +103,8 @@ fn run_verify(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<TestReport> {
-    let request = VerifyRequest {
-        bundle: bundle.to_owned(),
-        quick,
-        base: None,
-        against: Vec::new(),
-        threads,
-    };
-    let report = verify(&request, &Quiet(watch))?;
+    let bundle = Bundle::open(bundle)?;
+    let report = verify_bundle(&bundle, Depth { quick, threads }, &Quiet(watch))?.report;
     let result = match report.damage.first() {
         None => format!("all bytes are sound, {} chunks of them", report.chunks),
         Some(damage) => damage.error.clone(),
@@ -143,16 +138,10 @@ fn unpack_all(
     for layer in bundle.snapshots() {
         let path = staging.beside(&format!("{}.raw", crate::ami::bare(&layer.device)));
         if !path.exists() {
-            let request = UnpackRequest {
-                level: None,
-                bundle: staging.path().to_owned(),
-                device: Some(layer.device.clone()),
-                output: path.clone(),
-                format: &raw::WRITER,
-                base: None,
-                threads,
-            };
-            unpack(&request, &Quiet(watch))?;
+            let snapshot = bundle.snapshot(Some(&layer.device))?;
+            let options = WriteOptions { threads, watch: &Quiet(watch), level: None };
+            let target = Target::open(&path)?;
+            write_image(&raw::WRITER, &[&snapshot], target, &options)?;
         }
         let path = std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))?;
         images.push((layer.device.clone(), path));

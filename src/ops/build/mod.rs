@@ -17,17 +17,19 @@ use crate::io::Staging;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
 use crate::ops::build::checks::run_test;
-use crate::ops::path_text;
-use crate::ops::plan::write_plan_of;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::case::refusal;
+use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::mapping::open_mapped;
+use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::PackReport;
-use crate::ops::shared::packing::PackRequest;
-use crate::ops::shared::packing::pack;
+use crate::ops::shared::packing::pack_volumes;
+use crate::ops::shared::planning::write_plan_of;
 use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::mapped_volumes;
 use crate::ops::shared::recipe::open_recipe;
 use crate::ops::shared::recipe::replace_sources;
-use crate::ops::shared::recipe::volume_request;
+use crate::ops::shared::report::path_text;
 use crate::recipe::Prepared;
 use crate::work::Watch;
 
@@ -40,8 +42,8 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Where the plan of its upload goes; beside the bundle where there is none.
     pub plan: Option<PathBuf>,
-    /// Images in the place of the recipe's own, by device.
-    pub images: Vec<(String, PathBuf)>,
+    /// Volumes in the place of the recipe's own, by device.
+    pub images: Vec<MappedVolume>,
     /// Values of the recipe's templates.
     pub templates: TemplateRequest,
     /// Rules that are not applied, beside the recipe's.
@@ -95,9 +97,10 @@ pub struct BuildReport {
 /// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
 /// [`pack`] and the tests. A test that fails is no error, and the report says so.
 pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
-    let mut prepared = open_recipe(&request.recipe, &request.templates)?;
+    let mut prepared = open_recipe(&request.recipe, &request.templates, watch)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
-    let case = Case::of_recipe(&prepared, watch)?;
+    let volumes = mapped_volumes(&prepared, &request.images)?;
+    let case = Case::of_recipe(&prepared, &volumes, watch)?;
     crate::lint::check_ids(&request.allow)?;
     let findings = case.findings(&request.allow);
     if let Some(error) = refusal(&findings) {
@@ -106,7 +109,9 @@ pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     // What stands under the name must be a bundle: told before the work, not after it.
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
-    let mut packed = pack(&pack_request(request, &prepared, staging.path())?, watch)?;
+    let options = pack_options(request, &prepared, staging.path());
+    let opened = open_mapped(&volumes, &options.ami, options.level, watch)?;
+    let mut packed = pack_volumes(opened, &options, watch)?;
     let mut report = BuildReport {
         recipe: request.recipe.clone(),
         passed: true,
@@ -145,17 +150,13 @@ fn plan_path(bundle: &Path) -> PathBuf {
     bundle.with_file_name(format!("{name}.plan.jsonl"))
 }
 
-fn pack_request(request: &BuildRequest, prepared: &Prepared, output: &Path) -> Result<PackRequest> {
-    let volumes = prepared.sources.iter().map(volume_request).collect::<Result<_>>()?;
-    Ok(PackRequest {
-        volumes,
-        output: output.to_owned(),
-        ami: prepared.ami.clone(),
+fn pack_options(request: &BuildRequest, prepared: &Prepared, output: &Path) -> PackOptions {
+    PackOptions {
         allow: [&prepared.allow[..], &request.allow].concat(),
         level: request.level,
         pack_size: request.pack_size,
         threads: request.threads,
         states: request.states,
-        base: None,
-    })
+        ..PackOptions::new(output, prepared.ami.clone())
+    }
 }

@@ -1,5 +1,8 @@
 //! An instance-store bundle to a bundle of ours, whose root is an EBS snapshot.
 
+use std::num::NonZero;
+use std::path::PathBuf;
+
 use crate::ami::Ami;
 use crate::ami::Architecture;
 use crate::ami::DeviceName;
@@ -7,33 +10,43 @@ use crate::ami::Mapping;
 use crate::ami::ProductCode;
 use crate::ami::Virtualization;
 use crate::ami::bare;
-use crate::chunking::States;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
-use crate::format::ImageRequest;
-use crate::format::raw;
 use crate::instance_store::Machine;
-use crate::ops::instance_store::unbundle::Checked;
-use crate::ops::instance_store::unbundle::UnbundleRequest;
+use crate::ops::shared::instance_store::BundleKeys;
+use crate::ops::shared::instance_store::Checked;
+use crate::ops::shared::mapping::OpenedMapping;
+use crate::ops::shared::open::OpenedVolume;
+use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::PackReport;
-use crate::ops::shared::packing::PackRequest;
-use crate::ops::shared::packing::VolumeRequest;
-use crate::ops::shared::packing::pack;
-use crate::pack::DEFAULT_PACK_SIZE;
+use crate::ops::shared::packing::pack_volumes;
 use crate::work::Quiet;
 use crate::work::Watch;
 
 /// Root device where the manifest names none that EC2 takes.
 const DEFAULT_ROOT: &str = "/dev/sda1";
 
+/// An instance-store bundle, and where the new bundle goes.
+#[derive(Clone, Debug)]
+pub struct ImportSource {
+    /// The manifest; the parts are beside it.
+    pub manifest: PathBuf,
+    /// Where the new bundle goes.
+    pub output: PathBuf,
+    /// The private key, and the signer's certificate.
+    pub keys: BundleKeys,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
 /// What is imported, and to where.
 #[derive(Clone, Debug)]
 pub struct ImportRequest {
-    /// The instance-store bundle, and where the new bundle goes. Its format counts for nothing.
-    pub from: UnbundleRequest,
+    /// The instance-store bundle, and where the new bundle goes.
+    pub from: ImportSource,
     /// Name of the AMI.
     pub name: String,
     /// Processor architecture; that of the manifest where the user names none.
@@ -53,14 +66,13 @@ pub struct ImportRequest {
 /// As [`crate::ops::instance_store::unbundle`] and [`crate::ops::pack`].
 pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport, Vec<String>)> {
     let from = &request.from;
-    let checked = Checked::open(from, watch)?;
+    let checked = Checked::open(&from.manifest, &from.keys, from.threads, watch)?;
     let machine = checked.bundle.manifest().machine.clone();
     let architecture = match request.architecture {
         Some(architecture) => architecture,
         None => machine.architecture.parse().map_err(|_| {
             let text = format!("EC2 has no architecture {:?}", machine.architecture);
-            let advice =
-                Advice::Give { setting: Setting::Architecture, example: "ARCHITECTURE".into() };
+            let advice = Advice::Give { setting: Setting::Architecture, example: "x86_64".into() };
             Error::new(Kind::Unsupported, text).in_file(&from.manifest).advise(advice)
         })?,
     };
@@ -82,31 +94,20 @@ pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport,
             .collect(),
         ..Ami::default()
     };
-    let scratch = checked.scratch(&from.output, from.threads, watch)?;
-    notes.extend(checked.notes(scratch.extracted));
-    let image = ImageRequest {
-        format: Some(&raw::FORMAT),
-        // It is we who have it open for writing.
-        force: true,
-        ..ImageRequest::of(scratch.file.temporary_path())
-    };
-    let pack_request = PackRequest {
-        volumes: vec![VolumeRequest { device: root_device, image }],
-        output: from.output.clone(),
-        ami,
+    let laid = checked.lay_down(from.threads, watch)?;
+    notes.extend(checked.notes(laid.extracted));
+    let options = PackOptions {
         allow: request.allow.clone(),
         level: request.level,
-        pack_size: DEFAULT_PACK_SIZE,
         threads: from.threads,
-        states: States::default(),
-        base: None,
+        ..PackOptions::new(&from.output, ami)
     };
-    let mut report = pack(&pack_request, &Quiet(watch))?;
-    for volume in &mut report.volumes {
-        volume.image.clone_from(&from.manifest);
-        volume.format = "instance-store";
-    }
-    Ok((report, notes))
+    let mapping = OpenedMapping {
+        device: root_device,
+        named: from.manifest.clone(),
+        source: OpenedVolume::unsealed(&from.manifest, laid.volume, Vec::new()),
+    };
+    Ok((pack_volumes(vec![mapping], &options, &Quiet(watch))?, notes))
 }
 
 /// A kernel of EC2's was only ever for paravirtual machines.
@@ -114,8 +115,9 @@ fn guess(machine: &Machine, notes: &mut Vec<String>) -> Virtualization {
     if machine.kernel_id.is_some() {
         return Virtualization::Paravirtual;
     }
-    let note = "the manifest names no kernel, so the virtualization type is taken to be hvm";
-    notes.push(note.to_owned());
+    notes.push(
+        "the manifest names no kernel, so the virtualization type is taken for hvm".to_owned(),
+    );
     Virtualization::Hvm
 }
 

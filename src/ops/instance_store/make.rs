@@ -6,15 +6,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Bundle;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
-use crate::format::ImageRequest;
+use crate::error::Verb;
 use crate::instance_store;
 use crate::instance_store::Description;
-use crate::instance_store::InstanceBundle;
 use crate::instance_store::Keys;
 use crate::instance_store::Machine;
 use crate::instance_store::MakeOptions;
@@ -22,17 +20,20 @@ use crate::instance_store::Mapping;
 use crate::instance_store::Randomness;
 use crate::instance_store::SystemRandomness;
 use crate::io::OutputDir;
-use crate::ops::instance_store::read_certificate;
-use crate::ops::instance_store::read_key;
-use crate::ops::path_text;
-use crate::ops::shared::open::open_volume;
+use crate::ops::shared::instance_store::read_certificate;
+use crate::ops::shared::instance_store::read_key;
+use crate::ops::shared::open::Found;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
+use crate::ops::shared::open::open;
+use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
 /// What an instance-store bundle is made of.
 #[derive(Clone, Debug)]
 pub struct MakeRequest {
     /// The image, or a bundle of ours, whose root is taken.
-    pub image: ImageRequest,
+    pub image: VolumeRequest,
     /// The folder that is made.
     pub output: PathBuf,
     /// The user's private key.
@@ -116,12 +117,13 @@ pub fn make_with(
     keys.private
         .check_pair(&keys.user)
         .map_err(|fault| Error::from(fault).in_file(&request.cert))?;
-    let volume = open_volume(&request.image, watch)?;
+    let opened = open(&request.image, watch)?;
+    let volume = opened.volume();
     let folder = OutputDir::create(&request.output)?;
     watch.begin(Some(volume.size()));
     let options = MakeOptions { level: request.level, threads: request.threads, watch };
-    let made = instance_store::make(&*volume, &folder, description, &keys, random, &options)
-        .map_err(|e| e.in_file(&request.image.path))?;
+    let made = instance_store::make(volume, &folder, description, &keys, random, &options)
+        .map_err(|error| request.image.fail(error))?;
     volume.check_unchanged()?;
     folder.commit()?;
     Ok(MakeReport {
@@ -154,15 +156,17 @@ fn check_folder(path: &Path) -> Result<()> {
 
 /// Puts the description together from the request, and from the bundle if it is one of ours.
 fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
-    let path = &request.image.path;
-    if request.image.format.is_none() && InstanceBundle::is_at(path) {
-        let text = "it is the manifest of an instance-store bundle, expected an image";
-        return Err(Error::invalid(text).in_file(path).advise("unbundle it first"));
-    }
-    let ours = (request.image.format.is_none() && Bundle::is_at(path))
-        .then(|| Bundle::open(path))
-        .transpose()?;
-    let ami = ours.as_ref().map(Bundle::ami);
+    let path = &request.image.image.path;
+    let ours = match find(&request.image).map_err(|error| request.image.fail(error))? {
+        Found::Bundle(bundle) => Some(bundle),
+        Found::InstanceStore => {
+            let text = "it is the manifest of an instance-store bundle, expected an image";
+            let advice = Advice::Use { verb: Verb::Unbundle, to: "make an image of it".into() };
+            return Err(Error::invalid(text).in_file(path).advise(advice));
+        }
+        _ => None,
+    };
+    let ami = ours.as_ref().map(|bundle| bundle.ami());
     let name = match (&request.name, ami) {
         (Some(name), _) => name.clone(),
         (None, Some(ami)) => ami.name.replace('/', "-"),
@@ -172,8 +176,9 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         (Some(architecture), _) => architecture.clone(),
         (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
         (None, None) => {
+            let text = "the image does not say its architecture: i386 or x86_64";
             let advice = Advice::Give { setting: Setting::Architecture, example: "x86_64".into() };
-            return Err(Error::invalid("no architecture is named").advise(advice));
+            return Err(Error::invalid(text).in_file(path).advise(advice));
         }
     };
     let mut mappings = request.mappings.clone();
@@ -191,11 +196,10 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         }
     }
     let (kernel, ramdisk, codes) = (&request.kernel, &request.ramdisk, &request.product_codes);
-    let own = ami.filter(|_| codes.is_empty()).map_or(&[][..], |ami| &ami.product_codes);
-    let codes = codes.iter().chain(own.iter().map(|code| &code.product_code_id));
-    // Readers take a comma for the end of a code, so a list of several is several here, too.
-    let codes = codes.flat_map(|text| text.split(',')).map(str::trim).filter(|it| !it.is_empty());
-    let product_codes = codes.map(str::to_owned).collect();
+    let mut product_codes = codes.clone();
+    if let Some(ami) = ami.filter(|_| codes.is_empty()) {
+        product_codes.extend(ami.product_codes.iter().map(|code| code.product_code_id.clone()));
+    }
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
         notes.push(format!(

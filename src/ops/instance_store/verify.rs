@@ -11,10 +11,10 @@ use crate::instance_store::InstanceBundle;
 use crate::instance_store::PartDamage;
 use crate::instance_store::SystemRandomness;
 use crate::instance_store::Unsealed;
-use crate::ops::instance_store::Signature;
-use crate::ops::instance_store::check_signature;
-use crate::ops::instance_store::read_certificate;
-use crate::ops::instance_store::read_key;
+use crate::ops::shared::instance_store::Signature;
+use crate::ops::shared::instance_store::check_signature;
+use crate::ops::shared::instance_store::read_certificate;
+use crate::ops::shared::instance_store::read_key;
 use crate::work::Watch;
 
 /// What is checked.
@@ -92,7 +92,7 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
         (Err(error), _) => Err(error),
     };
     if unsealed.is_none() {
-        let note = "the archive was not unpacked: that needs a private key that opens it";
+        let note = "the archive was not unpacked: no private key was given";
         report.notes.push(note.to_owned());
     }
     match archive {

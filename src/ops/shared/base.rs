@@ -8,23 +8,24 @@ use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::bundle::Writer;
-use crate::chunking;
 use crate::chunking::Patcher;
-use crate::chunking::Source;
 use crate::compress::Encoder;
 use crate::delta::PageIndex;
 use crate::delta::Patching;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::ImageRequest;
+use crate::error::Setting;
+use crate::error::Verb;
 use crate::io::Input;
-use crate::io::OutputFile;
-use crate::manifest::Builder;
 use crate::manifest::Manifest;
-use crate::ops::shared::open::RootSink;
-use crate::ops::shared::open::open_image;
+use crate::ops::shared::manifest::manifest_of;
+use crate::ops::shared::open::Found;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
+use crate::ops::shared::open::open;
 use crate::pack::Base;
 use crate::pack::Form;
 use crate::units::BLOCK_SIZE;
@@ -37,7 +38,7 @@ use crate::work::Watch;
 #[derive(Clone, Debug)]
 pub struct BaseRequest {
     /// A bundle, or an image of the root volume.
-    pub image: ImageRequest,
+    pub image: VolumeRequest,
     /// The manifest that the image must be the volume of.
     pub manifest: Option<PathBuf>,
     /// The file that keeps the base's page index: read if it is there, else written.
@@ -63,53 +64,43 @@ impl OpenedBase {
         threads: NonZero<usize>,
         watch: &dyn Watch,
     ) -> Result<Self> {
-        let path = &request.image.path;
-        if request.image.format.is_none() && Bundle::is_at(path) {
+        let base = &request.image;
+        let path = &base.image.path;
+        if let Found::Bundle(bundle) = find(base).map_err(|error| base.fail(error))? {
             if request.manifest.is_some() {
                 let text = "the base is a bundle, which has its manifests in it";
-                return Err(Error::invalid(text).in_file(path).advise("leave --base-manifest out"));
+                return Err(Error::invalid(text)
+                    .in_file(path)
+                    .advise(Advice::Omit(Setting::BaseManifest)));
             }
-            let bundle = Bundle::open(path)?;
             if bundle.is_thin()? {
-                return Err(Error::invalid(
-                    "the base is a thin bundle itself, expected a whole one",
-                )
-                .in_file(path)
-                .advise("make it whole with `amikit complete` first"));
+                let text = "the base is itself a thin bundle, expected a whole one";
+                let advice = Advice::Use { verb: Verb::Complete, to: "make it whole first".into() };
+                return Err(Error::invalid(text).in_file(path).advise(advice));
             }
             writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
-            return Ok(Self::Bundle(Box::new(bundle)));
+            return Ok(Self::Bundle(bundle));
         }
-        let image = open_image(&request.image, watch)?;
+        let opened = open(base, watch)?;
         if !request.thin {
-            return Err(Error::invalid("the base is an image, whose chunks no pack holds")
+            return Err(Error::invalid("the base is an image, and no pack holds its chunks")
                 .in_file(path)
-                .advise("add --thin, or name a bundle as the base"));
+                .advise(Advice::Give { setting: Setting::Thin, example: "".into() }));
         }
-        let scratch = writer.scratch()?;
-        let mut sink = RootSink(Builder::new(&scratch));
-        let options = chunking::Options {
-            threads,
-            watch: &Quiet(watch),
-            states: chunking::States::default(),
-            store: None,
-        };
-        let size = chunking::run(Source::Volume(&image.volume), &options, &mut sink)
-            .map_err(|e| e.in_file(path))?;
-        let summary = sink.0.finish(size)?;
+        let made = manifest_of(opened.volume(), threads, &Quiet(watch))
+            .map_err(|error| base.fail(error))?;
         if let Some(manifest) = &request.manifest {
             let expected = Manifest::open(&Input::open(manifest)?)?.root();
-            if summary.root != expected {
-                let text = format!("its root digest is {}, expected {expected}", summary.root);
+            if made.summary.root != expected {
+                let text = format!("its root digest is {}, expected {expected}", made.summary.root);
                 return Err(Error::new(Kind::Mismatch, text)
                     .in_file(path)
                     .advise("name the image that the manifest was made of"));
             }
         }
-        writer.lean_on_manifest(&scratch, &summary)?;
-        let manifest = read_back(&scratch)?;
-        let bytes = BaseBytes::Image(Box::new(image.volume));
-        Ok(Self::Image(Arc::new(BaseSnapshot::new(manifest, bytes)), root_device.to_owned()))
+        writer.lean_on_manifest(&made.bytes, &made.summary)?;
+        let bytes = BaseBytes::Image(opened.into_volume());
+        Ok(Self::Image(Arc::new(BaseSnapshot::new(made.manifest, bytes)), root_device.to_owned()))
     }
 
     /// Returns the snapshot that the volume of `device` leans on, if there is one.
@@ -142,11 +133,6 @@ impl OpenedBase {
         }
         Ok(blocks.strict_mul(BLOCK_SIZE))
     }
-}
-
-/// Opens the manifest that was built in a scratch file.
-fn read_back(scratch: &OutputFile) -> Result<Manifest> {
-    Manifest::open(&Input::open(scratch.temporary_path())?)
 }
 
 /// Makes patches over a snapshot, with the index that `index` keeps, or a new one.

@@ -1,9 +1,6 @@
-//! `lint`: EC2's rules over a recipe, a bundle, or a document of EC2's.
+//! Something to judge by EC2's rules: a recipe, a bundle, or a document of EC2's, as cases.
 
 use std::path::Path;
-use std::path::PathBuf;
-
-use serde::Serialize;
 
 use crate::ami::Ami;
 use crate::ami::Distribution;
@@ -11,9 +8,11 @@ use crate::ami::RegisterImage;
 use crate::ami::Upload;
 use crate::ami::describe;
 use crate::bundle::Bundle;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::guest;
 use crate::guest::Layout;
 use crate::lint::Finding;
@@ -22,54 +21,19 @@ use crate::lint::Subject;
 use crate::lint::VolumeFacts;
 use crate::lint::check_ids;
 use crate::lint::lint as apply_rules;
-use crate::ops::path_text;
-use crate::ops::shared::open::open_image;
+use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::open::open;
 use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::mapped_volumes;
 use crate::ops::shared::recipe::now;
 use crate::ops::shared::recipe::open_recipe;
 use crate::ops::shared::recipe::read_document;
-use crate::ops::shared::recipe::volume_request;
 use crate::recipe::Prepared;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
 use crate::work::Watch;
-
-/// What is judged.
-#[derive(Clone, Debug)]
-pub struct LintRequest {
-    /// A recipe, a bundle, or JSON: a call of `RegisterImage`, an answer of `DescribeImages`, or a
-    /// description.
-    pub path: PathBuf,
-    /// Rules that are not applied.
-    pub allow: Vec<String>,
-    /// Whether snapshots or copies will be encrypted, where the input does not say so.
-    pub encrypted: bool,
-    /// Values of the recipe's templates.
-    pub templates: TemplateRequest,
-}
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LintReport {
-    /// What was judged.
-    #[serde(serialize_with = "path_text")]
-    pub path: PathBuf,
-    /// What it is.
-    pub kind: &'static str,
-    /// Names of the AMIs in it.
-    pub names: Vec<String>,
-    /// Rules that are broken.
-    pub errors: usize,
-    /// Rules that are broken and only warn.
-    pub warnings: usize,
-    /// The places, errors first.
-    pub findings: Vec<Finding>,
-    /// What could not be looked at.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
 
 /// Something to judge, with all that is known of it.
 #[derive(Debug, Default)]
@@ -120,7 +84,11 @@ impl Case {
     }
 
     /// Takes a recipe, and looks into the images that are there.
-    pub(in crate::ops) fn of_recipe(prepared: &Prepared, watch: &dyn Watch) -> Result<Self> {
+    pub(in crate::ops) fn of_recipe(
+        prepared: &Prepared,
+        volumes: &[MappedVolume],
+        watch: &dyn Watch,
+    ) -> Result<Self> {
         let mut case = Self {
             upload: Some(prepared.upload.clone()),
             distribution: prepared.distribution.clone(),
@@ -129,24 +97,24 @@ impl Case {
         };
         check_ids(&case.allow)?;
         let mut ami = prepared.ami.clone();
-        for source in &prepared.sources {
-            // Two entries of one device are for a rule to tell: mark the first one of the two.
-            let mapping =
-                ami.block_device_mappings.iter_mut().find(|it| it.device_name == source.device);
+        for MappedVolume { device, image } in volumes {
+            // Two entries of one device are for a rule to find: mark the first of the two.
+            let mapping = ami.block_device_mappings.iter_mut().find(|it| it.device_name == *device);
             let ebs = mapping.and_then(|it| it.ebs.as_mut());
             if let Some(ebs) = ebs {
                 ebs.snapshot_digest = Some(crate::digest::Digest([0; 32]));
             }
-            if !is_there(&source.image) {
-                let note = "is not there: rules about its content are not applied";
-                case.notes.push(format!("{} {note}", source.image.display()));
+            if !image.image.path.exists() {
+                let note = "does not exist: rules about its content are not applied";
+                case.notes.push(format!("{} {note}", image.typed().display()));
                 continue;
             }
-            let image = open_image(&volume_request(source)?.image, watch)?;
-            let (hole_bytes, layout) = look(&image.volume).map_err(|e| e.in_file(&source.image))?;
+            let opened = open(image, watch)?;
+            let volume = opened.volume();
+            let (hole_bytes, layout) = look(volume).map_err(|e| image.fail(e))?;
             case.volumes.push(VolumeFacts {
-                device: source.device.clone(),
-                size: image.volume.size(),
+                device: device.clone(),
+                size: volume.size(),
                 hole_bytes: Some(hole_bytes),
                 layout: Some(layout),
             });
@@ -154,12 +122,6 @@ impl Case {
         case.ami = ami;
         Ok(case)
     }
-}
-
-/// Tells whether an image is there; a disk of an archive stands behind a colon.
-fn is_there(image: &Path) -> bool {
-    let archive = image.to_str().and_then(|text| text.rsplit_once(':')).map(|(path, _)| path);
-    image.exists() || archive.is_some_and(|path| Path::new(path).exists())
 }
 
 /// Returns the bytes of a volume that are holes, and what is inside.
@@ -185,10 +147,13 @@ pub(in crate::ops) fn open_cases(
         return Ok(("bundle", vec![Case::of_bundle(&Bundle::open(path)?)?]));
     }
     if path.extension().is_some_and(|it| it == "toml") {
-        let prepared = open_recipe(path, templates)?;
-        return Ok(("recipe", vec![Case::of_recipe(&prepared, watch)?]));
+        let prepared = open_recipe(path, templates, watch)?;
+        return Ok((
+            "recipe",
+            vec![Case::of_recipe(&prepared, &mapped_volumes(&prepared, &[])?, watch)?],
+        ));
     }
-    let bytes = read_document(path)?;
+    let bytes = read_document(path, watch)?;
     let (kind, amis) = read_json(&bytes).map_err(|e| e.in_file(path))?;
     Ok((kind, amis.into_iter().map(|ami| Case { ami, ..Case::default() }).collect()))
 }
@@ -223,59 +188,20 @@ pub(in crate::ops) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)
 /// # Errors
 ///
 /// `Invalid` if there is not exactly one.
-pub fn read_ami(path: &Path, templates: &TemplateRequest) -> Result<Ami> {
+pub fn read_ami(path: &Path, templates: &TemplateRequest, watch: &dyn Watch) -> Result<Ami> {
     if path.extension().is_some_and(|it| it == "toml") {
         // Its images are not looked at: the user names others.
-        return Ok(open_recipe(path, templates)?.ami);
+        return Ok(open_recipe(path, templates, watch)?.ami);
     }
     let mut amis = if Bundle::is_at(path) {
         vec![Bundle::open(path)?.ami().clone()]
     } else {
-        read_json(&read_document(path)?).map_err(|e| e.in_file(path))?.1
+        read_json(&read_document(path, watch)?).map_err(|e| e.in_file(path))?.1
     };
     match (amis.pop(), amis.is_empty()) {
         (Some(ami), true) => Ok(ami),
         _ => Err(Error::invalid("it has not exactly one AMI").in_file(path)),
     }
-}
-
-/// Judges a recipe, a bundle, or a document.
-///
-/// # Errors
-///
-/// `Invalid` if it is none of them, or if an id is no rule's; as opening bundles and images.
-pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
-    check_ids(&request.allow)?;
-    let (kind, mut cases) = open_cases(&request.path, &request.templates, watch)?;
-    let mut report = LintReport {
-        path: request.path.clone(),
-        kind,
-        names: Vec::new(),
-        errors: 0,
-        warnings: 0,
-        findings: Vec::new(),
-        notes: Vec::new(),
-    };
-    let several = cases.len() > 1;
-    for case in &mut cases {
-        if request.encrypted {
-            case.upload.get_or_insert_default().encrypted = true;
-        }
-        let name = case.ami.name.clone();
-        let found = case.findings(&request.allow).into_iter().map(|mut finding| {
-            if several {
-                finding.place = format!("{name:?}: {}", finding.place);
-            }
-            finding
-        });
-        report.findings.extend(found);
-        report.names.push(name);
-        report.notes.append(&mut case.notes);
-    }
-    report.findings.sort_by_key(|finding| finding.level);
-    report.errors = report.findings.iter().filter(|it| it.level == Level::Error).count();
-    report.warnings = report.findings.len().strict_sub(report.errors);
-    Ok(report)
 }
 
 /// Says all errors of a list in one sentence; `None` if there is none.
@@ -291,7 +217,8 @@ pub(in crate::ops) fn refusal(findings: &[Finding]) -> Option<Error> {
         text.push_str("; ");
         text.push_str(error);
     }
-    Some(Error::new(Kind::Invalid, text).advise("--allow RULE lets one pass that is meant"))
+    let advice = Advice::Give { setting: Setting::Allow, example: "RULE".into() };
+    Some(Error::new(Kind::Invalid, text).advise(advice))
 }
 
 /// Fails if an error-level rule is broken.

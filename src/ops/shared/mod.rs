@@ -2,7 +2,15 @@
 
 pub(super) mod base;
 pub(super) mod case;
+pub(super) mod description;
+pub(super) mod image_output;
+pub(super) mod instance_store;
+pub(super) mod journal;
+pub(super) mod manifest;
+pub(super) mod mapping;
 pub(super) mod open;
 pub(super) mod packing;
+pub(super) mod planning;
 pub(super) mod recipe;
+pub(super) mod report;
 pub(super) mod verification;

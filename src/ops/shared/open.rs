@@ -1,4 +1,8 @@
-//! Opening the images that a user names.
+//! The one door: what a user names, found and opened.
+//!
+//! [`Named`] is the grammar. [`find`] says what is there, [`open`] and [`open_in_order`] make a volume
+//! of it: an image, a member of an archive, a device of a bundle, thin ones over their base too, the
+//! volume of an instance-store bundle, or standard input.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -8,44 +12,186 @@ use std::sync::Arc;
 use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
-use crate::chunking;
-use crate::chunking::Sink;
+use crate::bundle::Snapshot;
 use crate::chunking::Source;
-use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format;
 use crate::format::ImageRequest;
+use crate::format::Named;
 use crate::format::OpenedImage;
 use crate::format::OpenedStream;
+use crate::instance_store::InstanceBundle;
 use crate::io;
 use crate::io::Input;
-use crate::io::WriteAt;
-use crate::manifest::Builder;
-use crate::ops::apply::journal_of;
-use crate::pack::Stored;
-use crate::units::ExtentKind;
+use crate::io::ReadAt;
+use crate::manifest;
+use crate::ops::shared::instance_store::BundleKeys;
+use crate::ops::shared::instance_store::Checked;
+use crate::ops::shared::journal::journal_of;
+use crate::ops::shared::manifest::root_of;
+use crate::pack::layout as pack_layout;
 use crate::volume::ReadVolume;
+use crate::volume::Volume;
+use crate::work::Quiet;
 use crate::work::Watch;
+use crate::work::default_threads;
 
-/// An image, open.
-#[derive(Debug)]
-pub enum OpenedSource {
-    /// One that can be read at any place.
-    Image(Box<OpenedImage>),
-    /// One that comes once and in order: through a pipe, or out of a compressed stream.
-    Stream(Box<OpenedStream>),
+/// A volume as a user names it, and how it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeRequest {
+    /// What the request calls it, for messages: the name of an argument, as `old`, or a device.
+    pub role: Option<String>,
+    /// The image and how it is opened. A device of a bundle stands where a member of an archive does.
+    pub image: ImageRequest,
+    /// The name of one of several AMIs in a layout.
+    pub ami: Option<String>,
+    /// What a thin bundle was packed against.
+    pub base: Option<Box<VolumeRequest>>,
+    /// The private key and the certificate of an instance-store bundle.
+    pub keys: BundleKeys,
 }
 
-impl OpenedSource {
+impl From<ImageRequest> for VolumeRequest {
+    fn from(image: ImageRequest) -> Self {
+        Self { image, ..Self::default() }
+    }
+}
+
+impl VolumeRequest {
+    /// Names what a user typed. See [`Named`] for the grammar.
+    #[must_use]
+    pub fn new(typed: &Path) -> Self {
+        let Named { path, ami, inside } = Named::parse(typed);
+        let image = ImageRequest { path, member: inside, ..ImageRequest::default() };
+        Self { image, ami, ..Self::default() }
+    }
+
+    /// Returns what a user types for it.
+    #[must_use]
+    pub fn typed(&self) -> PathBuf {
+        let Some(ami) = &self.ami else { return self.image.typed() };
+        let mut path = self.image.path.clone().into_os_string();
+        path.push(format!("@{ami}"));
+        ImageRequest { path: path.into(), ..self.image.clone() }.typed()
+    }
+
+    /// Tells whether it is standard input.
+    #[must_use]
+    pub fn is_standard_input(&self) -> bool {
+        self.image.path.as_os_str() == "-"
+    }
+
+    /// Adds to an error which volume it is about.
+    pub(in crate::ops) fn fail(&self, error: Error) -> Error {
+        let error = error.in_file(&self.image.path);
+        match &self.role {
+            Some(role) => error.of_input(role),
+            None => error,
+        }
+    }
+}
+
+/// What is there under a name.
+#[derive(Debug)]
+pub enum Found {
+    /// A bundle.
+    Bundle(Box<Bundle>),
+    /// The manifest of an instance-store bundle.
+    InstanceStore,
+    /// A snapshot manifest.
+    Manifest,
+    /// A pack.
+    Pack,
+    /// Anything else is taken for an image, or for an archive of some.
+    Image,
+}
+
+/// Says what is there. A format that the user names is believed: then it is an image.
+///
+/// # Errors
+///
+/// As [`Bundle::open`] for what looks like a bundle; `Io` if the system refuses; `Invalid` for the name
+/// of an AMI where there is no bundle.
+pub fn find(request: &VolumeRequest) -> Result<Found> {
+    let path = &request.image.path;
+    let found = if request.image.format.is_some() || request.is_standard_input() {
+        Found::Image
+    } else if Bundle::is_at(path) {
+        Found::Bundle(Box::new(Bundle::open(path)?))
+    } else if !path.is_file() {
+        Found::Image
+    } else if InstanceBundle::is_at(path) {
+        Found::InstanceStore
+    } else {
+        own_magic(path)?
+    };
+    match (&found, &request.ami) {
+        (Found::Bundle(_), _) | (_, None) => Ok(found),
+        (_, Some(name)) => {
+            let text = format!("it has no AMI {name:?}: it is not a bundle");
+            Err(Error::invalid(text).in_file(path))
+        }
+    }
+}
+
+fn own_magic(path: &Path) -> Result<Found> {
+    let input = Input::open(path)?;
+    let mut head = [0; 16];
+    if input.len() < 16 {
+        return Ok(Found::Image);
+    }
+    input.read_exact_at(&mut head, 0)?;
+    Ok(if head[..8] == manifest::MAGIC {
+        Found::Manifest
+    } else if head[8..] == pack_layout::MAGIC {
+        Found::Pack
+    } else {
+        Found::Image
+    })
+}
+
+/// A volume, open.
+#[derive(Debug)]
+pub enum OpenedVolume {
+    /// An image that can be read at any place.
+    Image(Box<OpenedImage>),
+    /// An image that comes once and in order: through a pipe, or out of a compressed stream.
+    Stream(Box<OpenedStream>),
+    /// A snapshot of a bundle.
+    Snapshot(Box<OpenedSnapshot>),
+    /// The volume of an instance-store bundle.
+    Unsealed(Box<OpenedUnsealed>),
+}
+
+/// A snapshot of a bundle, open.
+#[derive(Debug)]
+pub struct OpenedSnapshot {
+    path: PathBuf,
+    /// Its bytes.
+    pub snapshot: Snapshot,
+}
+
+/// The volume of an instance-store bundle, open.
+#[derive(Debug)]
+pub struct OpenedUnsealed {
+    path: PathBuf,
+    volume: Volume,
+    notes: Vec<String>,
+}
+
+impl OpenedVolume {
+    /// Takes the volume of an instance-store bundle that is open.
+    pub(in crate::ops) fn unsealed(path: &Path, volume: Volume, notes: Vec<String>) -> Self {
+        Self::Unsealed(Box::new(OpenedUnsealed { path: path.to_owned(), volume, notes }))
+    }
+
     /// Returns the volume's size in bytes, where it is known before reading.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
-        match self {
-            Self::Image(image) => Some(image.volume.size()),
-            Self::Stream(_) => None,
-        }
+        self.volume().map(ReadVolume::size)
     }
 
     /// Returns the name for messages.
@@ -54,6 +200,19 @@ impl OpenedSource {
         match self {
             Self::Image(image) => image.inputs[0].path(),
             Self::Stream(opened) => opened.stream.path(),
+            Self::Snapshot(opened) => &opened.path,
+            Self::Unsealed(opened) => &opened.path,
+        }
+    }
+
+    /// Returns the volume, unless it comes in order.
+    #[must_use]
+    pub fn volume(&self) -> Option<&dyn ReadVolume> {
+        match self {
+            Self::Image(image) => Some(&image.volume),
+            Self::Stream(_) => None,
+            Self::Snapshot(opened) => Some(&opened.snapshot),
+            Self::Unsealed(opened) => Some(&opened.volume),
         }
     }
 
@@ -62,6 +221,8 @@ impl OpenedSource {
         match self {
             Self::Image(image) => Source::Volume(&image.volume),
             Self::Stream(opened) => Source::Stream(&mut opened.stream),
+            Self::Snapshot(opened) => Source::Volume(&opened.snapshot),
+            Self::Unsealed(opened) => Source::Volume(&opened.volume),
         }
     }
 
@@ -71,6 +232,8 @@ impl OpenedSource {
         match self {
             Self::Image(image) => image.format.name,
             Self::Stream(opened) => opened.format.name,
+            Self::Snapshot(_) => "bundle",
+            Self::Unsealed(_) => "instance-store",
         }
     }
 
@@ -80,61 +243,134 @@ impl OpenedSource {
         match self {
             Self::Image(image) => image.notes.clone(),
             Self::Stream(opened) => opened.notes.clone(),
+            Self::Snapshot(_) => Vec::new(),
+            Self::Unsealed(opened) => opened.notes.clone(),
         }
     }
 }
 
-/// Opens an image that may come through a pipe, or in a compressed stream.
+/// A volume that can be read at any place.
+#[derive(Debug)]
+pub struct RandomVolume(OpenedVolume);
+
+impl RandomVolume {
+    /// Returns the volume.
+    #[must_use]
+    pub fn volume(&self) -> &dyn ReadVolume {
+        self.0.volume().expect("opened at any place")
+    }
+
+    /// Returns it with its name, format and notes.
+    #[must_use]
+    pub fn opened(&self) -> &OpenedVolume {
+        &self.0
+    }
+
+    /// Returns it as what may also come in order.
+    #[must_use]
+    pub fn into_opened(self) -> OpenedVolume {
+        self.0
+    }
+
+    /// Returns the volume alone.
+    #[must_use]
+    pub fn into_volume(self) -> Box<dyn ReadVolume> {
+        match self.0 {
+            OpenedVolume::Image(image) => Box::new(image.volume),
+            OpenedVolume::Snapshot(opened) => Box::new(opened.snapshot),
+            OpenedVolume::Unsealed(opened) => Box::new(opened.volume),
+            OpenedVolume::Stream(_) => unreachable!("opened at any place"),
+        }
+    }
+}
+
+/// Opens a volume that may come once and in order, if that is how it comes.
 ///
 /// # Errors
 ///
-/// As [`format::open_in_order`]; `Io` if another process has it, or a file that it names, open for
-/// writing and the request does not force it.
-pub fn open_source(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedSource> {
-    check_finished(request)?;
-    let source = match format::open_in_order(request, watch)? {
-        format::Opened::Image(image) => OpenedSource::Image(image),
-        format::Opened::Stream(stream) => OpenedSource::Stream(stream),
-    };
-    check_unused(
-        request,
-        match &source {
-            OpenedSource::Image(image) => &image.inputs,
-            OpenedSource::Stream(opened) => &opened.inputs,
-        },
-    )?;
-    Ok(source)
+/// As [`find`] and [`format::open_in_order`]; `Io` if another process has it, or a file that it names,
+/// open for writing and the request does not force it; `Invalid` for a manifest or a pack alone, which
+/// hold no volume, and for an image that an interrupted run has changed in part.
+pub fn open_in_order(request: &VolumeRequest, watch: &dyn Watch) -> Result<OpenedVolume> {
+    open_found(request, watch, |image| {
+        Ok(match format::open_in_order(image, watch)? {
+            format::Opened::Image(image) => OpenedVolume::Image(image),
+            format::Opened::Stream(stream) => OpenedVolume::Stream(stream),
+        })
+    })
+    .map_err(|error| request.fail(error))
 }
 
-/// Opens an image, at any place.
+/// Opens a volume, at any place.
 ///
 /// # Errors
 ///
-/// As [`format::open`]; `Io` if another process has it, or a file that it names, open for writing and
-/// the request does not force it.
-pub fn open_image(request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedImage> {
-    check_finished(request)?;
-    let image = format::open(request, watch)?;
-    check_unused(request, &image.inputs)?;
-    Ok(image)
+/// As [`open_in_order`].
+pub fn open(request: &VolumeRequest, watch: &dyn Watch) -> Result<RandomVolume> {
+    let at_any_place =
+        |image: &ImageRequest| Ok(OpenedVolume::Image(Box::new(format::open(image, watch)?)));
+    open_found(request, watch, at_any_place).map(RandomVolume).map_err(|error| request.fail(error))
 }
 
-/// Fails if the image is one that a stopped run has changed in part, unless the request forces it.
-fn check_finished(request: &ImageRequest) -> Result<()> {
+fn open_found(
+    request: &VolumeRequest,
+    watch: &dyn Watch,
+    open_image: impl FnOnce(&ImageRequest) -> Result<OpenedVolume>,
+) -> Result<OpenedVolume> {
+    match find(request)? {
+        Found::Image => {
+            check_finished(&request.image)?;
+            let opened = open_image(&request.image)?;
+            let inputs = match &opened {
+                OpenedVolume::Image(image) => &image.inputs[..],
+                OpenedVolume::Stream(stream) => &stream.inputs[..],
+                _ => &[],
+            };
+            check_unused(&request.image, inputs)?;
+            Ok(opened)
+        }
+        Found::Bundle(bundle) => {
+            let bundle = over_base(*bundle, request.base.as_deref(), default_threads(), watch)?;
+            let device = request.image.member.as_deref();
+            let snapshot = OpenedSnapshot {
+                path: request.image.path.clone(),
+                snapshot: bundle.snapshot(device)?,
+            };
+            Ok(OpenedVolume::Snapshot(Box::new(snapshot)))
+        }
+        Found::InstanceStore => {
+            let (path, threads) = (&request.image.path, default_threads());
+            let checked = Checked::open(path, &request.keys, threads, &Quiet(watch))?;
+            let laid = checked.lay_down(threads, &Quiet(watch))?;
+            let notes = checked.notes(laid.extracted);
+            Ok(OpenedVolume::unsealed(path, laid.volume, notes))
+        }
+        Found::Manifest => Err(without_bytes("a snapshot manifest")),
+        Found::Pack => Err(without_bytes("a pack")),
+    }
+}
+
+fn without_bytes(what: &str) -> Error {
+    Error::invalid(format!(
+        "it is {what} alone, expected an image or a bundle, which hold a volume"
+    ))
+}
+
+/// Fails if the image is one that an interrupted run has changed in part, unless the request forces it.
+pub(in crate::ops) fn check_finished(request: &ImageRequest) -> Result<()> {
     let journal = journal_of(&request.path);
     if !request.force && journal.exists() {
-        let text = "an `amikit apply --in-place` of it did not come to its end";
-        return Err(Error::invalid(text).in_file(&request.path).advise(format!(
-            "finish it with `amikit apply {} --to {} --in-place`, or pass --force",
-            journal.display(),
-            request.path.display()
-        )));
+        let text = "an in-place apply to it was interrupted: it is part old, part new";
+        let image = request.path.clone();
+        return Err(Error::invalid(text)
+            .in_file(&request.path)
+            .advise(Advice::FinishJournal { journal, image }));
     }
     Ok(())
 }
 
 /// Fails if another process has one of the files open for writing, unless the request forces it.
-fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]) -> Result<()> {
+pub(in crate::ops) fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]) -> Result<()> {
     if request.force {
         return Ok(());
     }
@@ -144,53 +380,47 @@ fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]) -> Result<()> {
             let text = format!("it is in use: open for writing by {}", writers.join(", "));
             return Err(Error::new(Kind::Io, text)
                 .in_file(input.path())
-                .advise("stop the writer, or pass --force to read it all the same"));
+                .advise(Advice::Force { first: "stop the writer".into() }));
         }
     }
     Ok(())
 }
 
-/// Opens a volume, whatever holds it: an image, or a snapshot of a bundle. A bundle's device stands
-/// behind a colon, as in `web.ami:/dev/sdf`; without one it is the root device.
+/// Opens a bundle that must be one, over its base if that is named.
 ///
 /// # Errors
 ///
-/// As [`open_image`], [`Bundle::open`] and [`Bundle::snapshot`].
-pub fn open_volume(request: &ImageRequest, watch: &dyn Watch) -> Result<Box<dyn ReadVolume>> {
-    if request.format.is_none() {
-        if Bundle::is_at(&request.path) {
-            return Ok(Box::new(Bundle::open(&request.path)?.snapshot(None)?));
-        }
-        if let Some((path, device)) = bundle_and_device(&request.path) {
-            return Ok(Box::new(Bundle::open(&path)?.snapshot(Some(&device))?));
-        }
-    }
-    Ok(Box::new(open_image(request, watch)?.volume))
-}
-
-/// Opens a bundle, over what it leans on if the user names that: a bundle, or an image, which is then
-/// read whole to see that it is the right one.
-///
-/// # Errors
-///
-/// As [`Bundle::open`] and [`open_image`]; `Mismatch` if the base is none that the bundle leans on.
+/// As [`Bundle::open`] and [`over_base`].
 pub(in crate::ops) fn open_bundle(
     path: &Path,
-    base: Option<&ImageRequest>,
+    base: Option<&VolumeRequest>,
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Bundle> {
-    let bundle = Bundle::open(path)?;
+    over_base(Bundle::open(path)?, base, threads, watch)
+}
+
+/// Reads a bundle over what it was packed against, if the user names that: a bundle, or an image,
+/// which is then read whole to see that it is the right one.
+///
+/// # Errors
+///
+/// As [`open`]; `Mismatch` if the bundle was not packed against it; `Invalid` if it needs no base.
+fn over_base(
+    bundle: Bundle,
+    base: Option<&VolumeRequest>,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<Bundle> {
     let Some(base) = base else { return Ok(bundle) };
-    let bases = if base.format.is_none() && Bundle::is_at(&base.path) {
-        bundle_bases(&bundle, &Bundle::open(&base.path)?)?
-    } else {
-        vec![image_base(&bundle, base, threads, watch)?]
+    let bases = match find(base).map_err(|error| base.fail(error))? {
+        Found::Bundle(named) => bundle_bases(&bundle, &named)?,
+        _ => vec![image_base(&bundle, base, threads, watch)?],
     };
     bundle.over(bases)
 }
 
-/// Returns the snapshots of `base` that `bundle` leans on.
+/// Returns the snapshots of `base` that `bundle` was packed against.
 fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>> {
     let mut bases = Vec::new();
     for layer in base.snapshots() {
@@ -206,83 +436,18 @@ fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>
     Ok(bases)
 }
 
-/// Returns the image as the snapshot that `bundle` leans on, if it is that.
+/// Returns the image as the snapshot that `bundle` was packed against, if it is that.
 fn image_base(
     bundle: &Bundle,
-    request: &ImageRequest,
+    request: &VolumeRequest,
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Arc<BaseSnapshot>> {
-    let image = open_image(request, watch)?;
-    let root =
-        root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))?;
+    let opened = open(request, watch)?;
+    let root = root_of(opened.volume(), threads, watch).map_err(|error| request.fail(error))?;
     let Some(layer) = bundle.bases().iter().find(|base| base.root == root) else {
         return Err(bundle.wrong_base(&[root]));
     };
-    let bytes = BaseBytes::Image(Box::new(image.volume));
+    let bytes = BaseBytes::Image(opened.into_volume());
     Ok(Arc::new(BaseSnapshot::new(bundle.base_manifest(layer)?, bytes)))
-}
-
-/// Returns the root digest of an image.
-///
-/// # Errors
-///
-/// As [`open_image`] and [`chunking::run`].
-pub(in crate::ops) fn root_of(
-    request: &ImageRequest,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
-) -> Result<Digest> {
-    let image = open_image(request, watch)?;
-    root_of_volume(&image.volume, threads, watch).map_err(|e| e.in_file(&request.path))
-}
-
-fn root_of_volume(
-    volume: &dyn ReadVolume,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
-) -> Result<Digest> {
-    let mut root = RootSink(Builder::new(&Discard));
-    let options =
-        chunking::Options { threads, watch, states: chunking::States::default(), store: None };
-    let size = chunking::run(Source::Volume(volume), &options, &mut root)?;
-    Ok(root.0.finish(size)?.root)
-}
-
-/// An output that nobody reads: for a manifest of which only the root digest is wanted.
-struct Discard;
-
-impl WriteAt for Discard {
-    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn set_size(&self, _size: u64) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// A manifest's builder as a sink of blocks.
-#[derive(Debug)]
-pub(in crate::ops) struct RootSink<'a>(pub(in crate::ops) Builder<'a>);
-
-impl Sink for RootSink<'_> {
-    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
-        self.0.push_run(kind, count)
-    }
-
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
-        self.0.push_data(&id)
-    }
-}
-
-/// Splits `web.ami:/dev/sdf`, if there is no file of that name and a bundle of the first part.
-pub(in crate::ops) fn bundle_and_device(path: &Path) -> Option<(PathBuf, String)> {
-    let (bundle, device) = path.to_str()?.rsplit_once(':')?;
-    let bundle = PathBuf::from(bundle);
-    (!path.exists() && Bundle::is_at(&bundle)).then(|| (bundle, device.to_owned()))
 }

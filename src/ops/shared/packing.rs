@@ -1,7 +1,9 @@
-//! `pack`: images to a bundle.
+//! Volumes to a bundle.
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::RwLock;
 
 use serde::Serialize;
 
@@ -9,8 +11,6 @@ use crate::ami::Ami;
 use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::bare;
-use crate::ami::check_devices;
-use crate::ami::check_name;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
@@ -21,46 +21,34 @@ use crate::chunking::Sink;
 use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
-use crate::compress::Encoder;
+use crate::compress::DEFAULT_LEVEL;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format;
-use crate::format::ImageRequest;
+use crate::error::Setting;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
-use crate::ops::path_text;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
 use crate::ops::shared::base::OverBase;
 use crate::ops::shared::base::patching;
 use crate::ops::shared::case::refuse;
-use crate::ops::shared::open::OpenedSource;
-use crate::ops::shared::open::open_source;
-use crate::ops::snapshot::SnapshotReport;
+use crate::ops::shared::mapping::OpenedMapping;
+use crate::ops::shared::mapping::check_names;
+use crate::ops::shared::report::SnapshotReport;
+use crate::ops::shared::report::path_text;
+use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::KnownChunks;
 use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
 use crate::work::Watch;
+use crate::work::default_threads;
 
-use std::sync::Arc;
-use std::sync::RwLock;
-
-/// One volume of an AMI to be packed.
+/// How volumes become a bundle.
 #[derive(Clone, Debug)]
-pub struct VolumeRequest {
-    /// Device of the AMI.
-    pub device: String,
-    /// The image.
-    pub image: ImageRequest,
-}
-
-/// What a bundle is made of.
-#[derive(Clone, Debug)]
-pub struct PackRequest {
-    /// The volumes, the root among them.
-    pub volumes: Vec<VolumeRequest>,
+pub struct PackOptions {
     /// Where the bundle goes: one file if the name ends in `.tar`, else a folder.
     pub output: PathBuf,
     /// The AMI's description. Entries of volumes with content may be left out of its mapping.
@@ -75,8 +63,25 @@ pub struct PackRequest {
     pub threads: NonZero<usize>,
     /// What is done about states.
     pub states: States,
-    /// What the bundle leans on.
+    /// What the bundle is packed against.
     pub base: Option<BaseRequest>,
+}
+
+impl PackOptions {
+    /// A bundle of its own with what `pack` does where nothing else is said.
+    #[must_use]
+    pub fn new(output: impl Into<PathBuf>, ami: Ami) -> Self {
+        Self {
+            output: output.into(),
+            ami,
+            allow: Vec::new(),
+            level: DEFAULT_LEVEL,
+            pack_size: DEFAULT_PACK_SIZE,
+            threads: default_threads(),
+            states: States::default(),
+            base: None,
+        }
+    }
 }
 
 /// What was packed for one volume.
@@ -179,54 +184,17 @@ fn is_nothing(count: &u64) -> bool {
 }
 
 /// Checks what can be told of a base before it is opened.
-fn check_base(request: &PackRequest) -> Result<()> {
-    let Some(base) = &request.base else { return Ok(()) };
-    if request.states.zeros_as_holes {
-        let text =
-            "zeros are to be holes, and a hole over a base would show what the base has there";
-        return Err(Error::invalid(text).advise("leave --zeros hole out, or pack without --base"));
+fn check_base(options: &PackOptions, count: usize) -> Result<()> {
+    let Some(base) = &options.base else { return Ok(()) };
+    if options.states.zeros_as_holes {
+        let text = "holes in the place of zeros would expose the base's data there";
+        return Err(Error::invalid(text).advise(Advice::Omit(Setting::Zeros)));
     }
-    if base.index.is_some() && request.volumes.len() > 1 {
-        let text = format!("one index is named for {} volumes", request.volumes.len());
-        return Err(Error::invalid(text).advise("leave --base-index out"));
+    if base.index.is_some() && count > 1 {
+        let text = format!("one page index is named for {count} volumes, expected one volume");
+        return Err(Error::invalid(text).advise(Advice::Omit(Setting::BaseIndex)));
     }
     Ok(())
-}
-
-/// What further disks of an image are attached as, in order: EC2's own names for data volumes.
-const DATA_DEVICES: std::ops::RangeInclusive<char> = 'f'..='p';
-
-/// Gives each disk of an image that holds several a device of its own: the first one that of the image,
-/// the others the next that are free.
-fn with_all_disks(volumes: &[VolumeRequest]) -> Result<Vec<VolumeRequest>> {
-    let mut all = volumes.to_vec();
-    let mut free = DATA_DEVICES
-        .map(|letter| format!("/dev/sd{letter}"))
-        .filter(|device| volumes.iter().all(|volume| volume.device != *device));
-    for (number, volume) in volumes.iter().enumerate() {
-        let disks = format::disks(&volume.image)?;
-        if disks.len() < 2 {
-            continue;
-        }
-        for (disk, name) in disks.iter().enumerate() {
-            let mut path = volume.image.path.clone().into_os_string();
-            path.push(format!(":{name}"));
-            let image = ImageRequest { path: path.into(), ..volume.image.clone() };
-            if disk == 0 {
-                all[number].image = image;
-            } else {
-                let device = free.next().ok_or_else(|| {
-                    Error::invalid("there are more disks than devices, expected at most 11 more")
-                        .in_file(&volume.image.path)
-                        .advise(
-                            "name each with its device, as in --map /dev/sdq=web.ova:disk9.vmdk",
-                        )
-                })?;
-                all.push(VolumeRequest { device, image });
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// Returns the description with an entry for each of `devices`, ascending by name. Until a volume is
@@ -244,7 +212,10 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
             return Err(Error::invalid(format!(
                 "{device} has content, and no image of it is named"
             ))
-            .advise(format!("name one for it, as in {device}=FILE, or leave the device out")));
+            .advise(Advice::Give {
+                setting: Setting::Map,
+                example: format!("{device}=IMAGE").into(),
+            }));
         }
     }
     for device in devices {
@@ -264,102 +235,102 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
 }
 
 /// Refuses what EC2 would refuse, before a byte is read.
-fn check_rules(
-    ami: &Ami,
-    volumes: &[VolumeRequest],
-    sources: &[OpenedSource],
-    allow: &[String],
-) -> Result<()> {
+fn check_rules(ami: &Ami, volumes: &[OpenedMapping], allow: &[String]) -> Result<()> {
     let facts: Vec<VolumeFacts> = volumes
         .iter()
-        .zip(sources)
-        .filter_map(|(volume, source)| {
+        .filter_map(|volume| {
             let device = volume.device.clone();
-            Some(VolumeFacts { device, size: source.size()?, ..VolumeFacts::default() })
+            Some(VolumeFacts { device, size: volume.source.size()?, ..VolumeFacts::default() })
         })
         .collect();
     refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
 }
 
-/// Packs images into a bundle.
+/// Packs volumes into a bundle.
 ///
 /// # Errors
 ///
-/// `Invalid` if EC2 would refuse the description, before anything is read; as
-/// [`crate::ops::open_source`] and [`chunking::run`] for the images; `Io` if the bundle cannot be
-/// written.
-pub fn pack(request: &PackRequest, watch: &dyn Watch) -> Result<PackReport> {
-    check_name(&request.ami.name)?;
-    let mut volumes = with_all_disks(&request.volumes)?;
+/// `Invalid` if EC2 would refuse the description, before anything is read; as [`chunking::run`] for the
+/// volumes; `Io` if the bundle cannot be written.
+pub(in crate::ops) fn pack_volumes(
+    mut volumes: Vec<OpenedMapping>,
+    options: &PackOptions,
+    watch: &dyn Watch,
+) -> Result<PackReport> {
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
-    check_devices(&devices, &request.ami.root_device_name)?;
-    let mut ami = with_content(&request.ami, &devices)?;
-    if volumes.iter().filter(|volume| volume.image.path.as_os_str() == "-").count() > 1 {
-        return Err(Error::invalid("standard input is two volumes, expected one at most"));
-    }
-    // A level that is none is told before the images are opened.
-    Encoder::new(request.level)?;
-    let mut sources: Vec<OpenedSource> =
-        volumes.iter().map(|volume| open_source(&volume.image, watch)).collect::<Result<_>>()?;
-    check_base(request)?;
-    check_rules(&ami, &volumes, &sources, &request.allow)?;
-    let mut writer = Writer::create(&request.output, request.pack_size)?;
-    let base = request.base.as_ref();
+    check_names(&options.ami, &devices, options.level)?;
+    let mut ami = with_content(&options.ami, &devices)?;
+    check_base(options, volumes.len())?;
+    check_rules(&ami, &volumes, &options.allow)?;
+    let mut writer = Writer::create(&options.output, options.pack_size)?;
+    let base = options.base.as_ref();
     let opened = base
         .map(|base| {
-            OpenedBase::open(base, &ami.root_device_name, &mut writer, request.threads, watch)
+            OpenedBase::open(base, &ami.root_device_name, &mut writer, options.threads, watch)
         })
         .transpose()?;
     let index_bytes = match &opened {
         Some(opened) => opened.index_bytes(&devices)?,
         None => 0,
     };
-    let bytes: Option<u64> = sources.iter().map(OpenedSource::size).sum();
+    let bytes: Option<u64> = volumes.iter().map(|volume| volume.source.size()).sum();
     watch.begin(bytes.map(|bytes| bytes.strict_add(index_bytes)));
 
     let known = RwLock::default();
     let mut reports = Vec::new();
-    for (volume, source) in volumes.iter().zip(&mut sources) {
-        let leans_on = match &opened {
+    for volume in &mut volumes {
+        let based_on = match &opened {
             Some(opened) => opened.of_device(&volume.device)?,
             None => None,
         };
-        let root = leans_on.as_ref().map(|it| it.manifest().root());
-        let one = PackOne {
-            device: &volume.device,
-            base: leans_on,
-            index: base.and_then(|base| base.index.as_ref()),
-            level: request.level,
-            threads: request.threads,
-            states: request.states,
-            known: &known,
-        };
-        let name = source.name().to_owned();
-        let written =
-            pack_one(&mut writer, source.blocks(), &one, watch).map_err(|e| e.in_file(&name))?;
-        let snapshot = SnapshotReport {
-            device: Some(volume.device.clone()),
-            notes: source.notes(),
-            ..SnapshotReport::new(&written.summary)
-        };
-        reports.push(VolumeReport {
-            image: volume.image.path.clone(),
-            format: source.format_name(),
-            snapshot,
-            base_digest: root,
-            new_chunks: written.new_chunks,
-            patched_chunks: written.patched_chunks,
-            stored_bytes: written.stored_bytes,
-        });
+        let index = base.and_then(|base| base.index.as_ref());
+        reports.push(pack_volume(volume, &mut writer, based_on, index, &known, options, watch)?);
     }
-    for (volume, report) in volumes.iter().zip(&reports) {
+    for report in &reports {
+        let device = report.snapshot.device.as_ref();
         let mapping =
-            ami.block_device_mappings.iter_mut().find(|it| it.device_name == volume.device);
+            ami.block_device_mappings.iter_mut().find(|it| Some(&it.device_name) == device);
         let ebs = mapping.and_then(|it| it.ebs.as_mut()).expect("made for each volume");
         ebs.snapshot_digest = Some(report.snapshot.root_digest);
         ebs.volume_size.get_or_insert(ebs_gib(report.snapshot.volume_size_bytes));
     }
     let digest = writer.finish(&ami)?;
-    Ok(PackReport { bundle: request.output.clone(), digest, ami, volumes: reports })
+    Ok(PackReport { bundle: options.output.clone(), digest, ami, volumes: reports })
+}
+
+fn pack_volume(
+    volume: &mut OpenedMapping,
+    writer: &mut Writer,
+    base: Option<Arc<BaseSnapshot>>,
+    index: Option<&PathBuf>,
+    known: &RwLock<KnownChunks>,
+    options: &PackOptions,
+    watch: &dyn Watch,
+) -> Result<VolumeReport> {
+    let base_digest = base.as_ref().map(|it| it.manifest().root());
+    let one = PackOne {
+        device: &volume.device,
+        base,
+        index,
+        level: options.level,
+        threads: options.threads,
+        states: options.states,
+        known,
+    };
+    let (name, format) = (volume.source.name().to_owned(), volume.source.format_name());
+    let notes = volume.source.notes();
+    let written = pack_one(writer, volume.source.blocks(), &one, watch)
+        .map_err(|e| e.in_file(&name).of_input(&volume.device))?;
+    let device = Some(volume.device.clone());
+    let snapshot = SnapshotReport { device, notes, ..SnapshotReport::new(&written.summary) };
+    Ok(VolumeReport {
+        image: volume.named.clone(),
+        format,
+        snapshot,
+        base_digest,
+        new_chunks: written.new_chunks,
+        patched_chunks: written.patched_chunks,
+        stored_bytes: written.stored_bytes,
+    })
 }

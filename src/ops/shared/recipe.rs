@@ -1,25 +1,27 @@
 //! Reading recipes, and filling in their templates.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::SystemTime;
 
 use crate::ami::Time;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::format;
-use crate::format::ImageRequest;
 use crate::format::gate::Gate;
-use crate::io::Input;
+use crate::io;
 use crate::io::ReadAt;
 use crate::io::read_vec;
-use crate::ops::shared::packing::VolumeRequest;
+use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::open::VolumeRequest;
 use crate::recipe::Prepared;
 use crate::recipe::Recipe;
 use crate::recipe::Source;
 use crate::recipe::Values;
+use crate::work::Watch;
 
 /// Most bytes of a recipe or of a document: ten times what 64,000 characters of UEFI data take.
 const MAX_DOCUMENT_LEN: u64 = 1 << 20;
@@ -61,7 +63,9 @@ fn git(folder: &Path, args: &[&str]) -> Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let text = format!("git says: {}", said.lines().next().unwrap_or("nothing"));
-        return Err(Error::invalid(text).in_file(folder).advise("give the value with --set git=…"));
+        return Err(Error::invalid(text)
+            .in_file(folder)
+            .advise(Advice::Give { setting: Setting::Template, example: "git=VALUE".into() }));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -88,25 +92,41 @@ impl TemplateRequest {
     }
 }
 
-/// Reads a small file whole.
-pub(in crate::ops) fn read_document(path: &Path) -> Result<Vec<u8>> {
-    let input = Input::open(path)?;
-    if input.len() > MAX_DOCUMENT_LEN {
-        let text = format!("it has {} bytes, expected at most {MAX_DOCUMENT_LEN}", input.len());
-        return Err(Error::new(Kind::Limit, text).in_file(path));
+/// Reads a small file, or standard input for `-`, whole.
+pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Vec<u8>> {
+    let too_long = |len: u64| {
+        let text = format!("it has {len} bytes, expected at most {MAX_DOCUMENT_LEN}");
+        Error::new(Kind::Limit, text).in_file(path)
+    };
+    match io::open(path)? {
+        io::Opened::File(input) if input.len() > MAX_DOCUMENT_LEN => Err(too_long(input.len())),
+        io::Opened::File(input) => read_vec(&input, 0, input.len()),
+        io::Opened::Stream(mut stream) => {
+            let most = usize::try_from(MAX_DOCUMENT_LEN).expect("a mebibyte").strict_add(1);
+            let mut bytes = vec![0; most];
+            let len = stream.read_full(&mut bytes, watch)?;
+            if len == most {
+                return Err(too_long(u64::try_from(len).expect("a mebibyte")));
+            }
+            bytes.truncate(len);
+            Ok(bytes)
+        }
     }
-    read_vec(&input, 0, input.len())
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read_document(path)?)
+fn read_text(path: &Path, watch: &dyn Watch) -> Result<String> {
+    String::from_utf8(read_document(path, watch)?)
         .map_err(|_| Error::invalid("it is no text in UTF-8").in_file(path))
 }
 
 /// Reads a recipe and fills in its templates.
-pub(in crate::ops) fn open_recipe(path: &Path, templates: &TemplateRequest) -> Result<Prepared> {
+pub(in crate::ops) fn open_recipe(
+    path: &Path,
+    templates: &TemplateRequest,
+    watch: &dyn Watch,
+) -> Result<Prepared> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let recipe = Recipe::parse(&read_text(path)?).map_err(|e| e.in_file(path))?;
+    let recipe = Recipe::parse(&read_text(path, watch)?).map_err(|e| e.in_file(path))?;
     let mut prepared =
         recipe.prepare(folder, &templates.values(folder)?).map_err(|e| e.in_file(path))?;
     if let Some(file) = &prepared.uefi_data_file {
@@ -114,31 +134,49 @@ pub(in crate::ops) fn open_recipe(path: &Path, templates: &TemplateRequest) -> R
             let text = "uefi-data and uefi-data-file are both there, expected one of them";
             return Err(Error::invalid(text).in_file(path));
         }
-        prepared.ami.uefi_data = Some(read_text(file)?.split_whitespace().collect());
+        prepared.ami.uefi_data = Some(read_text(file, watch)?.split_whitespace().collect());
     }
     Ok(prepared)
 }
 
 /// Turns a recipe's source into a request to open it.
-pub(in crate::ops) fn volume_request(source: &Source) -> Result<VolumeRequest> {
-    let format = source.format.as_deref().map(format::by_name).transpose()?;
-    let image = ImageRequest {
-        path: source.image.clone(),
-        parts: source.parts.clone(),
-        format,
-        extents: source.extents.clone(),
-        gate: Gate { beside: source.backing, parents: source.parents.clone() },
-        force: false,
-    };
-    Ok(VolumeRequest { device: source.device.clone(), image })
+pub(in crate::ops) fn mapped_volume(source: &Source) -> Result<MappedVolume> {
+    let mut image = VolumeRequest::new(&source.image);
+    image.role = Some(source.device.clone());
+    image.image.format = source.format.as_deref().map(format::by_name).transpose()?;
+    image.image.parts.clone_from(&source.parts);
+    image.image.extents.clone_from(&source.extents);
+    image.image.gate = Gate { beside: source.backing, parents: source.parents.clone() };
+    Ok(MappedVolume { device: source.device.clone(), image })
 }
 
-/// Puts images in the place of a recipe's own sources: `DEVICE=FILE`.
+/// Returns the volumes of a recipe; those of `replaced` in the place of its own.
+pub(in crate::ops) fn mapped_volumes(
+    prepared: &Prepared,
+    replaced: &[MappedVolume],
+) -> Result<Vec<MappedVolume>> {
+    let replacing = |source: &Source| {
+        replaced.iter().find(|it| crate::ami::bare(&it.device) == crate::ami::bare(&source.device))
+    };
+    prepared
+        .sources
+        .iter()
+        .map(|source| match replacing(source) {
+            Some(volume) => {
+                let device = source.device.clone();
+                Ok(MappedVolume { device, image: volume.image.clone() })
+            }
+            None => mapped_volume(source),
+        })
+        .collect()
+}
+
+/// Makes each of `images` the source of its device, which the recipe must have.
 pub(in crate::ops) fn replace_sources(
     prepared: &mut Prepared,
-    images: &[(String, PathBuf)],
+    images: &[MappedVolume],
 ) -> Result<()> {
-    for (device, image) in images {
+    for MappedVolume { device, image } in images {
         let name = crate::ami::bare(device);
         let mapping =
             prepared.ami.block_device_mappings.iter_mut().find(|it| it.bare_name() == name);
@@ -150,7 +188,7 @@ pub(in crate::ops) fn replace_sources(
         }
         let device = mapping.device_name.clone();
         prepared.sources.retain(|it| it.device != device);
-        prepared.sources.push(Source { device, image: image.clone(), ..Source::default() });
+        prepared.sources.push(Source { device, image: image.typed(), ..Source::default() });
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
-//! `verify`: whether a bundle is what it says, and every place where it is not.
+//! Whether a bundle is what it says, and every place where it is not.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,60 +10,28 @@ use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::bundle::OpenedPacks;
 use crate::bundle::SnapshotLayer;
-use crate::chunking;
-use crate::chunking::Sink;
-use crate::chunking::States;
 use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::ImageRequest;
 use crate::manifest::Block;
 use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
 use crate::manifest::ManifestFault;
-use crate::ops::shared::open::open_bundle;
-use crate::ops::shared::open::open_source;
 use crate::pack::Base;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::Entry;
 use crate::pack::Form;
 use crate::pack::Pack;
-use crate::pack::Stored;
 use crate::units::BLOCK_LEN;
 use crate::units::BlockIndex;
-use crate::units::ExtentKind;
 use crate::work::Watch;
 use crate::work::in_order;
 
 /// Chunks that a worker decompresses before it hashes them side by side.
 const BATCH: usize = 8;
-
-/// An image that a snapshot must equal.
-#[derive(Clone, Debug)]
-pub struct Against {
-    /// Device of the AMI; the root device where the user names none.
-    pub device: Option<String>,
-    /// The image.
-    pub image: ImageRequest,
-}
-
-/// What is verified, and how far.
-#[derive(Clone, Debug)]
-pub struct VerifyRequest {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// Check stored bytes only: decompress nothing.
-    pub quick: bool,
-    /// What a thin bundle leans on: a bundle or an image.
-    pub base: Option<ImageRequest>,
-    /// Images that snapshots must equal, bytes and states.
-    pub against: Vec<Against>,
-    /// Threads to work on.
-    pub threads: NonZero<usize>,
-}
 
 /// Blocks of a volume that follow each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +49,7 @@ pub struct BlockRange {
 }
 
 impl BlockRange {
-    fn new(device: &str, first: u32, count: u32, volume_size: u64) -> Self {
+    pub(in crate::ops) fn new(device: &str, first: u32, count: u32, volume_size: u64) -> Self {
         let end = BlockIndex(first.strict_add(count)).offset().min(volume_size);
         Self {
             device: device.to_owned(),
@@ -169,21 +136,37 @@ pub struct VerifyReport {
     pub differences: Vec<Difference>,
 }
 
-/// Verifies a bundle.
-///
-/// Damage to snapshots and chunks is no error: it is what the report is for.
+/// A bundle that was looked through.
+pub(in crate::ops) struct Verified {
+    pub(in crate::ops) report: VerifyReport,
+    /// The manifests that can be read.
+    pub(in crate::ops) manifests: Vec<(SnapshotLayer, Manifest)>,
+}
+
+/// How far a bundle is looked through.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Depth {
+    /// Check stored bytes only: decompress nothing.
+    pub(in crate::ops) quick: bool,
+    /// Threads to work on.
+    pub(in crate::ops) threads: NonZero<usize>,
+}
+
+/// Looks through a bundle. Damage to snapshots and chunks is no error: it is what the report is for.
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] if the bundle's documents themselves are damaged; as
-/// [`crate::ops::open_source`] and [`chunking::run`] for the images; `Interrupted` on request.
-pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
-    let bundle = open_bundle(&request.bundle, request.base.as_ref(), request.threads, watch)?;
+/// `Interrupted` on request.
+pub(in crate::ops) fn verify_bundle(
+    bundle: &Bundle,
+    depth: Depth,
+    watch: &dyn Watch,
+) -> Result<Verified> {
     let stored: u64 = bundle.packs().iter().map(|pack| pack.blob.size).sum();
     watch.begin(Some(stored.saturating_mul(2)));
     let mut check = Check {
-        bundle: &bundle,
-        request,
+        bundle,
+        depth,
         watch,
         damage: Vec::new(),
         chunks: BTreeMap::new(),
@@ -200,18 +183,9 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
     let missing = check.missing;
     let mut damage = check.damage;
     damage.extend(check.chunks.into_values());
-    let mut differences = Vec::new();
-    for against in &request.against {
-        let layer = bundle.find(against.device.as_deref())?;
-        // A manifest that cannot be read is in the report already.
-        let Some((_, manifest)) = manifests.iter().find(|(it, _)| it.device == layer.device) else {
-            continue;
-        };
-        differences.append(&mut compare(&layer.device, manifest, against, request, watch)?);
-    }
-    Ok(VerifyReport {
-        sound: damage.is_empty() && differences.is_empty(),
-        quick: request.quick,
+    let report = VerifyReport {
+        sound: damage.is_empty(),
+        quick: depth.quick,
         digest: bundle.digest(),
         snapshots: u64::try_from(bundle.snapshots().len()).expect("a few"),
         packs: u64::try_from(bundle.packs().len()).expect("a few"),
@@ -219,14 +193,15 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
         stored_bytes: stored,
         missing: (!missing.bases.is_empty()).then_some(missing),
         damage,
-        differences,
-    })
+        differences: Vec::new(),
+    };
+    Ok(Verified { report, manifests })
 }
 
 /// A verification under way.
 struct Check<'a> {
     bundle: &'a Bundle,
-    request: &'a VerifyRequest,
+    depth: Depth,
     watch: &'a dyn Watch,
     damage: Vec<Damage>,
     /// Chunks that are damaged or missing.
@@ -292,12 +267,12 @@ impl Check<'_> {
         let batches = packs.iter().zip(places).flat_map(|(pack, entries)| {
             entries.chunks(BATCH).map(|batch| Job::Chunks(pack, batch.to_vec())).collect::<Vec<_>>()
         });
-        let (bundle, quick, watch) = (self.bundle, self.request.quick, self.watch);
+        let (bundle, quick, watch) = (self.bundle, self.depth.quick, self.watch);
         let mut blob_errors = Vec::new();
         let mut chunk_errors = Vec::new();
         let mut checked = 0_u64;
         in_order(
-            self.request.threads,
+            self.depth.threads,
             watch,
             blobs.chain(batches).map(Ok),
             || Ok((ChunkReader::new()?, vec![0; BATCH.strict_mul(BLOCK_LEN)])),
@@ -373,11 +348,11 @@ impl Check<'_> {
     ) -> Result<()> {
         let size = manifest.volume_size();
         // The aggregate of a manifest with a damaged group says nothing more.
-        let mut linear = (!self.request.quick).then(Sha256::new);
+        let mut linear = (!self.depth.quick).then(Sha256::new);
         for entry in manifest.entries() {
             self.watch.check()?;
             let entry = entry?;
-            let group = if self.request.quick {
+            let group = if self.depth.quick {
                 manifest.group(&entry)
             } else {
                 manifest.verified_group(&entry)
@@ -491,91 +466,4 @@ fn check_chunks(
         }
     }
     damaged
-}
-
-/// Compares a snapshot with an image, block by block.
-fn compare(
-    device: &str,
-    manifest: &Manifest,
-    against: &Against,
-    request: &VerifyRequest,
-    watch: &dyn Watch,
-) -> Result<Vec<Difference>> {
-    let mut source = open_source(&against.image, watch)?;
-    let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
-    let options = chunking::Options {
-        threads: request.threads,
-        watch,
-        states: States::default(),
-        store: None,
-    };
-    let name = source.name().to_owned();
-    let size = chunking::run(source.blocks(), &options, &mut sink).map_err(|e| e.in_file(&name))?;
-    let expected = manifest.volume_size();
-    if size != expected {
-        let (first, count) = (manifest.block_count(), sink.next.max(manifest.block_count()));
-        let blocks = BlockRange {
-            device: device.to_owned(),
-            first_block: first.min(sink.next),
-            block_count: count.strict_sub(first.min(sink.next)),
-            start_bytes: size.min(expected),
-            end_bytes: size.max(expected),
-        };
-        let (bundle, image) =
-            if size < expected { ("there", "past the end") } else { ("past the end", "there") };
-        sink.differences.push(Difference { blocks, bundle, image });
-    }
-    Ok(sink.differences)
-}
-
-/// A sink that holds an image's blocks against a manifest.
-struct CompareSink<'a> {
-    device: &'a str,
-    manifest: &'a Manifest,
-    next: u32,
-    differences: Vec<Difference>,
-}
-
-impl CompareSink<'_> {
-    fn differ(&mut self, count: u32, bundle: &'static str, image: &'static str) {
-        let size = self.manifest.volume_size();
-        if let Some(last) = self.differences.last_mut()
-            && (last.bundle, last.image) == (bundle, image)
-            && last.blocks.first_block.strict_add(last.blocks.block_count) == self.next
-        {
-            let (first, before) = (last.blocks.first_block, last.blocks.block_count);
-            last.blocks = BlockRange::new(self.device, first, before.strict_add(count), size);
-            return;
-        }
-        let blocks = BlockRange::new(self.device, self.next, count, size);
-        self.differences.push(Difference { blocks, bundle, image });
-    }
-}
-
-impl Sink for CompareSink<'_> {
-    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
-        let end = self.next.strict_add(count);
-        while self.next < end.min(self.manifest.block_count()) {
-            let (stored, stop) = self.manifest.run_at(BlockIndex(self.next))?;
-            let count = stop.0.min(end).strict_sub(self.next);
-            if stored != kind {
-                self.differ(count, stored.name(), kind.name());
-            }
-            self.next = self.next.strict_add(count);
-        }
-        self.next = end;
-        Ok(())
-    }
-
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
-        if self.next < self.manifest.block_count() {
-            match self.manifest.block(BlockIndex(self.next))? {
-                Block::Data(stored) if stored == id => {}
-                Block::Data(_) => self.differ(1, "data", "other data"),
-                other => self.differ(1, other.kind().name(), "data"),
-            }
-        }
-        self.next = self.next.strict_add(1);
-        Ok(())
-    }
 }

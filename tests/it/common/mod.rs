@@ -20,7 +20,6 @@ use std::time::SystemTime;
 use amikit::ami::Ami;
 use amikit::ami::Architecture;
 use amikit::ami::Virtualization;
-use amikit::chunking::States;
 use amikit::ops;
 use amikit::units::BLOCK_LEN;
 use amikit::units::BLOCK_SIZE;
@@ -402,26 +401,18 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
 
 /// Returns a request to pack one volume as the root.
 pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
-    ops::PackRequest {
-        base: None,
-        volumes: vec![ops::VolumeRequest {
-            device: "/dev/xvda".to_owned(),
-            image: ops::ImageRequest::of(image),
-        }],
-        output: output.to_owned(),
-        ami: Ami {
-            name: "test".to_owned(),
-            architecture: Some(Architecture::X86_64),
-            virtualization_type: Some(Virtualization::Hvm),
-            root_device_name: "/dev/xvda".to_owned(),
-            ..Ami::default()
-        },
-        allow: Vec::new(),
-        level: 1,
-        pack_size: amikit::pack::DEFAULT_PACK_SIZE,
-        threads: threads(2),
-        states: States::default(),
-    }
+    let ami = Ami {
+        name: "test".to_owned(),
+        architecture: Some(Architecture::X86_64),
+        virtualization_type: Some(Virtualization::Hvm),
+        root_device_name: "/dev/xvda".to_owned(),
+        ..Ami::default()
+    };
+    let options =
+        ops::PackOptions { level: 1, threads: threads(2), ..ops::PackOptions::new(output, ami) };
+    let image = ops::VolumeRequest::new(image);
+    let volumes = vec![ops::MappedVolume { device: "/dev/xvda".to_owned(), image }];
+    ops::PackRequest::new(volumes, options)
 }
 
 /// Verifies a bundle in this process.

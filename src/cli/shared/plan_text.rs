@@ -1,4 +1,4 @@
-//! Reports about the AMI itself as text for people.
+//! Plans and findings as human-readable text.
 
 use std::io;
 use std::io::Write;
@@ -6,76 +6,19 @@ use std::path::Path;
 
 use crate::calls::Step;
 use crate::calls::Totals;
+use crate::cli::shared::text::many;
 use crate::lint::Finding;
-use crate::lint::Rule;
-use crate::ops::BuildReport;
-use crate::ops::ImportReport;
-use crate::ops::LintReport;
 use crate::units::format_size;
 
-use crate::cli::render;
-use crate::cli::render::many;
-
-pub(super) fn rules(rules: &[Rule], out: &mut dyn Write) -> io::Result<()> {
-    for rule in rules {
-        writeln!(out, "{} [{}] {}", rule.id, rule.level.name(), rule.text)?;
-        writeln!(out, "    from: {}", rule.source)?;
-    }
-    let limits = crate::lint::LIMITS_AS_OF;
-    writeln!(out, "{}; limits of volume types as of {limits}", many(length(rules), "rule"))
-}
-
-fn length<T>(list: &[T]) -> u64 {
-    u64::try_from(list.len()).expect("memory is under 2^64 bytes")
-}
-
-fn finding(it: &Finding, out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn finding(it: &Finding, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} [{}] {}: {}", it.level.name(), it.rule, it.place, it.found)?;
     writeln!(out, "    expected {}", it.instead)?;
     writeln!(out, "    rule: {} ({})", it.text, it.source)
 }
 
-pub(super) fn lint(report: &LintReport, out: &mut dyn Write) -> io::Result<()> {
-    report.findings.iter().try_for_each(|it| finding(it, out))?;
-    let count = |count: usize, one: &str| many(u64::try_from(count).expect("a few"), one);
-    let sums = format!("{}, {}", count(report.errors, "error"), count(report.warnings, "warning"));
-    let names: Vec<String> = report.names.iter().map(|name| format!("{name:?}")).collect();
-    let names = if names.len() > 3 { many(length(&names), "AMI") } else { names.join(", ") };
-    writeln!(out, "{}: {} of {names}: {sums}", report.path.display(), report.kind)
-}
-
-pub(super) fn import(report: &ImportReport, out: &mut dyn Write) -> io::Result<()> {
-    match &report.output {
-        Some(path) => writeln!(out, "{}: recipe of the AMI {:?}", path.display(), report.name),
-        None => out.write_all(report.recipe.as_bytes()),
-    }
-}
-
-pub(super) fn build(report: &BuildReport, out: &mut dyn Write) -> io::Result<()> {
-    report.warnings.iter().try_for_each(|it| finding(it, out))?;
-    writeln!(out, "{}: no rule is broken", report.recipe.display())?;
-    if report.passed {
-        render::pack(&report.packed, out)?;
-    }
-    for test in &report.tests {
-        let verdict = if test.passed { "passed" } else { "failed" };
-        writeln!(out, "test {} {verdict}: {}", test.kind, test.result)?;
-        if !test.passed {
-            test.findings.iter().try_for_each(|it| finding(it, out))?;
-            for line in test.output.lines() {
-                writeln!(out, "  | {}", line.escape_debug())?;
-            }
-        }
-    }
-    match &report.plan {
-        Some(plan) => totals(&plan.path, &plan.totals, out),
-        None => writeln!(out, "{}: not built, a test failed", report.packed.bundle.display()),
-    }
-}
-
 fn sums(totals: &Totals) -> String {
     format!(
-        "{}, {} of data and {} of zeros, {}, {}; {} s or so with {} puts at a time",
+        "{}, {} of data and {} of zeros, {}, {}; about {} s with {} puts in flight",
         many(totals.snapshots, "snapshot"),
         many(totals.data_blocks, "block"),
         totals.zero_blocks,
@@ -86,18 +29,18 @@ fn sums(totals: &Totals) -> String {
     )
 }
 
-pub(super) fn totals(path: &Path, totals: &Totals, out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn totals(path: &Path, totals: &Totals, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}: plan of {}", path.display(), sums(totals))
 }
 
 /// A plan as text: blocks of one kind that follow each other are one line.
 #[derive(Debug, Default)]
-pub(super) struct PlanText {
+pub(in crate::cli) struct PlanText {
     run: Option<(u32, u32, bool)>,
 }
 
 impl PlanText {
-    pub(super) fn step(&mut self, step: &Step, out: &mut dyn Write) -> io::Result<()> {
+    pub(in crate::cli) fn step(&mut self, step: &Step, out: &mut dyn Write) -> io::Result<()> {
         if let Step::PutSnapshotBlock { block_index, block_count, zero, .. } = step {
             return self.put(*block_index, *block_count, *zero, out);
         }

@@ -1,0 +1,97 @@
+//! `apply`: the old image to the new one.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::shared::options::Threads;
+use crate::cli::shared::output::Output;
+use crate::cli::shared::progress::Follower;
+use crate::cli::shared::text::many;
+use crate::cli::shared::volumes::Opening;
+use crate::cli::shared::volumes::Roles;
+use crate::error::Result;
+use crate::format::raw;
+use crate::ops;
+use crate::ops::Applied;
+use crate::ops::ApplyReport;
+use crate::units::format_size;
+
+/// Applies a thin bundle to the old image
+///
+/// The old image is read whole first, to check that it is the one that the bundle was packed against.
+/// With --in-place, a journal beside it holds every change before its first byte is written: an
+/// interrupted run is finished by the same command.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  amikit apply update.ami --to old.raw -o new.raw\n  amikit apply update.ami --to root.raw --in-place"
+)]
+pub(super) struct Apply {
+    /// The thin bundle
+    bundle: PathBuf,
+
+    /// Device of the AMI [default: the root device]
+    device: Option<String>,
+
+    /// The raw image that the bundle was packed against
+    #[arg(long, value_name = "OLD")]
+    to: PathBuf,
+
+    /// Where the new image goes: a file, replaced in one step, or a block device
+    #[arg(long, short, value_name = "NEW", required_unless_present = "in_place")]
+    output: Option<PathBuf>,
+
+    /// Change the old image itself
+    #[arg(long, conflicts_with = "output")]
+    in_place: bool,
+
+    #[command(flatten)]
+    opening: Opening,
+
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Apply {
+    pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        let to = match (&self.output, self.in_place) {
+            (Some(path), false) => ops::ApplyTo::Output(path.clone()),
+            _ => ops::ApplyTo::InPlace,
+        };
+        let mut old = self.opening.volume(&Roles::of(&["to"]), "to", &self.to)?.image;
+        // Only a raw image can be changed in place, or shared with a new one.
+        old.format = old.format.or(Some(&raw::FORMAT));
+        let request = ops::ApplyRequest {
+            bundle: self.bundle.clone(),
+            device: self.device.clone(),
+            old,
+            to,
+            threads: self.threads.count(),
+        };
+        let report = ops::apply(&request, follower)?;
+        follower.end();
+        output.report("apply", &report, render).map(|()| 0)
+    }
+}
+
+fn render(report: &ApplyReport, out: &mut dyn Write) -> io::Result<()> {
+    let how = match report.how {
+        Applied::Cloned => "the rest is shared with the old image",
+        Applied::Written => "all of it was written",
+        Applied::InPlace => "changed in place",
+        Applied::Resumed => "an interrupted run was finished",
+        Applied::Unchanged => "it was the new one already",
+    };
+    writeln!(
+        out,
+        "{}: raw image of {}, {}",
+        report.output.display(),
+        report.device,
+        format_size(report.volume_size_bytes)
+    )?;
+    writeln!(out, "  {} changed; {how}", many(report.changed_blocks, "block"))?;
+    writeln!(out, "  from sha256:{}\n  to   sha256:{}", report.base_digest, report.root_digest)
+}

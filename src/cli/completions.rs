@@ -1,0 +1,30 @@
+//! `completions`: for the shell.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
+
+use clap::Args;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::cli::shared::output::Output;
+use crate::cli::shared::output::lost;
+use crate::cli::shared::output::print;
+use crate::cli::shared::progress::Follower;
+use crate::error::Result;
+
+/// Prints the completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  amikit completions bash > /etc/bash_completion.d/amikit")]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self, _output: Output, _follower: &Follower) -> Result<u8> {
+        // Into memory first: the generator panics where it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "amikit", &mut script);
+        print(|out| out.write_all(&script).map_err(lost)).map(|()| 0)
+    }
+}

@@ -1,0 +1,186 @@
+//! `inspect`: what a file is, and what is in it.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
+
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::shared::instance_store;
+use crate::cli::shared::options::Threads;
+use crate::cli::shared::output::Output;
+use crate::cli::shared::progress::Follower;
+use crate::cli::shared::text::ami;
+use crate::cli::shared::text::blocks;
+use crate::cli::shared::text::length;
+use crate::cli::shared::text::manifest;
+use crate::cli::shared::text::many;
+use crate::cli::shared::text::percent;
+use crate::cli::shared::volumes::Reading;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::ops;
+use crate::ops::Inspected;
+use crate::ops::PackContent;
+use crate::ops::ReadContent;
+use crate::units::format_size;
+
+/// Shows what a file is and what is in it: an image, a bundle, a device of one, a manifest, a pack
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  amikit inspect web.ami\n  amikit inspect web.ami:/dev/sdf")]
+pub(super) struct Inspect {
+    /// The file; - for standard input
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+
+    /// Read an image whole, for the state of its blocks and EBS's checksum
+    #[arg(long)]
+    read: bool,
+
+    #[command(flatten)]
+    reading: Reading,
+
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Inspect {
+    pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        let read = self.read.then(|| self.threads.count());
+        let report = ops::inspect(&self.reading.only(&self.path)?, read, follower)?;
+        follower.end();
+        output.report("inspect", &report, render).map(|()| 0)
+    }
+}
+
+fn read_content(read: Option<&ReadContent>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(read) = read else { return Ok(()) };
+    blocks(&read.blocks, out)?;
+    writeln!(out, "  LINEAR aggregate {}", read.linear_sha256_base64)
+}
+
+/// Says what the packs of a bundle hold, and what it was packed against.
+fn packed(
+    packs: &[PackContent],
+    bases: &[Digest],
+    absent_packs: &[Digest],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
+    let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
+    let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
+    writeln!(
+        out,
+        "{}: {}, {} plain, {} stored, {}",
+        many(length(packs), "pack"),
+        many(chunks, "chunk"),
+        format_size(plain),
+        format_size(stored),
+        percent(stored, plain)
+    )?;
+    for base in bases {
+        writeln!(out, "  packed against the snapshot sha256:{base}")?;
+    }
+    if !absent_packs.is_empty() {
+        let absent = many(length(absent_packs), "pack");
+        writeln!(out, "  thin: leaves out {absent} of its base")?;
+    }
+    Ok(())
+}
+
+fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
+    match report {
+        Inspected::Bundle {
+            path,
+            digest,
+            reference,
+            ami: description,
+            snapshots,
+            packs,
+            bases,
+            absent_packs,
+        } => {
+            writeln!(out, "{}: bundle of the AMI {:?}", path.display(), description.name)?;
+            ami(description, out)?;
+            if let Some(text) = &description.description {
+                writeln!(out, "  description {text:?}")?;
+            }
+            writeln!(out, "  digest sha256:{digest}")?;
+            if let Some(reference) = reference {
+                writeln!(out, "  OCI reference {reference}")?;
+            }
+            for snapshot in snapshots {
+                let device = snapshot.device.as_deref().unwrap_or("a snapshot");
+                writeln!(
+                    out,
+                    "{device}: volume of {}, {} GiB in EBS",
+                    format_size(snapshot.volume_size_bytes),
+                    snapshot.ebs_volume_size_gib
+                )?;
+                manifest(snapshot, out)?;
+            }
+            packed(packs, bases, absent_packs, out)
+        }
+        Inspected::Manifest { path, snapshot } => {
+            writeln!(
+                out,
+                "{}: snapshot manifest of a volume of {}, {} GiB in EBS",
+                path.display(),
+                format_size(snapshot.volume_size_bytes),
+                snapshot.ebs_volume_size_gib
+            )?;
+            manifest(snapshot, out)
+        }
+        Inspected::InstanceStore(content) => instance_store::content(content, out),
+        Inspected::Pack { path, content } => writeln!(
+            out,
+            "{}: pack of {}, {} plain, {} stored, {}",
+            path.display(),
+            many(content.chunks, "chunk"),
+            format_size(content.plain_bytes),
+            format_size(content.stored_bytes),
+            percent(content.stored_bytes, content.plain_bytes)
+        ),
+        Inspected::Image {
+            path,
+            format,
+            file_bytes,
+            volume_size_bytes,
+            ebs_volume_size_gib,
+            content,
+            read,
+            notes,
+        } => {
+            writeln!(
+                out,
+                "{}: {format} image{}, volume of {} ({volume_size_bytes} bytes), \
+                 {ebs_volume_size_gib} GiB in EBS",
+                path.display(),
+                file_bytes.map(|bytes| format!(" of {}", format_size(bytes))).unwrap_or_default(),
+                format_size(*volume_size_bytes)
+            )?;
+            writeln!(
+                out,
+                "  {}: {} data, {} zero, {} hole",
+                many(content.extents, "extent"),
+                format_size(content.data_bytes),
+                format_size(content.zero_bytes),
+                format_size(content.hole_bytes)
+            )?;
+            read_content(read.as_ref(), out)?;
+            notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
+        }
+        Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {
+            let file = file_bytes.map(|bytes| format!(" of {}", format_size(bytes)));
+            let volume = match volume_size_bytes {
+                Some(size) => format!(", volume of {} ({size} bytes)", format_size(*size)),
+                None => "; --read gives the size of its volume".to_owned(),
+            };
+            let file = file.unwrap_or_default();
+            writeln!(out, "{}: {format} image{file}{volume}", path.display())?;
+            read_content(read.as_ref(), out)?;
+            notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What several commands share: arguments, output, progress, pieces of text.
+
+pub(super) mod description;
+pub(super) mod instance_store;
+pub(super) mod options;
+pub(super) mod output;
+pub(super) mod plan_text;
+pub(super) mod progress;
+pub(super) mod templates;
+pub(super) mod text;
+pub(super) mod volumes;

@@ -1,0 +1,34 @@
+//! Writing volumes as an image.
+
+use crate::error::Result;
+use crate::format::WriteOptions;
+use crate::format::Writer;
+use crate::io::Target;
+use crate::volume::ReadVolume;
+
+/// Writes volumes as an image, several only in a format that takes them, and finishes the output if
+/// every byte of them was sound. Returns what the user should hear of it.
+///
+/// Where a format fills the volume up, as `qemu-img` does, that is among it.
+pub(in crate::ops) fn write_image(
+    format: &'static Writer,
+    volumes: &[&dyn ReadVolume],
+    target: Target,
+    options: &WriteOptions<'_>,
+) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for size in volumes.iter().map(|volume| volume.size()) {
+        if !size.is_multiple_of(format.size_grain) {
+            notes.push(format!(
+                "the volume has {size} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
+                format.name,
+                format.size_grain,
+                size.next_multiple_of(format.size_grain)
+            ));
+        }
+    }
+    format.write(volumes, &target, options)?;
+    volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
+    target.commit()?;
+    Ok(notes)
+}

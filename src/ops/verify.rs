@@ -1,0 +1,169 @@
+//! `verify`: whether a bundle is what it says, and every place where it is not.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use crate::chunking;
+use crate::chunking::Sink;
+use crate::chunking::States;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::manifest::Block;
+use crate::manifest::Manifest;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::verification::BlockRange;
+use crate::ops::shared::verification::Depth;
+use crate::ops::shared::verification::Difference;
+use crate::ops::shared::verification::VerifyReport;
+use crate::ops::shared::verification::verify_bundle;
+use crate::pack::Stored;
+use crate::units::BlockIndex;
+use crate::units::ExtentKind;
+use crate::work::Watch;
+use crate::work::default_threads;
+
+/// An image that a snapshot must equal.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// Device of the AMI; the root device where the user names none.
+    pub device: Option<String>,
+    /// The image.
+    pub image: VolumeRequest,
+}
+
+/// What is verified, and how far.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Check stored bytes only: decompress nothing.
+    pub quick: bool,
+    /// What a thin bundle leans on: a bundle or an image.
+    pub base: Option<VolumeRequest>,
+    /// Images that snapshots must equal, bytes and states.
+    pub against: Vec<Against>,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+impl VerifyRequest {
+    /// Asks for a look through all bytes of a bundle, with all processors.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>) -> Self {
+        let threads = default_threads();
+        Self { bundle: bundle.into(), quick: false, base: None, against: Vec::new(), threads }
+    }
+}
+
+/// Verifies a bundle, and images against it.
+///
+/// Damage to snapshots and chunks is no error: it is what the report is for.
+///
+/// # Errors
+///
+/// As [`crate::bundle::Bundle::open`] if the bundle's documents themselves are damaged; as
+/// [`open_in_order`] and [`chunking::run`] for the images; `Interrupted` on request.
+pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
+    let bundle = open_bundle(&request.bundle, request.base.as_ref(), request.threads, watch)?;
+    let depth = Depth { quick: request.quick, threads: request.threads };
+    let verified = verify_bundle(&bundle, depth, watch)?;
+    let mut report = verified.report;
+    for against in &request.against {
+        let layer = bundle.find(against.device.as_deref())?;
+        let readable = verified.manifests.iter().find(|(it, _)| it.device == layer.device);
+        // A manifest that cannot be read is in the report already.
+        let Some((_, manifest)) = readable else { continue };
+        report.differences.append(&mut compare(&layer.device, manifest, against, request, watch)?);
+    }
+    report.sound &= report.differences.is_empty();
+    Ok(report)
+}
+
+/// Compares a snapshot with an image, block by block.
+fn compare(
+    device: &str,
+    manifest: &Manifest,
+    against: &Against,
+    request: &VerifyRequest,
+    watch: &dyn Watch,
+) -> Result<Vec<Difference>> {
+    let mut source = open_in_order(&against.image, watch)?;
+    let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
+    let options = chunking::Options {
+        threads: request.threads,
+        watch,
+        states: States::default(),
+        store: None,
+    };
+    let size = chunking::run(source.blocks(), &options, &mut sink)
+        .map_err(|error| against.image.fail(error))?;
+    let expected = manifest.volume_size();
+    if size != expected {
+        let (first, count) = (manifest.block_count(), sink.next.max(manifest.block_count()));
+        let blocks = BlockRange {
+            device: device.to_owned(),
+            first_block: first.min(sink.next),
+            block_count: count.strict_sub(first.min(sink.next)),
+            start_bytes: size.min(expected),
+            end_bytes: size.max(expected),
+        };
+        let (bundle, image) =
+            if size < expected { ("there", "past the end") } else { ("past the end", "there") };
+        sink.differences.push(Difference { blocks, bundle, image });
+    }
+    Ok(sink.differences)
+}
+
+/// A sink that holds an image's blocks against a manifest.
+struct CompareSink<'a> {
+    device: &'a str,
+    manifest: &'a Manifest,
+    next: u32,
+    differences: Vec<Difference>,
+}
+
+impl CompareSink<'_> {
+    fn differ(&mut self, count: u32, bundle: &'static str, image: &'static str) {
+        let size = self.manifest.volume_size();
+        if let Some(last) = self.differences.last_mut()
+            && (last.bundle, last.image) == (bundle, image)
+            && last.blocks.first_block.strict_add(last.blocks.block_count) == self.next
+        {
+            let (first, before) = (last.blocks.first_block, last.blocks.block_count);
+            last.blocks = BlockRange::new(self.device, first, before.strict_add(count), size);
+            return;
+        }
+        let blocks = BlockRange::new(self.device, self.next, count, size);
+        self.differences.push(Difference { blocks, bundle, image });
+    }
+}
+
+impl Sink for CompareSink<'_> {
+    fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
+        let end = self.next.strict_add(count);
+        while self.next < end.min(self.manifest.block_count()) {
+            let (stored, stop) = self.manifest.run_at(BlockIndex(self.next))?;
+            let count = stop.0.min(end).strict_sub(self.next);
+            if stored != kind {
+                self.differ(count, stored.name(), kind.name());
+            }
+            self.next = self.next.strict_add(count);
+        }
+        self.next = end;
+        Ok(())
+    }
+
+    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+        if self.next < self.manifest.block_count() {
+            match self.manifest.block(BlockIndex(self.next))? {
+                Block::Data(stored) if stored == id => {}
+                Block::Data(_) => self.differ(1, "data", "other data"),
+                other => self.differ(1, other.kind().name(), "data"),
+            }
+        }
+        self.next = self.next.strict_add(1);
+        Ok(())
+    }
+}
