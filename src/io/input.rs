@@ -109,6 +109,8 @@ pub struct Input {
     len: u64,
     /// Taken at opening; a block device has no times that say anything.
     identity: Option<Identity>,
+    /// The file is one that we laid down, and has holes where zeros came.
+    is_laid_down: bool,
 }
 
 impl Input {
@@ -133,14 +135,31 @@ impl Input {
             let identity = Identity::of(&file).map_err(fail)?;
             (identity.size, Some(identity))
         };
-        Ok(Self { bytes: Bytes::File(file), path: path.to_owned(), len, identity })
+        Ok(Self {
+            bytes: Bytes::File(file),
+            path: path.to_owned(),
+            len,
+            identity,
+            is_laid_down: false,
+        })
     }
 
     /// Makes an input of a regular file that is open and has no name of its own.
     pub(super) fn of_file(file: File, name: &Path) -> Result<Self> {
         let identity = Identity::of(&file).map_err(|e| Error::io("look at", name, e))?;
         let (len, identity) = (identity.size, Some(identity));
-        Ok(Self { bytes: Bytes::File(file), path: name.to_owned(), len, identity })
+        Ok(Self {
+            bytes: Bytes::File(file),
+            path: name.to_owned(),
+            len,
+            identity,
+            is_laid_down: false,
+        })
+    }
+
+    /// Says that nothing is known of what was never written: the file's holes are zeros.
+    pub(super) fn laid_down(self) -> Self {
+        Self { is_laid_down: true, ..self }
     }
 
     /// Takes the `len` bytes of `whole` from `start` on as an input of its own, which is called
@@ -161,14 +180,20 @@ impl Input {
         path.push(":");
         path.push(name);
         let bytes = Bytes::Part { whole: Arc::clone(whole), start };
-        Ok(Self { bytes, path: path.into(), len, identity: None })
+        Ok(Self { bytes, path: path.into(), len, identity: None, is_laid_down: false })
     }
 
     /// Makes an input of bytes in memory.
     #[must_use]
     pub fn memory(name: &str, bytes: Vec<u8>) -> Self {
         let len = ReadAt::len(&bytes);
-        Self { bytes: Bytes::Memory(bytes), path: name.into(), len, identity: None }
+        Self {
+            bytes: Bytes::Memory(bytes),
+            path: name.into(),
+            len,
+            identity: None,
+            is_laid_down: false,
+        }
     }
 
     /// Makes an input of any bytes that can be read by position, which is called `name` in messages.
@@ -178,7 +203,13 @@ impl Input {
     #[must_use]
     pub fn of_storage(name: &Path, storage: Arc<dyn ReadAt>) -> Self {
         let len = storage.len();
-        Self { bytes: Bytes::Other(storage), path: name.to_owned(), len, identity: None }
+        Self {
+            bytes: Bytes::Other(storage),
+            path: name.to_owned(),
+            len,
+            identity: None,
+            is_laid_down: false,
+        }
     }
 
     /// Returns the path, as the user gave it.
@@ -230,7 +261,8 @@ impl Input {
             let data = self.next(file, SeekFrom::Data(at))?;
             let start = data.unwrap_or(self.len).min(self.len);
             if start > at {
-                extents.push(Extent { range: at..start, kind: ExtentKind::Hole });
+                let kind = if self.is_laid_down { ExtentKind::Zero } else { ExtentKind::Hole };
+                extents.push(Extent { range: at..start, kind });
             }
             if start < self.len {
                 let end = self.next(file, SeekFrom::Hole(start))?.unwrap_or(self.len);

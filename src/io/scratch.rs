@@ -67,7 +67,7 @@ impl Scratch {
     /// `Io` if the system refuses.
     pub fn into_input(self, len: u64, name: &Path) -> Result<Input> {
         self.file.set_len(len).map_err(|e| self.fail(e))?;
-        Input::of_file(self.file, name)
+        Input::of_file(self.file, name).map(Input::laid_down)
     }
 
     fn fail(&self, error: io::Error) -> Error {
@@ -113,6 +113,7 @@ mod tests {
     use super::*;
 
     use crate::io::ReadAt;
+    use crate::units::ExtentKind;
 
     #[test]
     fn what_was_written_is_read_back_and_the_rest_is_zeros() {
@@ -124,6 +125,8 @@ mod tests {
         input.read_exact_at(&mut bytes, 0).unwrap();
         assert!(bytes[..1_000_000].iter().chain(&bytes[1_300_000..]).all(|byte| *byte == 0));
         assert!(bytes[1_000_000..1_300_000].iter().all(|byte| *byte == 7));
+        let extents = input.extents(10).unwrap();
+        assert!(extents.iter().all(|it| it.kind != ExtentKind::Hole), "{extents:?}");
         assert!(input.check_unchanged().is_ok());
     }
 }

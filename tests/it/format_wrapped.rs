@@ -101,12 +101,13 @@ fn an_image_of_any_format_is_read_out_of_any_wrapping_with_its_states() {
             let packed = wrap_file(wrapping, &plain);
             let found = open(&packed).unwrap();
             assert_eq!(found.format.name, expected.format.name, "{}", packed.display());
-            assert_eq!(
-                common::extents_of(&found.volume),
-                common::extents_of(&expected.volume),
-                "{}",
-                packed.display()
-            );
+            let states = common::extents_of(&found.volume);
+            if format.name == "vhd-fixed" {
+                // Its holes are those of the file, which no wrapping tells from zeros.
+                assert!(states.iter().all(|(.., kind)| kind != "hole"), "{states:?}");
+            } else {
+                assert_eq!(states, common::extents_of(&expected.volume), "{}", packed.display());
+            }
             assert_eq!(common::sha256_of(&found.volume), common::sha256_of(&volume));
             // The files are those that the user has.
             assert_eq!(found.inputs.len(), 1);
