@@ -113,6 +113,8 @@ pub enum Advice {
         /// A value that would do, or its shape; empty if none can be named.
         example: Cow<'static, str>,
     },
+    /// Say that a rule is broken on purpose.
+    AllowRule,
     /// Give a template of a recipe its value.
     FillTemplate {
         /// Name of the template.

@@ -32,6 +32,16 @@ impl TagSpecification {
         }
         vec![Self { resource_type: "image".to_owned(), tags: tags.to_vec() }]
     }
+
+    /// Returns the list that puts tags on a copy of an AMI and on its snapshots.
+    #[must_use]
+    pub fn for_copy(image: Vec<Tag>, snapshots: Vec<Tag>) -> Vec<Self> {
+        [("image", image), ("snapshot", snapshots)]
+            .into_iter()
+            .filter(|(_, tags)| !tags.is_empty())
+            .map(|(resource_type, tags)| Self { resource_type: resource_type.to_owned(), tags })
+            .collect()
+    }
 }
 
 /// The call, with the members of EC2's model 2016-11-15 in its own spelling.

@@ -144,7 +144,9 @@ values! {
 
 values! {
     /// Whether an AMI can be deregistered.
-    DeregistrationProtection, "deregistration protection", "enabled or enabled-with-cooldown":
+    DeregistrationProtection, "deregistration protection", "disabled, enabled or enabled-with-cooldown":
+    /// It can.
+    Disabled = "disabled",
     /// It cannot, until the protection is switched off.
     Enabled = "enabled",
     /// It cannot, until 24 hours after the protection was switched off.

@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use crate::ami::Ami;
 use crate::ami::Distribution;
-use crate::ami::RegisterImage;
 use crate::ami::Upload;
 use crate::ami::bare;
+use crate::calls::ids::Id;
 use crate::calls::parameters::CompleteSnapshot;
-use crate::calls::parameters::CopyImage;
-use crate::calls::parameters::EnableImageDeprecation;
-use crate::calls::parameters::EnableImageDeregistrationProtection;
-use crate::calls::parameters::ModifyImageAttribute;
 use crate::calls::parameters::StartSnapshot;
 use crate::calls::puts::Base;
 use crate::calls::puts::Puts;
+use crate::calls::registration::Action;
+use crate::calls::registration::NOT_YET_SECONDS;
+use crate::calls::registration::NotYet;
+use crate::calls::registration::Registration;
 use crate::digest::Sha256;
 use crate::digest::sha256;
 use crate::error::Advice;
@@ -35,6 +35,12 @@ pub const PLAN_VERSION: u32 = 1;
 
 /// Milliseconds that one put takes, as EBS's own guide reckons.
 const PUT_MILLISECONDS: u64 = 100;
+
+/// Puts right after the start are answered as if there were no snapshot, for up to two minutes.
+const NOT_YET: NotYet = NotYet {
+    errors: &["ResourceNotFoundException", "InvalidSnapshot.NotFound"],
+    seconds: NOT_YET_SECONDS,
+};
 
 /// Why an upload cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,11 +155,12 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         region: Option<String>,
         device: String,
-        result: String,
+        result: Id,
+        not_yet: NotYet,
         parameters: StartSnapshot,
     },
     PutSnapshotBlock {
-        snapshot_id: String,
+        snapshot_id: Id,
         block_index: u32,
         #[serde(skip_serializing_if = "is_one")]
         block_count: u32,
@@ -167,33 +174,9 @@ pub enum Step {
         device: String,
         parameters: CompleteSnapshot,
     },
-    RegisterImage {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: Option<String>,
-        result: String,
-        parameters: Box<RegisterImage>,
-    },
-    ModifyImageAttribute {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: Option<String>,
-        parameters: ModifyImageAttribute,
-    },
-    EnableImageDeprecation {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: Option<String>,
-        parameters: EnableImageDeprecation,
-    },
-    EnableImageDeregistrationProtection {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        region: Option<String>,
-        parameters: EnableImageDeregistrationProtection,
-    },
-    CopyImage {
-        region: String,
-        result: String,
-        parameters: CopyImage,
-    },
     Totals(Totals),
+    #[serde(untagged)]
+    Action(Box<Action>),
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
@@ -204,16 +187,6 @@ fn is_one(count: &u32) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
 fn is_false(it: &bool) -> bool {
     !it
-}
-
-/// Stands for the id of a snapshot until the upload knows it.
-fn snapshot_of(device: &str) -> String {
-    format!("${{snapshot:{device}}}")
-}
-
-/// Stands for the id of an AMI until the upload knows it; 0 is the one that is registered.
-fn image_of(number: usize) -> String {
-    format!("${{image:{number}}}")
 }
 
 impl PlanRequest<'_> {
@@ -259,6 +232,7 @@ impl PlanRequest<'_> {
         let mut call = StartSnapshot {
             volume_size: ebs_gib(volume.manifest.volume_size()),
             parent_snapshot_id: volume.base.map(|base| base.snapshot_id.to_owned()),
+            tags: self.upload.tags_of_snapshots(self.ami),
             description: format!("{}: {}", self.ami.name, volume.device),
             client_token: String::new(),
             encrypted: encrypts.then_some(true),
@@ -273,53 +247,18 @@ impl PlanRequest<'_> {
         call
     }
 
-    /// Makes the calls that follow when all snapshots are complete.
-    fn calls(&self) -> Vec<Step> {
-        let region = &self.upload.region;
-        let mut register = RegisterImage::of(self.ami);
-        for mapping in &mut register.block_device_mappings {
-            let volume = self.volumes.iter().find(|it| bare(it.device) == mapping.bare_name());
-            if let (Some(volume), Some(ebs)) = (volume, mapping.ebs.as_mut()) {
-                ebs.snapshot_id = Some(snapshot_of(volume.device));
-            }
+    /// Makes what follows when all snapshots are complete.
+    fn actions(&self) -> Vec<Action> {
+        let id = |it: &PlanVolume<'_>| (it.device.to_owned(), Id::of_snapshot(it.device));
+        let snapshots: Vec<(String, Id)> = self.volumes.iter().map(id).collect();
+        Registration {
+            ami: self.ami,
+            snapshots: &snapshots,
+            image: &Id::of_image(0),
+            upload: self.upload,
+            distribution: self.distribution,
         }
-        let image = image_of(0);
-        let parameters = Box::new(register);
-        let result = image.clone();
-        let mut steps = vec![Step::RegisterImage { region: region.clone(), result, parameters }];
-        for parameters in ModifyImageAttribute::share(&image, &self.ami.launch_permissions) {
-            steps.push(Step::ModifyImageAttribute { region: region.clone(), parameters });
-        }
-        if let Some(deprecate_at) = self.ami.deprecate_at {
-            let parameters = EnableImageDeprecation { image_id: image.clone(), deprecate_at };
-            steps.push(Step::EnableImageDeprecation { region: region.clone(), parameters });
-        }
-        if let Some(protection) = self.ami.deregistration_protection {
-            let parameters = EnableImageDeregistrationProtection::of(&image, protection);
-            let region = region.clone();
-            steps.push(Step::EnableImageDeregistrationProtection { region, parameters });
-        }
-        for (number, copy) in (1..).zip(self.distribution) {
-            self.copy(number, copy, &mut steps);
-        }
-        steps
-    }
-
-    fn copy(&self, number: usize, copy: &Distribution, steps: &mut Vec<Step>) {
-        let source = self.upload.region.as_deref().unwrap_or_default();
-        let result = image_of(number);
-        let parameters = CopyImage::of(self.ami, &image_of(0), source, copy);
-        let region = copy.region.clone();
-        steps.push(Step::CopyImage { region, result: result.clone(), parameters });
-        // EC2 copies neither permissions nor times.
-        let region = Some(copy.region.clone());
-        for parameters in ModifyImageAttribute::share(&result, &copy.launch_permissions) {
-            steps.push(Step::ModifyImageAttribute { region: region.clone(), parameters });
-        }
-        if let Some(deprecate_at) = copy.deprecate_at {
-            let parameters = EnableImageDeprecation { image_id: result, deprecate_at };
-            steps.push(Step::EnableImageDeprecation { region, parameters });
-        }
+        .actions()
     }
 }
 
@@ -329,7 +268,7 @@ enum Stage<'a> {
     Head,
     Start(usize),
     Blocks(usize, Box<Puts<'a>>, u64, Sha256),
-    Calls(vec::IntoIter<Step>),
+    Actions(vec::IntoIter<Action>),
     End,
 }
 
@@ -403,8 +342,8 @@ impl<'a> Plan<'a> {
     /// Starts the snapshot of a volume, or goes on to the calls when there is none left.
     fn start(&mut self, number: usize) -> Step {
         let Some(volume) = self.request.volumes.get(number).copied() else {
-            self.stage = Stage::Calls(self.request.calls().into_iter());
-            return self.step_of_calls();
+            self.stage = Stage::Actions(self.request.actions().into_iter());
+            return self.next_action();
         };
         let base = volume.base.map(|base| base.manifest);
         let puts = Puts::new(volume.manifest, base, self.request.upload.send_holes);
@@ -414,17 +353,18 @@ impl<'a> Plan<'a> {
         Step::StartSnapshot {
             region: self.request.upload.region.clone(),
             device: volume.device.to_owned(),
-            result: snapshot_of(volume.device),
+            result: Id::of_snapshot(volume.device),
+            not_yet: NOT_YET,
             parameters: self.request.start(&volume),
         }
     }
 
-    fn step_of_calls(&mut self) -> Step {
-        if let Stage::Calls(calls) = &mut self.stage
-            && let Some(step) = calls.next()
+    fn next_action(&mut self) -> Step {
+        if let Stage::Actions(actions) = &mut self.stage
+            && let Some(action) = actions.next()
         {
             self.call();
-            return step;
+            return Step::Action(Box::new(action));
         }
         self.stage = Stage::End;
         let puts = self.totals.blocks.div_ceil(self.request.connections.get());
@@ -438,7 +378,7 @@ impl<'a> Plan<'a> {
             unreachable!("only called while there are blocks")
         };
         let volume = self.request.volumes[*number];
-        let snapshot_id = snapshot_of(volume.device);
+        let snapshot_id = Id::of_snapshot(volume.device);
         if let Some(put) = puts.next().transpose()? {
             *count = count.strict_add(u64::from(put.count));
             for _ in 0..put.count {
@@ -485,7 +425,7 @@ impl Iterator for Plan<'_> {
                 }
                 Some(step)
             }
-            Stage::Calls(_) => Some(Ok(self.step_of_calls())),
+            Stage::Actions(_) => Some(Ok(self.next_action())),
             Stage::End => None,
         }
     }

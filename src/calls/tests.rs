@@ -206,7 +206,7 @@ fn a_plan_has_its_steps_in_order_and_its_sums() {
     let (base, target) = (manifest(&old), manifest(&new));
     let upload = Upload { region: Some("eu-central-1".to_owned()), ..Upload::default() };
     let mut to = copy("us-east-1");
-    to.launch_permissions = vec![LaunchPermission::of("all")];
+    to.launch_permissions = Some(vec![LaunchPermission::of("all")]);
     let copies = [to];
     let ami = ami(&target);
     let request = request(&ami, &target, Some(&base), &upload, &copies);
@@ -220,12 +220,17 @@ fn a_plan_has_its_steps_in_order_and_its_sums() {
         "PutSnapshotBlock",
         "PutSnapshotBlock",
         "CompleteSnapshot",
+        "WaitForSnapshot",
         "RegisterImage",
+        "WaitForImage",
         "ModifyImageAttribute",
         "EnableImageDeprecation",
         "EnableImageDeregistrationProtection",
         "CopyImage",
+        "WaitForImage",
         "ModifyImageAttribute",
+        "EnableImageDeprecation",
+        "EnableImageDeregistrationProtection",
         "Totals",
     ];
     assert_eq!(names, expected);
@@ -241,18 +246,146 @@ fn a_plan_has_its_steps_in_order_and_its_sums() {
     }
     assert_eq!(json[4]["Parameters"]["ChangedBlocksCount"], 3);
     assert_eq!(json[4]["Parameters"]["Checksum"], linear.finish().base64());
-    let ebs = &json[5]["Parameters"]["BlockDeviceMappings"][0]["Ebs"];
+    let ebs = &json[6]["Parameters"]["BlockDeviceMappings"][0]["Ebs"];
     assert_eq!(
         (&ebs["SnapshotId"], &ebs["VolumeSize"]),
         (&"${snapshot:/dev/xvda}".into(), &1.into())
     );
     assert_eq!(ebs.get("SnapshotDigest"), None);
-    assert_eq!(json[9]["Parameters"]["CopyImageTags"], true);
-    assert_eq!(json[10]["Parameters"]["ImageId"], "${image:1}");
+    let tags = &json[11]["Parameters"]["TagSpecifications"];
+    assert_eq!(
+        (&tags[0]["ResourceType"], &tags[0]["Tags"][0]["Key"]),
+        (&"image".into(), &"Team".into())
+    );
+    assert_eq!(tags[1]["ResourceType"], "snapshot");
+    assert_eq!(json[13]["Parameters"]["ImageId"], "${image:1}");
+    assert_eq!(json[13]["Parameters"]["LaunchPermission"]["Add"][0]["Group"], "all");
     let Some(Step::Totals(totals)) = steps.last() else { panic!("the totals come last") };
     assert_eq!((totals.blocks, totals.data_blocks, totals.zero_blocks), (3, 1, 2));
     // Three puts, and one call for each other step but the first and the last.
-    assert_eq!((totals.bytes, totals.requests), (3 * BLOCK_SIZE, 3 + 8));
+    assert_eq!((totals.bytes, totals.requests), (3 * BLOCK_SIZE, 3 + 13));
+}
+
+/// Which states a call needs of what it names; each is waited for before, and nothing else is.
+#[test]
+fn every_call_waits_for_what_it_names() {
+    let target = manifest(&[2, 3]);
+    let ami = ami(&target);
+    let shared = |id: &str| Some(vec![LaunchPermission::of(id)]);
+    let upload = Upload {
+        region: Some("eu-central-1".to_owned()),
+        create_volume_permissions: vec![LaunchPermission::of("123456789012")],
+        ..Upload::default()
+    };
+    let mut quiet = copy("us-west-2");
+    quiet.launch_permissions = Some(Vec::new());
+    quiet.create_volume_permissions = Some(Vec::new());
+    let mut own = copy("us-east-1");
+    own.create_volume_permissions = shared("210987654321");
+    for copies in
+        [vec![], vec![quiet.clone()], vec![own.clone()], vec![copy("us-west-1"), own, quiet]]
+    {
+        let request = request(&ami, &target, None, &upload, &copies);
+        let (mut known, mut ready) = (Vec::new(), Vec::new());
+        for step in Plan::new(request).unwrap().map(Result::unwrap) {
+            let Step::Action(action) = step else {
+                if let Step::StartSnapshot { result, not_yet, .. } = step {
+                    assert!(not_yet.seconds >= 120 && !not_yet.errors.is_empty());
+                    known.push(result);
+                }
+                continue;
+            };
+            let json = serde_json::to_value(&action).unwrap();
+            for text in json["Parameters"].to_string().split('"') {
+                let id = Id::parse(text);
+                if id.made().is_none() {
+                    continue;
+                }
+                assert!(known.contains(&id), "{id} is made before {json}");
+                if action.is_wait() {
+                    assert!(!ready.contains(&id), "{id} is waited for once");
+                    ready.push(id);
+                } else {
+                    assert!(ready.contains(&id), "{id} is waited for before {json}");
+                }
+            }
+            known.extend(action.result.clone());
+            for found in &action.snapshots {
+                // A copy that is available has its snapshots complete.
+                known.push(found.result.clone());
+                ready.push(found.result.clone());
+            }
+            if let Some(until) = action.until {
+                let expected =
+                    if action.step == "WaitForImage" { "available" } else { "completed" };
+                assert_eq!(until.state, expected);
+                assert!(!until.fails.contains(&expected) && until.every_seconds > 0);
+            }
+            assert_eq!(action.not_yet.is_some(), action.result.is_some());
+        }
+        let sorted = |ids: Vec<Id>| {
+            let mut texts: Vec<String> = ids.iter().map(Id::to_string).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(sorted(known), sorted(ready), "whatever is made is waited for");
+    }
+}
+
+/// Tags, sharing, deprecation and protection of a copy are what the AMI has, or what the copy says.
+#[test]
+fn copies_get_what_the_ami_gets() {
+    let target = manifest(&[2, 3]);
+    let ami = ami(&target);
+    let upload = Upload {
+        region: Some("eu-central-1".to_owned()),
+        snapshot_tags: vec![Tag { key: "Kind".to_owned(), value: "root".to_owned() }],
+        create_volume_permissions: vec![LaunchPermission::of("123456789012")],
+        ..Upload::default()
+    };
+    let all_of = |copies: &[Distribution]| -> Vec<serde_json::Value> {
+        let plan = Plan::new(request(&ami, &target, None, &upload, copies)).unwrap();
+        plan.map(|step| serde_json::to_value(step.unwrap()).unwrap()).collect()
+    };
+    let steps = all_of(&[copy("us-east-1")]);
+    let of = |image: &str, step: &str| -> Vec<serde_json::Value> {
+        let named = |it: &&serde_json::Value| {
+            let text = it["Parameters"].to_string();
+            it["Step"] == step && text.contains(image)
+        };
+        let mut found: Vec<serde_json::Value> = steps.iter().filter(named).cloned().collect();
+        for step in &mut found {
+            let parameters = step["Parameters"].as_object_mut().unwrap();
+            parameters.retain(|name, _| name != "ImageId" && name != "SnapshotId");
+        }
+        found.into_iter().map(|it| it["Parameters"].clone()).collect()
+    };
+    for step in
+        ["ModifyImageAttribute", "EnableImageDeprecation", "EnableImageDeregistrationProtection"]
+    {
+        let own = of("${image:0}", step);
+        assert!(!own.is_empty() && own == of("${image:1}", step), "{step}");
+    }
+    let shared = of("${snapshot:/dev/xvda}", "ModifySnapshotAttribute");
+    assert!(
+        !shared.is_empty() && shared == of("${snapshot:1:/dev/xvda}", "ModifySnapshotAttribute")
+    );
+    let start = steps.iter().find(|it| it["Step"] == "StartSnapshot").unwrap();
+    let copied = steps.iter().find(|it| it["Step"] == "CopyImage").unwrap();
+    let tags = &copied["Parameters"]["TagSpecifications"];
+    assert_eq!(tags[1]["Tags"], start["Parameters"]["Tags"]);
+    let register = steps.iter().find(|it| it["Step"] == "RegisterImage").unwrap();
+    assert_eq!(tags[0], register["Parameters"]["TagSpecifications"][0]);
+    let bare = Distribution {
+        launch_permissions: Some(Vec::new()),
+        create_volume_permissions: Some(Vec::new()),
+        deregistration_protection: Some(DeregistrationProtection::Disabled),
+        ..copy("us-east-1")
+    };
+    let quiet = all_of(&[bare]);
+    let last: Vec<&str> =
+        quiet.iter().rev().take(4).map(|it| it["Step"].as_str().unwrap()).collect();
+    assert_eq!(last, ["Totals", "EnableImageDeprecation", "WaitForImage", "CopyImage"]);
 }
 
 /// The facts' own vectors: what EBS wants of these blocks.

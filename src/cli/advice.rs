@@ -100,6 +100,9 @@ impl AtHand {
             Advice::Give { setting, example } => {
                 self.setting(*setting, example).map(|it| format!("give it with {it}"))
             }
+            Advice::AllowRule => self
+                .setting(Setting::Allow, "RULE")
+                .map(|it| format!("allow a rule that is broken on purpose with {it}")),
             Advice::FillTemplate { name } => self.template(name),
             Advice::Omit(setting) => self.setting(*setting, "").map(|it| format!("omit {it}")),
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),

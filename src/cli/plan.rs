@@ -64,6 +64,10 @@ pub(super) struct Plan {
     #[arg(long, value_name = "REGION")]
     copy_to: Vec<String>,
 
+    /// A rule that is not applied
+    #[arg(long, value_name = "RULE")]
+    allow: Vec<String>,
+
     /// Puts in flight, for the estimate of time
     #[arg(long, default_value_t = DEFAULT_CONNECTIONS)]
     connections: NonZero<u64>,
@@ -93,6 +97,7 @@ impl Plan {
             send_holes: self.holes.map(|holes| holes == HolePolicy::Send),
             copy_to: self.copy_to.clone(),
             connections: self.connections,
+            allow: self.allow.clone(),
         };
         if let Some(path) = &self.output {
             let report = ops::write_plan(&request, path, follower)?;

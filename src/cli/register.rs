@@ -11,16 +11,15 @@ use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::templates::TemplateArgs;
-use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
-use crate::error::Setting;
 use crate::ops;
 
 /// A call of EC2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Call {
     RegisterImage,
+    ModifySnapshotAttribute,
     ModifyImageAttribute,
     EnableImageDeprecation,
     EnableImageDeregistrationProtection,
@@ -45,7 +44,7 @@ pub(super) struct Register {
     #[arg(value_name = "FILE")]
     path: PathBuf,
 
-    /// Id of a volume's snapshot; of the root device where none is named
+    /// Id of a volume's snapshot; of the root device where none is named [default: a placeholder]
     #[arg(long, value_name = "[DEVICE=]ID", value_parser = parse_snapshot)]
     snapshot: Vec<(Option<String>, String)>,
 
@@ -53,7 +52,7 @@ pub(super) struct Register {
     #[arg(long, value_name = "CALL", default_value = "register-image", conflicts_with = "output")]
     call: Call,
 
-    /// Id of the AMI, which all calls but register-image need
+    /// Id of the AMI, once register-image has answered it [default: a placeholder]
     #[arg(long, value_name = "ID")]
     image_id: Option<String>,
 
@@ -69,7 +68,7 @@ pub(super) struct Register {
     #[arg(long)]
     delete_snapshots: bool,
 
-    /// Write all calls into this new folder, a file each
+    /// Write all calls into this new folder, a numbered file each; what undoes them into undo/
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
 
@@ -95,8 +94,10 @@ impl Register {
         };
         let report = ops::register(&request, follower)?;
         follower.end();
+        output.notes(&report.notes);
         if let Some(folder) = &self.output {
             let files = ops::write_documents(&report.documents, folder)?;
+            output.notes(&ops::RegisterReport::drafts(&report.documents));
             let report = serde_json::json!({ "files": files });
             return output
                 .report("register-files", &report, |_, out| {
@@ -105,20 +106,18 @@ impl Register {
                 .map(|()| 0);
         }
         let command = self.call.command();
-        let wanted: Vec<_> = report.documents.iter().filter(|it| it.command == command).collect();
+        let wanted: Vec<ops::Document> =
+            report.documents.iter().filter(|it| it.command == command).cloned().collect();
         if wanted.is_empty() {
             let text = format!("there is no {command} to make");
-            let advice = if self.image_id.is_some() {
-                Advice::from("the AMI asks for none; its description or recipe would say so")
-            } else {
-                Advice::Give { setting: Setting::ImageId, example: "ami-...".into() }
-            };
+            let advice = "the AMI asks for none; its description or recipe would say so";
             return Err(Error::invalid(text).advise(advice));
         }
         if output.json {
             return output.report("register", &report, |_, _| Ok(())).map(|()| 0);
         }
-        let write = |it: &&ops::Document, out: &mut dyn std::io::Write| {
+        output.notes(&ops::RegisterReport::drafts(&wanted));
+        let write = |it: &ops::Document, out: &mut dyn std::io::Write| {
             out.write_all(it.json().as_bytes()).map_err(lost)
         };
         print(|out| wanted.iter().try_for_each(|it| write(it, out))).map(|()| 0)

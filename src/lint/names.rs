@@ -109,13 +109,13 @@ pub(super) fn tag_count(subject: &Subject<'_>) -> Vec<Found> {
 
 /// The times of deprecation of the AMI and of its copies; `true` with those that are public.
 fn deprecations(subject: &Subject<'_>) -> Vec<(String, crate::ami::Time, bool)> {
-    let own = subject
-        .ami
-        .deprecate_at
-        .map(|time| ("DeprecateAt".to_owned(), time, subject.ami.is_public()));
+    let ami = subject.ami;
+    let own = ami.deprecate_at.map(|time| ("DeprecateAt".to_owned(), time, ami.is_public()));
     let copies = subject.distribution.iter().filter_map(|copy| {
-        let public = copy.launch_permissions.iter().any(crate::ami::LaunchPermission::is_public);
-        Some((format!("copy to {}: DeprecateAt", copy.region), copy.deprecate_at?, public))
+        let (time, public) = (copy.deprecation_of(ami)?, copy.is_public(ami));
+        // A copy that is as the AMI is told with the AMI.
+        let same = copy.deprecate_at.is_none() && public == ami.is_public();
+        (!same).then(|| (format!("copy to {}: DeprecateAt", copy.region), time, public))
     });
     own.into_iter().chain(copies).collect()
 }

@@ -13,15 +13,16 @@ const PERMISSION_QUOTA: usize = 1_000;
 
 /// The permissions of the AMI and of its copies, each list with its place.
 fn lists<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (String, &'a [LaunchPermission])> {
-    let copies = subject.distribution.iter().map(|copy| {
-        (format!("copy to {}: LaunchPermissions", copy.region), &copy.launch_permissions[..])
+    let copies = subject.distribution.iter().filter_map(|copy| {
+        let list = copy.launch_permissions.as_deref()?;
+        Some((format!("copy to {}: LaunchPermissions", copy.region), list))
     });
     std::iter::once(("LaunchPermissions".to_owned(), &subject.ami.launch_permissions[..]))
         .chain(copies)
 }
 
 fn is_public(subject: &Subject<'_>) -> bool {
-    lists(subject).any(|(_, list)| list.iter().any(LaunchPermission::is_public))
+    subject.ami.is_public() || subject.distribution.iter().any(|it| it.is_public(subject.ami))
 }
 
 pub(super) fn permission_one(subject: &Subject<'_>) -> Vec<Found> {
@@ -104,7 +105,7 @@ pub(super) fn public_encrypted(subject: &Subject<'_>) -> Vec<Found> {
         }
     }
     for copy in subject.distribution.iter().filter(|copy| copy.encrypted) {
-        if copy.launch_permissions.iter().any(LaunchPermission::is_public) {
+        if copy.is_public(subject.ami) {
             let place = format!("copy to {}: encrypted", copy.region);
             found.push(Found::new(place, "true for a public copy", instead));
         }
@@ -132,7 +133,10 @@ pub(super) fn shared_default_key(subject: &Subject<'_>) -> Vec<Found> {
         found.push(Found::new("upload: kms-key-arn", "no key, and launch permissions", instead));
     }
     for copy in subject.distribution {
-        if copy.encrypted && copy.kms_key_id.is_none() && !copy.launch_permissions.is_empty() {
+        if copy.encrypted
+            && copy.kms_key_id.is_none()
+            && !copy.permissions_of(subject.ami).is_empty()
+        {
             let place = format!("copy to {}: kms-key-id", copy.region);
             found.push(Found::new(place, "no key, and launch permissions", instead));
         }
@@ -145,7 +149,7 @@ pub(super) fn copy_decrypts(subject: &Subject<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for copy in subject.distribution {
         let place = format!("copy to {}", copy.region);
-        if by_upload && copy.launch_permissions.iter().any(LaunchPermission::is_public) {
+        if by_upload && copy.is_public(subject.ami) {
             let what = "a public copy of encrypted snapshots";
             let instead =
                 "an upload that is not encrypted: a copy can add encryption, never remove it";
@@ -173,9 +177,7 @@ pub(super) fn copy_decrypts(subject: &Subject<'_>) -> Vec<Found> {
 pub(super) fn copy_twice(subject: &Subject<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for (number, copy) in subject.distribution.iter().enumerate() {
-        let name = |it: &crate::ami::Distribution| {
-            it.name.clone().unwrap_or_else(|| subject.ami.name.clone())
-        };
+        let name = |it: &crate::ami::Distribution| it.name_of(subject.ami).to_owned();
         let before = &subject.distribution[..number];
         let of_upload = subject.upload.and_then(|upload| upload.region.as_deref())
             == Some(copy.region.as_str())

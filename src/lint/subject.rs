@@ -130,6 +130,10 @@ pub struct Subject<'a> {
     pub upload: Option<&'a Upload>,
     /// Where copies go.
     pub distribution: &'a [Distribution],
+    /// Ids of snapshots to start from.
+    pub parents: &'a [&'a str],
+    /// Id of the AMI, where it has one already.
+    pub image_id: Option<&'a str>,
     /// The present, for rules about times.
     pub now: Option<Time>,
 }
@@ -138,7 +142,15 @@ impl<'a> Subject<'a> {
     /// Takes a description alone.
     #[must_use]
     pub fn of(ami: &'a Ami) -> Self {
-        Self { ami, volumes: &[], upload: None, distribution: &[], now: None }
+        Self {
+            ami,
+            volumes: &[],
+            upload: None,
+            distribution: &[],
+            parents: &[],
+            image_id: None,
+            now: None,
+        }
     }
 
     /// Iterates over the EBS volumes of the mapping.

@@ -114,11 +114,11 @@ impl World {
 
     fn ids(&self) -> Vec<&'static str> {
         let subject = Subject {
-            ami: &self.ami,
             volumes: &self.volumes,
             upload: Some(&self.upload),
             distribution: &self.distribution,
             now: self.now,
+            ..Subject::of(&self.ami)
         };
         let findings = lint(&subject, &[]);
         for finding in &findings {
@@ -719,9 +719,14 @@ const CASES: &[(&str, Change, Change)] = &[
     ),
     (
         "public-encrypted",
-        |w| (w.public(), w.upload.encrypted = true).0,
         |w| (w.public(), w.distribution[0].encrypted = true).0,
+        |w| {
+            w.public();
+            w.distribution[0].encrypted = true;
+            w.distribution[0].launch_permissions = Some(Vec::new());
+        },
     ),
+    ("public-encrypted", |w| (w.public(), w.upload.encrypted = true).0, World::public),
     (
         "public-product-codes",
         |w| (w.public(), w.product_code()).0,
@@ -748,9 +753,9 @@ const CASES: &[(&str, Change, Change)] = &[
         "copy-encryption",
         |w| {
             w.upload.encrypted = true;
-            w.distribution[0].launch_permissions = vec![LaunchPermission::of("all")];
+            w.distribution[0].launch_permissions = Some(vec![LaunchPermission::of("all")]);
         },
-        |w| w.distribution[0].launch_permissions = vec![LaunchPermission::of("all")],
+        |w| w.distribution[0].launch_permissions = Some(vec![LaunchPermission::of("all")]),
     ),
     (
         "copy-name",

@@ -76,7 +76,6 @@ pub use plan::PlanRequest;
 pub use plan::plan;
 pub use plan::write_plan;
 pub use register::Document;
-pub use register::Parameters;
 pub use register::RegisterReport;
 pub use register::RegisterRequest;
 pub use register::register;

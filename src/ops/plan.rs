@@ -12,7 +12,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::Named;
 use crate::io::Input;
+use crate::lint::Subject;
+use crate::lint::VolumeFacts;
 use crate::manifest::Manifest;
+use crate::ops::shared::case::refuse;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
@@ -21,6 +24,7 @@ use crate::ops::shared::planning::PlanReport;
 use crate::ops::shared::planning::plan_bundle;
 use crate::ops::shared::planning::to_file;
 use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::recipe::now;
 use crate::ops::shared::recipe::open_recipe;
 use crate::work::Watch;
 
@@ -56,6 +60,8 @@ pub struct PlanRequest {
     pub copy_to: Vec<String>,
     /// Puts that run side by side in the estimate.
     pub connections: NonZero<u64>,
+    /// Rules that are not applied, beside the recipe's.
+    pub allow: Vec<String>,
 }
 
 /// Plans the upload of a bundle; `emit` takes the steps, one after the other.
@@ -70,9 +76,11 @@ pub fn plan(
 ) -> Result<PlanReport> {
     let mut upload = Upload::default();
     let mut distribution = Vec::new();
+    let mut allow = request.allow.clone();
     if let Some(path) = &request.recipe {
         let prepared = open_recipe(path, &request.templates, watch)?;
         (upload, distribution) = (prepared.upload, prepared.distribution);
+        allow.extend(prepared.allow);
     }
     if request.region.is_some() {
         upload.region.clone_from(&request.region);
@@ -82,15 +90,40 @@ pub fn plan(
     }
     upload.encrypted |= request.encrypted || request.kms_key_arn.is_some();
     upload.send_holes = request.send_holes.unwrap_or(upload.send_holes);
-    distribution.extend(
-        request
-            .copy_to
-            .iter()
-            .map(|region| Distribution { region: region.clone(), ..Distribution::default() }),
-    );
+    distribution.extend(request.copy_to.iter().map(|region| Distribution::to(region)));
     let bundle = Bundle::open(&request.bundle)?;
+    check_rules(&bundle, &upload, &distribution, request, &allow)
+        .map_err(|e| e.in_file(&request.bundle))?;
     let bases = open_bases(&bundle, &request.bases)?;
     plan_bundle(&bundle, &bases, &upload, &distribution, request.connections, watch, emit)
+}
+
+/// Refuses what EC2 would refuse, whether the bundle, the recipe or the request asks for it.
+fn check_rules(
+    bundle: &Bundle,
+    upload: &Upload,
+    distribution: &[Distribution],
+    request: &PlanRequest,
+    allow: &[String],
+) -> Result<()> {
+    let volumes: Vec<VolumeFacts> = bundle
+        .snapshots()
+        .iter()
+        .map(|layer| {
+            let size = bundle.manifest(layer)?.volume_size();
+            Ok(VolumeFacts { device: layer.device.clone(), size, ..VolumeFacts::default() })
+        })
+        .collect::<Result<_>>()?;
+    let parents: Vec<&str> = request.bases.iter().map(|it| it.snapshot_id.as_str()).collect();
+    let subject = Subject {
+        volumes: &volumes,
+        upload: Some(upload),
+        distribution,
+        parents: &parents,
+        now: now(),
+        ..Subject::of(bundle.ami())
+    };
+    refuse(&subject, allow)
 }
 
 /// Opens the snapshots to start from, each for a device of the bundle.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::ami::Distribution;
-use crate::ami::RegisterImage;
 use crate::ami::bare;
-use crate::calls::CopyImage;
+use crate::calls::Action;
+use crate::calls::Call;
 use crate::calls::DeregisterImage;
-use crate::calls::EnableImageDeprecation;
-use crate::calls::EnableImageDeregistrationProtection;
-use crate::calls::ModifyImageAttribute;
+use crate::calls::Id;
+use crate::calls::Made;
+use crate::calls::Registration;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub struct RegisterRequest {
     pub path: PathBuf,
     /// Ids of snapshots by device; the root device where none is named.
     pub snapshots: Vec<(Option<String>, String)>,
-    /// Id of the AMI, for the calls that come after its registration.
+    /// Id of the AMI, once it is registered.
     pub image_id: Option<String>,
     /// Region of the AMI, for copies.
     pub region: Option<String>,
@@ -45,34 +45,55 @@ pub struct RegisterRequest {
     pub templates: TemplateRequest,
 }
 
-/// Parameters of one call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-#[allow(missing_docs, reason = "each is the call of that name")]
-pub enum Parameters {
-    RegisterImage(Box<RegisterImage>),
-    ModifyImageAttribute(ModifyImageAttribute),
-    EnableImageDeprecation(EnableImageDeprecation),
-    EnableImageDeregistrationProtection(EnableImageDeregistrationProtection),
-    CopyImage(CopyImage),
-    DeregisterImage(DeregisterImage),
-}
-
-/// One call: what `aws ec2 COMMAND --cli-input-json` takes.
+/// One call, or one wait: what `aws ec2 COMMAND --cli-input-json` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Document {
-    /// The command of `aws ec2`.
-    pub command: &'static str,
-    /// Region to call it in, where it is another than the AMI's own.
+    /// The command of `aws ec2`, such as `register-image` or `wait image-available`.
+    pub command: String,
+    /// EC2's name of the call.
+    pub call: &'static str,
+    /// Region to call it in, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// Whether it takes the AMI away again, and is not among those to run now.
+    #[serde(skip_serializing_if = "is_false")]
+    pub undoes: bool,
     /// The document.
-    pub parameters: Parameters,
+    pub parameters: Call,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+/// Spells a call of EC2's as the AWS CLI does: `RegisterImage` is `register-image`.
+fn command(call: &str) -> String {
+    let mut command = String::new();
+    for letter in call.chars() {
+        if letter.is_ascii_uppercase() && !command.is_empty() {
+            command.push('-');
+        }
+        command.push(letter.to_ascii_lowercase());
+    }
+    command
 }
 
 impl Document {
-    fn new(command: &'static str, parameters: Parameters) -> Self {
-        Self { command, region: None, parameters }
+    fn of(action: Action) -> Self {
+        let call = action.parameters.name();
+        let command = match &action.parameters {
+            Call::DescribeImages(_) => "wait image-available".to_owned(),
+            Call::DescribeSnapshots(_) => "wait snapshot-completed".to_owned(),
+            _ => command(call),
+        };
+        Self { command, call, region: action.region, undoes: false, parameters: action.parameters }
+    }
+
+    fn deregister(image_id: Id, region: Option<&str>, delete_associated_snapshots: bool) -> Self {
+        let call = DeregisterImage { image_id, delete_associated_snapshots };
+        let action = Action::of(region, Call::DeregisterImage(call));
+        Self { undoes: true, ..Self::of(action) }
     }
 
     /// Returns the document as the file that the command takes.
@@ -83,6 +104,20 @@ impl Document {
         text.push('\n');
         text
     }
+
+    /// Returns what stands for ids that are not known yet.
+    #[must_use]
+    pub fn placeholders(&self) -> Vec<Made> {
+        let json = self.json();
+        let pieces = json.split('"').filter_map(|piece| Id::parse(piece).made().cloned());
+        let mut found: Vec<Made> = Vec::new();
+        for made in pieces {
+            if !found.contains(&made) {
+                found.push(made);
+            }
+        }
+        found
+    }
 }
 
 /// The calls, in the order in which they are made.
@@ -90,13 +125,46 @@ impl Document {
 pub struct RegisterReport {
     /// The calls.
     pub documents: Vec<Document>,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
-/// Makes the documents of an AMI's calls: `RegisterImage` always, the others once there is an id.
+impl RegisterReport {
+    /// Says what is to be filled in in some of the documents; nothing if they are whole.
+    #[must_use]
+    pub fn drafts(documents: &[Document]) -> Vec<String> {
+        let mut found: Vec<Made> = Vec::new();
+        for made in documents.iter().flat_map(Document::placeholders) {
+            if !found.contains(&made) {
+                found.push(made);
+            }
+        }
+        found
+            .into_iter()
+            .map(|made| match &made {
+                Made::Snapshot { device } => {
+                    format!("put the id of the snapshot of {device} in the place of {made}")
+                }
+                Made::Image { number: 0 } => {
+                    format!("put the id that register-image answers in the place of {made}")
+                }
+                Made::Image { number } => {
+                    format!("put the id that copy-image {number} answers in the place of {made}")
+                }
+                Made::Copied { number, device } => format!(
+                    "put the id of the snapshot of {device} of copy {number} in the place of {made}"
+                ),
+            })
+            .collect()
+    }
+}
+
+/// Makes the documents of an AMI's calls. An id that is not known is a placeholder.
 ///
 /// # Errors
 ///
-/// `Invalid` if a snapshot's id is missing, if there is not one AMI, or if EC2 would refuse it.
+/// `Invalid` if there is not one AMI, or if EC2 would refuse it.
 pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<RegisterReport> {
     check_ids(&request.allow)?;
     let (_, cases) = open_cases(&request.path, &request.templates, watch)?;
@@ -106,22 +174,26 @@ pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<Register
         return Err(Error::invalid(text).in_file(&request.path));
     };
     name_snapshots(&mut case, &request.snapshots).map_err(|e| e.in_file(&request.path))?;
+    // What is asked for on the way meets the same rules as what the description says.
+    let upload = case.upload.get_or_insert_default();
+    if request.region.is_some() {
+        upload.region.clone_from(&request.region);
+    }
+    case.image_id.clone_from(&request.image_id);
+    case.distribution.extend(request.copy_to.iter().map(|region| Distribution::to(region)));
+    if upload.region.is_none() && !case.distribution.is_empty() {
+        let text = "the AMI's region is not named, which a copy needs";
+        let advice = Advice::Give { setting: Setting::Region, example: "REGION".into() };
+        return Err(Error::invalid(text).in_file(&request.path).advise(advice));
+    }
     if let Some(error) = refusal(&case.findings(&request.allow)) {
         return Err(error.in_file(&request.path));
     }
-    let register = Parameters::RegisterImage(Box::new(RegisterImage::of(&case.ami)));
-    let mut documents = vec![Document::new("register-image", register)];
-    if let Some(id) = &request.image_id {
-        later_calls(&case, id, request, &mut documents)?;
-    } else if request.delete_snapshots || !request.copy_to.is_empty() {
-        let text = "the AMI's id is not named, which copying and deregistering need";
-        return Err(Error::invalid(text)
-            .advise(Advice::Give { setting: Setting::ImageId, example: "ami-...".into() }));
-    }
-    Ok(RegisterReport { documents })
+    let notes = std::mem::take(&mut case.notes);
+    Ok(RegisterReport { documents: documents(&case, request), notes })
 }
 
-/// Puts snapshot ids into the mapping, and refuses a volume with content that has none.
+/// Puts snapshot ids into the mapping.
 fn name_snapshots(case: &mut Case, snapshots: &[(Option<String>, String)]) -> Result<()> {
     let root = case.ami.root_device_name.clone();
     for (device, id) in snapshots {
@@ -129,73 +201,49 @@ fn name_snapshots(case: &mut Case, snapshots: &[(Option<String>, String)]) -> Re
         let mappings = &mut case.ami.block_device_mappings;
         let mapping = mappings.iter_mut().find(|it| it.bare_name() == bare(device));
         let Some(ebs) = mapping.and_then(|it| it.ebs.as_mut()) else {
-            return Err(Error::invalid(format!("{device} is no EBS volume of the AMI")));
+            return Err(Error::invalid(format!("{device} is not an EBS volume of the AMI")));
         };
         ebs.snapshot_id = Some(id.clone());
     }
-    for mapping in &case.ami.block_device_mappings {
-        let Some(ebs) = &mapping.ebs else { continue };
-        if ebs.snapshot_digest.is_some() && ebs.snapshot_id.is_none() {
-            let device = &mapping.device_name;
-            return Err(Error::invalid(format!("the snapshot of {device} is not named")).advise(
-                Advice::Give {
-                    setting: Setting::Snapshot,
-                    example: format!("{device}=snap-...").into(),
-                },
-            ));
-        }
-    }
     Ok(())
 }
 
-fn later_calls(
-    case: &Case,
-    id: &str,
-    request: &RegisterRequest,
-    documents: &mut Vec<Document>,
-) -> Result<()> {
-    for call in ModifyImageAttribute::share(id, &case.ami.launch_permissions) {
-        let parameters = Parameters::ModifyImageAttribute(call);
-        documents.push(Document::new("modify-image-attribute", parameters));
-    }
-    if let Some(deprecate_at) = case.ami.deprecate_at {
-        let call = EnableImageDeprecation { image_id: id.to_owned(), deprecate_at };
-        let parameters = Parameters::EnableImageDeprecation(call);
-        documents.push(Document::new("enable-image-deprecation", parameters));
-    }
-    if let Some(protection) = case.ami.deregistration_protection {
-        let call = EnableImageDeregistrationProtection::of(id, protection);
-        let parameters = Parameters::EnableImageDeregistrationProtection(call);
-        documents.push(Document::new("enable-image-deregistration-protection", parameters));
-    }
-    let asked = request
-        .copy_to
-        .iter()
-        .map(|region| Distribution { region: region.clone(), ..Distribution::default() });
-    let own = case.upload.as_ref().and_then(|upload| upload.region.as_deref());
-    let source = request.region.as_deref().or(own);
-    for copy in case.distribution.iter().cloned().chain(asked) {
-        let Some(source) = source else {
-            let text = "the AMI's region is not named, which a copy needs";
-            return Err(Error::invalid(text)
-                .advise(Advice::Give { setting: Setting::Region, example: "REGION".into() }));
-        };
-        let call = CopyImage::of(&case.ami, id, source, &copy);
-        documents.push(Document {
-            command: "copy-image",
-            region: Some(copy.region),
-            parameters: Parameters::CopyImage(call),
-        });
-    }
-    let call = DeregisterImage {
-        image_id: id.to_owned(),
-        delete_associated_snapshots: request.delete_snapshots,
+fn documents(case: &Case, request: &RegisterRequest) -> Vec<Document> {
+    let mappings = case.ami.block_device_mappings.iter();
+    let snapshots: Vec<(String, Id)> = mappings
+        .filter_map(|mapping| {
+            let ebs = mapping.ebs.as_ref().filter(|ebs| ebs.has_content())?;
+            let id = match &ebs.snapshot_id {
+                Some(id) => Id::Known(id.clone()),
+                None => Id::of_snapshot(&mapping.device_name),
+            };
+            Some((mapping.device_name.clone(), id))
+        })
+        .collect();
+    let image = request.image_id.clone().map_or(Id::of_image(0), Id::Known);
+    let upload = case.upload.clone().unwrap_or_default();
+    let registration = Registration {
+        ami: &case.ami,
+        snapshots: &snapshots,
+        image: &image,
+        upload: &upload,
+        distribution: &case.distribution,
     };
-    documents.push(Document::new("deregister-image", Parameters::DeregisterImage(call)));
-    Ok(())
+    let mut documents: Vec<Document> =
+        registration.actions().into_iter().map(Document::of).collect();
+    let delete = request.delete_snapshots;
+    documents.push(Document::deregister(image, upload.region.as_deref(), delete));
+    for (number, copy) in (1..).zip(&case.distribution) {
+        documents.push(Document::deregister(Id::of_image(number), Some(&copy.region), delete));
+    }
+    documents
 }
 
-/// Writes documents into a new folder, a file each, and returns their names.
+/// Folder of the documents that take an AMI away again.
+const UNDO: &str = "undo";
+
+/// Writes documents into a new folder, a file each, and returns their names. Those to run are numbered
+/// in their order; those that take the AMI away again are in a folder of their own.
 ///
 /// # Errors
 ///
@@ -205,12 +253,15 @@ pub fn write_documents(documents: &[Document], folder: &std::path::Path) -> Resu
         return Err(Error::invalid("it is there already, expected a new folder").in_file(folder));
     }
     let output = OutputDir::create(folder)?;
+    output.make_dir(UNDO)?;
     let mut names: Vec<String> = Vec::new();
-    for document in documents {
-        let stem = match &document.region {
-            Some(region) => format!("{}.{region}", document.command),
-            None => document.command.to_owned(),
-        };
+    for (number, document) in (1_usize..).zip(documents) {
+        let mut stem = document.command.replace(' ', "-");
+        if let Some(region) = &document.region {
+            stem = format!("{stem}.{region}");
+        }
+        let stem =
+            if document.undoes { format!("{UNDO}/{stem}") } else { format!("{number:02}-{stem}") };
         let same = names.iter().filter(|name| name.starts_with(&format!("{stem}."))).count();
         let name = if same == 0 { format!("{stem}.json") } else { format!("{stem}.{same}.json") };
         output.write(&name, document.json().as_bytes())?;

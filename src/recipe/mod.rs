@@ -173,6 +173,10 @@ struct UploadTable {
     kms_key_arn: Option<String>,
     #[serde(default)]
     holes: Holes,
+    #[serde(default)]
+    snapshot_tags: BTreeMap<String, String>,
+    #[serde(default)]
+    create_volume_permissions: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,10 +191,12 @@ struct DistributeTable {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     #[serde(default)]
-    accounts: Vec<String>,
-    #[serde(default)]
-    launch_permissions: Vec<String>,
+    snapshot_tags: BTreeMap<String, String>,
+    accounts: Option<Vec<String>>,
+    launch_permissions: Option<Vec<String>>,
+    create_volume_permissions: Option<Vec<String>>,
     deprecate_at: Option<Time>,
+    deregistration_protection: Option<DeregistrationProtection>,
 }
 
 /// A test of a bundle that was built.
@@ -342,6 +348,8 @@ impl Recipe {
                 encrypted: self.upload.encrypted,
                 kms_key_arn: self.upload.kms_key_arn.clone(),
                 send_holes: self.upload.holes == Holes::Send,
+                snapshot_tags: fill_tags(&self.upload.snapshot_tags, &values)?,
+                create_volume_permissions: permissions(&self.upload.create_volume_permissions),
             },
             distribution,
         })
@@ -475,6 +483,11 @@ impl DistributeTable {
         let name = fill_some(self.name.as_ref(), values)?;
         let description = fill_some(self.description.as_ref(), values)?;
         let tags = fill_tags(&self.tags, values)?;
+        let snapshot_tags = fill_tags(&self.snapshot_tags, values)?;
+        // Both lists say who may launch the copy; one that is there, if empty, replaces the AMI's.
+        let lists: Vec<&Vec<String>> =
+            [&self.accounts, &self.launch_permissions].into_iter().flatten().collect();
+        let launch = (!lists.is_empty()).then(|| permissions(lists.into_iter().flatten()));
         let copy = |region: &String| Distribution {
             region: region.clone(),
             name: name.clone(),
@@ -482,8 +495,11 @@ impl DistributeTable {
             encrypted: self.encrypted,
             kms_key_id: self.kms_key_id.clone(),
             tags: tags.clone(),
-            launch_permissions: permissions(self.accounts.iter().chain(&self.launch_permissions)),
+            snapshot_tags: snapshot_tags.clone(),
+            launch_permissions: launch.clone(),
+            create_volume_permissions: self.create_volume_permissions.as_ref().map(permissions),
             deprecate_at: self.deprecate_at,
+            deregistration_protection: self.deregistration_protection,
         };
         Ok(self.regions.iter().map(copy).collect())
     }

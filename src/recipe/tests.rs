@@ -43,7 +43,7 @@ fn a_recipe_is_filled_in() {
     assert_eq!(prepared.tests, [Test::Command { command, timeout_seconds: 600 }]);
     let regions: Vec<&str> = prepared.distribution.iter().map(|it| it.region.as_str()).collect();
     assert_eq!(regions, ["us-east-1", "eu-west-1"]);
-    assert_eq!(prepared.distribution[1].launch_permissions.len(), 2);
+    assert_eq!(prepared.distribution[1].launch_permissions.as_ref().unwrap().len(), 2);
 }
 
 /// Nothing depends on the day or on a repository unless the user says so.

@@ -108,9 +108,9 @@ fn described_images_become_recipes() {
     assert_eq!(fs::read_to_string(here.join("0.toml")).unwrap(), recipe);
 }
 
-/// The calls that come after the registration, once the AMI has an id.
+/// Every call and wait in a folder, numbered in its order; what is not known yet is a placeholder.
 #[test]
-fn register_makes_the_later_calls() {
+fn register_writes_all_calls_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let path = fixture("publishers/describe-images.json");
@@ -120,31 +120,99 @@ fn register_makes_the_later_calls() {
     );
     let line = "register a.toml --image-id ami-1 --region eu-central-1 --copy-to us-east-1 \
                 --copy-to us-west-2 --delete-snapshots -o calls";
-    run_well(here, line);
+    let output = run(here, line);
+    assert_eq!(output.status.code(), Some(0));
+    let told = stderr(&output);
+    assert!(told.contains("${image:2}") && !told.contains("${image:0}"), "{told}");
     let names = crate::common::names(&here.join("calls"));
     assert_eq!(
         names,
         [
-            "copy-image.us-east-1.json",
-            "copy-image.us-west-2.json",
-            "deregister-image.json",
-            "enable-image-deprecation.json",
-            "modify-image-attribute.json",
-            "register-image.json"
+            "01-wait-snapshot-completed.eu-central-1.json",
+            "02-register-image.eu-central-1.json",
+            "03-wait-image-available.eu-central-1.json",
+            "04-modify-image-attribute.eu-central-1.json",
+            "05-enable-image-deprecation.eu-central-1.json",
+            "06-copy-image.us-east-1.json",
+            "07-copy-image.us-west-2.json",
+            "08-wait-image-available.us-east-1.json",
+            "09-modify-image-attribute.us-east-1.json",
+            "10-enable-image-deprecation.us-east-1.json",
+            "11-wait-image-available.us-west-2.json",
+            "12-modify-image-attribute.us-west-2.json",
+            "13-enable-image-deprecation.us-west-2.json",
+            "undo",
         ]
     );
     let call = |name: &str| json(&fs::read_to_string(here.join("calls").join(name)).unwrap());
-    let share = call("modify-image-attribute.json");
+    let share = call("04-modify-image-attribute.eu-central-1.json");
     assert_eq!(share["LaunchPermission"]["Add"][0]["Group"], "all");
-    assert_eq!(call("copy-image.us-east-1.json")["SourceRegion"], "eu-central-1");
-    assert_eq!(call("deregister-image.json")["DeleteAssociatedSnapshots"], true);
+    assert_eq!(call("06-copy-image.us-east-1.json")["SourceRegion"], "eu-central-1");
+    let undo = call("undo/deregister-image.eu-central-1.json");
+    assert_eq!(undo["DeleteAssociatedSnapshots"], true);
+    assert_eq!(call("undo/deregister-image.us-west-2.json")["ImageId"], "${image:2}");
     let one = run_well(here, "register a.toml --image-id ami-1 --call enable-image-deprecation");
-    assert_eq!(json(&one), call("enable-image-deprecation.json"));
-    // The folder is there now, and stays; and without an id there are no later calls.
+    assert_eq!(json(&one), call("05-enable-image-deprecation.eu-central-1.json"));
+    // The folder is there now, and stays.
     run_badly(here, line, 2);
     run_badly(here, "register a.toml --call copy-image", 2);
     run_badly(here, "register a.toml --copy-to us-east-1", 2);
     run_badly(here, "register a.toml --image-id ami-1 --copy-to us-east-1", 2);
+}
+
+/// A draft can be read before anything was uploaded, and says what is to be filled in.
+#[test]
+fn register_prints_drafts_with_placeholders() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    small_image(here, "root.raw");
+    run_well(here, "pack root.raw -o web.ami");
+    let output = run(here, "register web.ami");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let draft = json(&String::from_utf8(output.stdout.clone()).unwrap());
+    assert_eq!(draft["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], "${snapshot:/dev/xvda}");
+    let told = stderr(&output);
+    assert!(told.contains("put the id of the snapshot of /dev/xvda in the place of"), "{told}");
+    let whole = run(here, "register web.ami --snapshot snap-0a");
+    assert!(stderr(&whole).is_empty(), "{}", stderr(&whole));
+    run_well(here, "register web.ami -o calls");
+    assert!(here.join("calls/undo/deregister-image.json").is_file());
+}
+
+/// A plan and the documents of `register` are two forms of the same calls.
+#[test]
+fn register_and_plan_make_the_same_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    small_image(here, "root.raw");
+    let recipe = "version = 1\n[ami]\nname = \"web\"\narchitecture = \"x86_64\"\n\
+        virtualization-type = \"hvm\"\nroot-device-name = \"/dev/xvda\"\nena-support = true\n\
+        launch-permissions = [\"123456789012\"]\ndeprecate-at = \"2028-01-31T12:00:00Z\"\n\
+        deregistration-protection = \"enabled\"\n[ami.tags]\nTeam = \"web\"\n\
+        [[volume]]\ndevice-name = \"/dev/xvda\"\nimage = \"root.raw\"\nvolume-type = \"gp3\"\n\
+        volume-size = 1\n\
+        [upload]\nregion = \"eu-central-1\"\ncreate-volume-permissions = [\"123456789012\"]\n\
+        [[distribute]]\nregions = [\"us-east-1\", \"us-west-2\"]\n[distribute.tags]\nWhere = \"us\"\n";
+    fs::write(here.join("ami.toml"), recipe).unwrap();
+    run_well(here, "build ami.toml -o web.ami");
+    let plan = fs::read_to_string(here.join("web.plan.jsonl")).unwrap();
+    let later = |step: &Value| step["Parameters"].is_object() && step.get("Device").is_none();
+    let planned: Vec<Value> = plan
+        .lines()
+        .map(json)
+        .filter(later)
+        .map(|step| serde_json::json!([step["Region"], step["Parameters"]]))
+        .collect();
+    let report = json(&run_well(here, "register ami.toml --json"));
+    let documents: Vec<Value> = report["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it.get("undoes").is_none())
+        .map(|it| serde_json::json!([it["region"], it["parameters"]]))
+        .collect();
+    assert!(documents.len() > 10);
+    assert_eq!(documents, planned);
 }
 
 /// `docs/lint.md` is the table of rules; `BLESS=1` writes it.

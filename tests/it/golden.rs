@@ -229,6 +229,7 @@ fn plan_v1_three_blocks() {
         send_holes: None,
         copy_to: vec!["us-east-1".to_owned()],
         connections: ops::DEFAULT_CONNECTIONS,
+        allow: Vec::new(),
     };
     let mut shown = String::new();
     ops::plan(&request, &Unwatched, &mut |step| {

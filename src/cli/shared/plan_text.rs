@@ -4,6 +4,10 @@ use std::io;
 use std::io::Write;
 use std::path::Path;
 
+use crate::ami::LaunchPermission;
+use crate::calls::Action;
+use crate::calls::Call;
+use crate::calls::Id;
 use crate::calls::Step;
 use crate::calls::Totals;
 use crate::cli::shared::text::many;
@@ -31,6 +35,48 @@ fn sums(totals: &Totals) -> String {
 
 pub(in crate::cli) fn totals(path: &Path, totals: &Totals, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}: plan of {}", path.display(), sums(totals))
+}
+
+/// Says what a call or a wait is about.
+fn action_line(action: &Action, out: &mut dyn Write) -> io::Result<()> {
+    let step = action.step;
+    let at = action.region.as_ref().map(|it| format!(" in {it}")).unwrap_or_default();
+    let share = |add: &[LaunchPermission]| {
+        let who: Vec<&str> = add.iter().flat_map(LaunchPermission::values).take(5).collect();
+        let more = if add.len() > who.len() { ", …" } else { "" };
+        format!("{}{more}", who.join(", "))
+    };
+    let until = action.until.map_or("", |until| until.state);
+    match &action.parameters {
+        Call::RegisterImage(call) => writeln!(out, "{step}{at}: {:?}", call.name),
+        Call::ModifyImageAttribute(call) => {
+            let who = share(&call.launch_permission.add);
+            writeln!(out, "{step}{at}: launch permission of {} for {who}", call.image_id)
+        }
+        Call::ModifySnapshotAttribute(call) => {
+            let who = share(&call.create_volume_permission.add);
+            writeln!(out, "{step}{at}: volume permission of {} for {who}", call.snapshot_id)
+        }
+        Call::EnableImageDeprecation(call) => {
+            writeln!(out, "{step}{at}: {} from {}", call.image_id, call.deprecate_at)
+        }
+        Call::EnableImageDeregistrationProtection(call) => {
+            writeln!(out, "{step}{at}: {}", call.image_id)
+        }
+        Call::CopyImage(call) => {
+            let encrypted = if call.encrypted == Some(true) { ", encrypted" } else { "" };
+            writeln!(out, "{step}{at}: {:?}{encrypted}", call.name)
+        }
+        Call::DescribeSnapshots(call) => {
+            let ids: Vec<String> = call.snapshot_ids.iter().map(Id::to_string).collect();
+            writeln!(out, "{step}{at}: until {} is {until}", ids.join(", "))
+        }
+        Call::DescribeImages(call) => {
+            let ids: Vec<String> = call.image_ids.iter().map(Id::to_string).collect();
+            writeln!(out, "{step}{at}: until {} is {until}", ids.join(", "))
+        }
+        Call::DeregisterImage(call) => writeln!(out, "{step}{at}: {}", call.image_id),
+    }
 }
 
 /// A plan as text: blocks of one kind that follow each other are one line.
@@ -65,26 +111,7 @@ impl PlanText {
                 many(parameters.changed_blocks_count, "block"),
                 parameters.checksum
             ),
-            Step::RegisterImage { region, parameters, .. } => {
-                writeln!(out, "RegisterImage{}: {:?}", at(region), parameters.name)
-            }
-            Step::ModifyImageAttribute { region, parameters } => {
-                let add = &parameters.launch_permission.add;
-                let who: Vec<&str> = add.iter().flat_map(|it| it.values()).take(5).collect();
-                let more = if add.len() > who.len() { ", …" } else { "" };
-                let shared = format!("launch permission of {}{more}", who.join(", "));
-                writeln!(out, "ModifyImageAttribute{}: {shared}", at(region))
-            }
-            Step::EnableImageDeprecation { region, parameters } => {
-                writeln!(out, "EnableImageDeprecation{}: {}", at(region), parameters.deprecate_at)
-            }
-            Step::EnableImageDeregistrationProtection { region, .. } => {
-                writeln!(out, "EnableImageDeregistrationProtection{}", at(region))
-            }
-            Step::CopyImage { region, parameters, .. } => {
-                let encrypted = if parameters.encrypted == Some(true) { ", encrypted" } else { "" };
-                writeln!(out, "CopyImage to {region}: {:?}{encrypted}", parameters.name)
-            }
+            Step::Action(action) => action_line(action, out),
             Step::Totals(totals) => writeln!(out, "in all {}", sums(totals)),
             Step::PutSnapshotBlock { .. } => unreachable!("taken above"),
         }

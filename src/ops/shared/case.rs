@@ -12,7 +12,6 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::error::Setting;
 use crate::guest;
 use crate::guest::Layout;
 use crate::lint::Finding;
@@ -42,6 +41,7 @@ pub(in crate::ops) struct Case {
     pub(in crate::ops) volumes: Vec<VolumeFacts>,
     pub(in crate::ops) upload: Option<Upload>,
     pub(in crate::ops) distribution: Vec<Distribution>,
+    pub(in crate::ops) image_id: Option<String>,
     pub(in crate::ops) allow: Vec<String>,
     pub(in crate::ops) notes: Vec<String>,
 }
@@ -49,11 +49,12 @@ pub(in crate::ops) struct Case {
 impl Case {
     pub(in crate::ops) fn findings(&self, allow: &[String]) -> Vec<Finding> {
         let subject = Subject {
-            ami: &self.ami,
             volumes: &self.volumes,
             upload: self.upload.as_ref(),
             distribution: &self.distribution,
+            image_id: self.image_id.as_deref(),
             now: now(),
+            ..Subject::of(&self.ami)
         };
         apply_rules(&subject, &[&self.allow[..], allow].concat())
     }
@@ -217,8 +218,7 @@ pub(in crate::ops) fn refusal(findings: &[Finding]) -> Option<Error> {
         text.push_str("; ");
         text.push_str(error);
     }
-    let advice = Advice::Give { setting: Setting::Allow, example: "RULE".into() };
-    Some(Error::new(Kind::Invalid, text).advise(advice))
+    Some(Error::new(Kind::Invalid, text).advise(Advice::AllowRule))
 }
 
 /// Fails if an error-level rule is broken.
