@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::bundle::Bundle;
 use crate::bundle::oci::Descriptor;
 use crate::bundle::store;
+use crate::bundle::store::Name;
 use crate::bundle::store::Sink;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
@@ -38,9 +39,9 @@ impl Bundle {
         let mut sink = Sink::create(output)?;
         let mut taken = 0_u64;
         for blob in self.blobs() {
-            let from = if self.store.blob(&blob.digest)?.is_some() {
+            let from = if self.store.file(Name::Blob(blob.digest))?.is_some() {
                 self
-            } else if base.store.blob(&blob.digest)?.is_some() {
+            } else if base.store.file(Name::Blob(blob.digest))?.is_some() {
                 taken = taken.strict_add(1);
                 base
             } else {
@@ -56,7 +57,7 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        let index = self.store.read(store::INDEX_NAME, super::MAX_INDEX_LEN)?;
+        let index = store::read(&*self.store, Name::Index, super::MAX_INDEX_LEN)?;
         sink.write(store::INDEX_NAME, &index)?;
         sink.commit()?;
         Ok(taken)

@@ -7,6 +7,7 @@ use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::bundle::oci;
 use crate::bundle::oci::Descriptor;
+use crate::bundle::store::Name;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -214,7 +215,7 @@ impl Bundle {
             while let Some(layer) = layers.next_if(|base| base.packs_before <= number) {
                 self.open_base(layer, &mut bases, &mut opened)?;
             }
-            if pack.of_base && self.store.blob(&pack.blob.digest)?.is_none() {
+            if pack.of_base && self.store.file(Name::Blob(pack.blob.digest))?.is_none() {
                 opened.absent.push(number);
                 continue;
             }

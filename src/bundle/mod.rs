@@ -12,13 +12,10 @@ mod tar;
 mod writer;
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ami::Ami;
 use crate::bundle::layers::Layers;
-use crate::bundle::store::Blob;
-use crate::bundle::store::Store;
 use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::digest::sha256;
@@ -42,6 +39,11 @@ pub use oci::ARTIFACT_TYPE;
 pub use oci::CONFIG_TYPE;
 pub use oci::Descriptor;
 pub use snapshot::Snapshot;
+pub use store::Blob;
+pub use store::BlobStore;
+pub use store::InArchive;
+pub use store::InInputs;
+pub use store::Name;
 pub use store::is_archive_name;
 pub use tar::ArchiveFault;
 pub use writer::VolumeWriter;
@@ -60,8 +62,7 @@ const MAX_CONFIG_LEN: u64 = 1 << 20;
 /// A bundle, open: its documents are read and checked, its snapshots and packs are not yet.
 #[derive(Debug)]
 pub struct Bundle {
-    path: PathBuf,
-    store: Store,
+    store: Arc<dyn BlobStore>,
     digest: Digest,
     reference: Option<String>,
     ami: Ami,
@@ -76,12 +77,12 @@ pub struct Bundle {
 impl Bundle {
     /// Tells whether `path` looks like a bundle: a folder with an OCI layout, or a tar archive that
     /// begins as one.
-    #[must_use]
-    pub fn is_at(path: &Path) -> bool {
-        if path.is_dir() {
-            return path.join("oci-layout").is_file();
-        }
-        crate::io::Input::open(path).and_then(|input| tar::is_bundle(&input)).unwrap_or(false)
+    ///
+    /// # Errors
+    ///
+    /// `Io` if that cannot be told.
+    pub fn is_at(path: &Path) -> Result<bool> {
+        store::is_at(path)
     }
 
     /// Opens the bundle at `path`.
@@ -91,14 +92,22 @@ impl Bundle {
     /// `Corrupt`, `Unsupported`, `Mismatch` or `Limit` if its documents are not those of a bundle;
     /// `Io` if they cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        if std::fs::metadata(path).is_ok() && !Self::is_at(path) {
-            let text = "it is no bundle, expected a folder with oci-layout or a tar archive";
+        if !Self::is_at(path)? && path.exists() {
+            let text = "it is not a bundle, expected a folder with oci-layout or a tar archive";
             return Err(Error::corrupt(text).in_file(path));
         }
-        let store = Store::open(path)?;
-        store.check_layout()?;
-        let index_path = store.path_of(store::INDEX_NAME);
-        let bytes = store.read(store::INDEX_NAME, MAX_INDEX_LEN)?;
+        Self::open_in(store::open(path)?)
+    }
+
+    /// Opens the bundle whose files are in a store, wherever that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::open`].
+    pub fn open_in(store: Arc<dyn BlobStore>) -> Result<Self> {
+        store::check_layout(&*store)?;
+        let index_path = store.path_of(Name::Index);
+        let bytes = store::read(&*store, Name::Index, MAX_INDEX_LEN)?;
         let index: oci::Index = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("index.json: {e}")).in_file(&index_path))?;
         let media_type = index.media_type.as_deref();
@@ -115,8 +124,8 @@ impl Bundle {
             let text = format!("index.json: artifactType is {found:?}, expected {ARTIFACT_TYPE}");
             return Err(Error::new(Kind::Unsupported, text).in_file(&index_path));
         }
-        let manifest_path = store.path_of_blob(&entry.digest);
-        let bytes = read_document(&store, &entry, MAX_MANIFEST_LEN)?;
+        let manifest_path = store.path_of(Name::Blob(entry.digest));
+        let bytes = read_document(&*store, &entry, MAX_MANIFEST_LEN)?;
         let manifest: oci::Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("OCI manifest: {e}")).in_file(&manifest_path))?;
         let media_type = manifest.media_type.as_deref();
@@ -128,8 +137,8 @@ impl Bundle {
             let text = format!("the OCI image is of type {found:?}, expected {ARTIFACT_TYPE}");
             return Err(Error::new(Kind::Unsupported, text).in_file(&manifest_path));
         }
-        let config_path = store.path_of_blob(&manifest.config.digest);
-        let bytes = read_document(&store, &manifest.config, MAX_CONFIG_LEN)?;
+        let config_path = store.path_of(Name::Blob(manifest.config.digest));
+        let bytes = read_document(&*store, &manifest.config, MAX_CONFIG_LEN)?;
         let ami: Ami = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("AMI description: {e}")).in_file(&config_path))?;
         ami.check().map_err(|fault| {
@@ -138,7 +147,6 @@ impl Bundle {
         let layers = Layers::sort(&manifest.layers).map_err(|e| e.in_file(&manifest_path))?;
         check_mapping(&ami, &layers.snapshots).map_err(|e| e.in_file(&config_path))?;
         Ok(Self {
-            path: path.to_owned(),
             digest: entry.digest,
             reference: entry.annotations.get(oci::REF_NAME).cloned(),
             store,
@@ -153,7 +161,7 @@ impl Bundle {
     /// Returns the path, as the user gave it.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.store.path()
     }
 
     /// Returns the digest of the OCI manifest: the identity of the bundle.
@@ -212,7 +220,7 @@ impl Bundle {
                 "device {device} is not in the bundle, it has {}",
                 there.join(", ")
             ))
-            .in_file(&self.path)
+            .in_file(self.path())
         })
     }
 
@@ -222,7 +230,7 @@ impl Bundle {
     ///
     /// `Corrupt` if it is not there or of another size.
     fn blob(&self, blob: &Descriptor) -> Result<Blob> {
-        open_blob(&self.store, blob)
+        open_blob(&*self.store, blob)
     }
 
     /// Opens the manifest of a snapshot.
@@ -244,9 +252,8 @@ impl Bundle {
         if manifest.root() != root {
             let text =
                 format!("the snapshot's root digest is {}, expected {root}", manifest.root());
-            return Err(
-                Error::new(Kind::Mismatch, text).in_file(&self.store.path_of_blob(&blob.digest))
-            );
+            return Err(Error::new(Kind::Mismatch, text)
+                .in_file(&self.store.path_of(Name::Blob(blob.digest))));
         }
         Ok(manifest)
     }
@@ -256,7 +263,7 @@ impl Bundle {
         let size = manifest.volume_size();
         let wrong = |what: &str, found: &str, expected: u64| {
             let text = format!("{what} of {} is {found}, expected {expected}", layer.device);
-            Err(Error::corrupt(text).in_file(&self.path))
+            Err(Error::corrupt(text).in_file(self.path()))
         };
         match layer.blob.annotations.get(oci::VOLUME_SIZE) {
             Some(found) if *found != size.to_string() => return wrong("volume size", found, size),
@@ -285,7 +292,7 @@ impl Bundle {
         match blob.annotations.get(oci::CHUNKS) {
             Some(found) if *found != count.to_string() => {
                 let text = format!("the pack is said to have {found} chunks, and has {count}");
-                Err(Error::corrupt(text).in_file(&self.store.path_of_blob(&blob.digest)))
+                Err(Error::corrupt(text).in_file(&self.store.path_of(Name::Blob(blob.digest))))
             }
             _ => Ok(pack),
         }
@@ -318,7 +325,7 @@ impl Bundle {
         take: &mut dyn FnMut(&[u8], u64) -> Result<()>,
     ) -> Result<()> {
         let file = self.blob(blob)?;
-        let path = self.store.path_of_blob(&blob.digest);
+        let path = self.store.path_of(Name::Blob(blob.digest));
         let mut digest = Sha256::new();
         let mut buffer = vec![0; READ_PIECE_LEN];
         let mut at = 0;
@@ -348,9 +355,9 @@ fn expect_digest(found: Digest, blob: &Descriptor) -> Result<()> {
     Err(Error::new(Kind::Mismatch, text))
 }
 
-fn open_blob(store: &Store, blob: &Descriptor) -> Result<Blob> {
-    let path = store.path_of_blob(&blob.digest);
-    let file = store.blob(&blob.digest)?.ok_or_else(|| {
+fn open_blob(store: &dyn BlobStore, blob: &Descriptor) -> Result<Blob> {
+    let path = store.path_of(Name::Blob(blob.digest));
+    let file = store.file(Name::Blob(blob.digest))?.ok_or_else(|| {
         let text = format!("the bundle lacks the blob sha256:{}", blob.digest);
         Error::corrupt(text).in_file(&path)
     })?;
@@ -367,8 +374,8 @@ fn open_blob(store: &Store, blob: &Descriptor) -> Result<Blob> {
 }
 
 /// Reads a document of a bundle and checks it against its digest.
-fn read_document(store: &Store, blob: &Descriptor, most: u64) -> Result<Vec<u8>> {
-    let path = store.path_of_blob(&blob.digest);
+fn read_document(store: &dyn BlobStore, blob: &Descriptor, most: u64) -> Result<Vec<u8>> {
+    let path = store.path_of(Name::Blob(blob.digest));
     let file = open_blob(store, blob)?;
     let bytes = store::read_small(&file, most).map_err(|e| e.in_file(&path))?;
     expect_digest(sha256(&bytes), blob).map_err(|e| e.in_file(&path))?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Folder;
 use crate::io::Input;
 use crate::io::OutputDir;
 use crate::io::OutputFile;
 use crate::io::Part;
+use crate::io::ReadAt;
 use crate::io::WriteAt;
 
 /// Name of the file that says which layout it is.
@@ -184,112 +187,221 @@ fn pad(file: &OutputFile, end: u64) -> Result<u64> {
     Ok(padded)
 }
 
-/// A bundle's files, to be read.
-#[derive(Debug)]
-pub(super) enum Store {
-    Folder(PathBuf),
-    Archive { input: Arc<Input>, members: BTreeMap<String, (u64, u64)> },
+/// A file of a layout, by what it is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// The file that says which layout it is.
+    Layout,
+    /// The file that names the manifests.
+    Index,
+    /// A blob, by its digest.
+    Blob(Digest),
 }
 
-/// A file of a bundle: a part of the file that holds it.
-pub(super) type Blob = Part<Arc<Input>>;
-
-impl Store {
-    /// Opens the files of the bundle at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let folder = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.is_dir();
-        if folder {
-            return Ok(Self::Folder(path.to_owned()));
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout => f.write_str(LAYOUT_NAME),
+            Self::Index => f.write_str(INDEX_NAME),
+            Self::Blob(digest) => f.write_str(&blob_name(digest)),
         }
-        let input = Arc::new(Input::open(path)?);
+    }
+}
+
+/// A file of a layout, open: a part of the input that holds it.
+pub type Blob = Part<Arc<Input>>;
+
+/// Where the files of a layout are read from: a folder, an archive, memory, a registry.
+///
+/// Nothing above knows which it is. What is read is judged there: a store says what it has, and fails only if
+/// it cannot tell.
+pub trait BlobStore: Send + Sync + fmt::Debug {
+    /// Returns what the layout is called in messages.
+    fn path(&self) -> &Path;
+
+    /// Returns what the file `name` is called in messages.
+    fn path_of(&self, name: Name) -> PathBuf {
+        self.path().join(name.to_string())
+    }
+
+    /// Opens a file of the layout; `None` if it does not have it.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the store cannot be asked; `Corrupt` if what is there cannot be a file of a layout.
+    fn file(&self, name: Name) -> Result<Option<Blob>>;
+}
+
+/// Opens the layout at `path`: a folder, or an archive in one file.
+///
+/// # Errors
+///
+/// `Corrupt` if it is not a layout; `Io` if it cannot be read.
+pub(super) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
+    if is_folder(path)? {
+        return Ok(Arc::new(InFolder(Folder::open(path)?)));
+    }
+    InArchive::open(Arc::new(Input::open(path)?))
+        .map(|store| -> Arc<dyn BlobStore> { Arc::new(store) })
+}
+
+/// Tells whether `path` looks like a layout: a folder with its first file, or a tar archive that begins as
+/// one.
+///
+/// # Errors
+///
+/// `Io` if that cannot be told.
+pub(super) fn is_at(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            let layout = Folder::open(path)?.file(LAYOUT_NAME);
+            // A link in its place is damage, and whoever opens it says so.
+            layout.map_or_else(
+                |error| if error.kind() == Kind::Io { Err(error) } else { Ok(true) },
+                |file| Ok(file.is_some()),
+            )
+        }
+        Ok(meta) if meta.is_file() || crate::io::is_block_device(path) => {
+            tar::is_bundle(&Input::open(path)?)
+        }
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
+fn is_folder(path: &Path) -> Result<bool> {
+    std::fs::metadata(path).map(|meta| meta.is_dir()).map_err(|e| Error::io("open", path, e))
+}
+
+/// A layout in a folder, which stays the same one although another may take its name.
+#[derive(Debug)]
+struct InFolder(Folder);
+
+impl BlobStore for InFolder {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: Name) -> Result<Option<Blob>> {
+        self.0.file(&name.to_string())?.map(|input| whole(Arc::new(input))).transpose()
+    }
+}
+
+/// A layout in one file.
+#[derive(Debug)]
+pub struct InArchive {
+    input: Arc<Input>,
+    members: BTreeMap<String, (u64, u64)>,
+}
+
+impl InArchive {
+    /// Opens the layout in an archive, wherever its bytes are.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Unsupported` or `Limit` if it is not a layout; `Io` if it cannot be read.
+    pub fn open(input: Arc<Input>) -> Result<Self> {
         let mut members = BTreeMap::new();
-        for member in tar::members(&input).map_err(|e| e.in_file(path))? {
+        for member in tar::members(&input).map_err(|e| e.in_file(input.path()))? {
             let place = (member.offset, member.size);
             if members.insert(member.name.clone(), place).is_some() {
                 let text = format!("the tar archive holds {:?} twice", member.name);
-                return Err(Error::corrupt(text).at(member.offset).in_file(path));
+                return Err(Error::corrupt(text).at(member.offset).in_file(input.path()));
             }
         }
-        Ok(Self::Archive { input, members })
+        Ok(Self { input, members })
+    }
+}
+
+impl BlobStore for InArchive {
+    fn path(&self) -> &Path {
+        self.input.path()
     }
 
-    /// Returns the name of the file that holds the file `name` of the bundle.
-    pub(super) fn path_of(&self, name: &str) -> PathBuf {
-        match self {
-            Self::Folder(folder) => folder.join(name),
-            Self::Archive { input, .. } => input.path().to_owned(),
-        }
+    fn path_of(&self, _name: Name) -> PathBuf {
+        self.input.path().to_owned()
     }
 
-    /// Opens a file of the bundle; `None` if it is not there.
-    pub(super) fn file(&self, name: &str) -> Result<Option<Blob>> {
-        match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                // A link could lead to any file of the reader's.
-                match std::fs::symlink_metadata(&path) {
-                    Ok(meta) if meta.is_file() => {}
-                    Ok(_) => {
-                        return Err(Error::corrupt("it is no plain file").in_file(&path));
-                    }
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(e) => return Err(Error::io("open", &path, e)),
-                }
-                let input = Arc::new(Input::open(&path)?);
-                let len = crate::io::ReadAt::len(&input);
-                Part::new(input, 0, len).map(Some)
-            }
-            Self::Archive { input, members } => match members.get(name) {
-                Some(&(offset, size)) => Part::new(Arc::clone(input), offset, size).map(Some),
-                None => Ok(None),
-            },
-        }
+    fn file(&self, name: Name) -> Result<Option<Blob>> {
+        let place = self.members.get(&name.to_string());
+        place.map(|&(start, len)| Part::new(Arc::clone(&self.input), start, len)).transpose()
+    }
+}
+
+/// A layout whose files are inputs of any kind: in memory, or far away.
+#[derive(Debug)]
+pub struct InInputs {
+    path: PathBuf,
+    files: BTreeMap<Name, Arc<Input>>,
+}
+
+impl InInputs {
+    /// Starts a layout without a file, which is called `path` in messages.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), files: BTreeMap::new() }
     }
 
-    /// Opens a blob.
-    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<Blob>> {
-        self.file(&blob_name(digest))
+    /// Adds a file, or another one in its place.
+    pub fn insert(&mut self, name: Name, input: Arc<Input>) {
+        self.files.insert(name, input);
+    }
+}
+
+impl BlobStore for InInputs {
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Returns the name of the file that holds a blob.
-    pub(super) fn path_of_blob(&self, digest: &Digest) -> PathBuf {
-        self.path_of(&blob_name(digest))
+    fn file(&self, name: Name) -> Result<Option<Blob>> {
+        self.files.get(&name).map(|input| whole(Arc::clone(input))).transpose()
     }
+}
 
-    /// Reads a small file of the bundle whole.
-    pub(super) fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
-        let path = self.path_of(name);
-        let file = self
-            .file(name)?
-            .ok_or_else(|| Error::corrupt(format!("the bundle has no {name}")).in_file(&path))?;
-        read_small(&file, most).map_err(|e| e.in_file(&path))
+/// Takes all of an input.
+fn whole(input: Arc<Input>) -> Result<Blob> {
+    let len = input.len();
+    Part::new(input, 0, len)
+}
+
+/// Reads a small file of a layout whole.
+///
+/// # Errors
+///
+/// `Corrupt` if it is not there; `Limit` if it has over `most` bytes; as [`BlobStore::file`].
+pub(super) fn read(store: &dyn BlobStore, name: Name, most: u64) -> Result<Vec<u8>> {
+    let path = store.path_of(name);
+    let file = store
+        .file(name)?
+        .ok_or_else(|| Error::corrupt(format!("the layout has no {name}")).in_file(&path))?;
+    read_small(&file, most).map_err(|e| e.in_file(&path))
+}
+
+/// Checks that it is an OCI image layout of the version that is known.
+pub(super) fn check_layout(store: &dyn BlobStore) -> Result<()> {
+    /// Most bytes of `oci-layout`.
+    const MOST: u64 = 4096;
+    #[derive(serde::Deserialize)]
+    struct Layout {
+        #[serde(rename = "imageLayoutVersion")]
+        version: String,
     }
-
-    /// Checks that it is an OCI image layout of the version that is known.
-    pub(super) fn check_layout(&self) -> Result<()> {
-        /// Most bytes of `oci-layout`.
-        const MOST: u64 = 4096;
-        #[derive(serde::Deserialize)]
-        struct Layout {
-            #[serde(rename = "imageLayoutVersion")]
-            version: String,
-        }
-        let path = self.path_of(LAYOUT_NAME);
-        let bytes = self.read(LAYOUT_NAME, MOST)?;
-        let layout: Layout = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::corrupt(format!("oci-layout: {e}")).in_file(&path))?;
-        if layout.version == "1.0.0" {
-            Ok(())
-        } else {
-            let text = format!("image layout version is {:?}, expected 1.0.0", layout.version);
-            Err(Error::new(Kind::Unsupported, text).in_file(&path))
-        }
+    let path = store.path_of(Name::Layout);
+    let bytes = read(store, Name::Layout, MOST)?;
+    let layout: Layout = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::corrupt(format!("oci-layout: {e}")).in_file(&path))?;
+    if layout.version == "1.0.0" {
+        Ok(())
+    } else {
+        let text = format!("image layout version is {:?}, expected 1.0.0", layout.version);
+        Err(Error::new(Kind::Unsupported, text).in_file(&path))
     }
 }
 
 /// Reads a blob whole, if it is no larger than such a blob ever is.
 pub(super) fn read_small(blob: &Blob, most: u64) -> Result<Vec<u8>> {
-    let len = crate::io::ReadAt::len(blob);
+    let len = blob.len();
     if len > most {
         let text = format!("it has {len} bytes, expected at most {most}");
         return Err(Error::new(Kind::Limit, text));

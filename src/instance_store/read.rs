@@ -81,18 +81,20 @@ pub struct InstanceBundle {
 
 impl InstanceBundle {
     /// Tells whether a file begins as a manifest does.
-    #[must_use]
-    pub fn is_at(path: &Path) -> bool {
-        let Ok(input) = Input::open(path) else { return false };
-        let len = input.len().min(4096);
-        let Ok(bytes) = read_vec(&input, 0, len) else { return false };
+    ///
+    /// # Errors
+    ///
+    /// `Io` if that cannot be told.
+    pub fn is_at(path: &Path) -> Result<bool> {
+        let input = Input::open(path)?;
+        let bytes = read_vec(&input, 0, input.len().min(4096))?;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start();
         let behind = match text.strip_prefix("<?xml") {
             Some(rest) => rest.split_once("?>").map_or("", |it| it.1).trim_start(),
             None => text,
         };
-        behind.starts_with("<manifest>")
+        Ok(behind.starts_with("<manifest>"))
     }
 
     /// Reads the manifest at `path`; the parts are beside it.

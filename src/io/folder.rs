@@ -38,12 +38,15 @@ impl Folder {
     ///
     /// `Io` if the system refuses; `Invalid` if it is not a folder.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        let meta = open.metadata().map_err(|e| Error::io("look at", path, e))?;
-        if meta.is_dir() {
-            return Ok(Self { open, path: path.to_owned() });
+        // Only names in it are looked up, which needs no permission to list them.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(open) => Ok(Self { open: File::from(open), path: path.to_owned() }),
+            Err(Errno::NOTDIR) => {
+                Err(Error::invalid("it is a file, expected a folder").in_file(path))
+            }
+            Err(e) => Err(Error::io("open", path, e.into())),
         }
-        Err(Error::invalid("it is a file, expected a folder").in_file(path))
     }
 
     /// Returns the path, as the user gave it.
@@ -121,9 +124,8 @@ fn open_inside(folder: &File, name: &CStr, is_last: bool) -> Result<Option<File>
     if kind != wanted {
         return Ok(None);
     }
-    let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    flags.set(OFlags::DIRECTORY, !is_last);
-    match openat(folder, name, flags, Mode::empty()) {
+    let how = if is_last { OFlags::NONBLOCK } else { OFlags::PATH | OFlags::DIRECTORY };
+    match openat(folder, name, OFlags::NOFOLLOW | OFlags::CLOEXEC | how, Mode::empty()) {
         Ok(file) => {
             let file = File::from(file);
             // Between the look and the opening it can have changed.

@@ -491,8 +491,13 @@ mod tests {
     /// A connection that breaks looks like a file that ends early, and is no damage either.
     #[test]
     fn no_refusal_of_a_storage_is_damage() {
-        use io::ErrorKind::{ConnectionReset, Other, PermissionDenied, TimedOut, UnexpectedEof};
-        for fails in [ConnectionReset, Other, PermissionDenied, TimedOut, UnexpectedEof] {
+        for fails in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::Other,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::UnexpectedEof,
+        ] {
             let input = input(Some(fails), &[(0..10, ExtentKind::Data)]);
             let read = input.read_exact_at(&mut [0; 4], 0);
             for result in [read, input.extents(9).map(drop), input.check_unchanged()] {

@@ -339,7 +339,7 @@ fn what_is_no_bundle_is_called_that() {
     for name in ["in.raw", "empty", "folder"] {
         let output = run(here, &format!("verify {name}"));
         let text = stderr(&output);
-        assert!(text.contains("no bundle"), "{text}");
+        assert!(text.contains("not a bundle"), "{text}");
     }
 }
 

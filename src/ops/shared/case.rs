@@ -144,7 +144,7 @@ pub(in crate::ops) fn open_cases(
     templates: &TemplateRequest,
     watch: &dyn Watch,
 ) -> Result<(&'static str, Vec<Case>)> {
-    if Bundle::is_at(path) {
+    if Bundle::is_at(path)? {
         return Ok(("bundle", vec![Case::of_bundle(&Bundle::open(path)?)?]));
     }
     if path.extension().is_some_and(|it| it == "toml") {
@@ -194,7 +194,7 @@ pub fn read_ami(path: &Path, templates: &TemplateRequest, watch: &dyn Watch) -> 
         // Its images are not looked at: the user names others.
         return Ok(open_recipe(path, templates, watch)?.ami);
     }
-    let mut amis = if Bundle::is_at(path) {
+    let mut amis = if Bundle::is_at(path)? {
         vec![Bundle::open(path)?.ami().clone()]
     } else {
         read_json(&read_document(path, watch)?).map_err(|e| e.in_file(path))?.1

@@ -119,11 +119,11 @@ pub fn find(request: &VolumeRequest) -> Result<Found> {
     let path = &request.image.path;
     let found = if request.image.format.is_some() || request.is_standard_input() {
         Found::Image
-    } else if Bundle::is_at(path) {
+    } else if Bundle::is_at(path)? {
         Found::Bundle(Box::new(Bundle::open(path)?))
     } else if !path.is_file() {
         Found::Image
-    } else if InstanceBundle::is_at(path) {
+    } else if InstanceBundle::is_at(path)? {
         Found::InstanceStore
     } else {
         own_magic(path)?
