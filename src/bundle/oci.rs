@@ -11,13 +11,13 @@ use crate::error::Kind;
 use crate::error::Result;
 
 /// Content of `oci-layout`.
-pub(super) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Media type of an image index.
-pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Media type of an image manifest.
-pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// What an image manifest of an AMI says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
@@ -26,28 +26,28 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
 pub const CONFIG_TYPE: &str = "application/vnd.amikit.ami.config.v1+json";
 
 /// Annotation that holds the reference name.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Annotation that holds a snapshot's device.
-pub(super) const DEVICE: &str = "io.amikit.device";
+pub(crate) const DEVICE: &str = "io.amikit.device";
 
 /// Annotation that holds a snapshot's root digest.
-pub(super) const ROOT_DIGEST: &str = "io.amikit.root-digest";
+pub(crate) const ROOT_DIGEST: &str = "io.amikit.root-digest";
 
 /// Annotation that holds a volume's bytes.
-pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
+pub(crate) const VOLUME_SIZE: &str = "io.amikit.volume-size";
 
 /// Annotation that holds the number of a pack's chunks.
-pub(super) const CHUNKS: &str = "io.amikit.chunks";
+pub(crate) const CHUNKS: &str = "io.amikit.chunks";
 
 /// Annotation that says what else a layer is for.
-pub(super) const ROLE: &str = "io.amikit.role";
+pub(crate) const ROLE: &str = "io.amikit.role";
 
 /// Role of a layer that is there because others lean on it.
-pub(super) const ROLE_BASE: &str = "base";
+pub(crate) const ROLE_BASE: &str = "base";
 
 /// Annotation that holds the root digest of the snapshot that a layer leans on.
-pub(super) const BASE: &str = "io.amikit.base";
+pub(crate) const BASE: &str = "io.amikit.base";
 
 /// A blob that a document refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl Descriptor {
     /// # Errors
     ///
     /// `Corrupt` if it holds something else.
-    pub(super) fn root(&self, name: &str) -> Result<Option<Digest>> {
+    pub(crate) fn root(&self, name: &str) -> Result<Option<Digest>> {
         let Some(text) = self.annotations.get(name) else { return Ok(None) };
         match text.strip_prefix("sha256:").and_then(Digest::from_hex) {
             Some(root) => Ok(Some(root)),
@@ -86,7 +86,7 @@ impl Descriptor {
     /// # Errors
     ///
     /// `Unsupported` for a role that this version does not know.
-    pub(super) fn is_of_base(&self) -> Result<bool> {
+    pub(crate) fn is_of_base(&self) -> Result<bool> {
         match self.annotations.get(ROLE).map(String::as_str) {
             None => Ok(false),
             Some(ROLE_BASE) => Ok(true),
@@ -101,28 +101,28 @@ impl Descriptor {
 /// `index.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Index {
-    pub(super) schema_version: u32,
+pub(crate) struct Index {
+    pub(crate) schema_version: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) media_type: Option<String>,
-    pub(super) manifests: Vec<Descriptor>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) manifests: Vec<Descriptor>,
 }
 
 /// An image manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Manifest {
-    pub(super) schema_version: u32,
+pub(crate) struct Manifest {
+    pub(crate) schema_version: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) media_type: Option<String>,
+    pub(crate) media_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) artifact_type: Option<String>,
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<Descriptor>,
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
 }
 
 /// Checks that a document is of the version and type that are known.
-pub(super) fn check_type(
+pub(crate) fn check_type(
     what: &str,
     schema_version: u32,
     media_type: Option<&str>,
@@ -142,7 +142,7 @@ pub(super) fn check_type(
 }
 
 /// Writes a document: two spaces of indent, one newline at the end.
-pub(super) fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
+pub(crate) fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(document).expect("plain data always serialises");
     bytes.push(b'\n');
     bytes
@@ -150,7 +150,7 @@ pub(super) fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
 
 /// Returns an AMI's name as a reference name of OCI.
 #[must_use]
-pub(super) fn reference_name(name: &str) -> String {
+pub(crate) fn reference_name(name: &str) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.chars().map(|c| if keep(c) { c } else { '-' }).collect()
 }

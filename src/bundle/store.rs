@@ -26,7 +26,7 @@ use crate::io::WriteAt;
 const LAYOUT_NAME: &str = "oci-layout";
 
 /// Name of the file that names the manifest.
-pub(super) const INDEX_NAME: &str = "index.json";
+pub(crate) const INDEX_NAME: &str = "index.json";
 
 /// Returns the name of a blob inside the layout.
 fn blob_name(digest: &Digest) -> String {
@@ -41,14 +41,14 @@ pub fn is_archive_name(path: &Path) -> bool {
 
 /// A bundle's files under way.
 #[derive(Debug)]
-pub(super) enum Sink {
+pub(crate) enum Sink {
     Folder(OutputDir),
     Archive { file: OutputFile, end: u64, blobs: BTreeSet<Digest> },
 }
 
 /// A blob under way: its bytes are written from offset 0 on.
 #[derive(Debug)]
-pub(super) enum NewBlob {
+pub(crate) enum NewBlob {
     Folder(OutputFile),
     /// The archive's bytes behind the place of the blob's header.
     Archive {
@@ -79,7 +79,7 @@ impl WriteAt for Section<'_> {
 
 impl Sink {
     /// Starts a bundle that will be called `target`.
-    pub(super) fn create(target: &Path) -> Result<Self> {
+    pub(crate) fn create(target: &Path) -> Result<Self> {
         if is_archive_name(target) {
             let file = OutputFile::create(target)?;
             let mut sink = Self::Archive { file, end: 0, blobs: BTreeSet::new() };
@@ -100,7 +100,7 @@ impl Sink {
     }
 
     /// Starts a file that is no part of the bundle and goes when it is dropped.
-    pub(super) fn scratch(&self) -> Result<OutputFile> {
+    pub(crate) fn scratch(&self) -> Result<OutputFile> {
         match self {
             Self::Folder(folder) => folder.new_file(),
             Self::Archive { file, .. } => OutputFile::create(file.target()),
@@ -108,7 +108,7 @@ impl Sink {
     }
 
     /// Starts a blob; one at a time.
-    pub(super) fn new_blob(&self) -> Result<NewBlob> {
+    pub(crate) fn new_blob(&self) -> Result<NewBlob> {
         match self {
             Self::Folder(folder) => folder.new_file().map(NewBlob::Folder),
             Self::Archive { end, .. } => {
@@ -118,7 +118,7 @@ impl Sink {
     }
 
     /// Calls `write` with the blob as an output.
-    pub(super) fn with_blob<T>(
+    pub(crate) fn with_blob<T>(
         &self,
         blob: &NewBlob,
         write: impl FnOnce(&dyn WriteAt) -> Result<T>,
@@ -135,7 +135,7 @@ impl Sink {
     }
 
     /// Ends a blob of `size` bytes.
-    pub(super) fn place_blob(&mut self, blob: NewBlob, digest: &Digest, size: u64) -> Result<()> {
+    pub(crate) fn place_blob(&mut self, blob: NewBlob, digest: &Digest, size: u64) -> Result<()> {
         match (self, blob) {
             (Self::Folder(folder), NewBlob::Folder(file)) => folder.place(file, &blob_name(digest)),
             (Self::Archive { file, end, blobs }, NewBlob::Archive { start }) => {
@@ -152,7 +152,7 @@ impl Sink {
     }
 
     /// Writes a small file that is no blob.
-    pub(super) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.write(name, bytes),
             Self::Archive { file, end, .. } => {
@@ -167,7 +167,7 @@ impl Sink {
     }
 
     /// Gives the bundle its name: it is whole and on the disk when this returns.
-    pub(super) fn commit(self) -> Result<()> {
+    pub(crate) fn commit(self) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.commit(),
             Self::Archive { file, end, .. } => {
@@ -237,7 +237,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 /// # Errors
 ///
 /// `Corrupt` if it is not a layout; `Io` if it cannot be read.
-pub(super) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
+pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
     if is_folder(path)? {
         return Ok(Arc::new(InFolder(Folder::open(path)?)));
     }
@@ -251,7 +251,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
 /// # Errors
 ///
 /// `Io` if that cannot be told.
-pub(super) fn is_at(path: &Path) -> Result<bool> {
+pub(crate) fn is_at(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
             let layout = Folder::open(path)?.file(LAYOUT_NAME);
@@ -370,7 +370,7 @@ fn whole(input: Arc<Input>) -> Result<Blob> {
 /// # Errors
 ///
 /// `Corrupt` if it is not there; `Limit` if it has over `most` bytes; as [`BlobStore::file`].
-pub(super) fn read(store: &dyn BlobStore, name: Name, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(store: &dyn BlobStore, name: Name, most: u64) -> Result<Vec<u8>> {
     let path = store.path_of(name);
     let file = store
         .file(name)?
@@ -379,7 +379,7 @@ pub(super) fn read(store: &dyn BlobStore, name: Name, most: u64) -> Result<Vec<u
 }
 
 /// Checks that it is an OCI image layout of the version that is known.
-pub(super) fn check_layout(store: &dyn BlobStore) -> Result<()> {
+pub(crate) fn check_layout(store: &dyn BlobStore) -> Result<()> {
     /// Most bytes of `oci-layout`.
     const MOST: u64 = 4096;
     #[derive(serde::Deserialize)]
@@ -400,7 +400,7 @@ pub(super) fn check_layout(store: &dyn BlobStore) -> Result<()> {
 }
 
 /// Reads a blob whole, if it is no larger than such a blob ever is.
-pub(super) fn read_small(blob: &Blob, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_small(blob: &Blob, most: u64) -> Result<Vec<u8>> {
     let len = blob.len();
     if len > most {
         let text = format!("it has {len} bytes, expected at most {most}");

@@ -14,7 +14,7 @@ use crate::io::read_vec;
 use crate::tar::layout;
 use crate::tar::layout::Header;
 use crate::tar::layout::RECORD_LEN;
-pub(super) use crate::tar::layout::RECORD_SIZE;
+pub(crate) use crate::tar::layout::RECORD_SIZE;
 
 /// Most members that are read: two for each pack of the largest volume.
 const MAX_MEMBERS: usize = 1 << 18;
@@ -72,17 +72,17 @@ impl Fault for ArchiveFault {
 ///
 /// If the name or the size does not fit: a bundle's names are of 77 bytes at most, and a blob is
 /// below 8 GiB, so that every tar reads it.
-pub(super) fn header(name: &str, size: u64) -> [u8; RECORD_LEN] {
+pub(crate) fn header(name: &str, size: u64) -> [u8; RECORD_LEN] {
     assert!(size < 1 << 33, "{name} of {size} bytes");
     layout::encode(name, size)
 }
 
 /// A member: its name, and where its bytes lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) offset: u64,
-    pub(super) size: u64,
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
 }
 
 /// Checks that only zeros follow from byte `at` on, two records of them or more.
@@ -106,7 +106,7 @@ fn is_bundles(name: &str) -> bool {
 /// Tells whether an archive begins with a file of a bundle, or holds the one that every bundle has.
 ///
 /// Nothing but the first name is believed at first: a damaged bundle is one all the same.
-pub(super) fn is_bundle(archive: &dyn ReadAt) -> Result<bool> {
+pub(crate) fn is_bundle(archive: &dyn ReadAt) -> Result<bool> {
     let mut record = [0; RECORD_LEN];
     if archive.len() < RECORD_SIZE {
         return Ok(false);
@@ -130,7 +130,7 @@ pub(super) fn is_bundle(archive: &dyn ReadAt) -> Result<bool> {
 /// # Errors
 ///
 /// `Corrupt`, `Unsupported` or `Limit`, at the offset of the member's header; `Io`.
-pub(super) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
+pub(crate) fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
     let mut members = Vec::new();
     let mut at = 0;
     loop {
