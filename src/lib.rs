@@ -19,6 +19,7 @@ pub mod format;
 pub mod guest;
 pub mod instance_store;
 pub mod io;
+pub mod layout;
 pub mod lint;
 pub mod manifest;
 pub mod ops;

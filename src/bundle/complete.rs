@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::bundle::Bundle;
-use crate::bundle::oci::Descriptor;
-use crate::bundle::store;
-use crate::bundle::store::Name;
-use crate::bundle::store::Sink;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
 use crate::error::Result;
+use crate::layout::oci::Descriptor;
+use crate::layout::store;
+use crate::layout::store::Name;
+use crate::layout::store::Sink;
 use crate::work::Watch;
 
 impl Bundle {

@@ -8,8 +8,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bundle::oci;
-use crate::bundle::tar;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -21,6 +19,8 @@ use crate::io::OutputFile;
 use crate::io::Part;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
+use crate::layout::oci;
+use crate::layout::tar;
 
 /// Name of the file that says which layout it is.
 const LAYOUT_NAME: &str = "oci-layout";
