@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::bundle::Bundle;
+use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::work::Watch;
 impl Bundle {
     /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
     /// an archive has them.
-    fn blobs(&self) -> Vec<Descriptor> {
+    pub(super) fn blobs(&self) -> Vec<Descriptor> {
         let mut blobs = self.in_order();
         blobs.push(self.config.clone());
         blobs.push(self.manifest.clone());
@@ -36,7 +37,7 @@ impl Bundle {
     /// `Invalid` if a blob is in neither; `Mismatch` if one is damaged; `Io`, and then nothing has the
     /// name.
     pub fn complete(&self, base: &Self, output: &Path, watch: &dyn Watch) -> Result<u64> {
-        let mut sink = Sink::create(output)?;
+        let mut sink = Sink::create(output, check_replaceable)?;
         let mut taken = 0_u64;
         for blob in self.blobs() {
             let from = if self.store.file(Name::Blob(blob.digest))?.is_some() {

@@ -5,6 +5,7 @@
 mod base;
 mod complete;
 mod layers;
+mod replace;
 mod snapshot;
 mod writer;
 
@@ -40,6 +41,7 @@ pub use layers::BaseLayer;
 pub use layers::OpenedPacks;
 pub use layers::PackLayer;
 pub use layers::SnapshotLayer;
+pub use replace::check_replaceable;
 pub use snapshot::Snapshot;
 pub use writer::VolumeWriter;
 pub use writer::Writer;

@@ -8,6 +8,7 @@ use std::sync::RwLock;
 use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
+use crate::bundle::replace::check_replaceable;
 use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::digest::sha256;
@@ -62,9 +63,10 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `Io` if the place cannot be written; `Invalid` if something stands there that is no bundle.
+    /// `Io` if the place cannot be written; `Invalid` if something stands there that
+    /// [`check_replaceable`] refuses.
     pub fn create(target: &Path, pack_size: u64) -> Result<Self> {
-        let sink = Sink::create(target)?;
+        let sink = Sink::create(target, check_replaceable)?;
         Ok(Self { sink, layers: Vec::new(), pack_size, known: RwLock::default() })
     }
 
@@ -269,7 +271,23 @@ impl VolumeWriter<'_> {
         known: &RwLock<KnownChunks>,
     ) -> Result<()> {
         self.builder.push_data(&id)?;
-        let Some(stored) = stored else { return Ok(()) };
+        match stored {
+            Some(stored) => self.keep(id, stored, known),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a chunk that the volume does not need, unless it is known by now.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the bundle cannot be written.
+    pub fn keep(
+        &mut self,
+        id: Digest,
+        stored: Stored<'_>,
+        known: &RwLock<KnownChunks>,
+    ) -> Result<()> {
         // Only this thread adds to the known chunks, so nothing slips in between.
         if known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             return Ok(());

@@ -36,6 +36,7 @@ pub use input::open;
 pub use map::Mapped;
 pub use map::catch_bus_errors;
 pub use output::Device;
+pub use output::Judge;
 pub use output::OutputDir;
 pub use output::OutputFile;
 pub use output::Target;

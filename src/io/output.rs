@@ -491,20 +491,35 @@ impl WriteAt for Target {
     }
 }
 
-/// Gives `fresh` the name `target`; what has that name already changes places with it.
-pub(super) fn take_name(fresh: &Path, target: &Path) -> Result<()> {
+/// Says whether what stands at a path may be replaced, by failing where it may not.
+pub type Judge = fn(&Path) -> Result<()>;
+
+/// Gives `fresh` the name `target`. What has that name already changes places with it, if `may_replace`
+/// lets it, before and after: what is found under the name of `fresh` then may be removed. Without one,
+/// only an empty folder is replaced.
+pub(super) fn take_name(fresh: &Path, target: &Path, may_replace: Option<Judge>) -> Result<()> {
     let here = rustix::fs::CWD;
-    let swap = if target.symlink_metadata().is_ok() {
-        RenameFlags::EXCHANGE
-    } else {
-        RenameFlags::NOREPLACE
+    let fail = |e: Errno| Error::io("name", target, e.into());
+    let Some(may_replace) = may_replace else {
+        // The system itself sees to it that no filled folder is replaced, at the very moment.
+        return rustix::fs::rename(fresh, target).map_err(fail);
     };
-    let renamed = match rustix::fs::renameat_with(here, fresh, here, target, swap) {
+    let there = target.symlink_metadata().is_ok();
+    if there {
+        may_replace(target)?;
+    }
+    let swap = if there { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+    match rustix::fs::renameat_with(here, fresh, here, target, swap) {
         // A file system without the flags: a plain rename never replaces a filled folder.
-        Err(rustix::io::Errno::INVAL) => rustix::fs::rename(fresh, target),
-        other => other,
-    };
-    renamed.map_err(|e| Error::io("name", target, e.into()))
+        Err(Errno::INVAL) => return rustix::fs::rename(fresh, target).map_err(fail),
+        other => other.map_err(fail)?,
+    }
+    if there && may_replace(fresh).is_err() {
+        // Something was put into it at the last moment. It gets its name back.
+        rustix::fs::renameat_with(here, fresh, here, target, swap).map_err(fail)?;
+        return Err(Error::invalid("it changed while its replacement was made").in_file(target));
+    }
+    Ok(())
 }
 
 /// A new folder, under a temporary name until [`OutputDir::commit`].
@@ -514,15 +529,40 @@ pub struct OutputDir {
     /// Holds the lock.
     open: File,
     target: PathBuf,
+    may_replace: Option<Judge>,
 }
 
 impl OutputDir {
-    /// Starts a folder that will be called `target`.
+    /// Starts a folder that will be called `target`, where nothing may stand but an empty folder.
     ///
     /// # Errors
     ///
-    /// `Io` if the folder around it cannot be written.
+    /// `Io` if the folder around it cannot be written; `Invalid` if something else than a folder stands
+    /// there. That a folder is not empty is an error of [`OutputDir::commit`].
     pub fn create(target: &Path) -> Result<Self> {
+        if target.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            return Err(Error::invalid("it is there already and is not a folder")
+                .in_file(target)
+                .advise("choose another name for the output"));
+        }
+        Self::start(target, None)
+    }
+
+    /// Starts a folder that will be called `target`, and take the place of what `may_replace` lets it: it
+    /// is asked now, and again when the folder gets its name.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `may_replace` returns; `Io` if the folder around it cannot be written.
+    pub fn replacing(target: &Path, may_replace: Judge) -> Result<Self> {
+        if target.symlink_metadata().is_ok() {
+            may_replace(target)?;
+        }
+        Self::start(target, Some(may_replace))
+    }
+
+    /// Starts a folder beside `target`.
+    pub(super) fn start(target: &Path, may_replace: Option<Judge>) -> Result<Self> {
         let prefix = temporary_prefix(target)?;
         sweep(target, &prefix);
         let fail = |e| cannot_make(target, &e);
@@ -535,7 +575,7 @@ impl OutputDir {
                 .map_err(fail)?;
             match File::open(dir.path()) {
                 Ok(open) if lock(&open) => {
-                    return Ok(Self { dir, open, target: target.to_owned() });
+                    return Ok(Self { dir, open, target: target.to_owned(), may_replace });
                 }
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
                 _ => {}
@@ -608,12 +648,12 @@ impl OutputDir {
 
     /// Syncs the folders, gives the whole its final name, and syncs the folder around it.
     ///
-    /// A folder that has the name already changes places with the new one and is then removed; the
-    /// caller has made sure that it may be.
+    /// A folder that has the name already changes places with the new one, if it may be replaced, and is
+    /// then removed.
     ///
     /// # Errors
     ///
-    /// `Io`; then the name means what it meant before.
+    /// `Io`, or that the folder there may not be replaced; then the name means what it meant before.
     pub fn commit(self) -> Result<()> {
         let target = &self.target;
         let mut folders = vec![self.dir.path().to_owned()];
@@ -626,7 +666,7 @@ impl OutputDir {
                 }
             }
         }
-        take_name(self.dir.path(), target)?;
+        take_name(self.dir.path(), target, self.may_replace)?;
         sync_folder_of(target)?;
         // What is left under the temporary name is the old folder, or nothing. The lock goes last,
         // so that no sweep gets in between.
@@ -683,16 +723,54 @@ mod tests {
         assert_eq!(names(folder.path()), expected);
     }
 
+    /// Lets a folder be replaced that has one file and no more.
+    fn of_one_file(path: &Path) -> Result<()> {
+        match names(path)[..] {
+            [_] => Ok(()),
+            _ => Err(Error::invalid("it does not have one file")),
+        }
+    }
+
     #[test]
     fn a_folder_changes_places_with_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a");
         for text in ["old", "new"] {
-            let output = OutputDir::create(&target).unwrap();
+            let output = OutputDir::replacing(&target, of_one_file).unwrap();
             output.write("file", text.as_bytes()).unwrap();
             output.commit().unwrap();
             assert_eq!(fs::read_to_string(target.join("file")).unwrap(), text);
         }
         assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_that_got_a_file_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        fs::create_dir(&target).unwrap();
+        OutputDir::replacing(&target, of_one_file).unwrap_err();
+        fs::write(target.join("file"), "old").unwrap();
+        let output = OutputDir::replacing(&target, of_one_file).unwrap();
+        output.write("file", b"new").unwrap();
+        fs::write(target.join("thesis"), "mine").unwrap();
+        output.commit().unwrap_err();
+        assert_eq!(names(&target), ["file", "thesis"]);
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_new_folder_takes_the_place_of_an_empty_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        fs::create_dir(&target).unwrap();
+        let output = OutputDir::create(&target).unwrap();
+        output.write("file", b"new").unwrap();
+        output.commit().unwrap();
+        assert_eq!(names(&target), ["file"]);
+        let output = OutputDir::create(&target).unwrap();
+        output.write("other", b"newer").unwrap();
+        output.commit().unwrap_err();
+        assert_eq!((names(&target), names(folder.path())), (vec!["file".into()], vec!["a".into()]));
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::io::output::Judge;
 use crate::io::output::OutputDir;
 use crate::io::output::sync_folder_of;
 use crate::io::output::take_name;
@@ -29,7 +30,7 @@ impl Staging {
         let name = target
             .file_name()
             .ok_or_else(|| Error::invalid("it ends in no name").in_file(target))?;
-        let folder = OutputDir::create(target)?;
+        let folder = OutputDir::start(target, None)?;
         let inner = folder.temporary_path().join(name);
         Ok(Self { folder, inner })
     }
@@ -57,14 +58,15 @@ impl Staging {
         Ok((file, path))
     }
 
-    /// Gives the output, which is on the disk already, its name. What had the name is removed.
+    /// Gives the output, which is on the disk already, its name. What had the name is removed, if
+    /// `may_replace` lets it.
     ///
     /// # Errors
     ///
-    /// `Io`; then the name means what it meant before.
-    pub fn commit(self) -> Result<()> {
+    /// `Io`, or whatever `may_replace` returns; then the name means what it meant before.
+    pub fn commit(self, may_replace: Judge) -> Result<()> {
         let target = self.folder.target();
-        take_name(&self.inner, target)?;
+        take_name(&self.inner, target, Some(may_replace))?;
         sync_folder_of(target)
     }
 }
@@ -84,7 +86,7 @@ mod tests {
             fs::create_dir(staging.path()).unwrap();
             fs::write(staging.path().join("file"), text).unwrap();
             fs::write(staging.beside("other"), text).unwrap();
-            staging.commit().unwrap();
+            staging.commit(|_| Ok(())).unwrap();
             assert_eq!(fs::read_to_string(target.join("file")).unwrap(), text);
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         }

@@ -14,6 +14,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Folder;
 use crate::io::Input;
+use crate::io::Judge;
 use crate::io::OutputDir;
 use crate::io::OutputFile;
 use crate::io::Part;
@@ -23,13 +24,13 @@ use crate::layout::oci;
 use crate::layout::tar;
 
 /// Name of the file that says which layout it is.
-const LAYOUT_NAME: &str = "oci-layout";
+pub(crate) const LAYOUT_NAME: &str = "oci-layout";
 
 /// Name of the file that names the manifest.
 pub(crate) const INDEX_NAME: &str = "index.json";
 
 /// Returns the name of a blob inside the layout.
-fn blob_name(digest: &Digest) -> String {
+pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{digest}")
 }
 
@@ -78,22 +79,16 @@ impl WriteAt for Section<'_> {
 }
 
 impl Sink {
-    /// Starts a bundle that will be called `target`.
-    pub(crate) fn create(target: &Path) -> Result<Self> {
+    /// Starts a bundle that will be called `target`. A folder that stands there is replaced if
+    /// `may_replace` does not fail.
+    pub(crate) fn create(target: &Path, may_replace: Judge) -> Result<Self> {
         if is_archive_name(target) {
             let file = OutputFile::create(target)?;
             let mut sink = Self::Archive { file, end: 0, blobs: BTreeSet::new() };
             sink.write(LAYOUT_NAME, oci::LAYOUT.as_bytes())?;
             return Ok(sink);
         }
-        // A bundle may replace a bundle; anything else that stands there stays.
-        let replaces = target.join(LAYOUT_NAME).is_file() && target.join(INDEX_NAME).is_file();
-        if target.symlink_metadata().is_ok() && !replaces {
-            return Err(Error::invalid("it is there already and is no bundle")
-                .in_file(target)
-                .advise("choose another name for the output, or remove it first"));
-        }
-        let folder = OutputDir::create(target)?;
+        let folder = OutputDir::replacing(target, may_replace)?;
         folder.make_dir("blobs/sha256")?;
         folder.write(LAYOUT_NAME, oci::LAYOUT.as_bytes())?;
         Ok(Self::Folder(folder))

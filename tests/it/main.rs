@@ -33,6 +33,7 @@ mod limits;
 mod names;
 mod oci;
 mod oracle;
+mod outputs;
 mod plan;
 mod promises;
 mod roundtrip;

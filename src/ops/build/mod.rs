@@ -10,10 +10,14 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::bundle::Writer;
+use crate::bundle::check_replaceable;
 use crate::calls::Totals;
 use crate::chunking::States;
+use crate::error::Error;
 use crate::error::Result;
+use crate::io::Judge;
 use crate::io::Staging;
+use crate::layout::is_archive_name;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
 use crate::ops::build::checks::run_test;
@@ -137,9 +141,23 @@ pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     let bundle = Bundle::open(staging.path())?;
     let plan = write_plan_of(&bundle, &prepared.upload, &prepared.distribution, &path, watch)?;
     drop(bundle);
-    staging.commit()?;
+    staging.commit(may_replace(&request.output))?;
     report.plan = Some(BuiltPlan { path, totals: plan.totals });
     Ok(report)
+}
+
+/// Returns what says whether the output may be replaced.
+fn may_replace(output: &Path) -> Judge {
+    if is_archive_name(output) { check_file } else { check_replaceable }
+}
+
+/// Lets a regular file be replaced, and nothing else.
+fn check_file(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_file() => Ok(()),
+        Ok(_) => Err(Error::invalid("it is there already and is not a regular file").in_file(path)),
+        Err(e) => Err(Error::io("look at", path, e)),
+    }
 }
 
 /// Returns where a plan goes that the user gave no name: `web.plan.jsonl` for `web.ami`.

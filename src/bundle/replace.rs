@@ -1,0 +1,90 @@
+//! What may stand under the name of a new bundle: nothing, or a bundle that amikit wrote and that nothing
+//! was added to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::bundle::Bundle;
+use crate::bundle::MAX_INDEX_LEN;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::layout::Name;
+use crate::layout::oci;
+use crate::layout::store;
+
+/// Folders of a layout.
+const FOLDERS: [&str; 2] = ["blobs", "blobs/sha256"];
+
+fn refuse(path: &Path, text: impl Into<String>) -> Error {
+    Error::invalid(text)
+        .in_file(path)
+        .advise("choose another name for the output, or remove it first")
+}
+
+/// Fails unless the folder at `path` is a bundle of one AMI and holds nothing else: then a new bundle may
+/// take its place.
+///
+/// A marker such as `oci-layout` does not make a folder ours: it must open as a bundle, and each file in it
+/// must be one that its documents name. A layout of several AMIs, or with manifests that refer to the
+/// AMI's, is more than the bundle that would replace it.
+///
+/// # Errors
+///
+/// `Invalid` if it is anything else; `Io` if it cannot be read.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    let meta = fs::symlink_metadata(path).map_err(|e| Error::io("look at", path, e))?;
+    if !meta.is_dir() || !Bundle::is_at(path)? {
+        return Err(refuse(path, "it is there already and is not a bundle"));
+    }
+    let bundle = Bundle::open(path).map_err(|error| match error.kind() {
+        Kind::Io => error,
+        _ => refuse(path, format!("it is there already and is not a sound bundle: {error}")),
+    })?;
+    let index: oci::Index =
+        serde_json::from_slice(&store::read(&*bundle.store, Name::Index, MAX_INDEX_LEN)?)
+            .map_err(|e| refuse(path, format!("index.json: {e}")))?;
+    if let Some(other) = index.manifests.iter().find(|it| it.digest != bundle.digest) {
+        let text = format!(
+            "it is there already and holds more than one AMI: index.json names sha256:{} too",
+            other.digest
+        );
+        return Err(refuse(path, text));
+    }
+    let mut known: BTreeSet<String> =
+        bundle.blobs().iter().map(|blob| store::blob_name(&blob.digest)).collect();
+    known.extend([store::LAYOUT_NAME.to_owned(), store::INDEX_NAME.to_owned()]);
+    match first_stranger(path, &known)? {
+        Some(name) => {
+            let text = format!("it is there already and holds {name:?}, which is not the bundle's");
+            Err(refuse(path, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Returns the name of a file or folder in `path` that is neither a folder of a layout nor in `known`.
+fn first_stranger(path: &Path, known: &BTreeSet<String>) -> Result<Option<String>> {
+    for folder in ["", FOLDERS[0], FOLDERS[1]] {
+        let at = path.join(folder);
+        let fail = |e| Error::io("list", &at, e);
+        let entries = match fs::read_dir(&at) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !folder.is_empty() => continue,
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
+            let kind = entry.file_type().map_err(fail)?;
+            let name = entry.file_name();
+            let name = Path::new(folder).join(&name);
+            let ours = name.to_str().is_some_and(|name| {
+                kind.is_dir() && FOLDERS.contains(&name) || kind.is_file() && known.contains(name)
+            });
+            if !ours {
+                return Ok(Some(name.to_string_lossy().into_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
