@@ -73,6 +73,7 @@ impl Apply {
         };
         let report = ops::apply(&request, follower)?;
         follower.end();
+        output.notes(&report.notes);
         output.report("apply", &report, render).map(|()| 0)
     }
 }

@@ -12,6 +12,7 @@ use crate::format::spans::spans;
 use crate::format::writer::WriteFn;
 use crate::format::writer::WriteOptions;
 use crate::format::writer::Writer;
+use crate::io::Input;
 use crate::io::PageBuffer;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
@@ -54,7 +55,16 @@ pub static WRITER: Writer = Writer {
 /// `Invalid` if it is empty or there are several; `Limit` over 64 TiB or over [`MAX_RUNS`] extents;
 /// `Io` if the file system does not tell its holes.
 fn open(request: &OpenRequest<'_>) -> Result<Volume> {
-    let input = request.single("raw")?;
+    volume(request.single("raw")?)
+}
+
+/// Returns the volume that a raw file or block device holds.
+///
+/// # Errors
+///
+/// `Invalid` if it is empty; `Limit` over 64 TiB or over [`MAX_RUNS`] extents; `Io` if the file system
+/// does not tell its holes.
+pub fn volume(input: &Arc<Input>) -> Result<Volume> {
     check_size(input.len())?;
     let mut map = RunMap::default();
     for Extent { range, kind } in input.extents(MAX_RUNS)? {

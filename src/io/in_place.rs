@@ -3,12 +3,15 @@
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Input;
 use crate::io::WriteAt;
 use crate::io::direct::Direct;
 use crate::io::output::punch_hole;
@@ -51,12 +54,38 @@ impl InPlace {
         Ok(Self { direct: Direct::of(&file), file, path: path.to_owned() })
     }
 
+    /// Returns the file as an input: this very file, whatever has its name by now. It counts as changed
+    /// once it is not what it was when this was called.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn input(&self) -> Result<Arc<Input>> {
+        let file = self.file.try_clone().map_err(|e| Error::io("open", &self.path, e))?;
+        Input::of_file(file, &self.path).map(Arc::new)
+    }
+
+    /// Fails if the name leads to another file by now.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if it does, or if that cannot be told.
+    pub fn check_name(&self) -> Result<()> {
+        let fail = |e| Error::io("look at", &self.path, e);
+        let open = self.file.metadata().map_err(fail)?;
+        let named = fs::metadata(&self.path).map_err(fail)?;
+        if (open.dev(), open.ino()) == (named.dev(), named.ino()) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Io, "another file took its name during the run").in_file(&self.path))
+    }
+
     /// Brings all that was changed to the disk.
     ///
     /// # Errors
     ///
     /// `Io`; then the changes must be made again.
-    pub fn commit(self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io("sync", &self.path, e))
     }
 }

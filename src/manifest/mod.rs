@@ -6,6 +6,7 @@
 mod block;
 mod builder;
 mod changes;
+mod cursor;
 pub mod layout;
 
 use crate::digest::Digest;
@@ -29,6 +30,7 @@ pub use builder::Summary;
 pub use changes::Change;
 pub use changes::Changes;
 pub use changes::changes;
+pub use cursor::Cursor;
 pub use layout::Counts;
 use layout::ENTRY_LEN;
 pub use layout::Entry;
@@ -402,4 +404,4 @@ impl Group<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -34,7 +34,7 @@ impl WriteAt for Memory {
     }
 }
 
-pub(super) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
+pub(crate) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
     let memory = Memory::default();
     let mut builder = Builder::new(&memory);
     for block in blocks {
@@ -47,7 +47,7 @@ pub(super) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
     memory.0.into_inner().unwrap()
 }
 
-pub(super) fn decode(bytes: Vec<u8>) -> Result<Manifest> {
+pub(crate) fn decode(bytes: Vec<u8>) -> Result<Manifest> {
     Manifest::new(bytes.into())
 }
 

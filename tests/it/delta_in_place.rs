@@ -98,7 +98,7 @@ impl Bench {
                 "apply thin.ami --to image.raw -o x.raw",
             ] {
                 let text = run_badly(self.path(), line, 2);
-                let said = text.contains("image.raw") && text.contains("did not come to its end");
+                let said = text.contains("image.raw") && text.contains("was interrupted");
                 assert!(said && text.contains("--in-place"), "{context}: {line}: {text}");
                 assert!(names(self.path()).iter().all(|name| !name.starts_with("x.")), "{line}");
             }
@@ -300,7 +300,7 @@ fn a_journal_is_finished_by_its_own_bundle_or_by_itself() {
     fs::write(bench.at("other.raw"), vec![5; 700_000]).unwrap();
     run_well(here, "pack other.raw --base old.ami --thin -o other.ami --name other");
     let text = run_badly(here, "apply other.ami --to image.raw --in-place", 2);
-    assert!(text.contains("did not come to its end") && text.contains(JOURNAL), "{text}");
+    assert!(text.contains("was interrupted") && text.contains(JOURNAL), "{text}");
     let text = run_badly(here, "inspect image.raw", 2);
     let advice = text.split('`').find(|part| part.starts_with("amikit apply image.raw.amikit"));
     let advice = advice.unwrap_or_else(|| panic!("no command to finish it: {text}"));

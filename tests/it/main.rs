@@ -26,6 +26,7 @@ mod format_wrapped;
 mod formats;
 mod golden;
 mod hostile;
+mod in_place_proof;
 mod instance_store;
 mod instance_store_hostile;
 mod instance_store_oracles;

@@ -30,7 +30,7 @@ use crate::io::ReadAt;
 use crate::manifest;
 use crate::ops::shared::instance_store::BundleKeys;
 use crate::ops::shared::instance_store::Checked;
-use crate::ops::shared::journal::journal_of;
+use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::manifest::root_of;
 use crate::pack::layout as pack_layout;
 use crate::volume::ReadVolume;
@@ -358,8 +358,10 @@ fn without_bytes(what: &str) -> Error {
 
 /// Fails if the image is one that an interrupted run has changed in part, unless the request forces it.
 pub(in crate::ops) fn check_finished(request: &ImageRequest) -> Result<()> {
-    let journal = journal_of(&request.path);
-    if !request.force && journal.exists() {
+    if request.force {
+        return Ok(());
+    }
+    if let Some(journal) = find_journal(&request.path)? {
         let text = "an in-place apply to it was interrupted: it is part old, part new";
         let image = request.path.clone();
         return Err(Error::invalid(text)

@@ -1,0 +1,41 @@
+//! What is applied, and to what.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use crate::format::ImageRequest;
+use crate::format::raw;
+
+/// Where the new image goes.
+#[derive(Clone, Debug)]
+pub enum ApplyTo {
+    /// A new file, or a block device.
+    Output(PathBuf),
+    /// The old image itself is changed.
+    InPlace,
+}
+
+/// What is applied, and to what.
+#[derive(Clone, Debug)]
+pub struct ApplyRequest {
+    /// The thin bundle.
+    pub bundle: PathBuf,
+    /// Device of the AMI; the root device where the user names none.
+    pub device: Option<String>,
+    /// The raw image that the bundle was packed against.
+    pub old: ImageRequest,
+    /// Where the new image goes.
+    pub to: ApplyTo,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+impl ApplyRequest {
+    /// Tells whether byte n of the old image's file is byte n of the volume, and its holes are the
+    /// volume's: then it can be shared with a new file, or changed in place.
+    pub(super) fn old_is_plain(&self) -> bool {
+        let image = &self.old;
+        let raw = image.format.is_some_and(|format| std::ptr::eq(format, &raw::FORMAT));
+        raw && image.member.is_none() && image.parts.is_empty() && image.extents.is_none()
+    }
+}
