@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::NO;
 use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::parse_mapping;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::plan_text::finding;
 use crate::cli::shared::plan_text::totals;

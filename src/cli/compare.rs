@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::NO;
 use crate::cli::shared::options::Threads;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::length;

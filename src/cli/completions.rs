@@ -2,10 +2,8 @@
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use clap::Args;
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;
@@ -21,10 +19,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self, _output: Output, _follower: &Follower) -> Result<u8> {
+    pub(super) fn run(&self, output: Output, _follower: &Follower) -> Result<u8> {
         // Into memory first: the generator panics where it cannot write.
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "amikit", &mut script);
+        clap_complete::generate(self.shell, &mut (output.program)(), "amikit", &mut script);
         print(|out| out.write_all(&script).map_err(lost)).map(|()| 0)
     }
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::ValueEnum;
 
-use crate::cli::NO;
 use crate::cli::shared::options::Threads;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;

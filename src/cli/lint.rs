@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::NO;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::plan_text::finding;
 use crate::cli::shared::progress::Follower;

@@ -4,9 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::CommandFactory;
 
-use crate::cli::Cli;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Error;
@@ -26,10 +24,11 @@ impl Man {
         let folder = &self.folder;
         let fail = |e| Error::io("write the manual pages into", folder, e);
         // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
-        clap_mangen::generate_to(Cli::command(), folder).map_err(fail)?;
+        let program = (output.program)();
+        clap_mangen::generate_to(program.clone(), folder).map_err(fail)?;
         let mut names = vec![folder.join("amikit.1").display().to_string()];
         let mut left: Vec<_> =
-            Cli::command().get_subcommands().map(|it| ("amikit".to_owned(), it.clone())).collect();
+            program.get_subcommands().map(|it| ("amikit".to_owned(), it.clone())).collect();
         left.reverse();
         while let Some((above, command)) = left.pop() {
             let name = format!("{above}-{}", command.get_name());

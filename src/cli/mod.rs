@@ -102,9 +102,6 @@ Exit codes:
   70   a bug in amikit; please report it
   128+n  stopped by signal n; the message says what became of the output";
 
-/// Exit code of a run that was done and whose answer is no.
-const NO: u8 = 1;
-
 /// Exit code of a failure of amikit itself.
 const INTERNAL: u8 = 70;
 
@@ -132,7 +129,7 @@ fn usage(error: &clap::Error) -> i32 {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && error.use_stderr() {
         let (error_of_use, advice) = usage_error(&error.render().to_string());
-        Output { json, quiet: false }.error(&error_of_use, advice);
+        Output { json, quiet: false, program: Cli::command }.error(&error_of_use, advice);
         return error.exit_code();
     }
     match error.print() {
@@ -175,7 +172,7 @@ fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
             return INTERNAL;
         }
     };
-    let output = Output { json: cli.json, quiet: cli.quiet };
+    let output = Output { json: cli.json, quiet: cli.quiet, program: Cli::command };
     let done = catch_bus_errors().and_then(|()| cli.command.run(output, &follower));
     follower.end();
     match done {

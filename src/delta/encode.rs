@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::compress::Encoder;
 use crate::compress::append_prefixed;
 use crate::delta::PageIndex;
-use crate::delta::index::Key;
+use crate::delta::entry::Key;
 use crate::digest::Digest;
 use crate::digest::is_zero;
 use crate::error::Result;

@@ -4,9 +4,14 @@ use std::num::NonZero;
 use std::path::Path;
 
 use rayon::slice::ParallelSliceMut;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::delta::anchors::anchors;
+use crate::delta::entry::Entry;
+use crate::delta::entry::KEY_BITS;
+use crate::delta::entry::Key;
+use crate::delta::entry::Sampling;
+use crate::delta::entry::key_of;
+use crate::delta::entry::page_of;
 use crate::delta::index_file;
 use crate::delta::index_file::ENTRY_LEN;
 use crate::delta::index_file::Header;
@@ -29,78 +34,8 @@ use crate::units::PAGE_SIZE;
 use crate::work::Watch;
 use crate::work::in_order;
 
-/// Most entries of an index: 3 GiB of memory. All pages of 1 TiB of data are in it; over that, pages
-/// are sampled, and before that, anchors.
-const MAX_ENTRIES: u64 = 1 << 28;
-
-/// Anchors that a page has on average, generously.
-const ANCHORS_A_PAGE: u64 = 3;
-
-/// Bits by which anchors are sampled at most; more would find nothing.
-const MOST_ANCHOR_SAMPLING: u8 = 5;
-
 /// Bits of a key that say where to look for it.
 const BUCKET_BITS: u32 = 16;
-
-/// Bits of a key. The lowest tells a page's key from an anchor's.
-const KEY_BITS: u32 = 62;
-
-/// An entry: 62 bits of key, and 34 bits of page number, the highest bits first.
-type Entry = [u32; 3];
-
-/// What identifies a page's content, or an anchor's window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u64);
-
-impl Key {
-    pub(super) fn of_page(page: &[u8]) -> Self {
-        Self((xxh3_64(page) >> 2) & !1)
-    }
-
-    fn of_anchor(hash: u64) -> Self {
-        Self((hash >> 2) | 1)
-    }
-
-    /// Tells whether an index sampled by `bits` has the key.
-    fn is_sampled(self, bits: u8) -> bool {
-        self.0 >> 1 & (1_u64 << bits).strict_sub(1) == 0
-    }
-
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "bits are cut")]
-    fn entry(self, page: Page) -> Entry {
-        [(self.0 >> 30) as u32, (self.0 << 2) as u32 | (page >> 32) as u32, page as u32]
-    }
-}
-
-fn key_of(entry: Entry) -> Key {
-    Key(u64::from(entry[0]) << 30 | u64::from(entry[1] >> 2))
-}
-
-fn page_of(entry: Entry) -> Page {
-    u64::from(entry[1] & 3) << 32 | u64::from(entry[2])
-}
-
-/// How many of the keys an index has: one in two to the power of this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sampling {
-    pub(super) pages: u8,
-    /// `None` if it has no anchors.
-    pub(super) anchors: Option<u8>,
-}
-
-impl Sampling {
-    /// Returns what an index of a base with so many pages of data can hold.
-    fn of(pages: u64) -> Self {
-        let mut sampling = Self { pages: 0, anchors: Some(0) };
-        while pages >> sampling.pages > MAX_ENTRIES {
-            sampling.pages = sampling.pages.strict_add(1);
-        }
-        let room = MAX_ENTRIES.strict_sub(pages >> sampling.pages);
-        let anchors = pages.saturating_mul(ANCHORS_A_PAGE);
-        sampling.anchors = (0..=MOST_ANCHOR_SAMPLING).find(|bits| anchors >> bits <= room);
-        sampling
-    }
-}
 
 #[derive(Debug)]
 enum Entries {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::delta::index::Sampling;
+use crate::delta::entry::Sampling;
 use crate::digest::Digest;
 use crate::digest::crc32;
 use crate::error::Error;

@@ -7,6 +7,7 @@
 
 mod anchors;
 mod encode;
+mod entry;
 mod index;
 mod index_file;
 

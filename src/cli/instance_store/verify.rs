@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::NO;
 use crate::cli::shared::instance_store::parts;
 use crate::cli::shared::instance_store::signature;
 use crate::cli::shared::options::Threads;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Result;

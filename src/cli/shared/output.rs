@@ -15,11 +15,16 @@ pub(in crate::cli) fn complain(line: &str) {
     let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
 }
 
-/// How results are printed.
+/// Exit code of a run that was done and whose answer is no.
+pub(in crate::cli) const NO: u8 = 1;
+
+/// How results are printed, and the command line that asked for them.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cli) struct Output {
     pub(in crate::cli) json: bool,
     pub(in crate::cli) quiet: bool,
+    /// Makes the whole command line, for what describes it.
+    pub(in crate::cli) program: fn() -> clap::Command,
 }
 
 impl Output {

@@ -3,11 +3,11 @@
 //! Absolute speeds say more of a machine, and of what else runs on it, than of the code. So each
 //! stage runs beside a limit, the two take turns, and the medians of the rounds are compared.
 
+mod race;
 mod sample;
 mod stages;
 
 use std::num::NonZero;
-use std::time::Instant;
 
 use serde::Serialize;
 
@@ -76,15 +76,6 @@ pub struct BenchReport {
     pub stages: Vec<Stage>,
 }
 
-/// A stage beside its limit: two ways to work on the same bytes, each returning its speed in GB/s.
-struct Race<'a> {
-    name: &'static str,
-    threads: usize,
-    stage: Box<dyn FnMut() -> Result<f64> + 'a>,
-    limit_name: &'static str,
-    limit: Box<dyn FnMut() -> Result<f64> + 'a>,
-}
-
 /// Measures each stage beside its limit.
 ///
 /// Holds up to three times `size_bytes` in memory: the plain bytes, their frames and their stream.
@@ -151,22 +142,6 @@ fn engine() -> HashEngine {
     HashEngine { name, lanes: best.streams() }
 }
 
-/// Does some work on `bytes` plain bytes and returns its speed in GB/s.
-fn speed(bytes: u64, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    work()?;
-    let seconds = start.elapsed().as_secs_f64();
-    // A clock that stood still must not make a speed that is no number.
-    Ok(float(bytes) / seconds.max(1e-9) / 1e9)
-}
-
-/// Returns the nearest number that a float has.
-fn float(number: u64) -> f64 {
-    let low = u32::try_from(number & u64::from(u32::MAX)).expect("32 bits");
-    let high = u32::try_from(number >> 32).expect("32 bits");
-    f64::from(high) * 4_294_967_296.0 + f64::from(low)
-}
-
 /// Returns the middle one, or the upper of two.
 fn median(mut speeds: Vec<f64>) -> f64 {
     speeds.sort_by(f64::total_cmp);
@@ -178,6 +153,7 @@ mod tests {
     use super::*;
 
     use crate::error::Kind;
+    use crate::ops::bench::race::float;
     use crate::work::Unwatched;
 
     fn request() -> BenchRequest {

@@ -149,10 +149,11 @@ impl Sources {
                 if import.passed_on && !source.words.contains(&import.name) {
                     continue;
                 }
-                // Of a module that is imported, the paths below say what is used.
-                used.extend(found.filter(|it| matches!(it, Found::Item(..))));
+                used.extend(found);
             }
             used.extend(source.paths.iter().filter_map(|path| self.item(module, path)));
+            // Of a module, the paths say what is used; by itself it is named for visibility.
+            used.retain(|it| matches!(it, Found::Item(..)));
             let here = &self.files[module];
             let there = used.iter().filter_map(|found| self.file(found));
             edges.extend(there.filter(|it| *it != here).map(|it| (here.clone(), it.clone())));

@@ -40,7 +40,7 @@ fn may_use(room: &str, used: &str) -> bool {
 const RECURSION: &[(&str, &str)] = &[];
 
 /// Rooms that still have circles. This list only gets shorter.
-const LEFT: &[&str] = &["bundle", "cli", "delta", "format", "io", "ops"];
+const LEFT: &[&str] = &["bundle", "format"];
 
 /// Reads the sources below `src`, by their paths from there.
 fn files() -> Vec<(String, String)> {
@@ -226,7 +226,7 @@ fn what_is_no_circle_is_not_called_one() {
         ("r/mod.rs", "mod a; mod b; pub use a::A; pub use b::B; #[cfg(test)] mod tests;"),
         (
             "r/a.rs",
-            "pub struct A; #[cfg(test)] mod tests { use crate::r::B; } /// [`super::b::B`]\n",
+            "pub struct A { pub(in crate::r) a: u8 } #[cfg(test)] mod tests { use crate::r::B; } /// [`super::b::B`]\n",
         ),
         (
             "r/b.rs",
