@@ -247,7 +247,7 @@ fn lint_lists_every_rule() {
     let folder = tempfile::tempdir().unwrap();
     let list = run_well(folder.path(), "lint --list");
     let rules = json(&run_well(folder.path(), "lint --list --json"));
-    assert_eq!(rules.as_array().unwrap().len(), RULES.len());
+    assert_eq!(rules["rules"].as_array().unwrap().len(), RULES.len());
     for rule in RULES {
         assert!(list.contains(&format!("{} [{}] ", rule.id, rule.level.name())), "{}", rule.id);
     }

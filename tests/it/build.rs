@@ -228,7 +228,7 @@ fn the_recipe_for_debian_is_sound() {
     let line = format!("lint {} --set date=2026-11-24 --json", example.display());
     let report: Value = serde_json::from_str(&run_well(folder.path(), &line)).unwrap();
     assert_eq!((&report["errors"], &report["warnings"]), (&0.into(), &0.into()), "{report}");
-    assert!(report["notes"][0].as_str().unwrap().contains("debian.raw is not there"), "{report}");
+    assert!(report["notes"][0].as_str().unwrap().contains("debian.raw does not exist"), "{report}");
 }
 
 /// What `init` writes builds too, once its image is there; and it overwrites nothing.

@@ -214,7 +214,7 @@ fn what_changed_is_what_a_look_at_each_block_finds() {
                     let output = run(here, &line);
                     assert_eq!(output.status.code(), Some(code), "{context}");
                     check_table(&String::from_utf8(output.stdout).unwrap(), &changed, &context);
-                    let output = run(here, &format!("{line} --format ebs"));
+                    let output = run(here, &format!("{line} --as ebs"));
                     assert_eq!(output.status.code(), Some(code), "{context}");
                     let text = String::from_utf8(output.stdout).unwrap();
                     check_ebs(&text, &old, &new, &changed, &context);
@@ -270,7 +270,7 @@ fn a_diff_into_a_closed_pipe_ends_quietly() {
     }
     file.set_len(2000 * BLOCK_SIZE).unwrap();
     drop(file);
-    for rest in ["", " --json", " --format ebs"] {
+    for rest in ["", " --json", " --as ebs"] {
         let mut child = amikit()
             .current_dir(here)
             .args(format!("diff old.raw new.raw{rest}").split_whitespace())

@@ -466,7 +466,7 @@ fn names_from_inside_a_bundle_or_an_image_are_never_opened() {
         "unpack crafted.ami /etc/passwd -o out.raw",
         "verify crafted.ami",
         "pack disk.qcow2 -o c.ami --name test",
-        "pack disk.qcow2 -o c.ami --name test --format raw",
+        "pack disk.qcow2 -o c.ami --name test --input-format raw",
         "inspect disk.vmdk",
         "convert disk.vmdk x.raw --format raw --input-format raw",
         "snapshot disk.vmdk -o x.snap",
