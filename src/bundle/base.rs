@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -77,10 +78,10 @@ impl BaseSnapshot {
     /// Says that the bytes are needed.
     fn absent(&self) -> Error {
         let text = format!(
-            "the bundle is thin: it leans on the snapshot sha256:{}, which is not in it",
+            "the bundle is thin: it needs the snapshot sha256:{}, which is not in it",
             self.manifest.root()
         );
-        Error::invalid(text).advise("name the bundle or image of that snapshot with --base")
+        Error::invalid(text).advise(Advice::NameBase)
     }
 
     /// Returns a block that holds the chunk `id`.

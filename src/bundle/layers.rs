@@ -6,9 +6,11 @@ use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::layout::oci;
 use crate::layout::oci::Descriptor;
 use crate::layout::store::Name;
@@ -183,8 +185,9 @@ impl Bundle {
         };
         let found = list(&mut named.iter().copied());
         if self.layers.bases.is_empty() {
-            return Error::invalid("the bundle leans on no base, expected none to be named")
-                .in_file(self.path());
+            return Error::invalid("the bundle needs no base")
+                .in_file(self.path())
+                .advise(Advice::Omit(Setting::Base));
         }
         let expected = list(&mut self.layers.bases.iter().map(|base| base.root));
         let text = format!("the base's root digest is {found}, expected {expected}");

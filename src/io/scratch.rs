@@ -66,8 +66,18 @@ impl Scratch {
     ///
     /// `Io` if the system refuses.
     pub fn into_input(self, len: u64, name: &Path) -> Result<Input> {
+        self.into_sparse_input(len, name).map(Input::laid_down)
+    }
+
+    /// As [`Scratch::into_input`], for content that told holes from zeros: what was not written is a
+    /// hole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::into_input`].
+    pub fn into_sparse_input(self, len: u64, name: &Path) -> Result<Input> {
         self.file.set_len(len).map_err(|e| self.fail(e))?;
-        Input::of_file(self.file, name).map(Input::laid_down)
+        Input::of_file(self.file, name)
     }
 
     fn fail(&self, error: io::Error) -> Error {

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
@@ -54,7 +56,7 @@ pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<Complete
         let text = "it was packed against an image, and names no packs that could be added";
         return Err(Error::new(crate::error::Kind::Unsupported, text)
             .in_file(&request.bundle)
-            .advise("use `amikit rebase` to put it onto the bundle"));
+            .advise(Advice::Use { verb: Verb::Rebase, to: "pack it against the bundle".into() }));
     }
     let stored_bytes = bundle.blob_bytes();
     watch.begin(Some(stored_bytes));

@@ -171,12 +171,12 @@ fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<Snap
             first.snapshots().iter().map(|it| format!("sha256:{}", it.root)).collect();
         let text = match layer.base {
             Some(base) => format!(
-                "the volume of {} leans on the snapshot sha256:{base}, expected what {} leads to: {}",
+                "the volume of {} is packed against the snapshot sha256:{base}, expected the result of {}: {}",
                 layer.device,
                 first.path().display(),
                 leads.join(", ")
             ),
-            None => format!("the volume of {} leans on no base", layer.device),
+            None => format!("the volume of {} is packed against no base", layer.device),
         };
         Error::new(Kind::Mismatch, text).in_file(second.path())
     })
@@ -185,7 +185,7 @@ fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<Snap
 /// Returns what a snapshot of a thin bundle leans on.
 fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> {
     let root = layer.base.ok_or_else(|| {
-        let text = format!("the volume of {} leans on no base", layer.device);
+        let text = format!("the volume of {} is packed against no base", layer.device);
         Error::invalid(text)
             .in_file(bundle.path())
             .advise("a bundle that is not thin needs no merging: use the second with its base")

@@ -15,8 +15,11 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
+use crate::error::Advice;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 
 /// Whoever follows a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
@@ -285,8 +288,8 @@ fn numbered<J: Send, R: Send, S>(
         }
         drop((take_job, send_result));
         if started == 0 {
-            let text = "the system starts no thread; try --threads 1";
-            return Err(Error::new(crate::error::Kind::Io, text));
+            let advice = Advice::Give { setting: Setting::Threads, example: "1".into() };
+            return Err(Error::new(Kind::Io, "the system starts no thread").advise(advice));
         }
         // Results that came early wait here; the front belongs to job `done`.
         let mut waiting: VecDeque<Option<Result<R>>> = VecDeque::new();

@@ -166,7 +166,7 @@ fn each_of_four_releases_comes_back_from_a_chain() {
             check_changed(&here.join("out.raw"), model, &context);
             let text = run_well(here, &format!("verify {thin}"));
             // Of the base's own bases, which nothing in it needs, there is no word.
-            assert!(text.matches("leans on").count() <= 1, "{context}: {text}");
+            assert!(text.matches("packed against").count() <= 1, "{context}: {text}");
         }
     }
 }
@@ -293,7 +293,7 @@ fn two_deltas_joined_lead_to_the_same_volume() {
         if models[1].bytes != models[0].bytes && models[2].bytes != models[0].bytes {
             let text = stderr(&output);
             assert_eq!(output.status.code(), Some(7), "{context}: {text}");
-            assert!(text.contains("leans on the snapshot sha256:"), "{context}: {text}");
+            assert!(text.contains("packed against the snapshot sha256:"), "{context}: {text}");
             assert!(!here.join("x.ami").exists());
         }
     }

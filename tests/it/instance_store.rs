@@ -412,7 +412,11 @@ fn requests_that_make_no_sense_are_answered() {
         (format!("{bundle} --key user.key --cert user.key --ec2-cert ec2.crt"), 2, "certificate"),
         (format!("{bundle} --key none --cert user.crt --ec2-cert ec2.crt"), 3, "none"),
         ("convert disk out --format bundle".to_owned(), 2, "amikit pack"),
-        (format!("{bundle} {good}").replace(" disk ", " x.manifest.xml "), 2, "unbundle it first"),
+        (
+            format!("{bundle} {good}").replace(" disk ", " x.manifest.xml "),
+            2,
+            "instance-store unbundle",
+        ),
         ("instance-store verify disk".to_owned(), 4, "UTF-8"),
         ("instance-store inspect none".to_owned(), 3, "none"),
     ] {

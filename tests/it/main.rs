@@ -1,5 +1,6 @@
 //! Integration tests, in one binary so that they link once.
 
+mod advice;
 mod ami;
 mod botocore;
 mod build;

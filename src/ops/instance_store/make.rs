@@ -196,10 +196,11 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         }
     }
     let (kernel, ramdisk, codes) = (&request.kernel, &request.ramdisk, &request.product_codes);
-    let mut product_codes = codes.clone();
-    if let Some(ami) = ami.filter(|_| codes.is_empty()) {
-        product_codes.extend(ami.product_codes.iter().map(|code| code.product_code_id.clone()));
-    }
+    let own = ami.filter(|_| codes.is_empty()).map_or(&[][..], |ami| &ami.product_codes);
+    let codes = codes.iter().chain(own.iter().map(|code| &code.product_code_id));
+    // Readers take a comma for the end of a code, so a list of several is several here, too.
+    let codes = codes.flat_map(|text| text.split(',')).map(str::trim).filter(|it| !it.is_empty());
+    let product_codes = codes.map(str::to_owned).collect();
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
         notes.push(format!(

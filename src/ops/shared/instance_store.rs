@@ -209,7 +209,8 @@ impl Checked {
     ) -> Result<Laid> {
         let scratch = Scratch::create()?;
         let extracted = self.extract(Some(&scratch), threads, watch)?;
-        let input = scratch.into_input(extracted.size, Path::new(&self.bundle.manifest().name))?;
+        let name = Path::new(&self.bundle.manifest().name);
+        let input = scratch.into_sparse_input(extracted.size, name)?;
         let volume = (raw::FORMAT.open)(&OpenRequest::of(input.into()))?;
         Ok(Laid { volume, extracted })
     }

@@ -1,0 +1,178 @@
+//! What an error advises can be done, with the command that failed, for the volume that it is about.
+//!
+//! Each scene is a volume that cannot be opened without an option, in each place where a command takes
+//! a volume. The test runs the command, takes the options out of the advice, runs it again with them,
+//! and expects that the same complaint is gone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common;
+
+/// A volume that needs something: its file, what must be in the advice, and what the options become.
+struct Scene {
+    file: &'static str,
+    advised: &'static str,
+    /// What stands for the placeholder of a value in the advice.
+    value: &'static str,
+}
+
+const SCENES: &[Scene] = &[
+    Scene { file: "top.qcow2", advised: "--backing", value: "" },
+    Scene { file: "away.qcow2", advised: "--parent", value: "below/base.raw" },
+    Scene { file: "luks.img", advised: "--input-format", value: "" },
+    Scene { file: "half.raw", advised: "--force", value: "" },
+];
+
+/// Every place where a command takes a volume, `{}` being the volume.
+const PLACES: &[&str] = &[
+    "inspect {}",
+    "inspect --read {}",
+    "map {}",
+    "map --bmap {}",
+    "snapshot {} -o out.snap",
+    "convert {} out.vhdx",
+    "bench {} --size 512KiB --rounds 1",
+    "pack {} -o out.ami --name test",
+    "pack good.raw --map /dev/sdf={} -o out.ami --name test",
+    "pack good.raw --base {} --thin -o out.ami --name test",
+    "compare {} good.raw",
+    "compare good.raw {}",
+    "diff {} good.raw",
+    "diff good.raw {}",
+    "verify good.ami --against {}",
+    "verify good.ami --against /dev/xvda={}",
+    "verify thin.ami --base {}",
+    "unpack thin.ami --base {} -o out.raw",
+    "rebase thin.ami --base {} --onto good.ami -o out.ami",
+    "rebase good.ami --onto {} --thin -o out.ami",
+    "merge thin.ami thin.ami --base {} -o out.ami",
+    "build ami.toml --image /dev/xvda={} -o out.ami",
+];
+
+/// Makes the volumes, and what the commands need beside them.
+fn scene(here: &Path) {
+    let bytes: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+    fs::create_dir(here.join("below")).unwrap();
+    for name in ["good.raw", "base.raw", "below/base.raw", "half.raw"] {
+        fs::write(here.join(name), &bytes).unwrap();
+    }
+    fs::write(here.join("luks.img"), [b"LUKS\xba\xbe\x00\x01", &bytes[8..]].concat()).unwrap();
+    // As an interrupted apply leaves it.
+    fs::write(here.join("half.raw.amikit-journal.tar"), b"").unwrap();
+    for (name, backing) in [("top.qcow2", "base.raw"), ("away.qcow2", "below/base.raw")] {
+        fs::write(here.join(name), overlay(backing)).unwrap();
+    }
+    let recipe = "version = 1\n[ami]\nname = \"test\"\narchitecture = \"x86_64\"\nvirtualization = \
+                  \"hvm\"\nroot-device = \"/dev/xvda\"\n[[volume]]\ndevice = \"/dev/xvda\"\nimage = \"good.raw\"\n";
+    fs::write(here.join("ami.toml"), recipe).unwrap();
+    let mut newer = bytes.clone();
+    newer[700_000] ^= 1;
+    fs::write(here.join("new.raw"), newer).unwrap();
+    for line in [
+        "pack good.raw -o good.ami --name test",
+        "pack new.raw --base good.raw --thin -o thin.ami --name test",
+    ] {
+        assert!(amikit(line, here).output().unwrap().status.success(), "{line}");
+    }
+}
+
+/// A qcow2 image of a mebibyte over a backing file, all of whose clusters are that one's.
+fn overlay(backing: &str) -> Vec<u8> {
+    let mut image = vec![0; 4 << 16];
+    let mut put = |at: usize, bytes: &[u8]| image[at..][..bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb");
+    put(4, &3_u32.to_be_bytes());
+    put(8, &512_u64.to_be_bytes());
+    put(16, &u32::try_from(backing.len()).unwrap().to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(1_u64 << 20).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(3_u64 << 16).to_be_bytes());
+    put(48, &(1_u64 << 16).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    // The format of the backing file, and the end of the extensions.
+    put(104, &0xe279_2aca_u32.to_be_bytes());
+    put(108, &3_u32.to_be_bytes());
+    put(112, b"raw");
+    put(512, backing.as_bytes());
+    // One refcount block, and each of the four clusters in use once.
+    put(1 << 16, &(2_u64 << 16).to_be_bytes());
+    for cluster in 0..4 {
+        put((2 << 16) + 2 * cluster, &1_u16.to_be_bytes());
+    }
+    image
+}
+
+fn amikit(line: &str, here: &Path) -> Command {
+    let mut command = common::amikit();
+    command.args(line.split(' ')).current_dir(here);
+    command
+}
+
+fn run(here: &Path, line: &str) -> (i32, Value) {
+    let _ = fs::remove_dir_all(here.join("out.ami"));
+    let mut command: Command = amikit(&format!("--json {line}"), here);
+    let done = command.output().unwrap();
+    let error = serde_json::from_slice(&done.stderr).unwrap_or(Value::Null);
+    (done.status.code().unwrap(), error)
+}
+
+/// Takes the option of that name out of a sentence, with its value.
+fn option_in(sentence: &str, name: &str, value: &str) -> Option<String> {
+    let at = sentence.find(name)?;
+    let mut words = sentence[at..].split([' ', ',']);
+    let option = words.next()?.to_owned();
+    if matches!(name, "--backing" | "--force") {
+        return Some(option);
+    }
+    Some(format!("{option} {}", words.next()?.replace("FILE", value)))
+}
+
+/// Each advice, in each place of each command: what is advised can be typed, and helps.
+#[test]
+fn what_is_advised_can_be_done_with_the_command_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    scene(here);
+    for place in PLACES {
+        for Scene { file, advised, value } in SCENES {
+            let line = place.replace("{}", file);
+            let (code, error) = run(here, &line);
+            let advice = error["error"]["advice"].as_str().unwrap_or_default();
+            assert!(matches!(code, 2..=5), "{line}: {code} {error}");
+            let option = option_in(advice, advised, value)
+                .unwrap_or_else(|| panic!("{line}: {advised} is not advised: {error}"));
+            let (code, again) = run(here, &format!("{line} {option}"));
+            // It may differ from what the command wants, which is its answer; the complaint is gone.
+            let gone = again["error"]["message"] != error["error"]["message"];
+            let other = again["error"]["advice"].as_str().unwrap_or_default();
+            assert!(gone && !other.contains(advised), "{line} {option}: {again}");
+            assert!(matches!(code, 0 | 1 | 7), "{line} {option}: {code} {again}");
+        }
+    }
+}
+
+/// A command without an option does not name it.
+#[test]
+fn a_command_names_no_option_that_it_does_not_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    scene(here);
+    // The registration of a bundle opens no image, so nothing can be forced there.
+    for line in ["complete thin.ami --base good.raw -o out.ami", "lint half.raw"] {
+        let (_, error) = run(here, line);
+        let command = line.split(' ').next().unwrap();
+        let help = amikit(&format!("{command} --help"), here).output().unwrap().stdout;
+        let help = String::from_utf8(help).unwrap();
+        let advice = error["error"]["advice"].as_str().unwrap_or_default();
+        for option in advice.split([' ', ',', '=', '`']).filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "{line}: {option} in {advice}");
+        }
+    }
+}
