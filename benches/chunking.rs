@@ -8,14 +8,14 @@ use std::env;
 use std::fmt::Display;
 use std::num::NonZero;
 
-use amikit::compress::DEFAULT_LEVEL;
-use amikit::ops;
-use amikit::ops::BenchReport;
-use amikit::ops::BenchRequest;
-use amikit::units::format_size;
-use amikit::units::parse_size;
-use amikit::work::Unwatched;
-use amikit::work::default_threads;
+use amikit::internals::compress::DEFAULT_LEVEL;
+use amikit::internals::ops;
+use amikit::internals::ops::BenchReport;
+use amikit::internals::ops::BenchRequest;
+use amikit::internals::units::format_size;
+use amikit::internals::units::parse_size;
+use amikit::internals::work::Unwatched;
+use amikit::internals::work::default_threads;
 
 /// Returns what the environment says, or `default`.
 fn setting<T, E: Display>(name: &str, default: T, parse: impl Fn(&str) -> Result<T, E>) -> T {
@@ -58,7 +58,9 @@ fn main() {
     let one = NonZero::<usize>::MIN;
     for threads in [one, default_threads()] {
         let request = BenchRequest {
-            image: image.as_ref().map(|path| amikit::ops::VolumeRequest::new(path.as_ref())),
+            image: image
+                .as_ref()
+                .map(|path| amikit::internals::ops::VolumeRequest::new(path.as_ref())),
             size_bytes,
             rounds,
             level: DEFAULT_LEVEL,

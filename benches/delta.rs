@@ -16,36 +16,36 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use amikit::ami::Ami;
-use amikit::ami::Architecture;
-use amikit::ami::Virtualization;
-use amikit::bundle::BaseBytes;
-use amikit::bundle::BaseSnapshot;
-use amikit::bundle::Bundle;
-use amikit::bundle::Snapshot;
-use amikit::chunking::States;
-use amikit::compress::DEFAULT_LEVEL;
-use amikit::compress::Encoder;
-use amikit::delta::PageIndex;
-use amikit::delta::Patching;
-use amikit::io::Input;
-use amikit::manifest::Block;
-use amikit::manifest::Manifest;
-use amikit::ops;
-use amikit::ops::ImageRequest;
-use amikit::pack::Base;
-use amikit::pack::Form;
-use amikit::pack::Patch;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BLOCK_SIZE;
-use amikit::units::BlockIndex;
-use amikit::units::PAGE_LEN;
-use amikit::units::PAGE_SIZE;
-use amikit::units::parse_size;
-use amikit::volume::ReadVolume;
-use amikit::work::Unwatched;
-use amikit::work::default_threads;
-use amikit::work::in_order;
+use amikit::internals::ami::Ami;
+use amikit::internals::ami::Architecture;
+use amikit::internals::ami::Virtualization;
+use amikit::internals::bundle::BaseBytes;
+use amikit::internals::bundle::BaseSnapshot;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::bundle::Snapshot;
+use amikit::internals::chunking::States;
+use amikit::internals::compress::DEFAULT_LEVEL;
+use amikit::internals::compress::Encoder;
+use amikit::internals::delta::PageIndex;
+use amikit::internals::delta::Patching;
+use amikit::internals::io::Input;
+use amikit::internals::manifest::Block;
+use amikit::internals::manifest::Manifest;
+use amikit::internals::ops;
+use amikit::internals::ops::ImageRequest;
+use amikit::internals::pack::Base;
+use amikit::internals::pack::Form;
+use amikit::internals::pack::Patch;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_SIZE;
+use amikit::internals::units::BlockIndex;
+use amikit::internals::units::PAGE_LEN;
+use amikit::internals::units::PAGE_SIZE;
+use amikit::internals::units::parse_size;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::work::Unwatched;
+use amikit::internals::work::default_threads;
+use amikit::internals::work::in_order;
 
 fn setting<T>(name: &str, default: T, parse: impl Fn(&str) -> Option<T>) -> T {
     match env::var(name) {
@@ -276,8 +276,8 @@ fn main() {
     diffs(folder.path(), &old, &blocks, rounds);
 
     let [old_manifest, new_manifest] = manifests;
-    let image =
-        amikit::format::open(&ImageRequest::of(&old), &Unwatched).expect("it was read before");
+    let image = amikit::internals::format::open(&ImageRequest::of(&old), &Unwatched)
+        .expect("it was read before");
     let pages = old_manifest.volume_size().div_ceil(PAGE_SIZE);
     let base = Arc::new(BaseSnapshot::new(old_manifest, BaseBytes::Image(Box::new(image.volume))));
     let mut index = None;
@@ -291,7 +291,7 @@ fn main() {
     let over: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(&base);
     let patching = Patching::new(over, pages, index, DEFAULT_LEVEL);
 
-    let target = amikit::format::open(&ImageRequest::of(&new), &Unwatched)
+    let target = amikit::internals::format::open(&ImageRequest::of(&new), &Unwatched)
         .expect("it was read before")
         .volume;
     let changed = data_blocks(&new_manifest);

@@ -16,9 +16,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
-use amikit::digest::Digest;
-use amikit::digest::Engine;
-use amikit::digest::Lanes;
+use amikit::internals::digest::Digest;
+use amikit::internals::digest::Engine;
+use amikit::internals::digest::Lanes;
 use sha2::Digest as _;
 
 /// Bytes of one block of a snapshot.

@@ -16,20 +16,20 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
-use amikit::bundle::Bundle;
-use amikit::bundle::Snapshot;
-use amikit::error::Result;
-use amikit::io::PageBuffer;
-use amikit::io::ReadAt;
-use amikit::io::WRITE_PIECE_LEN;
-use amikit::manifest::Block;
-use amikit::pack::Entry;
-use amikit::pack::Pack;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BlockIndex;
-use amikit::units::block_count;
-use amikit::volume::ReadVolume;
-use amikit::work::default_threads;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::bundle::Snapshot;
+use amikit::internals::error::Result;
+use amikit::internals::io::PageBuffer;
+use amikit::internals::io::ReadAt;
+use amikit::internals::io::WRITE_PIECE_LEN;
+use amikit::internals::manifest::Block;
+use amikit::internals::pack::Entry;
+use amikit::internals::pack::Pack;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BlockIndex;
+use amikit::internals::units::block_count;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::work::default_threads;
 
 static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
 

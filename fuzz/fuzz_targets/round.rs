@@ -12,18 +12,18 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Mutex;
 
-use amikit::error::Result;
-use amikit::format::WRITERS;
-use amikit::format::OpenRequest;
-use amikit::format::WriteOptions;
-use amikit::io::Input;
-use amikit::io::WriteAt;
-use amikit::units::ExtentKind;
-use amikit::volume::Place;
-use amikit::volume::ReadVolume;
-use amikit::volume::RunMap;
-use amikit::volume::Volume;
-use amikit::work::Unwatched;
+use amikit::internals::error::Result;
+use amikit::internals::format::WRITERS;
+use amikit::internals::format::OpenRequest;
+use amikit::internals::format::WriteOptions;
+use amikit::internals::io::Input;
+use amikit::internals::io::WriteAt;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::Place;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::RunMap;
+use amikit::internals::volume::Volume;
+use amikit::internals::work::Unwatched;
 use libfuzzer_sys::fuzz_target;
 
 /// Most bytes of a volume.

@@ -9,14 +9,14 @@ mod limit;
 use std::path::Path;
 use std::sync::Arc;
 
-use amikit::format::FORMATS;
-use amikit::format::Format;
-use amikit::format::OpenRequest;
-use amikit::io::Input;
-use amikit::io::Stream;
-use amikit::volume::ReadVolume;
-use amikit::volume::extents;
-use amikit::work::Unwatched;
+use amikit::internals::format::FORMATS;
+use amikit::internals::format::Format;
+use amikit::internals::format::OpenRequest;
+use amikit::internals::io::Input;
+use amikit::internals::io::Stream;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::extents;
+use amikit::internals::work::Unwatched;
 use libfuzzer_sys::fuzz_target;
 
 /// Extents that are looked at: some images have a million.

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use amikit::lint::LIMITS_AS_OF;
-use amikit::lint::Level;
-use amikit::lint::RULES;
+use amikit::internals::lint::LIMITS_AS_OF;
+use amikit::internals::lint::Level;
+use amikit::internals::lint::RULES;
 use serde_json::Value;
 
 use crate::common::Model;

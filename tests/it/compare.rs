@@ -6,10 +6,10 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use amikit::ops;
-use amikit::ops::CompareReport;
-use amikit::ops::ImageRequest;
-use amikit::work::Unwatched;
+use amikit::internals::ops;
+use amikit::internals::ops::CompareReport;
+use amikit::internals::ops::ImageRequest;
+use amikit::internals::work::Unwatched;
 
 const SIZE: u64 = 9 << 20;
 

@@ -11,17 +11,17 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::bundle::Bundle;
-use amikit::digest::Digest;
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::format;
-use amikit::io::Input;
-use amikit::manifest::Manifest;
-use amikit::ops;
-use amikit::ops::VerifyReport;
-use amikit::units::BLOCK_LEN;
-use amikit::work::Unwatched;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::digest::Digest;
+use amikit::internals::error::Error;
+use amikit::internals::error::Kind;
+use amikit::internals::format;
+use amikit::internals::io::Input;
+use amikit::internals::manifest::Manifest;
+use amikit::internals::ops;
+use amikit::internals::ops::VerifyReport;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::work::Unwatched;
 
 use crate::common::Model;
 use crate::common::Random;
@@ -168,7 +168,7 @@ impl Subject {
 fn digest_of(content: &[u8]) -> Digest {
     let mut block = content.to_vec();
     block.resize(BLOCK_LEN, 0);
-    amikit::digest::sha256(&block)
+    amikit::internals::digest::sha256(&block)
 }
 
 /// Flips one bit of a file.

@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use amikit::bundle::Bundle;
-use amikit::digest::Digest;
-use amikit::digest::sha256;
-use amikit::manifest::Block;
-use amikit::manifest::Manifest;
-use amikit::pack::Form;
-use amikit::pack::Patch;
-use amikit::pack::patch::MAX_READS;
-use amikit::pack::patch::Step;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BlockIndex;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::digest::Digest;
+use amikit::internals::digest::sha256;
+use amikit::internals::manifest::Block;
+use amikit::internals::manifest::Manifest;
+use amikit::internals::pack::Form;
+use amikit::internals::pack::Patch;
+use amikit::internals::pack::patch::MAX_READS;
+use amikit::internals::pack::patch::Step;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BlockIndex;
 
 use crate::common::Model;
 use crate::common::Random;

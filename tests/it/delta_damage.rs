@@ -7,14 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::bundle::Bundle;
-use amikit::digest::Digest;
-use amikit::error::Result;
-use amikit::format;
-use amikit::ops;
-use amikit::ops::ImageRequest;
-use amikit::units::BLOCK_LEN;
-use amikit::work::Unwatched;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::digest::Digest;
+use amikit::internals::error::Result;
+use amikit::internals::format;
+use amikit::internals::ops;
+use amikit::internals::ops::ImageRequest;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::work::Unwatched;
 
 use crate::common::Model;
 use crate::common::Random;

@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use amikit::digest::sha256;
-use amikit::io::OutputFile;
-use amikit::manifest::Builder;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BLOCK_SIZE;
-use amikit::units::ExtentKind;
+use amikit::internals::digest::sha256;
+use amikit::internals::io::OutputFile;
+use amikit::internals::manifest::Builder;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_SIZE;
+use amikit::internals::units::ExtentKind;
 use base64::Engine as _;
 use serde_json::Value;
 

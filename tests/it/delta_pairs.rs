@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use amikit::units::BLOCK_LEN;
-use amikit::units::BLOCK_SIZE;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_SIZE;
 
 use crate::common::Model;
 use crate::common::PAGE;

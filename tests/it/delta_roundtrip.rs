@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use amikit::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_LEN;
 use serde_json::Value;
 
 use crate::common::Model;

@@ -19,7 +19,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
-use amikit::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_LEN;
 
 use crate::common::Model;
 use crate::common::Random;

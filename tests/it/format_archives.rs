@@ -10,24 +10,24 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::format;
-use amikit::format::Format;
-use amikit::format::ImageRequest;
-use amikit::format::Opened;
-use amikit::format::WriteOptions;
-use amikit::format::compressed_raw::layout::Frame;
-use amikit::format::compressed_raw::layout::encode;
-use amikit::format::ova::write_all;
-use amikit::io::Target;
-use amikit::tar::layout;
-use amikit::units::ExtentKind;
-use amikit::volume::Place;
-use amikit::volume::ReadVolume;
-use amikit::volume::RunMap;
-use amikit::volume::Volume;
-use amikit::work::Unwatched;
+use amikit::internals::error::Error;
+use amikit::internals::error::Kind;
+use amikit::internals::format;
+use amikit::internals::format::Format;
+use amikit::internals::format::ImageRequest;
+use amikit::internals::format::Opened;
+use amikit::internals::format::WriteOptions;
+use amikit::internals::format::compressed_raw::layout::Frame;
+use amikit::internals::format::compressed_raw::layout::encode;
+use amikit::internals::format::ova::write_all;
+use amikit::internals::io::Target;
+use amikit::internals::tar::layout;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::Place;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::RunMap;
+use amikit::internals::volume::Volume;
+use amikit::internals::work::Unwatched;
 
 use crate::common;
 use crate::common::Random;
@@ -616,13 +616,14 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let (sound, size) = (sound.as_bytes(), Ok(1 << 20));
     assert_eq!(kind(&[("a.ovf", sound), ("d.vmdk", &vmdk)]), size);
     let hash = |bytes: &[u8], algorithm| {
-        let mut hasher = amikit::digest::Hasher::new(algorithm);
+        let mut hasher = amikit::internals::digest::Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish_hex()
     };
-    for (name, algorithm) in
-        [("SHA1", amikit::digest::Algorithm::Sha1), ("SHA256", amikit::digest::Algorithm::Sha256)]
-    {
+    for (name, algorithm) in [
+        ("SHA1", amikit::internals::digest::Algorithm::Sha1),
+        ("SHA256", amikit::internals::digest::Algorithm::Sha256),
+    ] {
         let (of_ovf, of_disk) = (hash(sound, algorithm), hash(&vmdk, algorithm));
         let mf = format!("{name}(a.ovf)= {of_ovf}\n{name}(d.vmdk)= {of_disk}\n");
         assert_eq!(kind(&[("a.ovf", sound), ("a.mf", mf.as_bytes()), ("d.vmdk", &vmdk)]), size);

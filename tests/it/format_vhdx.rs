@@ -7,17 +7,17 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use amikit::digest::crc32c;
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::field;
-use amikit::format;
-use amikit::format::Format;
-use amikit::format::ImageRequest;
-use amikit::format::OpenedImage;
-use amikit::units::ExtentKind;
-use amikit::volume::ReadVolume;
-use amikit::work::Unwatched;
+use amikit::internals::digest::crc32c;
+use amikit::internals::error::Error;
+use amikit::internals::error::Kind;
+use amikit::internals::field;
+use amikit::internals::format;
+use amikit::internals::format::Format;
+use amikit::internals::format::ImageRequest;
+use amikit::internals::format::OpenedImage;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::work::Unwatched;
 
 use crate::common;
 use crate::common::Random;
@@ -396,10 +396,10 @@ fn an_image_is_committed_whole() {
 fn the_largest_volume_is_written_and_read() {
     let dir = common::scratch();
     let image = dir.path().join("big.vhdx");
-    let mut map = amikit::volume::RunMap::default();
-    map.push((64 << 40) - 512, amikit::volume::Place::Hole);
-    map.push(512, amikit::volume::Place::Fill(*b"word"));
-    let source = amikit::volume::Volume::new(map, Vec::new()).unwrap();
+    let mut map = amikit::internals::volume::RunMap::default();
+    map.push((64 << 40) - 512, amikit::internals::volume::Place::Hole);
+    map.push(512, amikit::internals::volume::Place::Fill(*b"word"));
+    let source = amikit::internals::volume::Volume::new(map, Vec::new()).unwrap();
     common::write_unsynced(&source, &image, common::writer("vhdx"), 2);
     let opened = open(&image).unwrap();
     assert_eq!(opened.volume.size(), 64 << 40);

@@ -11,16 +11,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::format;
-use amikit::format::Format;
-use amikit::format::ImageRequest;
-use amikit::format::OpenedImage;
-use amikit::format::sidecar;
-use amikit::units::MAX_VOLUME_SIZE;
-use amikit::volume::ReadVolume;
-use amikit::work::Unwatched;
+use amikit::internals::error::Error;
+use amikit::internals::error::Kind;
+use amikit::internals::format;
+use amikit::internals::format::Format;
+use amikit::internals::format::ImageRequest;
+use amikit::internals::format::OpenedImage;
+use amikit::internals::format::sidecar;
+use amikit::internals::units::MAX_VOLUME_SIZE;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::work::Unwatched;
 
 use crate::common;
 use crate::common::Entry;

@@ -6,24 +6,24 @@ use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::ami::Ami;
-use amikit::ami::Architecture;
-use amikit::ami::BootMode;
-use amikit::ami::Virtualization;
-use amikit::bundle::Bundle;
-use amikit::chunking::States;
-use amikit::compress::Encoder;
-use amikit::digest::sha256;
-use amikit::io::OutputFile;
-use amikit::ops;
-use amikit::ops::ImageRequest;
-use amikit::pack::Form;
-use amikit::pack::PackWriter;
-use amikit::pack::Stored;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BLOCK_SIZE;
-use amikit::units::PAGE_LEN;
-use amikit::work::Unwatched;
+use amikit::internals::ami::Ami;
+use amikit::internals::ami::Architecture;
+use amikit::internals::ami::BootMode;
+use amikit::internals::ami::Virtualization;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::chunking::States;
+use amikit::internals::compress::Encoder;
+use amikit::internals::digest::sha256;
+use amikit::internals::io::OutputFile;
+use amikit::internals::ops;
+use amikit::internals::ops::ImageRequest;
+use amikit::internals::pack::Form;
+use amikit::internals::pack::PackWriter;
+use amikit::internals::pack::Stored;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_SIZE;
+use amikit::internals::units::PAGE_LEN;
+use amikit::internals::work::Unwatched;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -149,7 +149,7 @@ fn bundle_v1_three_blocks() {
     ops::pack(&pack_request(&image, &path), &Unwatched).unwrap();
     let bundle = Bundle::open(&path).unwrap();
     assert_eq!(bundle.digest(), Bundle::open(&archive).unwrap().digest());
-    let blob = |digest: &amikit::digest::Digest| {
+    let blob = |digest: &amikit::internals::digest::Digest| {
         fs::read_to_string(path.join("blobs/sha256").join(digest.hex())).unwrap()
     };
     let index = fs::read_to_string(path.join("index.json")).unwrap();

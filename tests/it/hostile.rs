@@ -9,12 +9,12 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-use amikit::bundle::Bundle;
-use amikit::digest::crc32;
-use amikit::digest::sha256;
-use amikit::error::Kind;
-use amikit::ops;
-use amikit::work::Unwatched;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::digest::crc32;
+use amikit::internals::digest::sha256;
+use amikit::internals::error::Kind;
+use amikit::internals::ops;
+use amikit::internals::work::Unwatched;
 
 use crate::common::copy_tree;
 use crate::common::fixture;
@@ -27,7 +27,7 @@ use crate::common::verify;
 
 const BYTES: [u8; 4] = [0, 1, 0x7f, 0xff];
 
-fn inspect(path: &Path) -> amikit::error::Result<ops::Inspected> {
+fn inspect(path: &Path) -> amikit::internals::error::Result<ops::Inspected> {
     ops::inspect(&ops::ImageRequest::of(path).into(), None, &Unwatched)
 }
 
@@ -88,8 +88,9 @@ fn no_table_or_group_byte_of_a_manifest_makes_it_panic() {
             put_crc(&mut bytes, 144, 8192..8256);
             put_crc(&mut bytes, 4092, 0..4092);
             golden_copy(&path, &bytes);
-            let input = amikit::io::Input::open(&path).unwrap();
-            let result = amikit::manifest::Manifest::open(&input).and_then(|it| it.verify());
+            let input = amikit::internals::io::Input::open(&path).unwrap();
+            let result =
+                amikit::internals::manifest::Manifest::open(&input).and_then(|it| it.verify());
             assert!(result.is_err() || bytes == golden, "byte {at} is {value:#x}");
         }
     }
@@ -143,7 +144,7 @@ impl Crafted {
         let path = folder.path().join("b.ami");
         ops::pack(&pack_request(&image, &path), &Unwatched).unwrap();
         let bundle = Bundle::open(&path).unwrap();
-        let blob = |digest: amikit::digest::Digest| {
+        let blob = |digest: amikit::internals::digest::Digest| {
             fs::read_to_string(path.join("blobs/sha256").join(digest.hex())).unwrap()
         };
         let config = blob(bundle.config().digest);

@@ -5,16 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use amikit::error::Kind;
-use amikit::error::Result;
-use amikit::format;
-use amikit::instance_store::InstanceBundle;
-use amikit::instance_store::Mapping;
-use amikit::instance_store::Randomness;
-use amikit::ops::ImageRequest;
-use amikit::ops::instance_store as ops;
-use amikit::ops::instance_store::Signature;
-use amikit::work::Unwatched;
+use amikit::internals::error::Kind;
+use amikit::internals::error::Result;
+use amikit::internals::format;
+use amikit::internals::instance_store::InstanceBundle;
+use amikit::internals::instance_store::Mapping;
+use amikit::internals::instance_store::Randomness;
+use amikit::internals::ops::ImageRequest;
+use amikit::internals::ops::instance_store as ops;
+use amikit::internals::ops::instance_store::Signature;
+use amikit::internals::work::Unwatched;
 
 use crate::common::Model;
 use crate::common::Random;

@@ -6,10 +6,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use amikit::error::Kind;
-use amikit::error::Result;
-use amikit::ops::instance_store as ops;
-use amikit::work::Unwatched;
+use amikit::internals::error::Kind;
+use amikit::internals::error::Result;
+use amikit::internals::ops::instance_store as ops;
+use amikit::internals::work::Unwatched;
 
 use crate::common::Random;
 use crate::common::copy_tree;

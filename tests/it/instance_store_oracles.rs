@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 
-use amikit::ops::instance_store as ops;
-use amikit::units::BLOCK_LEN;
-use amikit::work::Unwatched;
+use amikit::internals::ops::instance_store as ops;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::work::Unwatched;
 
 use crate::common::Model;
 use crate::common::Random;

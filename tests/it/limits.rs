@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
-use amikit::format::WRITERS;
+use amikit::internals::format::WRITERS;
 
 use crate::common::Random;
 use crate::common::amikit;

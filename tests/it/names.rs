@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use amikit::format::WRITERS;
+use amikit::internals::format::WRITERS;
 
 use crate::common::Random;
 use crate::common::run;

@@ -11,16 +11,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use amikit::format;
-use amikit::format::Format;
-use amikit::format::ImageRequest;
-use amikit::format::WRITERS;
-use amikit::format::gate::Gate;
-use amikit::units::ExtentKind;
-use amikit::volume::ReadVolume;
-use amikit::volume::Volume;
-use amikit::volume::extents;
-use amikit::work::Unwatched;
+use amikit::internals::format;
+use amikit::internals::format::Format;
+use amikit::internals::format::ImageRequest;
+use amikit::internals::format::WRITERS;
+use amikit::internals::format::gate::Gate;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::Volume;
+use amikit::internals::volume::extents;
+use amikit::internals::work::Unwatched;
 
 use crate::common;
 use crate::common::Random;

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use amikit::bundle::Bundle;
+use amikit::internals::bundle::Bundle;
 
 use crate::common::amikit;
 use crate::common::run;
@@ -142,7 +142,7 @@ fn a_wrong_linear_aggregate_is_found_by_verify() {
     let mut bytes = fs::read(path.join("blobs/sha256").join(old.hex())).unwrap();
     bytes[112] ^= 1;
     put_crc(&mut bytes, 4092, 0..4092);
-    let new = amikit::digest::sha256(&bytes);
+    let new = amikit::internals::digest::sha256(&bytes);
     let path = crafted.manifest(&old.to_string(), &new.to_string());
     fs::write(path.join("blobs/sha256").join(new.hex()), bytes).unwrap();
     assert!(!verify(&path, false).unwrap().sound);

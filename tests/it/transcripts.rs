@@ -12,7 +12,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use amikit::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_LEN;
 
 use crate::common::Model;
 use crate::common::amikit;

@@ -9,20 +9,20 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use amikit::digest::Sha256;
-use amikit::error::Error;
-use amikit::format::WriteOptions;
-use amikit::format::Writer;
-use amikit::io::Target;
-use amikit::io::WriteAt;
-use amikit::tar::layout;
-use amikit::units::ExtentKind;
-use amikit::volume::Place;
-use amikit::volume::ReadVolume;
-use amikit::volume::RunMap;
-use amikit::volume::Volume;
-use amikit::volume::extents;
-use amikit::work::Unwatched;
+use amikit::internals::digest::Sha256;
+use amikit::internals::error::Error;
+use amikit::internals::format::WriteOptions;
+use amikit::internals::format::Writer;
+use amikit::internals::io::Target;
+use amikit::internals::io::WriteAt;
+use amikit::internals::tar::layout;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::Place;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::RunMap;
+use amikit::internals::volume::Volume;
+use amikit::internals::volume::extents;
+use amikit::internals::work::Unwatched;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -238,7 +238,7 @@ impl WriteAt for Unsynced {
 
 /// Returns the writer of a name.
 pub(crate) fn writer(name: &str) -> &'static Writer {
-    amikit::format::writer_by_name(name).unwrap()
+    amikit::internals::format::writer_by_name(name).unwrap()
 }
 
 /// Writes a volume as an image at `path`, as [`write_image`] does, but waits for no disk.

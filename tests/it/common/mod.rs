@@ -17,12 +17,12 @@ use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::SystemTime;
 
-use amikit::ami::Ami;
-use amikit::ami::Architecture;
-use amikit::ami::Virtualization;
-use amikit::ops;
-use amikit::units::BLOCK_LEN;
-use amikit::units::BLOCK_SIZE;
+use amikit::internals::ami::Ami;
+use amikit::internals::ami::Architecture;
+use amikit::internals::ami::Virtualization;
+use amikit::internals::ops;
+use amikit::internals::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_SIZE;
 
 pub(crate) use images::Entry;
 pub(crate) use images::archive;
@@ -416,7 +416,10 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
 }
 
 /// Verifies a bundle in this process.
-pub(crate) fn verify(bundle: &Path, quick: bool) -> amikit::error::Result<ops::VerifyReport> {
+pub(crate) fn verify(
+    bundle: &Path,
+    quick: bool,
+) -> amikit::internals::error::Result<ops::VerifyReport> {
     let request = ops::VerifyRequest {
         base: None,
         bundle: bundle.to_owned(),
@@ -424,5 +427,5 @@ pub(crate) fn verify(bundle: &Path, quick: bool) -> amikit::error::Result<ops::V
         against: Vec::new(),
         threads: threads(1),
     };
-    ops::verify(&request, &amikit::work::Unwatched)
+    ops::verify(&request, &amikit::internals::work::Unwatched)
 }
