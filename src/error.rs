@@ -54,9 +54,12 @@ pub trait Fault: StdError + Send + Sync + 'static {
     fn kind(&self) -> Kind;
 }
 
-/// Any failure of this crate.
+/// Any failure of this crate. It is as small as a pointer, since what goes well should not pay for it.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     kind: Kind,
     path: Option<PathBuf>,
     offset: Option<u64>,
@@ -223,16 +226,14 @@ impl From<String> for Advice {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    fn of(kind: Kind, cause: Box<dyn StdError + Send + Sync>) -> Self {
+        let parts = Parts { kind, path: None, offset: None, cause, advice: None, input: None };
+        Self(Box::new(parts))
+    }
+
     /// Makes an error of `kind` out of a sentence: what it is, then what was expected.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            path: None,
-            offset: None,
-            cause: text.into().into(),
-            advice: None,
-            input: None,
-        }
+        Self::of(kind, text.into().into())
     }
 
     /// Makes an [`Kind::Io`] error that names what was being done to which file.
@@ -247,7 +248,7 @@ impl Error {
             _ => Kind::Io,
         };
         let cause = Box::new(IoCause { doing, error });
-        Self { kind, path: Some(path.to_owned()), offset: None, cause, advice: None, input: None }
+        Self::of(kind, cause).in_file(path)
     }
 
     /// Makes an [`Kind::Invalid`] error: the request itself cannot be met.
@@ -269,86 +270,80 @@ impl Error {
     /// Returns the kind to branch on.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// Returns the file that the failure is about, where there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.0.path.as_deref()
     }
 
     /// Returns the byte offset in that file, where one is known.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
-        self.offset
+        self.0.offset
     }
 
     /// Returns what the user can do next, where there is something.
     #[must_use]
     pub fn advice(&self) -> Option<&Advice> {
-        self.advice.as_ref()
+        self.0.advice.as_ref()
     }
 
     /// Returns which of the request's volumes the failure is about, where it has several: the name of
     /// an argument, as `old`, or a device.
     #[must_use]
     pub fn input(&self) -> Option<&str> {
-        self.input.as_deref()
+        self.0.input.as_deref()
     }
 
     /// Adds the byte offset in the file where the bad field starts, unless one is known already.
     #[must_use]
     pub fn at(mut self, offset: u64) -> Self {
-        self.offset.get_or_insert(offset);
+        self.0.offset.get_or_insert(offset);
         self
     }
 
     /// Adds the file that the failure is about, unless one is known already.
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
-        self.path.get_or_insert_with(|| path.to_owned());
+        self.0.path.get_or_insert_with(|| path.to_owned());
         self
     }
 
     /// Makes the same failure one of another kind, where a caller knows better whose it is.
     #[must_use]
-    pub fn with_kind(self, kind: Kind) -> Self {
-        Self { kind, ..self }
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
     }
 
     /// Adds what to do next.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<Advice>) -> Self {
-        self.advice = Some(advice.into());
+        self.0.advice = Some(advice.into());
         self
     }
 
     /// Adds which of the request's volumes the failure is about, unless that is known already.
     #[must_use]
     pub fn of_input(mut self, name: &str) -> Self {
-        self.input.get_or_insert_with(|| name.to_owned());
+        self.0.input.get_or_insert_with(|| name.to_owned());
         self
     }
 }
 
 impl<F: Fault> From<F> for Error {
     fn from(fault: F) -> Self {
-        Self {
-            kind: fault.kind(),
-            path: None,
-            offset: None,
-            cause: Box::new(fault),
-            advice: None,
-            input: None,
-        }
+        Self::of(fault.kind(), Box::new(fault))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_without_advice(f)?;
-        match &self.advice {
+        match &self.0.advice {
             Some(Advice::Do(sentence)) => write!(f, "; {sentence}"),
             _ => Ok(()),
         }
@@ -372,20 +367,20 @@ impl Error {
     }
 
     fn fmt_without_advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(path) = &self.path {
+        if let Some(path) = &self.0.path {
             // A name with a newline or an escape must not forge a line of its own.
             write!(f, "{}: ", path.display().to_string().escape_debug())?;
         }
-        if let Some(offset) = self.offset {
+        if let Some(offset) = self.0.offset {
             write!(f, "at byte {offset} ({offset:#x}): ")?;
         }
-        write!(f, "{}", self.cause)
+        write!(f, "{}", self.0.cause)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.source()
+        self.0.cause.source()
     }
 }
 
