@@ -129,7 +129,8 @@ fn usage(error: &clap::Error) -> i32 {
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json && error.use_stderr() {
         let (error_of_use, advice) = usage_error(&error.render().to_string());
-        Output { json, quiet: false, program: Cli::command }.error(&error_of_use, advice);
+        Output { json, quiet: false, program: Cli::command }
+            .error(&error_of_use, advice.as_deref());
         return error.exit_code();
     }
     match error.print() {
@@ -178,12 +179,12 @@ fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
     match done {
         Ok(code) => code,
         Err(error) if error.kind() == Kind::Interrupted => {
-            output.error(&error, at_hand.sentence(&error));
+            output.error(&error, at_hand.sentence(&error).as_deref());
             // The shell's way to say which signal it was; a write cut short by none is a failure.
             128_u8.saturating_add(follower.signal())
         }
         Err(error) => {
-            output.error(&error, at_hand.sentence(&error));
+            output.error(&error, at_hand.sentence(&error).as_deref());
             u8::try_from(exit_code(error.kind())).unwrap_or(INTERNAL)
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Pack {
     level: Level,
 
     #[command(flatten)]
-    pack_size: PackSize,
+    closing: PackSize,
 
     /// Store only what this bundle, or with --thin this image of the root volume, does not have
     #[arg(long, value_name = "OLD")]
@@ -125,7 +125,7 @@ impl Pack {
         let options = ops::PackOptions {
             allow: self.allow.clone(),
             level: self.level.level,
-            pack_size: self.pack_size.pack_size,
+            pack_size: self.closing.pack_size,
             threads: self.threads.count(),
             states: self.states.states(output),
             base,

@@ -55,7 +55,7 @@ const PLACES: &[&str] = &[
 
 /// Makes the volumes, and what the commands need beside them.
 fn scene(here: &Path) {
-    let bytes: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
     fs::create_dir(here.join("below")).unwrap();
     for name in ["good.raw", "base.raw", "below/base.raw", "half.raw"] {
         fs::write(here.join(name), &bytes).unwrap();
@@ -103,8 +103,8 @@ fn overlay(backing: &str) -> Vec<u8> {
     put(512, backing.as_bytes());
     // One refcount block, and each of the four clusters in use once.
     put(1 << 16, &(2_u64 << 16).to_be_bytes());
-    for cluster in 0..4 {
-        put((2 << 16) + 2 * cluster, &1_u16.to_be_bytes());
+    for cluster in (2 << 16..).step_by(2).take(4) {
+        put(cluster, &1_u16.to_be_bytes());
     }
     image
 }

@@ -57,7 +57,7 @@ impl Output {
     }
 
     /// Prints an error, and what to do about it.
-    pub(in crate::cli) fn error(self, error: &Error, advice: Option<String>) {
+    pub(in crate::cli) fn error(self, error: &Error, advice: Option<&str>) {
         let text = match &advice {
             Some(advice) => format!("{}; {advice}", error.without_advice()),
             None => error.to_string(),

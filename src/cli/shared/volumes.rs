@@ -250,11 +250,12 @@ fn input_format(name: &str, roles: &Roles) -> Result<&'static format::Format> {
         return format::by_name(name);
     }
     let text = format!("--input-format {name:?} is not a format that can be read");
-    let mut advice = format!("formats are {}", names.join(", "));
-    if roles.0.len() > 1 {
-        advice.push_str(&format!("; before = stands one of {}", roles.0.join(", ")));
-    }
-    Err(Error::invalid(text).advise(advice))
+    let formats = names.join(", ");
+    Err(Error::invalid(text).advise(if roles.0.len() > 1 {
+        format!("formats are {formats}; volumes are called {}", roles.0.join(", "))
+    } else {
+        format!("formats are {formats}")
+    }))
 }
 
 #[cfg(test)]

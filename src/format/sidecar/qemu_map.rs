@@ -266,7 +266,7 @@ fn write_rows(
     out: &mut dyn Write,
 ) -> Result<()> {
     let mut out = BufWriter::new(out);
-    let lost = |e| Error::io("write", Path::new("standard output"), e);
+    let failed = |e| Error::io("write", Path::new("standard output"), e);
     let mut row = |range: &Range<u64>, flags: Flags, behind: &str| {
         let Flags { present, zero, data, compressed, offset } = flags;
         let lead = if range.start == 0 { "[" } else { "" };
@@ -288,18 +288,18 @@ fn write_rows(
         let (range, next) = next?;
         match &mut held {
             // Fills of different words are one row: it says nothing of what they hold.
-            Some((last, same)) if *same == next && next.offset.is_none() => {
+            Some((last, alike)) if *alike == next && next.offset.is_none() => {
                 last.end = range.end;
             }
             _ => {
                 if let Some((last, flags)) = held.replace((range, next)) {
-                    row(&last, flags, ",\n").map_err(lost)?;
+                    row(&last, flags, ",\n").map_err(failed)?;
                 }
             }
         }
     }
     // A volume has a byte at least.
-    held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n")).map_err(lost)
+    held.take().map_or(Ok(()), |(last, flags)| row(&last, flags, "]\n")).map_err(failed)
 }
 
 #[cfg(test)]

@@ -161,14 +161,14 @@ impl Run<'_> {
     fn check_between(&self, journal: &Journal, input: &Arc<Input>) -> Result<()> {
         let sides = journal.sides();
         let advice = "put back the image that the journal was made for, or remove the journal to keep this one as it is";
-        let sizes = [sides.old.volume_size(), sides.new.volume_size()];
-        if !sizes.contains(&input.len()) {
+        let lengths = [sides.old.volume_size(), sides.new.volume_size()];
+        if !lengths.contains(&input.len()) {
             let text = format!(
                 "it has {} bytes, expected {} or {}: it is not the image of the journal {}; nothing \
                  was written",
                 input.len(),
-                sizes[0],
-                sizes[1],
+                lengths[0],
+                lengths[1],
                 journal.path.display()
             );
             return Err(Error::new(Kind::Mismatch, text).in_file(self.image).advise(advice));

@@ -33,6 +33,7 @@ use crate::ops::shared::instance_store::Checked;
 use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::manifest::root_of;
 use crate::pack::layout as pack_layout;
+use crate::units::Extent;
 use crate::volume::ReadVolume;
 use crate::volume::Volume;
 use crate::work::Quiet;
@@ -174,6 +175,29 @@ pub struct OpenedSnapshot {
     pub snapshot: Snapshot,
 }
 
+/// Reads as its snapshot does, and every failure names the bundle: below it only packs have names.
+impl ReadVolume for OpenedSnapshot {
+    fn size(&self) -> u64 {
+        self.snapshot.size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        self.snapshot.extent_at(offset).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.snapshot.read_at(offset, buf).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn unit_len(&self) -> usize {
+        self.snapshot.unit_len()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.snapshot.check_unchanged().map_err(|error| error.in_file(&self.path))
+    }
+}
+
 /// The volume of an instance-store bundle, open.
 #[derive(Debug)]
 pub struct OpenedUnsealed {
@@ -211,7 +235,7 @@ impl OpenedVolume {
         match self {
             Self::Image(image) => Some(&image.volume),
             Self::Stream(_) => None,
-            Self::Snapshot(opened) => Some(&opened.snapshot),
+            Self::Snapshot(opened) => Some(&**opened),
             Self::Unsealed(opened) => Some(&opened.volume),
         }
     }
@@ -221,7 +245,7 @@ impl OpenedVolume {
         match self {
             Self::Image(image) => Source::Volume(&image.volume),
             Self::Stream(opened) => Source::Stream(&mut opened.stream),
-            Self::Snapshot(opened) => Source::Volume(&opened.snapshot),
+            Self::Snapshot(opened) => Source::Volume(&**opened),
             Self::Unsealed(opened) => Source::Volume(&opened.volume),
         }
     }
@@ -277,7 +301,7 @@ impl RandomVolume {
     pub fn into_volume(self) -> Box<dyn ReadVolume> {
         match self.0 {
             OpenedVolume::Image(image) => Box::new(image.volume),
-            OpenedVolume::Snapshot(opened) => Box::new(opened.snapshot),
+            OpenedVolume::Snapshot(opened) => opened,
             OpenedVolume::Unsealed(opened) => Box::new(opened.volume),
             OpenedVolume::Stream(_) => unreachable!("opened at any place"),
         }
