@@ -238,12 +238,11 @@ impl Error {
 
     /// Makes an [`Kind::Io`] error that names what was being done to which file.
     ///
-    /// An input that ends too early is the file's failure rather than the system's, so
-    /// [`io::ErrorKind::UnexpectedEof`] becomes [`Kind::Corrupt`].
+    /// Whatever the system says is its own failure, also that a connection ended early: only who reads a
+    /// file's own numbers can say that the file is damaged.
     #[must_use]
     pub fn io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::UnexpectedEof => Kind::Corrupt,
             io::ErrorKind::Interrupted => Kind::Interrupted,
             _ => Kind::Io,
         };
@@ -415,9 +414,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_input_is_the_files_failure() {
-        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert_eq!(Error::io("read", Path::new("x"), cut).kind(), Kind::Corrupt);
+    fn what_the_system_says_is_no_damage() {
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData] {
+            assert_eq!(Error::io("read", Path::new("x"), kind.into()).kind(), Kind::Io);
+        }
     }
 
     #[test]

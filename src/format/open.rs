@@ -34,6 +34,10 @@ use crate::work::default_threads;
 pub struct ImageRequest {
     /// The image; `-` is standard input.
     pub path: PathBuf,
+    /// What the image is read from where that is not a file: the bytes of the image, and behind them
+    /// those of the further parts of a split set. Then `path` is a name for messages, and names in the
+    /// image find no file beside it.
+    pub inputs: Vec<Arc<Input>>,
     /// A file in the archive that the image is.
     pub member: Option<String>,
     /// Further parts of a split set, in order.
@@ -54,6 +58,38 @@ impl ImageRequest {
     #[must_use]
     pub fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    /// Takes bytes, wherever they are, for an image.
+    #[must_use]
+    pub fn of_input(input: Arc<Input>) -> Self {
+        Self { path: input.path().to_owned(), inputs: vec![input], ..Self::default() }
+    }
+
+    /// Opens the first file of the image.
+    fn open_first(&self) -> Result<io::Opened> {
+        match self.inputs.first() {
+            Some(input) => Ok(io::Opened::File(Arc::clone(input))),
+            None => io::open(&self.path),
+        }
+    }
+
+    /// Opens the further parts of a split set.
+    fn open_parts(&self) -> Result<Vec<Arc<Input>>> {
+        let opened = self.inputs.iter().skip(1).map(|input| Ok(Arc::clone(input)));
+        let named = self.parts.iter().map(|part| Input::open(part).map(Arc::new));
+        opened.chain(named).collect()
+    }
+
+    /// Returns what the image may name.
+    fn gate(&self) -> Gate {
+        let mut gate = self.gate.clone();
+        gate.beside &= self.inputs.iter().all(|input| input.is_in_file());
+        gate
+    }
+
+    fn has_parts(&self) -> bool {
+        self.inputs.len() > 1 || !self.parts.is_empty()
     }
 
     /// Names what a user typed: a file, or `ARCHIVE:MEMBER`. See [`Named`].
@@ -177,7 +213,7 @@ struct Coming {
 
 fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
     let (path, member) = (request.path.clone(), request.member.clone());
-    let (input, format) = match io::open(&path)? {
+    let (input, format) = match request.open_first()? {
         io::Opened::Stream(stream) => {
             return of_pipe(request, stream, watch).map(Box::new).map(First::Coming);
         }
@@ -280,7 +316,7 @@ impl Coming {
     fn suits_in_order(&self, request: &ImageRequest) -> bool {
         self.inner.is_plain()
             && self.member.is_none()
-            && request.parts.is_empty()
+            && !request.has_parts()
             && request.extents.is_none()
             && (request.format.is_some() || !self.is_named_vhd())
     }
@@ -319,7 +355,7 @@ impl Coming {
     fn lay_down(self, request: &ImageRequest, watch: &dyn Watch) -> Result<OpenedImage> {
         let path = self.stream.path().to_owned();
         let fail = |e: Error| e.in_file(&path);
-        if !request.parts.is_empty() {
+        if request.has_parts() {
             let text = format!("it is {}, expected a file, as its further parts are", self.what());
             return Err(fail(Error::invalid(text).advise("unpack it to a file first")));
         }
@@ -366,10 +402,11 @@ impl Coming {
 /// As [`open`].
 pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
     let path = &request.path;
-    if request.member.is_some() || !path.is_file() {
+    if request.member.is_some() || request.inputs.is_empty() && !path.is_file() {
         return Ok(Vec::new());
     }
-    let (input, format) = first_file(request, Input::open(path)?)?;
+    let io::Opened::File(input) = request.open_first()? else { return Ok(Vec::new()) };
+    let (input, format) = first_file(request, input)?;
     match format.disks() {
         Some(disks) => disks(&input).map_err(|e| e.in_file(path)),
         None => Ok(Vec::new()),
@@ -377,13 +414,13 @@ pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
 }
 
 /// Says which format the first file of an image is in.
-fn first_file(request: &ImageRequest, input: Input) -> Result<(Arc<Input>, &'static Format)> {
+fn first_file(request: &ImageRequest, input: Arc<Input>) -> Result<(Arc<Input>, &'static Format)> {
     if input.is_empty() {
         let text = "the file is empty, expected an image";
         return Err(Error::invalid(text).in_file(input.path()));
     }
     let format = outer(request, &input).map_err(|e| e.in_file(input.path()))?;
-    Ok((Arc::new(input), format))
+    Ok((input, format))
 }
 
 /// Fails if a file is wanted of an image that holds none.
@@ -401,14 +438,12 @@ fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Res
     let FirstFile { input, format, member } = file;
     check_member(member.as_deref(), format).map_err(|e| e.in_file(input.path()))?;
     let mut inputs = vec![input];
-    for part in &request.parts {
-        inputs.push(Arc::new(Input::open(part)?));
-    }
-    let ImageRequest { path, gate, force, .. } = request;
+    inputs.extend(request.open_parts()?);
+    let ImageRequest { path, force, .. } = request;
     let opening = OpenRequest {
         inputs,
         member,
-        gate: gate.clone(),
+        gate: request.gate(),
         force: *force,
         watch,
         ..OpenRequest::default()

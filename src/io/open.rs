@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
@@ -23,7 +24,7 @@ pub const STANDARD_INPUT: &str = "standard input";
 #[derive(Debug)]
 pub enum Opened {
     /// A regular file or block device: any byte at any time.
-    File(Input),
+    File(Arc<Input>),
     /// A pipe, a terminal or standard input: once, in order.
     Stream(Stream),
 }
@@ -49,5 +50,5 @@ pub fn open(path: &Path) -> Result<Opened> {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
         return Stream::of(path, file.map_err(|e| Error::io("open", path, e))?).map(Opened::Stream);
     }
-    Input::open(path).map(Opened::File)
+    Input::open(path).map(Arc::new).map(Opened::File)
 }

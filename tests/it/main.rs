@@ -39,4 +39,5 @@ mod outputs;
 mod plan;
 mod promises;
 mod roundtrip;
+mod storage;
 mod transcripts;

@@ -118,7 +118,8 @@ pub enum Found {
 /// of an AMI where there is no bundle.
 pub fn find(request: &VolumeRequest) -> Result<Found> {
     let path = &request.image.path;
-    let found = if request.image.format.is_some() || request.is_standard_input() {
+    let from_file = request.image.inputs.is_empty() && !request.is_standard_input();
+    let found = if request.image.format.is_some() || !from_file {
         Found::Image
     } else if Bundle::is_at(path)? {
         Found::Bundle(Box::new(Bundle::open(path)?))

@@ -2,6 +2,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod images;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +42,10 @@ pub(crate) use images::write_dense;
 pub(crate) use images::write_image;
 pub(crate) use images::write_unsynced;
 pub(crate) use images::writer;
+pub(crate) use storage::Calls;
+pub(crate) use storage::Far;
+pub(crate) use storage::FarStore;
+pub(crate) use storage::fail_at_each_call;
 
 /// Returns a command for the program, with the environment that changes its output taken away.
 pub(crate) fn amikit() -> Command {
