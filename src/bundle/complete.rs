@@ -7,10 +7,10 @@ use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
 use crate::error::Result;
-use crate::layout::oci::Descriptor;
-use crate::layout::store;
-use crate::layout::store::Name;
-use crate::layout::store::Sink;
+use crate::layout;
+use crate::layout::Descriptor;
+use crate::layout::Name;
+use crate::layout::Sink;
 use crate::work::Watch;
 
 impl Bundle {
@@ -58,8 +58,8 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        let index = store::read(&*self.store, Name::Index, super::MAX_INDEX_LEN)?;
-        sink.write(store::INDEX_NAME, &index)?;
+        let index = layout::read(&*self.store, Name::Index, super::MAX_INDEX_LEN)?;
+        sink.write(layout::INDEX_NAME, &index)?;
         sink.commit()?;
         Ok(taken)
     }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::bundle::annotations;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
-use crate::layout::oci;
-use crate::layout::oci::Descriptor;
-use crate::layout::store::Name;
+use crate::layout::Descriptor;
+use crate::layout::Name;
 use crate::manifest;
 use crate::manifest::Manifest;
 use crate::pack;
@@ -76,19 +76,19 @@ impl Layers {
         let mut sorted = Self { in_order: layers.to_vec(), ..Self::default() };
         for layer in layers {
             let blob = layer.clone();
-            let base = layer.root(oci::BASE)?;
-            let of_base = layer.is_of_base()?;
+            let base = annotations::root_of(layer, annotations::BASE)?;
+            let of_base = annotations::is_of_base(&layer)?;
             match layer.media_type.as_str() {
                 pack::MEDIA_TYPE => sorted.packs.push(PackLayer { blob, base, of_base }),
                 manifest::MEDIA_TYPE => {
-                    let root =
-                        layer.root(oci::ROOT_DIGEST)?.ok_or_else(|| lacks(oci::ROOT_DIGEST))?;
+                    let root = annotations::root_of(layer, annotations::ROOT_DIGEST)?
+                        .ok_or_else(|| lacks(annotations::ROOT_DIGEST))?;
                     if of_base {
                         let packs_before = sorted.packs.len();
                         sorted.bases.push(BaseLayer { blob, root, packs_before });
                     } else {
-                        let device = layer.annotations.get(oci::DEVICE).cloned();
-                        let device = device.ok_or_else(|| lacks(oci::DEVICE))?;
+                        let device = layer.annotations.get(annotations::DEVICE).cloned();
+                        let device = device.ok_or_else(|| lacks(annotations::DEVICE))?;
                         sorted.snapshots.push(SnapshotLayer { blob, device, root, base });
                     }
                 }

@@ -2,6 +2,7 @@
 //!
 //! The format is `docs/formats/bundle.md`.
 
+mod annotations;
 mod base;
 mod complete;
 mod layers;
@@ -22,19 +23,19 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
-use crate::layout::ARTIFACT_TYPE;
+use crate::layout;
 use crate::layout::Blob;
 use crate::layout::BlobStore;
-use crate::layout::CONFIG_TYPE;
 use crate::layout::Descriptor;
 use crate::layout::Name;
 use crate::layout::oci;
-use crate::layout::store;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
+pub use annotations::ARTIFACT_TYPE;
+pub use annotations::CONFIG_TYPE;
 pub use base::BaseBytes;
 pub use base::BaseSnapshot;
 pub use layers::BaseLayer;
@@ -79,7 +80,7 @@ impl Bundle {
     ///
     /// `Io` if that cannot be told.
     pub fn is_at(path: &Path) -> Result<bool> {
-        store::is_at(path)
+        layout::is_at(path)
     }
 
     /// Opens the bundle at `path`.
@@ -93,7 +94,7 @@ impl Bundle {
             let text = "it is not a bundle, expected a folder with oci-layout or a tar archive";
             return Err(Error::corrupt(text).in_file(path));
         }
-        Self::open_in(store::open(path)?)
+        Self::open_in(layout::open(path)?)
     }
 
     /// Opens the bundle whose files are in a store, wherever that is.
@@ -102,9 +103,9 @@ impl Bundle {
     ///
     /// As [`Bundle::open`].
     pub fn open_in(store: Arc<dyn BlobStore>) -> Result<Self> {
-        store::check_layout(&*store)?;
+        layout::check_layout(&*store)?;
         let index_path = store.path_of(Name::Index);
-        let bytes = store::read(&*store, Name::Index, MAX_INDEX_LEN)?;
+        let bytes = layout::read(&*store, Name::Index, MAX_INDEX_LEN)?;
         let index: oci::Index = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("index.json: {e}")).in_file(&index_path))?;
         let media_type = index.media_type.as_deref();
@@ -262,7 +263,7 @@ impl Bundle {
             let text = format!("{what} of {} is {found}, expected {expected}", layer.device);
             Err(Error::corrupt(text).in_file(self.path()))
         };
-        match layer.blob.annotations.get(oci::VOLUME_SIZE) {
+        match layer.blob.annotations.get(annotations::VOLUME_SIZE) {
             Some(found) if *found != size.to_string() => return wrong("volume size", found, size),
             _ => {}
         }
@@ -286,7 +287,7 @@ impl Bundle {
         let file = self.blob(blob)?;
         let pack = Pack::open(Arc::clone(file.whole()), file.start(), file.len())?;
         let count = pack.chunk_count();
-        match blob.annotations.get(oci::CHUNKS) {
+        match blob.annotations.get(annotations::CHUNKS) {
             Some(found) if *found != count.to_string() => {
                 let text = format!("the pack is said to have {found} chunks, and has {count}");
                 Err(Error::corrupt(text).in_file(&self.store.path_of(Name::Blob(blob.digest))))
@@ -374,7 +375,7 @@ fn open_blob(store: &dyn BlobStore, blob: &Descriptor) -> Result<Blob> {
 fn read_document(store: &dyn BlobStore, blob: &Descriptor, most: u64) -> Result<Vec<u8>> {
     let path = store.path_of(Name::Blob(blob.digest));
     let file = open_blob(store, blob)?;
-    let bytes = store::read_small(&file, most).map_err(|e| e.in_file(&path))?;
+    let bytes = layout::read_small(&file, most).map_err(|e| e.in_file(&path))?;
     expect_digest(sha256(&bytes), blob).map_err(|e| e.in_file(&path))?;
     Ok(bytes)
 }

@@ -10,9 +10,9 @@ use crate::bundle::MAX_INDEX_LEN;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::layout;
 use crate::layout::Name;
 use crate::layout::oci;
-use crate::layout::store;
 
 /// Folders of a layout.
 const FOLDERS: [&str; 2] = ["blobs", "blobs/sha256"];
@@ -43,7 +43,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         _ => refuse(path, format!("it is there already and is not a sound bundle: {error}")),
     })?;
     let index: oci::Index =
-        serde_json::from_slice(&store::read(&*bundle.store, Name::Index, MAX_INDEX_LEN)?)
+        serde_json::from_slice(&layout::read(&*bundle.store, Name::Index, MAX_INDEX_LEN)?)
             .map_err(|e| refuse(path, format!("index.json: {e}")))?;
     if let Some(other) = index.manifests.iter().find(|it| it.digest != bundle.digest) {
         let text = format!(
@@ -53,8 +53,8 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         return Err(refuse(path, text));
     }
     let mut known: BTreeSet<String> =
-        bundle.blobs().iter().map(|blob| store::blob_name(&blob.digest)).collect();
-    known.extend([store::LAYOUT_NAME.to_owned(), store::INDEX_NAME.to_owned()]);
+        bundle.blobs().iter().map(|blob| layout::blob_name(&blob.digest)).collect();
+    known.extend([layout::LAYOUT_NAME.to_owned(), layout::INDEX_NAME.to_owned()]);
     match first_stranger(path, &known)? {
         Some(name) => {
             let text = format!("it is there already and holds {name:?}, which is not the bundle's");

@@ -8,6 +8,7 @@ use std::sync::RwLock;
 use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
+use crate::bundle::annotations;
 use crate::bundle::replace::check_replaceable;
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -17,11 +18,11 @@ use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
+use crate::layout;
+use crate::layout::Descriptor;
+use crate::layout::NewBlob;
+use crate::layout::Sink;
 use crate::layout::oci;
-use crate::layout::oci::Descriptor;
-use crate::layout::store;
-use crate::layout::store::NewBlob;
-use crate::layout::store::Sink;
 use crate::manifest;
 use crate::manifest::Builder;
 use crate::manifest::Summary;
@@ -121,9 +122,11 @@ impl Writer {
             if !(thin && pack) {
                 self.copy_blob(base, &layer, watch)?;
             }
-            layer.annotations.insert(oci::ROLE.to_owned(), oci::ROLE_BASE.to_owned());
+            layer
+                .annotations
+                .insert(annotations::ROLE.to_owned(), annotations::ROLE_BASE.to_owned());
             if !pack {
-                layer.annotations.remove(oci::DEVICE);
+                layer.annotations.remove(annotations::DEVICE);
             }
             self.layers.push(layer);
         }
@@ -138,7 +141,7 @@ impl Writer {
     pub fn lean_on_manifest(&mut self, manifest: &dyn ReadAt, summary: &Summary) -> Result<()> {
         let read = |buf: &mut [u8], at: u64| manifest.read_exact_at(buf, at);
         let mut layer = manifest_blob(&mut self.sink, &read, summary)?;
-        layer.annotations.insert(oci::ROLE.to_owned(), oci::ROLE_BASE.to_owned());
+        layer.annotations.insert(annotations::ROLE.to_owned(), annotations::ROLE_BASE.to_owned());
         self.layers.push(layer);
         Ok(())
     }
@@ -166,7 +169,7 @@ impl Writer {
     /// As [`Writer::lean_on`].
     pub fn lean_on_bases_of(&mut self, bundle: &Bundle, watch: &dyn Watch) -> Result<()> {
         for layer in bundle.in_order() {
-            if layer.is_of_base()? {
+            if annotations::is_of_base(&layer)? {
                 if layer.media_type == manifest::MEDIA_TYPE {
                     self.copy_blob(bundle, &layer, watch)?;
                 }
@@ -198,24 +201,24 @@ impl Writer {
     /// `Invalid` if the description is none that EC2 takes; `Io`, and then nothing has the name.
     pub fn finish(mut self, ami: &Ami) -> Result<Digest> {
         ami.check()?;
-        let config = self.document(oci::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        let config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
         let manifest = oci::Manifest {
             schema_version: 2,
             media_type: Some(oci::MANIFEST_TYPE.to_owned()),
-            artifact_type: Some(oci::ARTIFACT_TYPE.to_owned()),
+            artifact_type: Some(annotations::ARTIFACT_TYPE.to_owned()),
             config,
             layers: std::mem::take(&mut self.layers),
         };
         let mut manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
         let digest = manifest.digest;
-        manifest.artifact_type = Some(oci::ARTIFACT_TYPE.to_owned());
+        manifest.artifact_type = Some(annotations::ARTIFACT_TYPE.to_owned());
         manifest.annotations.insert(oci::REF_NAME.to_owned(), oci::reference_name(&ami.name));
         let index = oci::Index {
             schema_version: 2,
             media_type: Some(oci::INDEX_TYPE.to_owned()),
             manifests: vec![manifest],
         };
-        self.sink.write(store::INDEX_NAME, &oci::to_bytes(&index))?;
+        self.sink.write(layout::INDEX_NAME, &oci::to_bytes(&index))?;
         self.sink.commit()?;
         Ok(digest)
     }
@@ -316,11 +319,11 @@ impl VolumeWriter<'_> {
         self.sink.place_blob(blob, &done.digest, done.file_len)?;
         self.stored_bytes = self.stored_bytes.strict_add(done.file_len);
         let mut layer = descriptor(pack::MEDIA_TYPE, done.digest, done.file_len);
-        layer.annotations.insert(oci::CHUNKS.to_owned(), done.chunk_count.to_string());
+        layer.annotations.insert(annotations::CHUNKS.to_owned(), done.chunk_count.to_string());
         if std::mem::take(&mut self.patched)
             && let Some(base) = self.base
         {
-            layer.annotations.insert(oci::BASE.to_owned(), format!("sha256:{base}"));
+            layer.annotations.insert(annotations::BASE.to_owned(), format!("sha256:{base}"));
         }
         self.layers.push(layer);
         Ok(())
@@ -337,9 +340,9 @@ impl VolumeWriter<'_> {
         let scratch = self.scratch;
         let read = |buf: &mut [u8], at: u64| scratch.read_exact_at(buf, at);
         let mut layer = manifest_blob(self.sink, &read, &summary)?;
-        layer.annotations.insert(oci::DEVICE.to_owned(), device.to_owned());
+        layer.annotations.insert(annotations::DEVICE.to_owned(), device.to_owned());
         if let Some(base) = self.base {
-            layer.annotations.insert(oci::BASE.to_owned(), format!("sha256:{base}"));
+            layer.annotations.insert(annotations::BASE.to_owned(), format!("sha256:{base}"));
         }
         self.layers.push(layer);
         Ok(WrittenVolume {
@@ -359,8 +362,8 @@ fn manifest_blob(sink: &mut Sink, read: &Read<'_>, summary: &Summary) -> Result<
     sink.place_blob(blob, &digest, summary.file_len)?;
     let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
     layer.annotations.extend([
-        (oci::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
-        (oci::VOLUME_SIZE.to_owned(), summary.volume_size.to_string()),
+        (annotations::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
+        (annotations::VOLUME_SIZE.to_owned(), summary.volume_size.to_string()),
     ]);
     Ok(layer)
 }

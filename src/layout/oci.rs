@@ -19,35 +19,8 @@ pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an image manifest.
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// What an image manifest of an AMI says it is.
-pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
-
-/// Media type of the AMI description.
-pub const CONFIG_TYPE: &str = "application/vnd.amikit.ami.config.v1+json";
-
 /// Annotation that holds the reference name.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// Annotation that holds a snapshot's device.
-pub(crate) const DEVICE: &str = "io.amikit.device";
-
-/// Annotation that holds a snapshot's root digest.
-pub(crate) const ROOT_DIGEST: &str = "io.amikit.root-digest";
-
-/// Annotation that holds a volume's bytes.
-pub(crate) const VOLUME_SIZE: &str = "io.amikit.volume-size";
-
-/// Annotation that holds the number of a pack's chunks.
-pub(crate) const CHUNKS: &str = "io.amikit.chunks";
-
-/// Annotation that says what else a layer is for.
-pub(crate) const ROLE: &str = "io.amikit.role";
-
-/// Role of a layer that is there because others lean on it.
-pub(crate) const ROLE_BASE: &str = "base";
-
-/// Annotation that holds the root digest of the snapshot that a layer leans on.
-pub(crate) const BASE: &str = "io.amikit.base";
 
 /// A blob that a document refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,37 +38,6 @@ pub struct Descriptor {
     /// More about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
-}
-
-impl Descriptor {
-    /// Returns the root digest that the annotation `name` holds, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt` if it holds something else.
-    pub(crate) fn root(&self, name: &str) -> Result<Option<Digest>> {
-        let Some(text) = self.annotations.get(name) else { return Ok(None) };
-        match text.strip_prefix("sha256:").and_then(Digest::from_hex) {
-            Some(root) => Ok(Some(root)),
-            None => Err(Error::corrupt(format!("a layer's annotation {name} is {text:?}"))),
-        }
-    }
-
-    /// Tells whether the layer is there because others lean on it.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` for a role that this version does not know.
-    pub(crate) fn is_of_base(&self) -> Result<bool> {
-        match self.annotations.get(ROLE).map(String::as_str) {
-            None => Ok(false),
-            Some(ROLE_BASE) => Ok(true),
-            Some(other) => {
-                let text = format!("a layer's role is {other:?}, which this amikit does not know");
-                Err(Error::new(Kind::Unsupported, text))
-            }
-        }
-    }
 }
 
 /// `index.json`.

@@ -1,0 +1,63 @@
+//! What an AMI's OCI documents say of it: media types and annotations.
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::layout::Descriptor;
+
+/// What an image manifest of an AMI says it is.
+pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
+
+/// Media type of the AMI description.
+pub const CONFIG_TYPE: &str = "application/vnd.amikit.ami.config.v1+json";
+
+/// Annotation that holds a snapshot's device.
+pub(super) const DEVICE: &str = "io.amikit.device";
+
+/// Annotation that holds a snapshot's root digest.
+pub(super) const ROOT_DIGEST: &str = "io.amikit.root-digest";
+
+/// Annotation that holds a volume's bytes.
+pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
+
+/// Annotation that holds the number of a pack's chunks.
+pub(super) const CHUNKS: &str = "io.amikit.chunks";
+
+/// Annotation that says what else a layer is for.
+pub(super) const ROLE: &str = "io.amikit.role";
+
+/// Role of a layer that is there because others lean on it.
+pub(super) const ROLE_BASE: &str = "base";
+
+/// Annotation that holds the root digest of the snapshot that a layer leans on.
+pub(super) const BASE: &str = "io.amikit.base";
+
+/// Returns the root digest that a layer's annotation `name` holds, if it is there.
+///
+/// # Errors
+///
+/// `Corrupt` if it holds something else.
+pub(super) fn root_of(layer: &Descriptor, name: &str) -> Result<Option<Digest>> {
+    let Some(text) = layer.annotations.get(name) else { return Ok(None) };
+    match text.strip_prefix("sha256:").and_then(Digest::from_hex) {
+        Some(root) => Ok(Some(root)),
+        None => Err(Error::corrupt(format!("a layer's annotation {name} is {text:?}"))),
+    }
+}
+
+/// Tells whether the layer is there because others lean on it.
+///
+/// # Errors
+///
+/// `Unsupported` for a role that this version does not know.
+pub(super) fn is_of_base(layer: &Descriptor) -> Result<bool> {
+    match layer.annotations.get(ROLE).map(String::as_str) {
+        None => Ok(false),
+        Some(ROLE_BASE) => Ok(true),
+        Some(other) => {
+            let text = format!("a layer's role is {other:?}, which this amikit does not know");
+            Err(Error::new(Kind::Unsupported, text))
+        }
+    }
+}

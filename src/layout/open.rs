@@ -1,0 +1,57 @@
+//! Which layout is at a path.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::io::Folder;
+use crate::io::Input;
+use crate::layout::archive::InArchive;
+use crate::layout::folder::InFolder;
+use crate::layout::name::LAYOUT_NAME;
+use crate::layout::store::BlobStore;
+use crate::layout::tar;
+
+/// Opens the layout at `path`: a folder, or an archive in one file.
+///
+/// # Errors
+///
+/// `Corrupt` if it is not a layout; `Io` if it cannot be read.
+pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
+    if is_folder(path)? {
+        return Ok(Arc::new(InFolder(Folder::open(path)?)));
+    }
+    InArchive::open(Arc::new(Input::open(path)?))
+        .map(|store| -> Arc<dyn BlobStore> { Arc::new(store) })
+}
+
+/// Tells whether `path` looks like a layout: a folder with its first file, or a tar archive that begins as
+/// one.
+///
+/// # Errors
+///
+/// `Io` if that cannot be told.
+pub(crate) fn is_at(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            let layout = Folder::open(path)?.file(LAYOUT_NAME);
+            // A link in its place is damage, and whoever opens it says so.
+            layout.map_or_else(
+                |error| if error.kind() == Kind::Io { Err(error) } else { Ok(true) },
+                |file| Ok(file.is_some()),
+            )
+        }
+        Ok(meta) if meta.is_file() || crate::io::is_block_device(path) => {
+            tar::is_bundle(&Input::open(path)?)
+        }
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
+fn is_folder(path: &Path) -> Result<bool> {
+    std::fs::metadata(path).map(|meta| meta.is_dir()).map_err(|e| Error::io("open", path, e))
+}
