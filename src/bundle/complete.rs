@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::bundle::Bundle;
+use crate::bundle::opened::MAX_INDEX_LEN;
 use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
@@ -58,7 +59,7 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        let index = layout::read(&*self.store, Name::Index, super::MAX_INDEX_LEN)?;
+        let index = layout::read(&*self.store, Name::Index, MAX_INDEX_LEN)?;
         sink.write(layout::INDEX_NAME, &index)?;
         sink.commit()?;
         Ok(taken)

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::bundle::Bundle;
-use crate::bundle::MAX_INDEX_LEN;
+use crate::bundle::opened::MAX_INDEX_LEN;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
