@@ -111,12 +111,14 @@ fn each_fixture_out_of_memory_gives_its_volume_or_its_refusal() {
 }
 
 /// Packs bytes as a whole, in every way that is read and not written.
-fn wrapped(plain: &[u8]) -> [Vec<u8>; 2] {
+fn wrapped(plain: &[u8]) -> [Vec<u8>; 3] {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 0);
     xz.write_all(plain).unwrap();
     let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     bzip2.write_all(plain).unwrap();
-    [xz.finish().unwrap(), bzip2.finish().unwrap()]
+    [gzip.finish().unwrap(), xz.finish().unwrap(), bzip2.finish().unwrap()]
 }
 
 /// One small image or more in each format, by names.
