@@ -9,26 +9,26 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use amikit::bundle::Bundle;
-use amikit::digest::Digest;
-use amikit::digest::Sha256;
-use amikit::error::Error;
 use amikit::format;
-use amikit::format::FORMATS;
-use amikit::format::ImageRequest;
-use amikit::format::OpenedImage;
-use amikit::format::WRITERS;
-use amikit::format::gate::Gate;
-use amikit::io::Input;
-use amikit::io::ReadAt;
-use amikit::layout::InArchive;
-use amikit::layout::InInputs;
-use amikit::layout::Name;
-use amikit::units::Extent;
-use amikit::units::ExtentKind;
-use amikit::volume::ReadVolume;
-use amikit::volume::extents;
-use amikit::work::Unwatched;
+use amikit::internals::bundle::Bundle;
+use amikit::internals::digest::Digest;
+use amikit::internals::digest::Sha256;
+use amikit::internals::error::Error;
+use amikit::internals::format::FORMATS;
+use amikit::internals::format::ImageRequest;
+use amikit::internals::format::OpenedImage;
+use amikit::internals::format::WRITERS;
+use amikit::internals::format::gate::Gate;
+use amikit::internals::io::Input;
+use amikit::internals::io::ReadAt;
+use amikit::internals::layout::InArchive;
+use amikit::internals::layout::InInputs;
+use amikit::internals::layout::Name;
+use amikit::internals::units::Extent;
+use amikit::internals::units::ExtentKind;
+use amikit::internals::volume::ReadVolume;
+use amikit::internals::volume::extents;
+use amikit::internals::work::Unwatched;
 
 use crate::common;
 use crate::common::Calls;
@@ -221,7 +221,7 @@ impl Packed {
         common::random_file(&image, 3 << 20, &mut Random::with_seed(5));
         for name in ["web.ami", "web.ami.tar"] {
             let request = common::pack_request(&image, &folder.path().join(name));
-            amikit::ops::pack(&request, &Unwatched).unwrap();
+            amikit::internals::ops::pack(&request, &Unwatched).unwrap();
         }
         let bundle = Bundle::open(&folder.path().join("web.ami")).unwrap();
         let content = content(&bundle.snapshot(None).unwrap()).unwrap();
@@ -297,6 +297,6 @@ fn an_image_out_of_memory_is_packed_as_its_file_is() {
     let input = Far::with_extents("far", &bytes, extents, &Calls::all_well());
     let mut request = common::pack_request(&at("image"), &at("far.ami"));
     request.volumes[0].image.image = ImageRequest::of_input(input);
-    amikit::ops::pack(&request, &Unwatched).unwrap();
+    amikit::internals::ops::pack(&request, &Unwatched).unwrap();
     assert_eq!(common::tree(&at("far.ami")), common::tree(&at("web.ami")));
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use amikit::error::Error;
-use amikit::error::Kind;
-use amikit::io::Input;
-use amikit::io::ReadAt;
-use amikit::layout::Blob;
-use amikit::layout::BlobStore;
-use amikit::layout::Name;
-use amikit::units::Extent;
-use amikit::units::ExtentKind;
+use amikit::internals::error::Error;
+use amikit::internals::error::Kind;
+use amikit::internals::io::Input;
+use amikit::internals::io::ReadAt;
+use amikit::internals::layout::Blob;
+use amikit::internals::layout::BlobStore;
+use amikit::internals::layout::Name;
+use amikit::internals::units::Extent;
+use amikit::internals::units::ExtentKind;
 
 /// How the systems that amikit may be put on say no, in turn.
 const REFUSALS: [io::ErrorKind; 5] = [
