@@ -26,6 +26,7 @@ mod format_vmdk;
 mod format_wrapped;
 mod formats;
 mod golden;
+mod guide;
 mod hostile;
 mod in_place_proof;
 mod instance_store;
