@@ -58,13 +58,13 @@ impl fmt::Display for UnpackFault {
                     Codec::Zlib => "zlib",
                     Codec::Zstd => "zstd",
                 };
-                write!(f, "the packed bytes are no sound {name} stream")
+                write!(f, "the compressed bytes are not a valid {name} stream")
             }
             Self::Short { found, expected } => {
-                write!(f, "the packed bytes hold {found} bytes, expected {expected}")
+                write!(f, "the compressed bytes hold {found} bytes, expected {expected}")
             }
             Self::Long { expected } => {
-                write!(f, "the packed bytes hold over {expected} bytes, expected just that")
+                write!(f, "the compressed bytes hold over {expected} bytes, expected exactly that")
             }
         }
     }
@@ -171,7 +171,7 @@ impl Packer {
     /// # Errors
     ///
     /// `Invalid` for a level that the codec does not have: 1 to 12 of deflate and zlib, 1 to 22 of
-    /// zstd; `Io` if there is no memory for it.
+    /// zstd; `Io` if out of memory.
     pub fn new(codec: Codec, level: Option<i32>) -> Result<Self> {
         let deflate = || {
             let level = level.unwrap_or(DEFAULT_DEFLATE_LEVEL);

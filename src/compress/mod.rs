@@ -63,7 +63,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// `Invalid` for another level; `Io` if there is no memory for it.
+    /// `Invalid` for another level; `Io` if out of memory.
     pub fn new(level: i32) -> Result<Self> {
         if !LEVELS.contains(&level) {
             let text = format!("compression level is {level}, expected {LEVELS:?}");
@@ -174,7 +174,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// `Io` if there is no memory for it.
+    /// `Io` if out of memory.
     pub fn new() -> Result<Self> {
         Decompressor::new()
             .map(Self)

@@ -27,7 +27,7 @@ pub const MAX_PREFIXED_LEN: usize = 1 << WINDOW_LOG;
 ///
 /// # Errors
 ///
-/// `Io` if there is no memory for it.
+/// `Io` if out of memory.
 ///
 /// # Panics
 ///
@@ -70,7 +70,7 @@ pub fn decode_prefixed(prefix: &[u8], frame: &[u8], plain: &mut [u8]) -> Result<
 }
 
 fn no_memory(what: &str) -> Error {
-    Error::new(Kind::Io, format!("cannot set up {what}: there is no memory for it"))
+    Error::new(Kind::Io, format!("cannot set up {what}: out of memory"))
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub enum StreamFault {
         /// The format.
         wrapping: Wrapping,
     },
-    /// It uses a filter or a check that is not known here.
+    /// It uses an unknown filter or check here.
     Options {
         /// The format.
         wrapping: Wrapping,
@@ -108,15 +108,18 @@ impl fmt::Display for StreamFault {
             }
             Self::Cut { wrapping } => write!(f, "the {wrapping} stream ends in the middle"),
             Self::Trailing { wrapping } => {
-                write!(f, "the {wrapping} stream is over, expected nothing but another one behind")
+                write!(
+                    f,
+                    "the {wrapping} stream is followed by other bytes, expected another stream or the end"
+                )
             }
             Self::Window { wrapping } => write!(
                 f,
-                "the {wrapping} stream refers back over {} MiB, the most that is kept",
+                "the {wrapping} stream refers back over {} MiB, the limit",
                 MAX_WINDOW_LEN >> 20
             ),
             Self::Options { wrapping } => {
-                write!(f, "the {wrapping} stream uses a filter or a check that is not known")
+                write!(f, "the {wrapping} stream uses an unknown filter or check")
             }
         }
     }
@@ -185,7 +188,7 @@ impl StreamDecoder {
     ///
     /// # Errors
     ///
-    /// `Io` if there is no memory for it.
+    /// `Io` if out of memory.
     pub fn new(wrapping: Wrapping) -> Result<Self> {
         let fail = |what: &dyn fmt::Display| Error::new(Kind::Io, format!("cannot set up {what}"));
         let inner = match wrapping {

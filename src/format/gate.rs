@@ -43,7 +43,7 @@ impl Gate {
         depth: usize,
     ) -> Result<Arc<Input>> {
         if depth >= MAX_DEPTH {
-            let text = format!("over {MAX_DEPTH} images lie below one another");
+            let text = format!("the chain is over {MAX_DEPTH} images deep");
             return Err(Error::new(Kind::Limit, text).in_file(image));
         }
         self.open_part(image, what, name, depth)

@@ -78,7 +78,7 @@ pub(super) fn lay_down(mut stream: Stream, watch: &dyn Watch) -> Result<LaidDown
     }
     stream.check_unchanged()?;
     let note = format!(
-        "{}: laid down for this run in a file of {size} bytes in {}",
+        "{}: unpacked for this run to a temporary file of {size} bytes in {}",
         stream.path().display(),
         scratch.folder().display()
     );
@@ -98,7 +98,7 @@ impl LaidDown {
     /// `Invalid` if there are none; `Limit` if data and zeros take turns too often.
     pub(super) fn into_raw(self) -> Result<Volume> {
         let map = self.map.ok_or_else(|| {
-            let text = format!("data and zeros take turns over {MAX_RUNS} times");
+            let text = format!("data and zeros alternate over {MAX_RUNS} times");
             Error::new(Kind::Limit, text).in_file(self.input.path())
         })?;
         Volume::new(map, vec![self.input.into()])
@@ -130,7 +130,8 @@ mod tests {
         let laid = laid(bytes).unwrap();
         assert!(laid.input.regular_file().unwrap().metadata().unwrap().blocks() * 512 < 64 << 10);
         assert!(
-            laid.note.starts_with("it: laid down for this run in a file of 5242989 bytes in /")
+            laid.note
+                .starts_with("it: unpacked for this run to a temporary file of 5242989 bytes in /")
         );
         let volume = laid.into_raw().unwrap();
         let places: Vec<_> = volume.map().within(0..volume.size()).collect();

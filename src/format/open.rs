@@ -367,7 +367,7 @@ impl Coming {
             inputs.push(Arc::clone(&laid.input));
         }
         if laid.input.is_empty() {
-            return Err(fail(Error::invalid("nothing comes out of it, expected an image")));
+            return Err(fail(Error::invalid("it is empty when unpacked, expected an image")));
         }
         let inner = match request.format {
             Some(_) => self.inner,
@@ -427,7 +427,7 @@ fn first_file(request: &ImageRequest, input: Arc<Input>) -> Result<(Arc<Input>, 
 fn check_member(member: Option<&str>, format: &'static Format) -> Result<()> {
     match member {
         Some(member) if !format.holds_files() => {
-            let text = format!("it is {}, which holds no file {member:?}", format.name);
+            let text = format!("it is {}, which has no member {member:?}", format.name);
             Err(Error::invalid(text))
         }
         _ => Ok(()),

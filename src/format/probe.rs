@@ -99,14 +99,14 @@ const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
 pub(super) fn check_end(end: &[u8]) -> Result<()> {
     let end = end.to_vec();
     if vhd::FORMAT.is_in(&end)? {
-        let text = "it ends as a VHD does, expected a raw volume";
+        let text = "it ends like a VHD, expected a raw volume";
         return Err(Error::new(Kind::Unsupported, text).advise(
             "pass `--format vhd`, or the name of the compressed format if it really is a raw volume",
         ));
     }
     for magic in FOREIGN.iter().filter(|magic| matches!(magic.at, At::BeforeEnd(_))) {
         if matches(&end, magic)? {
-            let text = format!("it ends as {} does, expected a raw volume", magic.format);
+            let text = format!("it ends like {}, expected a raw volume", magic.format);
             return Err(Error::new(Kind::Unsupported, text).advise(magic.advice));
         }
     }

@@ -209,7 +209,7 @@ impl OpenRequest<'_> {
         match &self.inputs[..] {
             [input] => Ok(input),
             inputs => Err(Error::invalid(format!(
-                "a {format} image is one file, expected 1 of them, not {}",
+                "a {format} image is one file, expected 1, found {}",
                 inputs.len()
             ))),
         }

@@ -91,7 +91,10 @@ pub fn writer_by_file_name(path: &Path) -> Result<&'static Writer> {
         let suffixes = WRITERS.iter().flat_map(|writer| writer.suffixes);
         let names: Vec<_> = suffixes.map(|suffix| format!(".{suffix}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let text = format!("its name says no format, expected {}", sentence::list(&names, "or"));
+        let text = format!(
+            "cannot infer the format from the name, expected {}",
+            sentence::list(&names, "or")
+        );
         Error::invalid(text).in_file(path).advise("name the format with --format")
     })
 }

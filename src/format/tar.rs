@@ -32,7 +32,7 @@ use crate::volume::check_size;
 /// The row of this format.
 pub static FORMAT: Format = Format {
     name: "tar",
-    summary: "a disk in a tar archive, its holes kept if it is a sparse member",
+    summary: "a disk in a tar archive; sparse members keep their holes",
     probe: Some(|bytes| Ok(is_archive(bytes)? && !ova::is_ova(bytes)?)),
     open,
     content: Content::Files { disks: None },
@@ -92,7 +92,7 @@ pub(super) fn choose<'a>(members: &'a [Member], name: Option<&str>) -> Result<&'
         });
     }
     match members {
-        [] => Err(Error::invalid("the archive has no file in it, expected a disk")),
+        [] => Err(Error::invalid("the archive is empty, expected a disk")),
         [one] => Ok(one),
         [first, ..] if plain(&first.name) == OF_A_BUNDLE => {
             let text = "it is the archive of a bundle, expected an image";
@@ -104,7 +104,7 @@ pub(super) fn choose<'a>(members: &'a [Member], name: Option<&str>) -> Result<&'
             members.len(),
             list()
         ))
-        .advise("name one behind a colon, as in disk.tar:disk.raw")),
+        .advise("name one after a colon, as in disk.tar:disk.raw")),
     }
 }
 

@@ -59,7 +59,7 @@ impl Writer {
             (WriteFn::One(write), [volume]) => write(*volume, sink, options),
             (WriteFn::Many(write), _) => write(volumes, sink, options),
             (WriteFn::One(_), _) => Err(Error::invalid(format!(
-                "an image in {} holds one volume, expected 1 of them, not {}",
+                "an image in {} holds one volume, expected 1, found {}",
                 self.name,
                 volumes.len()
             ))),

@@ -61,11 +61,11 @@ impl fmt::Display for GuestFault {
             ),
             Self::BackupPlace { found, expected } => write!(
                 f,
-                "the GPT's copy is at sector {found}, expected the volume's last, {expected}"
+                "the backup GPT is at sector {found}, expected the volume's last, {expected}"
             ),
-            Self::Backup => f.write_str("the GPT's copy at the end is not sound"),
+            Self::Backup => f.write_str("the backup GPT at the end is damaged"),
             Self::PartitionRange { number } => {
-                write!(f, "partition {number} does not lie inside the volume")
+                write!(f, "partition {number} is not inside the volume")
             }
             Self::Fat { what } => write!(f, "EFI system partition: {what}"),
         }

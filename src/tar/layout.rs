@@ -91,10 +91,10 @@ impl fmt::Display for TarFault {
             Self::TypeFlag { found } => {
                 write!(f, "the tar member is of type {:?}, which is not read", char::from(found))
             }
-            Self::Record => write!(f, "a PAX record breaks its form"),
+            Self::Record => write!(f, "a PAX record is malformed"),
             Self::Long { found } => write!(
                 f,
-                "the records in front of a tar member have {found} bytes, expected at most \
+                "the records before a tar member have {found} bytes, expected at most \
                  {MAX_RECORDS_LEN}"
             ),
             Self::Members => write!(f, "the tar archive has over {MAX_MEMBERS} members"),

@@ -202,7 +202,7 @@ impl Volume {
             .ok_or_else(|| {
                 let size = self.map.size();
                 Error::invalid(format!(
-                    "{len} bytes from byte {offset} on are not inside the volume of {size} bytes"
+                    "{len} bytes at byte {offset} are not inside the volume of {size} bytes"
                 ))
             })
     }

@@ -113,7 +113,7 @@ fn add(holes: &mut Vec<Range<u64>>, range: Range<u64>) -> Result<()> {
     match holes.last_mut() {
         Some(last) if last.end == range.start => last.end = range.end,
         _ if count >= MAX_RUNS => {
-            let text = format!("data and zeros take turns over {MAX_RUNS} times");
+            let text = format!("data and zeros alternate over {MAX_RUNS} times");
             return Err(Error::new(Kind::Limit, text));
         }
         _ => holes.push(range),

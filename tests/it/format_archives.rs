@@ -328,7 +328,7 @@ fn a_table_that_is_not_that_of_its_file_is_refused() {
     };
     let spoilt = |at: usize, byte: u8| frames(&pieces, |table| table[at] = byte);
     refused(spoilt(8, 99), Kind::Corrupt, "frames of the seek table");
-    refused(spoilt(4, 0), Kind::Corrupt, "no frame of its length");
+    refused(spoilt(4, 0), Kind::Corrupt, "has another length");
     refused(spoilt(27, 1), Kind::Corrupt, "expected a part of the file");
     refused(spoilt(28, 4), Kind::Unsupported, "descriptor");
     // Another plain length: the frame does not hold it.
@@ -643,14 +643,22 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     for href in ["/etc/passwd", "../d.vmdk", "http://x/d.vmdk", "e.vmdk", ""] {
         let text = ovf(&format!("ovf:href='{href}'"), "ovf:fileRef='f'");
         let found = kind(&[("a.ovf", text.as_bytes()), ("d.vmdk", &vmdk)]);
-        refused(found, Kind::Corrupt, "which is not there");
+        refused(found, Kind::Corrupt, "which is not in the archive");
     }
     let empty = ovf("ovf:href='d.vmdk'", "");
     assert_eq!(kind(&[("a.ovf", empty.as_bytes())]), size);
-    refused(kind(&[("a.ovf", sound), ("d.vmdk", &[9; 4096])]), Kind::Unsupported, "no format");
+    refused(
+        kind(&[("a.ovf", sound), ("d.vmdk", &[9; 4096])]),
+        Kind::Unsupported,
+        "format is unknown",
+    );
     let gz = [&b"\x1f\x8b\x08"[..], &[0; 600]].concat();
     refused(kind(&[("a.ovf", sound), ("d.vmdk", &gz)]), Kind::Corrupt, "expected none");
-    refused(kind(&[("a.ovf", sound), ("b.ovf", sound)]), Kind::Corrupt, "no single .ovf");
+    refused(
+        kind(&[("a.ovf", sound), ("b.ovf", sound)]),
+        Kind::Corrupt,
+        "several .ovf files or none",
+    );
     refused(kind(&[("a.ovf", b"no xml")]), Kind::Corrupt, "Envelope");
     // A disk whose text names a file: it is not opened, though it is there.
     let flat = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\

@@ -112,7 +112,7 @@ fn an_image_of_any_format_is_read_out_of_any_wrapping_with_its_states() {
             // The files are those that the user has.
             assert_eq!(found.inputs.len(), 1);
             assert_eq!(found.inputs[0].path(), packed);
-            assert!(found.notes[0].contains("laid down for this run"), "{:?}", found.notes);
+            assert!(found.notes[0].contains("unpacked for this run"), "{:?}", found.notes);
         }
     }
 }
@@ -166,7 +166,7 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
         assert_eq!(refused.status.code(), Some(5), "{}", text(&refused.stderr));
         let error = text(&refused.stderr);
         assert!(
-            error.contains("ends as a VHD does") && error.contains("--input-format vhd"),
+            error.contains("ends like a VHD") && error.contains("--input-format vhd"),
             "{error}"
         );
         assert!(!dir.path().join("out.raw").exists());
@@ -247,7 +247,7 @@ fn a_disk_in_a_packed_archive_keeps_its_holes() {
     fs::write(here.join("plain.gz"), wrap("gz", &[5; 4096])).unwrap();
     let error = open(&here.join("plain.gz:disk.raw")).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
-    assert!(error.to_string().contains("holds no file"), "{error}");
+    assert!(error.to_string().contains("has no member"), "{error}");
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl fmt::Display for SparseFault {
             }
             Self::Runs => {
                 let limit = crate::volume::MAX_RUNS;
-                write!(f, "the chunks make over {limit} runs, the most that are read")
+                write!(f, "the chunks make over {limit} runs, the limit")
             }
             Self::PartBlockSize { found, expected } => {
                 write!(f, "block size is {found} bytes, expected {expected} as in the first part")

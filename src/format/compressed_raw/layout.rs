@@ -73,14 +73,14 @@ impl fmt::Display for SeekTableFault {
                 f,
                 "the seek table has {found} bytes, expected a part of the file of {expected}"
             ),
-            Self::Head => write!(f, "the seek table has no frame of its length around it"),
+            Self::Head => write!(f, "the frame of the seek table has another length"),
             Self::Descriptor { found } => write!(
                 f,
                 "the seek table's descriptor is {found:#04x}, expected bits 2 to 6 to be 0"
             ),
             Self::Sum { found, expected } => write!(
                 f,
-                "the frames of the seek table are {found} bytes, expected the {expected} before it"
+                "the frames of the seek table add up to {found} bytes, expected the {expected} before it"
             ),
         }
     }

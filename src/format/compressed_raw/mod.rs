@@ -30,7 +30,7 @@ pub use write::write;
 /// The row of zstd.
 pub static ZSTD: Format = Format {
     name: "raw-zstd",
-    summary: "raw in zstd frames, at any place if a table of them is there",
+    summary: "raw in zstd frames, seekable if they have a seek table",
     probe: Some(map::probe),
     open: open_zstd,
     content: Content::Compressed(InOrder {
@@ -42,7 +42,7 @@ pub static ZSTD: Format = Format {
 /// The way to write it, with a table of its frames.
 pub static ZSTD_WRITER: Writer = Writer {
     name: "raw-zstd",
-    summary: "raw in zstd frames, with a table by which any place is found",
+    summary: "raw in zstd frames, with a seek table",
     format: &ZSTD,
     size_grain: 1,
     write: WriteFn::One(write),
@@ -53,7 +53,7 @@ pub static ZSTD_WRITER: Writer = Writer {
 /// The row of gzip.
 pub static GZIP: Format = Format {
     name: "raw-gzip",
-    summary: "raw in a gzip stream, read once and in order",
+    summary: "raw in a gzip stream, read sequentially",
     probe: Some(|bytes| probe::starts_with(bytes, b"\x1f\x8b\x08")),
     open: |request| refuse(request, Wrapping::Gzip),
     content: in_order_only(Wrapping::Gzip),
@@ -62,7 +62,7 @@ pub static GZIP: Format = Format {
 /// The row of xz.
 pub static XZ: Format = Format {
     name: "raw-xz",
-    summary: "raw in an xz stream, read once and in order",
+    summary: "raw in an xz stream, read sequentially",
     probe: Some(|bytes| probe::starts_with(bytes, b"\xfd7zXZ\0")),
     open: |request| refuse(request, Wrapping::Xz),
     content: in_order_only(Wrapping::Xz),
@@ -71,7 +71,7 @@ pub static XZ: Format = Format {
 /// The row of bzip2.
 pub static BZIP2: Format = Format {
     name: "raw-bzip2",
-    summary: "raw in a bzip2 stream, read once and in order",
+    summary: "raw in a bzip2 stream, read sequentially",
     probe: Some(is_bzip2),
     open: |request| refuse(request, Wrapping::Bzip2),
     content: in_order_only(Wrapping::Bzip2),
@@ -116,7 +116,7 @@ fn refuse(request: &OpenRequest<'_>, wrapping: Wrapping) -> Result<Volume> {
         Wrapping::Zstd => "zstd -d",
         Wrapping::Bzip2 => "bzip2 -d",
     };
-    let text = format!("it is a {wrapping} stream, which can be read only once and in order");
+    let text = format!("it is a {wrapping} stream, which can be read only once, sequentially");
     Err(Error::new(Kind::Unsupported, text)
         .in_file(input.path())
         .advise(format!("unpack it with `{tool}`, or with `amikit convert --format raw`")))

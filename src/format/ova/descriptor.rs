@@ -50,17 +50,17 @@ pub enum OvfFault {
 impl fmt::Display for OvfFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Envelope => write!(f, "the descriptor is no whole OVF Envelope"),
+            Self::Envelope => write!(f, "the descriptor is not a complete OVF Envelope"),
             Self::Doctype => write!(f, "the descriptor has a document type, expected none"),
             Self::Depth => write!(f, "the descriptor is over {MAX_DEPTH} elements deep"),
             Self::Attribute { name } => write!(f, "an element has no attribute {name}"),
-            Self::FileRef => write!(f, "a Disk's fileRef is the id of no File"),
+            Self::FileRef => write!(f, "a Disk's fileRef does not name a File"),
             Self::Packed => {
                 write!(f, "a disk's File has a chunkSize, or a compression other than gzip")
             }
             Self::Parent => write!(f, "a Disk has a parentRef, which is not read"),
             Self::Capacity => {
-                write!(f, "a Disk's capacity is no number of known units up to 64 TiB")
+                write!(f, "a Disk's capacity is not a number of known units up to 64 TiB")
             }
             Self::Disks => write!(f, "the descriptor has over {MAX_DISKS} files or disks"),
         }

@@ -39,7 +39,7 @@ pub use write::write_all;
 /// The row of this format.
 pub static FORMAT: Format = Format {
     name: "ova",
-    summary: "OVF archive: the disks of a machine, and what describes it",
+    summary: "OVF archive: a machine's disks and their description",
     probe: Some(is_ova),
     open,
     content: Content::Files { disks: Some(disks) },
@@ -91,7 +91,7 @@ impl<'a> Archive<'a> {
         let is_descriptor = |member: &&Member| member.name.ends_with(DESCRIPTOR_SUFFIX);
         let mut descriptors = members.iter().filter(is_descriptor);
         let (Some(first), None) = (descriptors.next(), descriptors.next()) else {
-            return Err(Error::corrupt("the archive has no single .ovf file, expected one"));
+            return Err(Error::corrupt("the archive has several .ovf files or none, expected one"));
         };
         let base = first.name.trim_end_matches(DESCRIPTOR_SUFFIX);
         let name = format!("{base}{MANIFEST_SUFFIX}");
@@ -125,14 +125,14 @@ impl<'a> Archive<'a> {
             });
         }
         match &self.disks[..] {
-            [] => Err(Error::invalid("the archive has no disk in it, expected one")),
+            [] => Err(Error::invalid("the archive has no disk, expected one")),
             [one] => Ok(one),
             disks => Err(Error::invalid(format!(
                 "it has {} disks, expected one: {}",
                 disks.len(),
                 list()
             ))
-            .advise("name one behind a colon, as in web.ova:disk1.vmdk")),
+            .advise("name one after a colon, as in web.ova:disk1.vmdk")),
         }
     }
 }
@@ -177,7 +177,7 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
             let member = archive.members.iter().find(|member| member.name == *href);
             let member = member.ok_or_else(|| {
                 Error::corrupt(format!(
-                    "the descriptor names the file {href:?}, which is not there"
+                    "the descriptor names the file {href:?}, which is not in the archive"
                 ))
             })?;
             let part = plain(archive.input, member)?;
@@ -186,14 +186,14 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
             }
             if *is_gzip != compressed_raw::GZIP.is_in(&part)? {
                 let (found, expected) =
-                    if *is_gzip { ("no gzip stream", "one") } else { ("a gzip stream", "none") };
+                    if *is_gzip { ("not a gzip stream", "one") } else { ("a gzip stream", "none") };
                 let text = format!("it is {found}, expected {expected} by the descriptor");
                 return Err(Error::corrupt(text).in_file(part.path()));
             }
             let (format, volume) = tar::open_part(Arc::clone(&part), request)?;
             if format.is_plain() {
                 // Nothing about it says that it is a disk at all.
-                let text = "it is in no format that is known, expected a VMDK";
+                let text = "its format is unknown, expected a VMDK";
                 return Err(Error::new(Kind::Unsupported, text).in_file(part.path()));
             }
             Ok(volume)

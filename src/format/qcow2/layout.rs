@@ -319,13 +319,16 @@ impl fmt::Display for Qcow2Fault {
                 write!(f, "snapshot count is {found}, expected at most {MAX_SNAPSHOTS}")
             }
             Self::DataFile => {
-                write!(f, "incompatible bit 2 (external data file) is set, expected the data here")
+                write!(
+                    f,
+                    "incompatible bit 2 (external data file) is set, expected the data in the image"
+                )
             }
             Self::Features { found } => {
                 write!(f, "incompatible bits are {found:#x}, expected none beyond {KNOWN:#x}")
             }
             Self::Dirty => {
-                write!(f, "incompatible bit 0 (dirty) is set, expected an image that was closed")
+                write!(f, "incompatible bit 0 (dirty) is set, expected a clean image")
             }
             Self::MarkedCorrupt => {
                 write!(f, "incompatible bit 1 (corrupt) is set, expected a sound image")
@@ -378,11 +381,10 @@ impl fmt::Display for Qcow2Fault {
             }
             Self::BackingUnknown => write!(
                 f,
-                "the image does not say which format its backing file is in, and that one has no \
-                 magic number, expected a format's name"
+                "the image does not name the format of its backing file, which has no magic number, expected a name"
             ),
             Self::BackingLoop => {
-                write!(f, "the backing file is one of the images above it, expected another file")
+                write!(f, "the backing file is already in the chain, expected another file")
             }
             Self::L1Len { found } => {
                 write!(f, "the L1 table has {found} entries, expected at most {MAX_L1_ENTRIES}")
@@ -417,7 +419,7 @@ impl fmt::Display for Qcow2Fault {
             ),
             Self::Runs => {
                 let limit = crate::volume::MAX_RUNS;
-                write!(f, "the clusters make over {limit} runs, the most that are read")
+                write!(f, "the clusters make over {limit} runs, the limit")
             }
         }
     }

@@ -172,7 +172,7 @@ fn kind_of(
         None => match probe::probe(image).map_err(|e| e.in_file(image.path()))? {
             found if *found == FORMAT => Ok(Kind::Qcow2),
             found if found.is_plain() => Err(fail(Qcow2Fault::BackingUnknown)
-                .advise("say it with `qemu-img rebase -u -F raw -b NAME IMAGE` if it is raw")),
+                .advise("record it with `qemu-img rebase -u -F raw -b NAME IMAGE` if it is raw")),
             found => Err(fail(Qcow2Fault::BackingFormat)
                 .advise(format!("it is {}; convert it with `qemu-img convert`", found.name))),
         },

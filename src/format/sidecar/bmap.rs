@@ -165,17 +165,19 @@ impl fmt::Display for BmapFault {
                 f.write_str("there is an entity reference or CDATA section, expected plain text")
             }
             Self::Depth => write!(f, "elements are nested over {MAX_DEPTH} deep, expected 3"),
-            Self::Root => f.write_str("the XML is not one whole element, expected <bmap>"),
-            Self::VersionText => f.write_str("version is not two numbers, expected one as 2.0"),
+            Self::Root => f.write_str("the XML is not one complete element, expected <bmap>"),
+            Self::VersionText => {
+                f.write_str("version is not two numbers, expected one such as 2.0")
+            }
             Self::Version { found } => write!(f, "major version is {found}, expected 1 or 2"),
             Self::Missing { field } => write!(f, "{field} is missing"),
-            Self::Twice { field } => write!(f, "{field} is there twice, expected once"),
+            Self::Twice { field } => write!(f, "{field} appears twice, expected once"),
             Self::TextLen => write!(f, "a text is over {MAX_TEXT_LEN} characters long"),
             Self::Number { field } => write!(f, "{field} is not a number below 2^64"),
             Self::Hex { field } => write!(f, "{field} is not 64 hexadecimal digits"),
             Self::ChecksumType => {
                 let others = OTHER_DIGESTS.join(", ");
-                write!(f, "ChecksumType is none of {others} and sha256, expected sha256")
+                write!(f, "ChecksumType is not one of {others} and sha256, expected sha256")
             }
             Self::Checksum { found, expected } => {
                 write!(f, "BmapFileChecksum is {found}, expected {expected}, that of the text")
@@ -184,7 +186,7 @@ impl fmt::Display for BmapFault {
             Self::BlocksCount { found, expected } => {
                 write!(f, "BlocksCount is {found}, expected {expected} by ImageSize and BlockSize")
             }
-            Self::Ranges => write!(f, "there are over {MAX_RANGES} ranges, the most that are read"),
+            Self::Ranges => write!(f, "there are over {MAX_RANGES} ranges, the limit"),
             Self::RangeText => f.write_str("range is not a number, or two with a dash between"),
             Self::RangeBackward { first, last } => {
                 write!(f, "range {first}-{last} ends before it starts")
@@ -250,8 +252,7 @@ impl Bmap {
 
     pub(super) fn note(&self) -> Option<&'static str> {
         self.other_digests.then_some(
-            "its digests are not SHA-256 and were not checked; what it leaves out was checked to \
-             be zeros",
+            "its digests are not SHA-256 and were not checked; the ranges that it leaves out were checked to be zeros",
         )
     }
 
@@ -305,7 +306,7 @@ impl Bmap {
                 let text =
                     format!("SHA-256 of bytes {start}..{end} is {found}, expected {expected}");
                 Err(Error::new(Kind::Mismatch, text)
-                    .advise("the sidecar is another image's, or one of the two is damaged"))
+                    .advise("the sidecar belongs to another image, or one of the two is damaged"))
             },
             Ok,
         )
@@ -634,10 +635,7 @@ pub fn write_bmap(
     )?;
     text.push_str("    </BlockMap>\n</bmap>\n");
     if u64::try_from(text.len()).is_ok_and(|len| len > MAX_LEN) {
-        return Err(Error::new(
-            Kind::Limit,
-            "the block map has over 64 MiB, the most that is read",
-        ));
+        return Err(Error::new(Kind::Limit, "the block map has over 64 MiB, the limit"));
     }
     let checksum = sha256(text.as_bytes()).hex();
     out.write_all(text.replacen(&zeros, &checksum, 1).as_bytes())

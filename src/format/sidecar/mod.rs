@@ -71,7 +71,7 @@ fn parse(bytes: &[u8]) -> Result<Sidecar> {
     if bytes.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
         let text = "it is a signed message around a sidecar, expected the sidecar itself";
         return Err(Error::new(Kind::Unsupported, text)
-            .advise("check it and take the text out with `gpg --decrypt`"));
+            .advise("verify and extract it with `gpg --decrypt`"));
     }
     match bytes.trim_ascii_start() {
         [b'<', ..] => Bmap::parse(bytes).map(Sidecar::Bmap),
@@ -137,8 +137,7 @@ fn overlay(map: &RunMap, says: &[(Range<u64>, Says)]) -> Result<RunMap> {
             }
         }
         if new.run_count() > MAX_RUNS {
-            let text =
-                format!("sidecar and image make over {MAX_RUNS} runs, the most there can be");
+            let text = format!("sidecar and image make over {MAX_RUNS} runs, the limit");
             return Err(Error::new(Kind::Limit, text));
         }
     }
@@ -175,7 +174,7 @@ fn check_unwritten(
                      the sidecar has no data"
                 );
                 Err(Error::new(Kind::Mismatch, text)
-                    .advise("make the sidecar again, from this very image"))
+                    .advise("make the sidecar again from this image"))
             })
         },
         Ok,

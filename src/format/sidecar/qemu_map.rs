@@ -142,7 +142,7 @@ impl QemuMap {
     /// `Corrupt` for whatever breaks the format, `Limit` over [`MAX_RUNS`] extents.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let rows: Vec<Row> = serde_json::from_slice(bytes)
-            .map_err(|e| Error::corrupt(format!("it is no JSON list of extents: {e}")))?;
+            .map_err(|e| Error::corrupt(format!("it is not a JSON list of extents: {e}")))?;
         Ok(Self::check(rows)?)
     }
 

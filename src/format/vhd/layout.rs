@@ -231,7 +231,7 @@ impl fmt::Display for VhdFault {
                 let (bad, good) = if end_is_sound { ("start", "end") } else { ("end", "start") };
                 write!(
                     f,
-                    "the footer at the {bad} is damaged or gone, expected that at the {good} there too"
+                    "the footer at the {bad} is damaged or missing, expected a copy of that at the {good}"
                 )
             }
             Self::FixedAtStart => {
@@ -246,8 +246,7 @@ impl fmt::Display for VhdFault {
             }
             Self::Place { part, start, from, to } => write!(
                 f,
-                "the {part} starts at byte {start}, expected it between bytes {from} and {to}, over \
-                 nothing else"
+                "the {part} starts at byte {start}, expected it between bytes {from} and {to}, overlapping nothing else"
             ),
             Self::BlockSize { found } => {
                 write!(f, "block size is {found} bytes, expected a power of two, 4096 or more")
@@ -257,24 +256,23 @@ impl fmt::Display for VhdFault {
             }
             Self::BlockPlace { block, start, to } => write!(
                 f,
-                "block {block} starts at byte {start}, expected it behind the metadata and to end by \
+                "block {block} starts at byte {start}, expected it after the metadata and to end by \
                  byte {to}"
             ),
             Self::BlocksOverlap { start } => {
-                write!(f, "two blocks lie over byte {start}, expected one")
+                write!(f, "two blocks overlap at byte {start}, expected none to")
             }
             Self::AbsentSector { block } => write!(
                 f,
-                "a sector of block {block} holds bytes, expected zeros where its bitmap says that it \
-                 is absent"
+                "a sector of block {block} holds data, expected zeros where its bitmap says that it is absent"
             ),
             Self::Runs => {
                 let limit = crate::volume::MAX_RUNS;
-                write!(f, "the blocks make over {limit} runs, the most that are read")
+                write!(f, "the blocks make over {limit} runs, the limit")
             }
-            Self::ParentId => f.write_str(
-                "unique id is another, expected that of the parent of the image above it",
-            ),
+            Self::ParentId => {
+                f.write_str("unique id differs, expected that of the parent of the image above it")
+            }
         }
     }
 }

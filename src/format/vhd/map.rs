@@ -430,7 +430,7 @@ mod tests {
     fn what_an_absent_sector_holds_is_not_lost() {
         let mut bytes = image(BLOCK, DiskType::Dynamic, &[Some(0xff00)]);
         bytes[to_usize(FIRST) + 512 + 8191] = 1;
-        assert!(fault(&bytes).contains("a sector of block 0 holds bytes"));
+        assert!(fault(&bytes).contains("a sector of block 0 holds data"));
         assert_eq!(runs(&bytes, true).unwrap(), [(BLOCK, stored(FIRST + 512))]);
     }
 
@@ -463,11 +463,11 @@ mod tests {
         let cases: [(Vec<u8>, &str, bool); 6] = [
             (
                 with(&|bytes| bytes.truncate(len - 512)),
-                "footer at the end is damaged or gone",
+                "footer at the end is damaged or missing",
                 true,
             ),
-            (with(&|bytes| bytes[len - 100] = 1), "footer at the end is damaged or gone", true),
-            (with(&|bytes| bytes[100] = 1), "footer at the start is damaged or gone", true),
+            (with(&|bytes| bytes[len - 100] = 1), "footer at the end is damaged or missing", true),
+            (with(&|bytes| bytes[100] = 1), "footer at the start is damaged or missing", true),
             (with(&|bytes| bytes[0] = 1), "disk type is 3, expected 2", true),
             (
                 with(&|bytes| bytes[len - 512..].copy_from_slice(&other.encode())),
@@ -537,11 +537,11 @@ mod tests {
         };
         for sector in [0, 1, 2, 3, 21 + 17, UNUSED - 1] {
             let text = entry(1, sector);
-            assert!(text.contains("expected it behind the metadata"), "{sector}: {text}");
+            assert!(text.contains("expected it after the metadata"), "{sector}: {text}");
         }
         for sector in [4, 5, 20] {
             let text = entry(1, sector);
-            assert!(text.contains("two blocks lie over byte"), "{sector}: {text}");
+            assert!(text.contains("two blocks overlap at byte"), "{sector}: {text}");
         }
         let footer = |header_at| {
             let footer =

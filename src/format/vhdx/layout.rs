@@ -258,14 +258,12 @@ impl fmt::Display for VhdxFault {
             }
             Self::Version { found } => write!(f, "version is {found}, expected 1"),
             Self::SameSequence => f.write_str(
-                "two headers have one sequence number and differ, expected one to count",
+                "two headers have the same sequence number and differ, expected one to be newer",
             ),
             Self::RegionTablesDiffer => {
-                f.write_str("the region tables are both sound and differ, expected the same twice")
+                f.write_str("the region tables are both valid and differ, expected copies")
             }
-            Self::Log => {
-                f.write_str("the log holds changes that are not yet made, expected an empty log")
-            }
+            Self::Log => f.write_str("the log has unapplied changes, expected an empty log"),
             Self::EntryCount { part, found } => {
                 write!(f, "the {part} table has {found} entries, expected at most {MAX_ENTRIES}")
             }
@@ -274,20 +272,18 @@ impl fmt::Display for VhdxFault {
                 "a {part} with an id of {found:08x}-... must be known to read the image, expected \
                  only known ones"
             ),
-            Self::Twice { part } => write!(f, "the {part} is there twice, expected once"),
-            Self::Missing { part } => write!(f, "the {part} is not there, expected once"),
+            Self::Twice { part } => write!(f, "the {part} appears twice, expected once"),
+            Self::Missing { part } => write!(f, "the {part} is missing, expected once"),
             Self::Place { part, start, len } => write!(
                 f,
-                "the {part} has {len} bytes from byte {start} on, expected whole MiB inside the file \
-                 and behind the first"
+                "the {part} has {len} bytes from byte {start} on, expected whole MiB inside the file and after the first"
             ),
             Self::Overlap { start } => {
-                write!(f, "two of regions and log lie over byte {start}, expected one")
+                write!(f, "regions or log overlap at byte {start}, expected them apart")
             }
             Self::Item { part, start, len } => write!(
                 f,
-                "the {part} has {len} bytes from byte {start} of the region on, expected all of it \
-                 behind the table and inside the region"
+                "the {part} has {len} bytes from byte {start} of the region on, expected all of it after the table and inside the region"
             ),
             Self::BlockSize { found } => write!(
                 f,
@@ -301,7 +297,7 @@ impl fmt::Display for VhdxFault {
                 "virtual disk size is {found} bytes, expected a multiple of {sector} above 0"
             ),
             Self::HasParent => {
-                f.write_str("it is a differencing image, expected one that stands alone")
+                f.write_str("it is a differencing image, expected a standalone image")
             }
             Self::TableLen { found, expected } => write!(
                 f,
@@ -313,15 +309,14 @@ impl fmt::Display for VhdxFault {
             }
             Self::BlockPlace { block, start, len } => write!(
                 f,
-                "block {block} starts at byte {start} of a file of {len}, expected it inside and \
-                 over no metadata"
+                "block {block} starts at byte {start} of a file of {len}, expected it inside and clear of the metadata"
             ),
             Self::BlocksOverlap { block, start } => {
-                write!(f, "block {block} starts at byte {start}, expected it over no other block")
+                write!(f, "block {block} starts at byte {start}, expected it clear of other blocks")
             }
             Self::Runs => {
                 let limit = crate::volume::MAX_RUNS;
-                write!(f, "the blocks make over {limit} runs, the most that are read")
+                write!(f, "the blocks make over {limit} runs, the limit")
             }
         }
     }

@@ -317,7 +317,7 @@ mod tests {
         // As Disk2vhd writes them.
         assert_eq!(count(&first, &first).unwrap(), 1);
         let other = header(1, 2).encode();
-        check_fault(&with(&first, &other), Kind::Corrupt, "one sequence number");
+        check_fault(&with(&first, &other), Kind::Corrupt, "the same sequence number");
         check_fault(&with(&damaged, &damaged), Kind::Corrupt, "header lacks its signature");
     }
 
@@ -352,7 +352,7 @@ mod tests {
         let mut moved = image(MIB, &[2], 1);
         let other = Regions::encode(&(4 * MIB..5 * MIB), &(2 * MIB..3 * MIB));
         field::put_bytes(&mut moved, to_usize(REGIONS_AT[1]), &other);
-        check_fault(&moved, Kind::Corrupt, "region tables are both sound and differ");
+        check_fault(&moved, Kind::Corrupt, "region tables are both valid and differ");
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         // Over the log, the metadata and the table.
         for mib in [1, 2, 3] {
             let bytes = image(MIB, &[mib << 20 | 6], 1);
-            check_fault(&bytes, Kind::Corrupt, "expected it over no other block");
+            check_fault(&bytes, Kind::Corrupt, "expected it clear of other blocks");
         }
         let twice = image(2 * MIB, &[FIRST | 6, FIRST | 6], 1);
         check_fault(&twice, Kind::Corrupt, "block 1 starts at byte 4194304");

@@ -147,18 +147,18 @@ impl fmt::Display for DescriptorFault {
                 write!(f, "the descriptor has {found} bytes, expected {MAX_DESCRIPTOR_LEN} at most")
             }
             Self::Text { at } => {
-                write!(f, "byte {at} of the descriptor is no text, expected UTF-8")
+                write!(f, "byte {at} of the descriptor is not text, expected UTF-8")
             }
             Self::Line { line } => write!(
                 f,
-                "line {line} of the descriptor is of no known shape, expected a comment, \
+                "line {line} of the descriptor is not recognized, expected a comment, \
                  `name=value`, or an extent"
             ),
             Self::Number { line } => {
-                write!(f, "line {line} of the descriptor has no number where one is expected")
+                write!(f, "line {line} of the descriptor is malformed, expected a number")
             }
             Self::Twice { line } => {
-                write!(f, "line {line} of the descriptor says something again, expected it once")
+                write!(f, "line {line} of the descriptor repeats a value, expected it once")
             }
             Self::Version { line } => {
                 write!(f, "line {line} of the descriptor has an unknown version, expected 1 to 3")

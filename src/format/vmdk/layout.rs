@@ -260,8 +260,7 @@ impl fmt::Display for VmdkFault {
                 let expected = u32::from_le_bytes(NEWLINES);
                 write!(
                     f,
-                    "newline test is {found:#010x}, expected {expected:#010x}: somebody copied the \
-                     file as text"
+                    "newline test is {found:#010x}, expected {expected:#010x}: the file was copied as text"
                 )
             }
             Self::Algorithm { found } => {
@@ -273,7 +272,7 @@ impl fmt::Display for VmdkFault {
             ),
             Self::NoMarkers { found } => write!(
                 f,
-                "flags are {found:#010x}, expected bit 17 for markers, as grains are packed"
+                "flags are {found:#010x}, expected bit 17 for markers, as grains are compressed"
             ),
             Self::Unclean => write!(
                 f,
@@ -282,7 +281,7 @@ impl fmt::Display for VmdkFault {
             Self::Outside { what, found, expected } => {
                 write!(
                     f,
-                    "{what} ends at byte {found}, expected {expected} at most, where the file does"
+                    "{what} ends at byte {found}, expected {expected} at most, where the file ends"
                 )
             }
             Self::GrainInside { found, expected } => write!(
@@ -314,23 +313,20 @@ impl fmt::Display for VmdkFault {
                 write!(f, "grain directory offset is all ones, expected a sector in the footer")
             }
             Self::Footer { at } => {
-                write!(
-                    f,
-                    "the footer is another one's from its byte {at} on, expected the header's"
-                )
+                write!(f, "the footer differs from the header at byte {at}, expected a copy")
             }
             Self::MarkerPlace { found, expected } => {
                 write!(f, "the grain's marker is for sector {found}, expected {expected}")
             }
             Self::MarkerLen { found, expected } => {
-                write!(f, "the packed grain has {found} bytes, expected 1 to {expected}")
+                write!(f, "the compressed grain has {found} bytes, expected 1 to {expected}")
             }
             Self::Runs => {
                 let limit = crate::volume::MAX_RUNS;
-                write!(f, "the grains make over {limit} runs, the most that are read")
+                write!(f, "the grains make over {limit} runs, the limit")
             }
             Self::Files => {
-                write!(f, "the disk has over {} files, the most that are opened", super::MAX_FILES)
+                write!(f, "the disk has over {} files, the limit", super::MAX_FILES)
             }
         }
     }

@@ -55,7 +55,7 @@ pub use write::write_stream;
 /// The row of this format.
 pub static FORMAT: Format = Format {
     name: "vmdk",
-    summary: "VMware disk: one file of packed or plain grains, or a text that names files",
+    summary: "VMware disk: one file of compressed or plain grains, or a descriptor that names files",
     probe: Some(|source| {
         Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
     }),
@@ -77,7 +77,7 @@ pub static STREAM_WRITER: Writer = Writer {
 /// The way to write monolithicSparse disks.
 pub static SPARSE_WRITER: Writer = Writer {
     name: "vmdk-sparse",
-    summary: "VMware disk; written as monolithicSparse, which machines run from",
+    summary: "VMware disk; written as monolithicSparse, which virtual machines run from",
     format: &FORMAT,
     size_grain: SECTOR_LEN,
     write: WriteFn::One(write_sparse),
@@ -101,7 +101,7 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
     let mut depth = 0_usize;
     while let Some(Parent { cid, hint }) = descriptor.parent {
         if depth >= MAX_DEPTH {
-            let text = format!("over {MAX_DEPTH} disks lie below one another");
+            let text = format!("the chain is over {MAX_DEPTH} disks deep");
             return Err(Error::new(Kind::Limit, text).in_file(child.path()));
         }
         depth = depth.strict_add(1);
@@ -267,7 +267,7 @@ impl Disk<'_> {
 }
 
 /// What a user does who names a part of a disk.
-const NAME_THE_TEXT: &str = "name the text file that names this one";
+const NAME_THE_TEXT: &str = "name the descriptor file of the disk";
 
 /// What a grain is that a disk does not have.
 fn absent(descriptor: &Descriptor) -> Place {

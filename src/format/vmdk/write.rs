@@ -220,8 +220,7 @@ fn new_header(size: u64) -> Header {
 /// Returns the number of the sector at byte `at` of the file.
 fn sector_of(at: u64) -> Result<u32> {
     u32::try_from(at.strict_div(SECTOR_LEN)).map_err(|_| {
-        let text =
-            "the file would be over 2 TiB, where sector numbers end, expected less of a VMDK";
+        let text = "the file would be over 2 TiB, the limit of a VMDK";
         Error::new(Kind::Unsupported, text).advise("write it as raw")
     })
 }
