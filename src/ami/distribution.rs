@@ -69,7 +69,7 @@ pub struct Distribution {
     /// Tags of the copy's snapshots, over those of the AMI's snapshots and of the copy.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub snapshot_tags: Vec<Tag>,
-    /// Who may launch the copy, instead of those who may launch the AMI; an empty list is nobody.
+    /// Who may launch the copy, instead of those who may launch the AMI; an empty list means nobody.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub launch_permissions: Option<Vec<LaunchPermission>>,
     /// Accounts that may make volumes of the copy's snapshots, instead of those of the upload.

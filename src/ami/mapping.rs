@@ -66,7 +66,7 @@ impl Ebs {
     }
 }
 
-/// One device of the mapping: an EBS volume, an ephemeral device, or one that is taken away.
+/// One device of the mapping: an EBS volume, an ephemeral device, or one that is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Mapping {

@@ -76,7 +76,7 @@ pub struct Tag {
 pub struct ProductCode {
     /// The code.
     pub product_code_id: String,
-    /// Who sells what it stands for.
+    /// Who sells the product.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub product_code_type: Option<ProductCodeType>,
 }

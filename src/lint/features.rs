@@ -79,7 +79,12 @@ pub(super) fn tpm_boot_mode(subject: &Subject<'_>) -> Vec<Found> {
     let mode = subject.ami.boot_mode;
     let so = subject.ami.tpm_support.is_some() && mode != Some(BootMode::Uefi);
     let mode = mode.map_or("no boot mode", BootMode::name);
-    one(so, "TpmSupport", format!("v2.0 with {mode}"), "boot mode uefi; uefi-preferred does not do")
+    one(
+        so,
+        "TpmSupport",
+        format!("v2.0 with {mode}"),
+        "boot mode uefi; uefi-preferred is not enough",
+    )
 }
 
 pub(super) fn tpm_arm64(subject: &Subject<'_>) -> Vec<Found> {

@@ -35,7 +35,7 @@ rules! {
         "A tag's key has 1 to 127 characters, its value at most 255"
         "EBS Tag.Key, Tag.Value"
     Error Text "tag-key" names::tag_key
-        "A tag's key stands once and does not start with aws:"
+        "A tag's key is unique and does not start with aws:"
         "EC2 user guide, Using_Tags"
     Error Text "tag-count" names::tag_count
         "A resource has at most 50 tags"
@@ -60,7 +60,7 @@ rules! {
         "Paravirtual machines run on C1, C3, HS1, M1, M2, M3 and T1 only"
         "EC2 user guide, virtualization_types"
     Warning Machine "i386" features::i386
-        "i386 runs on types of before Nitro only"
+        "i386 runs on pre-Nitro types only"
         "EC2 user guide, instance-types"
     Error Machine "arm64-paravirtual" features::arm64_paravirtual
         "arm64 machines are hvm"
@@ -72,7 +72,7 @@ rules! {
         "SR-IOV is for hvm"
         "EC2 RegisterImageRequest.SriovNetSupport"
     Warning Machine "ena-missing" features::ena_missing
-        "An hvm AMI without ENA starts on no Nitro type"
+        "An hvm AMI without ENA does not start on Nitro types"
         "EC2 user guide, enhanced-networking-ena"
     Error Machine "tpm-boot-mode" features::tpm_boot_mode
         "A TPM needs the boot mode uefi"
@@ -87,7 +87,7 @@ rules! {
         "UEFI is for hvm"
         "EC2 user guide, ami-boot"
     Error Machine "uefi-data-boot-mode" features::uefi_data_boot_mode
-        "UEFI variables need a boot by UEFI"
+        "UEFI variables need UEFI boot"
         "EC2 user guide, uefi-variables"
     Error Machine "uefi-data-format" features::uefi_data_format
         "UEFI data is base64 of AMZNUEFI, a CRC-32C and version 0, at most 64,000 characters"
@@ -99,10 +99,10 @@ rules! {
         "Kernels are aki-…, RAM disks ari-…"
         "EC2 RegisterImageRequest.KernelId, RamdiskId"
     Error Boot "pv-grub-ramdisk" features::pv_grub_ramdisk
-        "PV-GRUB takes no RAM disk"
+        "PV-GRUB does not take a RAM disk"
         "EC2 user guide, UserProvidedKernels"
     Error Boot "pv-grub-architecture" features::pv_grub_architecture
-        "PV-GRUB and the kernel that it starts are of one architecture"
+        "PV-GRUB and the kernel that it starts have the same architecture"
         "EC2 user guide, UserProvidedKernels"
     Error Boot "pv-grub-disk" features::pv_grub_disk
         "hd00 is for partitioned disks; hd0 before 1.04 is for bare file systems, and neither knows GPT"
@@ -130,7 +130,7 @@ rules! {
         "On paravirtual a letter is used with numbers or without, not both"
         "EC2 user guide, device_naming"
     Error Device "device-twice" devices::device_twice
-        "A device stands once, also after /dev/ is taken off"
+        "A device is mapped once, with or without /dev/"
         "hashicorp/terraform 7233; refused as used in more than one block-device mapping"
     Error Device "root-missing" devices::root_missing
         "The root device is named"
@@ -185,7 +185,7 @@ rules! {
         "The volume type is named: EC2's default is gp2"
         "EC2 EbsBlockDevice.VolumeType; bottlerocket-os/bottlerocket 4000"
     Error Volume "type-root" storage::type_root
-        "st1 and sc1 are no root volumes"
+        "st1 and sc1 cannot be root volumes"
         "EC2 CreateVolumeRequest.VolumeType; boto/boto3 3653"
     Error Volume "iops-unsupported" storage::iops_unsupported
         "Only gp3, io1 and io2 take Iops"
@@ -209,13 +209,13 @@ rules! {
         "Each MiB a second needs 4 operations a second"
         "EC2 user guide, general-purpose"
     Error Volume "encrypted-snapshot" storage::encrypted_snapshot
-        "Encrypted does not stand beside a snapshot, whatever its value"
+        "Encrypted is not set beside a snapshot, whatever its value"
         "EC2 EbsBlockDevice.Encrypted"
     Error Volume "kms-key" storage::kms_key
-        "RegisterImage takes no key"
+        "RegisterImage does not accept a key"
         "EC2 EbsBlockDevice.KmsKeyId"
     Error Volume "launch-only" storage::launch_only
-        "RegisterImage takes no zone, card or initialization rate"
+        "RegisterImage does not accept a zone, card or initialization rate"
         "EC2 EbsBlockDevice"
     Error Volume "holes-encrypted" storage::holes_encrypted
         "Holes are sent as zeros where a volume is encrypted"
@@ -233,7 +233,7 @@ rules! {
         "A root is in S3 or on EBS, not both"
         "EC2 RegisterImageRequest.ImageLocation"
     Error Volume "instance-store-nitro" storage::instance_store_nitro
-        "What only Nitro types have does not go with an instance-store root"
+        "Features of Nitro types only conflict with an instance-store root"
         "EC2 user guide, creating-an-ami-instance-store"
 
     Error Sharing "permission-one" sharing::permission_one
@@ -243,7 +243,7 @@ rules! {
         "Accounts have twelve digits, the group is all, organizations and units are ARNs"
         "EC2 LaunchPermission; EC2 user guide, share-amis-with-organizations-and-OUs"
     Warning Sharing "permission-twice" sharing::permission_twice
-        "A launch permission stands once"
+        "A launch permission is listed once"
         "EC2 LaunchPermission"
     Warning Sharing "permission-count" sharing::permission_count
         "An AMI is shared with at most 1,000 entities, unless AWS raised the quota"
@@ -255,7 +255,7 @@ rules! {
         "An AMI with product codes is not public"
         "EC2 user guide, sharingamis-intro"
     Error Sharing "shared-default-key" sharing::shared_default_key
-        "What is encrypted with the AWS managed key is shared with nobody"
+        "What is encrypted with the AWS managed key cannot be shared"
         "EC2 user guide, sharingamis-explicit"
     Error Sharing "copy-encryption" sharing::copy_decrypts
         "A copy can add encryption and never removes it; a key goes with encryption"
@@ -273,20 +273,20 @@ rules! {
         "Billing products need an account that may set them"
         "EC2 RegisterImageRequest.BillingProducts"
     Warning Sharing "product-codes" sharing::product_codes
-        "RegisterImage takes no product codes"
+        "RegisterImage does not accept product codes"
         "EC2 RegisterImageRequest"
     Error Sharing "provenance-snapshots" sharing::provenance_snapshots
-        "Snapshots of AWS's and of AWS Marketplace's AMIs are not the user's to register"
+        "Snapshots of AWS's and of AWS Marketplace's AMIs cannot be registered by others"
         "EC2 user guide, sharingamis-explicit"
     Error Sharing "provenance-public" sharing::provenance_public
         "What comes from AWS Marketplace is not made public"
         "AWS Marketplace seller guide, product-and-ami-policies"
 
     Error Boot "partition-table" boot::partition_table
-        "A partition table is sound"
+        "A partition table is valid"
         "VM Import/Export user guide: No valid partitions"
     Warning Boot "gpt-backup" boot::gpt_backup
-        "A GPT's copy stands in the last sector"
+        "The backup GPT is in the last sector"
         "UEFI 2.10, 5.3.2"
     Error Boot "boot-uefi" boot::boot_uefi
         "UEFI needs an EFI system partition with the fallback loader of the architecture"
@@ -295,7 +295,7 @@ rules! {
         "legacy-bios and uefi-preferred need boot code in the first sector"
         "EC2 user guide, ami-boot"
     Warning Boot "boot-bios-partition" boot::boot_bios_partition
-        "A boot by BIOS from a GPT usually needs a BIOS boot partition"
+        "BIOS boot from a GPT usually needs a BIOS boot partition"
         "GRUB manual, BIOS installation"
     Error Boot "boot-architecture" boot::boot_architecture
         "The fallback loader is for the AMI's architecture"

@@ -50,11 +50,11 @@ fn fault(it: &LaunchPermission) -> Option<(&str, &'static str)> {
         return Some((it.group.as_deref()?, "all, the only group"));
     }
     if wrong(&it.organization_arn, |text| is_organization_arn(text, false)) {
-        let instead = "arn:aws:organizations::ACCOUNT:organization/o-ID; a bare id does not do";
+        let instead = "arn:aws:organizations::ACCOUNT:organization/o-ID; a bare id is not enough";
         return Some((it.organization_arn.as_deref()?, instead));
     }
     if wrong(&it.organizational_unit_arn, |text| is_organization_arn(text, true)) {
-        let instead = "arn:aws:organizations::ACCOUNT:ou/o-ID/ou-ID; a bare id does not do";
+        let instead = "arn:aws:organizations::ACCOUNT:ou/o-ID/ou-ID; a bare id is not enough";
         return Some((it.organizational_unit_arn.as_deref()?, instead));
     }
     None
@@ -126,7 +126,7 @@ pub(super) fn public_product_codes(subject: &Subject<'_>) -> Vec<Found> {
 }
 
 pub(super) fn shared_default_key(subject: &Subject<'_>) -> Vec<Found> {
-    let instead = "a customer managed key: the AWS managed one is shared with nobody";
+    let instead = "a customer managed key: the AWS managed one cannot be shared";
     let mut found = Vec::new();
     let upload = subject.upload.filter(|upload| upload.encrypted && upload.kms_key_arn.is_none());
     if upload.is_some() && !subject.ami.launch_permissions.is_empty() {
