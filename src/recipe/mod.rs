@@ -227,7 +227,7 @@ pub enum Test {
     Boot {},
     /// A program of the user's ends well.
     Command {
-        /// The program and its arguments; no shell is in between.
+        /// The program and its arguments, run without a shell.
         command: Vec<String>,
         /// After how long it is stopped.
         #[serde(default = "default_timeout")]
@@ -255,7 +255,7 @@ pub struct Source {
     pub parts: Vec<PathBuf>,
     /// Whether a file that the image names may be opened, if it lies in the same folder.
     pub backing: bool,
-    /// Files that the image names, wherever they lie.
+    /// Files that the image names, wherever they are.
     pub parents: Vec<PathBuf>,
 }
 

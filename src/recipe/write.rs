@@ -155,9 +155,7 @@ impl Text {
 
     fn ebs(&mut self, ebs: &Ebs) {
         if ebs.snapshot_id.is_some() {
-            self.line(
-                "# To build the AMI anew, put `image = \"FILE\"` in the place of the snapshot.",
-            );
+            self.line("# To rebuild the AMI, replace the snapshot by `image = \"FILE\"`.");
         }
         self.string("snapshot-id", ebs.snapshot_id.as_deref());
         self.plain("volume-size", ebs.volume_size);
