@@ -82,17 +82,17 @@ impl Layers {
                 }
                 other => {
                     let text =
-                        format!("a layer is of type {other:?}, which this amikit does not know");
+                        format!("a layer has the type {other:?}, which this version does not know");
                     return Err(Error::new(Kind::Unsupported, text));
                 }
             }
         }
         if sorted.bases.len() > MAX_BASES {
             let text = format!(
-                "the bundle leans on {} snapshots, expected at most {MAX_BASES}",
+                "the bundle depends on {} snapshots, expected at most {MAX_BASES}",
                 sorted.bases.len()
             );
-            return Err(Error::new(Kind::Limit, text).advise("pack the image anew, without a base"));
+            return Err(Error::new(Kind::Limit, text).advise("pack the image again without a base"));
         }
         sorted.check_bases()?;
         Ok(sorted)
@@ -109,7 +109,7 @@ impl Layers {
         match packs.chain(snapshots).find(|(root, at)| !known(*root, *at)) {
             None => Ok(()),
             Some((root, _)) => Err(Error::corrupt(format!(
-                "a layer leans on the snapshot sha256:{root}, which no layer before it describes"
+                "a layer depends on the snapshot sha256:{root}, which no earlier layer describes"
             ))),
         }
     }

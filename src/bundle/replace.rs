@@ -36,18 +36,18 @@ fn refuse(path: &Path, text: impl Into<String>) -> Error {
 pub fn check_replaceable(path: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(path).map_err(|e| Error::io("look at", path, e))?;
     if !meta.is_dir() || !Bundle::is_at(path)? {
-        return Err(refuse(path, "it is there already and is not a bundle"));
+        return Err(refuse(path, "it already exists and is not a bundle"));
     }
     let bundle = Bundle::open(path).map_err(|error| match error.kind() {
         Kind::Io => error,
-        _ => refuse(path, format!("it is there already and is not a sound bundle: {error}")),
+        _ => refuse(path, format!("it already exists and is not a sound bundle: {error}")),
     })?;
     let index: oci::Index =
         serde_json::from_slice(&layout::read(&*bundle.store, Name::Index, MAX_INDEX_LEN)?)
             .map_err(|e| refuse(path, format!("index.json: {e}")))?;
     if let Some(other) = index.manifests.iter().find(|it| it.digest != bundle.digest) {
         let text = format!(
-            "it is there already and holds more than one AMI: index.json names sha256:{} too",
+            "it already exists and holds more than one AMI: index.json names sha256:{} too",
             other.digest
         );
         return Err(refuse(path, text));
@@ -57,7 +57,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     known.extend([layout::LAYOUT_NAME.to_owned(), layout::INDEX_NAME.to_owned()]);
     match first_stranger(path, &known)? {
         Some(name) => {
-            let text = format!("it is there already and holds {name:?}, which is not the bundle's");
+            let text = format!("it already exists and holds {name:?}, which is not the bundle's");
             Err(refuse(path, text))
         }
         None => Ok(()),

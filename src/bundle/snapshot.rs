@@ -87,7 +87,7 @@ impl ReadVolume for Snapshot {
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         if offset >= self.size() {
-            return Err(Error::invalid(format!("byte {offset} is past the volume")));
+            return Err(Error::invalid(format!("byte {offset} is past the end of the volume")));
         }
         let index = BlockIndex::holding(offset).expect("inside the volume");
         let (kind, end) = self.manifest.run_at(index)?;
@@ -99,7 +99,7 @@ impl ReadVolume for Snapshot {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let len = u64::try_from(buf.len()).expect("memory is under 2^64 bytes");
         let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size()) else {
-            let text = format!("{len} bytes from byte {offset} on are not inside the volume");
+            let text = format!("{len} bytes at byte {offset} are not inside the volume");
             return Err(Error::invalid(text));
         };
         let mut rest = buf;

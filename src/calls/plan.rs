@@ -48,8 +48,7 @@ const NOT_YET: NotYet = NotYet {
 pub enum PlanFault {
     /// Holes would be left out where they read as garbage.
     #[error(
-        "{count} blocks of {device} are holes, and {why}: a block that is left out reads as garbage \
-         there"
+        "{count} blocks of {device} are holes, and {why}: omitted blocks read as garbage there"
     )]
     Holes {
         /// Device of the volume.
@@ -70,13 +69,13 @@ pub enum PlanFault {
         base: u64,
     },
     /// A key is given beside a base.
-    #[error("a key is given beside a base, whose key counts")]
+    #[error("a key conflicts with a base, whose own key is used")]
     KeyWithBase,
     /// A copy needs the region of what it is a copy of.
-    #[error("there are copies, and no region that they are made from")]
+    #[error("copies need the region of the AMI, which is not set")]
     NoRegion,
     /// A volume of the mapping has content that the plan does not know.
-    #[error("{device} has content, and its snapshot is not here")]
+    #[error("{device} has content, but no snapshot is given for it")]
     NoVolume {
         /// Its device.
         device: String,

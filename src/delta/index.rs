@@ -137,7 +137,7 @@ impl PageIndex {
         let (header, bytes) = index_file::open(input, root).map_err(|e| {
             let e = e.in_file(input.path());
             let faulty = e.kind() == Kind::Corrupt || e.kind() == Kind::Unsupported;
-            if faulty { e.advise("remove it: it is made anew from the base") } else { e }
+            if faulty { e.advise("remove it: it is rebuilt from the base") } else { e }
         })?;
         Ok(Self::new(root, header.sampling, Entries::File(bytes)))
     }

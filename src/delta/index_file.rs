@@ -79,10 +79,10 @@ impl fmt::Display for IndexFault {
             Self::Len { found } => {
                 write!(f, "the page index has {found} bytes, expected as many as its header says")
             }
-            Self::Magic => write!(f, "it lacks the magic of a page index"),
+            Self::Magic => write!(f, "it does not start with the magic of a page index"),
             Self::Version { found } => write!(f, "version is {found}, expected {VERSION}"),
-            Self::Checksum { of } => write!(f, "CRC-32 of the {of} does not fit"),
-            Self::Field { of } => write!(f, "{of} has a value that it cannot have"),
+            Self::Checksum { of } => write!(f, "CRC-32 of the {of} does not match"),
+            Self::Field { of } => write!(f, "{of} has an invalid value"),
             Self::Order { entry } => write!(f, "entry {entry} is out of order"),
             Self::Root { found, expected } => {
                 write!(f, "it indexes the snapshot sha256:{found}, expected sha256:{expected}")

@@ -47,7 +47,7 @@ impl fmt::Display for ArchiveFault {
                 char::from(found)
             ),
             Self::Short => write!(f, "the tar archive ends inside a member"),
-            Self::Stranger => write!(f, "the tar member is no file of a bundle"),
+            Self::Stranger => write!(f, "the tar member is not a file of a bundle"),
             Self::End => write!(f, "the tar archive does not end in two records of zeros"),
             Self::Members => write!(f, "the tar archive has over {MAX_MEMBERS} members"),
         }

@@ -191,7 +191,9 @@ impl fmt::Display for ManifestFault {
             Self::Maps { group } => {
                 write!(f, "the maps of group {group} contradict each other, the table or the size")
             }
-            Self::Digest { of } => write!(f, "the digest of the {of} is not the recorded one"),
+            Self::Digest { of } => {
+                write!(f, "the digest of the {of} differs from the recorded one")
+            }
         }
     }
 }

@@ -225,7 +225,7 @@ impl Manifest {
     ///
     /// # Panics
     ///
-    /// If `index` is past the volume.
+    /// If `index` is past the end of the volume.
     pub fn block(&self, index: BlockIndex) -> Result<Block> {
         assert!(index.0 < self.block_count(), "block {index} of {}", self.block_count());
         match self.entry(index.0 / GROUP_BLOCKS)? {
@@ -243,7 +243,7 @@ impl Manifest {
     ///
     /// # Panics
     ///
-    /// If `first` is past the volume.
+    /// If `first` is past the end of the volume.
     pub fn run_at(&self, first: BlockIndex) -> Result<(ExtentKind, BlockIndex)> {
         let kind = self.block(first)?.kind();
         let count = self.block_count();

@@ -133,7 +133,7 @@ impl fmt::Display for PackFault {
             Self::Index { offset, count } => {
                 write!(f, "an index of {count} entries at byte {offset} does not fit the pack")
             }
-            Self::Frame { of } => write!(f, "a fixed field of the {of} has another value"),
+            Self::Frame { of } => write!(f, "a fixed field of the {of} has a wrong value"),
             Self::Order { entry } => write!(f, "entry {entry} of the index is out of order"),
             Self::StoredKind { found } => {
                 write!(
@@ -142,7 +142,7 @@ impl fmt::Display for PackFault {
                 )
             }
             Self::Tiling { offset } => {
-                write!(f, "stored chunks do not follow each other, expected one at byte {offset}")
+                write!(f, "stored chunks are not contiguous, expected one at byte {offset}")
             }
         }
     }

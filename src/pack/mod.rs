@@ -241,7 +241,7 @@ impl ChunkReader {
     ///
     /// # Errors
     ///
-    /// `Io` if there is no memory for it.
+    /// `Io` if out of memory.
     pub fn new() -> Result<Self> {
         Ok(Self {
             decoder: Decoder::new()?,

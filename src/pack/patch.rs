@@ -147,7 +147,7 @@ impl fmt::Display for PatchFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Frame => write!(f, "the stored bytes are not exactly one patch"),
-            Self::Reserved => write!(f, "a fixed field of the patch has another value"),
+            Self::Reserved => write!(f, "a fixed field of the patch has a wrong value"),
             Self::Reads { found } => {
                 write!(f, "the patch needs {found} base chunks, expected 1 to {MAX_READS}")
             }
@@ -161,7 +161,7 @@ impl fmt::Display for PatchFault {
             Self::Prefix { found } => {
                 write!(f, "the patch's prefix has {found} pages, expected as many as it says")
             }
-            Self::Page => write!(f, "the patch names a page that no volume has"),
+            Self::Page => write!(f, "the patch names a page outside any volume"),
             Self::Content => write!(f, "the patch's literal pages and their frame do not agree"),
         }
     }
@@ -459,7 +459,7 @@ const _: () = assert!(
 /// Says that a chunk is patched and nobody knows the base.
 #[must_use]
 pub(super) fn no_base() -> Error {
-    Error::corrupt("the chunk is patched, and its pack names no base")
+    Error::corrupt("the chunk is patched, but its pack does not name a base")
 }
 
 #[cfg(test)]
