@@ -129,7 +129,7 @@ pub enum PayloadFault {
         found: u64,
     },
     /// The padding behind the encrypted bytes is none that PKCS#7 makes.
-    #[error("the padding behind the encrypted bytes is malformed")]
+    #[error("the padding after the encrypted bytes is malformed")]
     Padding,
     /// A segment that is not the last has bytes of half a record.
     #[error(
@@ -146,7 +146,7 @@ pub enum PayloadFault {
     #[error("something follows the end of the archive")]
     Trailing,
     /// The archive goes on for longer than any tool makes it.
-    #[error("the archive goes on long behind its end")]
+    #[error("the archive continues long after its end")]
     Long,
     /// The file has another size than the manifest says.
     #[error("the volume has {found} bytes, expected the manifest's {expected}")]

@@ -56,13 +56,13 @@ pub enum KeyFault {
     #[error("the certificate is not that of the private key")]
     Pair,
     /// The key is not the one that the bundle is encrypted for.
-    #[error("the private key does not open the bundle, which is encrypted for another one")]
+    #[error("the private key does not decrypt the bundle, which is encrypted for another key")]
     WrongKey,
     /// The manifest has no signature.
     #[error("the manifest has no signature")]
     Unsigned,
     /// The signature is not one of this certificate's key over this manifest.
-    #[error("the signature does not fit: the manifest was changed, or another key signed it")]
+    #[error("the signature does not match: the manifest was changed, or another key signed it")]
     Signature,
 }
 
@@ -93,7 +93,7 @@ pub struct SystemRandomness;
 impl Randomness for SystemRandomness {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
         getrandom::fill(bytes)
-            .map_err(|e| Error::new(Kind::Io, format!("the system gives no random bytes: {e}")))
+            .map_err(|e| Error::new(Kind::Io, format!("the system has no random bytes: {e}")))
     }
 }
 

@@ -77,7 +77,7 @@ impl<'a> Archive<'a> {
                 Some(part) if self.at < part.len() => part,
                 part => {
                     if self.next_part == self.parts.count() {
-                        return Err(Error::new(Kind::Io, "a part became shorter meanwhile"));
+                        return Err(Error::new(Kind::Io, "a part was truncated while it was read"));
                     }
                     let opened = self.parts.open(self.next_part)?;
                     (self.next_part, self.at) = (self.next_part.strict_add(1), 0);

@@ -296,7 +296,7 @@ impl InstanceBundle {
 /// Says where in the plain archive a failure is, if it is about that and no file.
 fn in_stream(error: Error, at: u64) -> Error {
     if error.path().is_none() && error.kind() != Kind::Interrupted {
-        let text = format!("in the archive, behind byte {at}: {error}");
+        let text = format!("in the archive, after byte {at}: {error}");
         return Error::new(error.kind(), text);
     }
     error

@@ -154,8 +154,7 @@ pub fn make(
     keys.private.check_pair(&keys.user)?;
     if volume.size() > MAX_IMAGE_SIZE {
         let text = format!("the volume has {} bytes, expected at most 10 GiB", volume.size());
-        let advice =
-            "EC2 takes no larger one from instance store; an EBS-backed AMI may have 64 TiB";
+        let advice = "that is EC2's limit for instance store; an EBS-backed AMI can have 64 TiB";
         return Err(Error::new(Kind::Limit, text).advise(advice));
     }
     let secret = Secret::random(random)?;

@@ -37,7 +37,7 @@ impl InPlace {
     pub fn open(path: &Path) -> Result<Self> {
         let kind = fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
         if !kind.is_file() {
-            return Err(Error::invalid("it is no regular file, expected one to be changed")
+            return Err(Error::invalid("it is not a regular file, expected one")
                 .in_file(path)
                 .advise("write a new image with -o"));
         }
@@ -47,9 +47,9 @@ impl InPlace {
             .open(path)
             .map_err(|e| Error::io("open for writing", path, e))?;
         if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
-            return Err(Error::new(Kind::Io, "another run changes it already")
+            return Err(Error::new(Kind::Io, "another run is changing it")
                 .in_file(path)
-                .advise("wait until that is done"));
+                .advise("wait for it to finish"));
         }
         Ok(Self { direct: Direct::of(&file), file, path: path.to_owned() })
     }

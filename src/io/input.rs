@@ -205,7 +205,7 @@ impl Input {
     }
 
     fn too_many_extents(&self, limit: usize) -> Error {
-        let text = format!("it has over {limit} extents, the most that are read");
+        let text = format!("it has over {limit} extents, the limit");
         Error::new(Kind::Limit, text)
             .in_file(&self.path)
             .advise("copy it with `cp --sparse=always` to join its extents")
@@ -253,7 +253,8 @@ impl Input {
         if end == Some(self.len) {
             return Ok(extents);
         }
-        let text = format!("the extents that its storage tells do not tile its {} bytes", self.len);
+        let text =
+            format!("the extents that its storage reports do not tile its {} bytes", self.len);
         Err(Error::new(Kind::Io, text).in_file(&self.path))
     }
 

@@ -181,7 +181,7 @@ fn lock(file: &File) -> bool {
 fn cannot_make(target: &Path, error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::NotFound {
         let none = io::Error::new(error.kind(), "there is no such folder");
-        return Error::io("be written", target, none).advise("make the folder first");
+        return Error::io("be written", target, none).advise("create the folder first");
     }
     // Behind the system's words, the error's text names the temporary file.
     let text = error.to_string();
@@ -192,7 +192,7 @@ fn cannot_make(target: &Path, error: &io::Error) -> Error {
 /// Syncs the folder of an output that has its name.
 pub(super) fn sync_folder_of(target: &Path) -> Result<()> {
     sync_folder(parent(target)).map_err(|e| {
-        let text = format!("it has its name, but may lose it in a power cut: {e}");
+        let text = format!("the output is complete, but a power failure may lose it: {e}");
         Error::new(Kind::Io, text).in_file(target)
     })
 }
@@ -227,7 +227,7 @@ impl OutputFile {
             && !meta.file_type().is_file()
             && !meta.file_type().is_symlink()
         {
-            return Err(Error::invalid("it is there already and is no regular file")
+            return Err(Error::invalid("it exists and is not a regular file")
                 .in_file(target)
                 .advise("choose another name for the output"));
         }
@@ -541,7 +541,7 @@ impl OutputDir {
     /// there. That a folder is not empty is an error of [`OutputDir::commit`].
     pub fn create(target: &Path) -> Result<Self> {
         if target.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
-            return Err(Error::invalid("it is there already and is not a folder")
+            return Err(Error::invalid("it already exists and is not a folder")
                 .in_file(target)
                 .advise("choose another name for the output"));
         }

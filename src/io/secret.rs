@@ -34,7 +34,7 @@ pub fn read_secret(path: &Path, most: u64, watch: &dyn Watch) -> Result<Vec<u8>>
         let mode = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
         let mode = mode.permissions().mode();
         if mode & OTHERS != 0 {
-            let text = format!("others may use this file: its mode is {:04o}", mode & 0o7777);
+            let text = format!("others can use this file: its mode is {:04o}", mode & 0o7777);
             let advice = format!("chmod 600 {}", path.display());
             return Err(Error::invalid(text).in_file(path).advise(advice));
         }

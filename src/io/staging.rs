@@ -29,7 +29,7 @@ impl Staging {
     pub fn create(target: &Path) -> Result<Self> {
         let name = target
             .file_name()
-            .ok_or_else(|| Error::invalid("it ends in no name").in_file(target))?;
+            .ok_or_else(|| Error::invalid("the path does not end in a name").in_file(target))?;
         let folder = OutputDir::start(target, None)?;
         let inner = folder.temporary_path().join(name);
         Ok(Self { folder, inner })

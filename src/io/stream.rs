@@ -103,7 +103,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// `Io` if there is no memory for it.
+    /// `Io` if out of memory.
     ///
     /// # Panics
     ///

@@ -53,7 +53,7 @@ pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<Complete
     }
     // A base without any data has no packs, and nothing is left out for it.
     if !bundle.packs().iter().any(|pack| pack.of_base) && bundle.is_thin()? {
-        let text = "it was packed against an image, and names no packs that could be added";
+        let text = "it was packed against an image, so there are no packs to add";
         return Err(Error::new(crate::error::Kind::Unsupported, text)
             .in_file(&request.bundle)
             .advise(Advice::Use { verb: Verb::Rebase, to: "pack it against the bundle".into() }));

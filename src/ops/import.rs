@@ -100,7 +100,7 @@ fn choose(bytes: &[u8], request: &ImportRequest) -> Result<(Ami, String)> {
 /// Writes a text under a name that is free.
 fn write_new(path: &Path, text: &str) -> Result<()> {
     if path.symlink_metadata().is_ok() {
-        return Err(Error::invalid("it is there already")
+        return Err(Error::invalid("it already exists")
             .in_file(path)
             .advise("choose another name for the output, or remove it first"));
     }

@@ -250,7 +250,7 @@ const UNDO: &str = "undo";
 /// `Io` if the folder cannot be written; `Invalid` if something of that name is there.
 pub fn write_documents(documents: &[Document], folder: &std::path::Path) -> Result<Vec<String>> {
     if folder.symlink_metadata().is_ok() {
-        return Err(Error::invalid("it is there already, expected a new folder").in_file(folder));
+        return Err(Error::invalid("it already exists, expected a new folder").in_file(folder));
     }
     let output = OutputDir::create(folder)?;
     output.make_dir(UNDO)?;

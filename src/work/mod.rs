@@ -289,7 +289,7 @@ fn numbered<J: Send, R: Send, S>(
         drop((take_job, send_result));
         if started == 0 {
             let advice = Advice::Give { setting: Setting::Threads, example: "1".into() };
-            return Err(Error::new(Kind::Io, "the system starts no thread").advise(advice));
+            return Err(Error::new(Kind::Io, "the system cannot start a thread").advise(advice));
         }
         // Results that came early wait here; the front belongs to job `done`.
         let mut waiting: VecDeque<Option<Result<R>>> = VecDeque::new();

@@ -325,7 +325,7 @@ fn what_lint_cannot_read_is_told() {
     let told = run_badly(here, "lint a.toml", 2);
     assert!(told.contains("a.toml: line 4, column 1: unknown field `arch`"), "{told}");
     assert!(run_badly(here, "lint a.json", 2).contains("Nonsense"));
-    assert!(run_badly(here, "lint b.json", 2).contains("no JSON"));
+    assert!(run_badly(here, "lint b.json", 2).contains("not JSON"));
     assert!(run_badly(here, "lint c.json", 2).contains("ImageId"));
     run_badly(here, "lint d.json", 2);
     run_badly(here, "lint deep.json", 2);

@@ -242,7 +242,7 @@ fn an_index_is_believed_for_its_own_base_and_as_it_was_written() {
     let refused = |code: i32, context: &str| {
         let text = run_badly(here, line, code);
         assert!(text.contains("i.amx") && text.lines().count() == 1, "{context}: {text}");
-        assert!(text.contains("made anew"), "{context}: {text}");
+        assert!(text.contains("rebuilt"), "{context}: {text}");
         assert!(!here.join("out.ami").exists(), "{context}");
     };
     for len in [0, 1, 8, 79, 80, 81, index.len() - 12, index.len() - 1] {

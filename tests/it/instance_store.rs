@@ -292,7 +292,7 @@ fn other_peoples_keys_and_certificates_are_refused() {
     fs::copy(stranger, &path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let error = unbundle(&ops::UnbundleRequest { key: path, ..request.clone() }).unwrap_err();
-    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("another one"), "{error}");
+    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("another key"), "{error}");
     let unsigned = folder().join("euca/unsigned.manifest.xml");
     let unsigned = ops::UnbundleRequest { manifest: unsigned, ..request.clone() };
     let error = unbundle(&unsigned).unwrap_err();

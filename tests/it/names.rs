@@ -82,7 +82,7 @@ fn a_size_that_a_format_cannot_say_is_filled_up_and_told() {
             let output = run(folder, &format!("{line} out --format {}", format.name));
             let notes = stderr(&output);
             assert_eq!(output.status.code(), Some(0), "{}: {notes}", format.name);
-            let told = format!("zeros fill it up to {} bytes", expected.len());
+            let told = format!("padded with zeros to {} bytes", expected.len());
             assert_eq!(notes.contains(&told), format.size_grain > 1, "{}: {notes}", format.name);
             run_well(folder, "convert out back --format raw");
             assert!(fs::read(folder.join("back")).unwrap() == expected, "{}", format.name);

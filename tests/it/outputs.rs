@@ -40,7 +40,7 @@ fn refused(here: &Path, what: &str, make: &dyn Fn(&Path)) {
         make(&out);
         let before = (tree(&out), names(here));
         let text = run_badly(here, line, 2);
-        assert!(text.contains("it is there already"), "{what}: {line}: {text}");
+        assert!(text.contains("it already exists"), "{what}: {line}: {text}");
         assert_eq!(text.lines().count(), 1, "{what}: {line}: {text}");
         assert!((tree(&out), names(here)) == before, "{what}: {line}: it was touched");
         fs::remove_dir_all(&out).unwrap();
@@ -118,7 +118,7 @@ fn b3_a_layout_of_several_amis_or_with_referrers_is_never_replaced() {
         fs::write(out.join("index.json"), format!("{head}{entry}  ]{tail}")).unwrap();
         let before = tree(&out);
         let text = run_badly(here, "pack new.raw -o out --name new", 2);
-        assert!(text.contains("it is there already"), "{what}: {text}");
+        assert!(text.contains("it already exists"), "{what}: {text}");
         assert!(tree(&out) == before, "{what}: it was touched");
         fs::remove_dir_all(&out).unwrap();
     }

@@ -130,7 +130,7 @@ impl Roles {
                 continue;
             }
             let Some(named) = self.find(flag) else {
-                let text = format!("--{name}={flag} names no volume of this command");
+                let text = format!("--{name}={flag} does not name a volume of this command");
                 return Err(Error::invalid(text)
                     .advise(format!("its volumes are called {}", self.0.join(", "))));
             };

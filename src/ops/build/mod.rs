@@ -155,7 +155,7 @@ fn may_replace(output: &Path) -> Judge {
 fn check_file(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => Ok(()),
-        Ok(_) => Err(Error::invalid("it is there already and is not a regular file").in_file(path)),
+        Ok(_) => Err(Error::invalid("it already exists and is not a regular file").in_file(path)),
         Err(e) => Err(Error::io("look at", path, e)),
     }
 }

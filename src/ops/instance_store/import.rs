@@ -116,7 +116,7 @@ fn guess(machine: &Machine, notes: &mut Vec<String>) -> Virtualization {
         return Virtualization::Paravirtual;
     }
     notes.push(
-        "the manifest names no kernel, so the virtualization type is taken for hvm".to_owned(),
+        "the manifest names no kernel, so the virtualization type is taken to be hvm".to_owned(),
     );
     Virtualization::Hvm
 }
@@ -149,7 +149,7 @@ fn ephemeral(machine: &Machine, root_device: &str, notes: &mut Vec<String>) -> V
                 ..Mapping::default()
             });
         } else {
-            notes.push(format!("not taken over: {} on {}", it.virtual_name, it.device));
+            notes.push(format!("not imported: {} on {}", it.virtual_name, it.device));
         }
     }
     mappings

@@ -146,10 +146,8 @@ fn check_folder(path: &Path) -> Result<()> {
         Err(_) => true,
     };
     if entries {
-        let text = "it is there already and is no empty folder";
-        return Err(Error::invalid(text)
-            .in_file(path)
-            .advise("name a folder that is not there yet"));
+        let text = "it exists and is not an empty folder";
+        return Err(Error::invalid(text).in_file(path).advise("name a new folder"));
     }
     Ok(())
 }
@@ -176,7 +174,7 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         (Some(architecture), _) => architecture.clone(),
         (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
         (None, None) => {
-            let text = "the image does not say its architecture: i386 or x86_64";
+            let text = "the image does not name its architecture, expected i386 or x86_64";
             let advice = Advice::Give { setting: Setting::Architecture, example: "x86_64".into() };
             return Err(Error::invalid(text).in_file(path).advise(advice));
         }
@@ -204,12 +202,12 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
         notes.push(format!(
-            "no instance type with an instance-store root is of the architecture {architecture}"
+            "no instance type with an instance-store root has the architecture {architecture}"
         ));
     }
     for name in ["ami", "root"] {
         if !mappings.iter().any(|it| it.virtual_name == name) {
-            notes.push(format!("no device is mapped for {name}, so EC2 takes its default"));
+            notes.push(format!("no device is mapped for {name}, so EC2 uses its default"));
         }
     }
     if let Some(bundle) = ours.as_ref().filter(|it| it.snapshots().len() > 1) {

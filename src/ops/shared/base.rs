@@ -83,7 +83,7 @@ impl OpenedBase {
         }
         let opened = open(base, watch)?;
         if !request.thin {
-            return Err(Error::invalid("the base is an image, and no pack holds its chunks")
+            return Err(Error::invalid("the base is an image, which has no packs")
                 .in_file(path)
                 .advise(Advice::Give { setting: Setting::Thin, example: "".into() }));
         }

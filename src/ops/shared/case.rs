@@ -67,7 +67,7 @@ impl Case {
         for layer in bundle.snapshots() {
             let manifest = bundle.manifest(layer)?;
             let layout = if is_thin {
-                let note = "is in a thin bundle: rules about its inside are not applied";
+                let note = "is in a thin bundle: rules about its content are not applied";
                 case.notes.push(format!("{} {note}", layer.device));
                 None
             } else {
@@ -162,12 +162,12 @@ pub(in crate::ops) fn open_cases(
 /// Reads a JSON document of EC2's, or a description.
 pub(in crate::ops) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| {
-        Error::invalid(format!("it is no JSON: {e}"))
+        Error::invalid(format!("it is not JSON: {e}"))
             .advise("a recipe's name ends in .toml; a bundle is a folder or a .tar")
     })?;
     if value.get("Images").is_some() {
         let images = describe(bytes)
-            .map_err(|e| Error::invalid(format!("it is no answer of DescribeImages: {e}")))?;
+            .map_err(|e| Error::invalid(format!("it is not an answer of DescribeImages: {e}")))?;
         return Ok(("describe-images", images.into_iter().map(|it| it.ami).collect()));
     }
     let own = ["LaunchPermissions", "ProductCodes", "Tags", "DeprecateAt", "Provenance"];
@@ -176,11 +176,11 @@ pub(in crate::ops) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)
         .is_some_and(|list| list.iter().any(|it| it["Ebs"].get("SnapshotDigest").is_some()));
     if digests || own.iter().any(|name| value.get(name).is_some()) {
         let ami = serde_json::from_slice(bytes)
-            .map_err(|e| Error::invalid(format!("it is no AMI description: {e}")))?;
+            .map_err(|e| Error::invalid(format!("it is not an AMI description: {e}")))?;
         return Ok(("description", vec![ami]));
     }
     let call: RegisterImage = serde_json::from_slice(bytes)
-        .map_err(|e| Error::invalid(format!("it is no call of RegisterImage: {e}")))?;
+        .map_err(|e| Error::invalid(format!("it is not a call of RegisterImage: {e}")))?;
     Ok(("register-image", vec![call.into()]))
 }
 
@@ -201,7 +201,7 @@ pub fn read_ami(path: &Path, templates: &TemplateRequest, watch: &dyn Watch) -> 
     };
     match (amis.pop(), amis.is_empty()) {
         (Some(ami), true) => Ok(ami),
-        _ => Err(Error::invalid("it has not exactly one AMI").in_file(path)),
+        _ => Err(Error::invalid("it does not have exactly one AMI").in_file(path)),
     }
 }
 

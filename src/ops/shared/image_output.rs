@@ -20,7 +20,7 @@ pub(in crate::ops) fn write_image(
     for size in volumes.iter().map(|volume| volume.size()) {
         if !size.is_multiple_of(format.size_grain) {
             notes.push(format!(
-                "the volume has {size} bytes, and an image in {} a multiple of {}: zeros fill it up to {} bytes",
+                "the volume has {size} bytes, but {} needs a multiple of {}: padded with zeros to {} bytes",
                 format.name,
                 format.size_grain,
                 size.next_multiple_of(format.size_grain)

@@ -187,7 +187,7 @@ fn is_nothing(count: &u64) -> bool {
 fn check_base(options: &PackOptions, count: usize) -> Result<()> {
     let Some(base) = &options.base else { return Ok(()) };
     if options.states.zeros_as_holes {
-        let text = "holes in the place of zeros would expose the base's data there";
+        let text = "zeros cannot become holes over a base: they would expose the base's data";
         return Err(Error::invalid(text).advise(Advice::Omit(Setting::Zeros)));
     }
     if base.index.is_some() && count > 1 {
@@ -210,7 +210,7 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
         if !named && mapping.ebs.as_ref().is_some_and(Ebs::has_content) {
             let device = &mapping.device_name;
             return Err(Error::invalid(format!(
-                "{device} has content, and no image of it is named"
+                "{device} has content, but no image is given for it"
             ))
             .advise(Advice::Give {
                 setting: Setting::Map,

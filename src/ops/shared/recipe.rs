@@ -116,7 +116,7 @@ pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Ve
 
 fn read_text(path: &Path, watch: &dyn Watch) -> Result<String> {
     String::from_utf8(read_document(path, watch)?)
-        .map_err(|_| Error::invalid("it is no text in UTF-8").in_file(path))
+        .map_err(|_| Error::invalid("it is not UTF-8 text").in_file(path))
 }
 
 /// Reads a recipe and fills in its templates.
@@ -131,7 +131,7 @@ pub(in crate::ops) fn open_recipe(
         recipe.prepare(folder, &templates.values(folder)?).map_err(|e| e.in_file(path))?;
     if let Some(file) = &prepared.uefi_data_file {
         if prepared.ami.uefi_data.is_some() {
-            let text = "uefi-data and uefi-data-file are both there, expected one of them";
+            let text = "uefi-data and uefi-data-file are both set, expected one of them";
             return Err(Error::invalid(text).in_file(path));
         }
         prepared.ami.uefi_data = Some(read_text(file, watch)?.split_whitespace().collect());

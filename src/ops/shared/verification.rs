@@ -403,7 +403,7 @@ impl Check<'_> {
                 return Ok(());
             }
         }
-        self.chunk(id, "no sound pack of the bundle has the chunk".to_owned());
+        self.chunk(id, "no intact pack of the bundle has the chunk".to_owned());
         Ok(())
     }
 
