@@ -68,7 +68,7 @@ struct Parts {
     input: Option<String>,
 }
 
-/// What the user can do next: a fact, which whoever shows the error turns into a sentence.
+/// What the user can do next: a fact, which the caller turns into a sentence.
 ///
 /// The library does not know which options the program has, so no sentence here names one. The command
 /// line renders each value in terms of the command at hand, and leaves out what that command cannot do.
@@ -148,7 +148,7 @@ pub enum Setting {
     BaseIndex,
     /// The manifest that a base must have.
     BaseManifest,
-    /// The certificate of whoever signed.
+    /// The certificate of the signer.
     Certificate,
     /// The private key.
     Key,

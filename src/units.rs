@@ -63,7 +63,7 @@ impl fmt::Display for BlockIndex {
 ///
 /// # Panics
 ///
-/// If `size` is over [`MAX_VOLUME_SIZE`]: whoever learns a size checks it there.
+/// If `size` is over [`MAX_VOLUME_SIZE`]: the caller that learns a size checks it.
 #[must_use]
 pub fn block_count(size: u64) -> u32 {
     assert!(size <= MAX_VOLUME_SIZE, "a volume of {size} bytes was let in");
@@ -81,7 +81,7 @@ pub fn ebs_gib(size: u64) -> u64 {
 pub enum ExtentKind {
     /// Stored bytes; they may happen to be zeros.
     Data,
-    /// Zeros that somebody wrote.
+    /// Written zeros.
     Zero,
     /// Nobody ever wrote here; reads as zeros.
     Hole,

@@ -56,7 +56,7 @@ pub struct Ami {
     /// Name, unique in an account and region.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub name: String,
-    /// Text for people.
+    /// Human-readable description.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub description: Option<String>,
     /// Processor architecture.

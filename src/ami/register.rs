@@ -120,7 +120,7 @@ impl RegisterImage {
 }
 
 impl From<RegisterImage> for Ami {
-    /// Takes the call as a description; nothing of it is lost but `DryRun`, which is no part of one.
+    /// Takes the call as a description; nothing of it is lost but `DryRun`, which is not part of one.
     fn from(call: RegisterImage) -> Self {
         Self {
             name: call.name,

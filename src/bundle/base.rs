@@ -1,4 +1,4 @@
-//! A snapshot as the base that patched chunks lean on.
+//! A snapshot as the base that patched chunks depend on.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::units::BlockIndex;
 use crate::units::PAGE_SIZE;
 use crate::volume::ReadVolume;
 
-/// Blocks of a base that stay decompressed: 32 MiB, more than any one chunk leans on.
+/// Blocks of a base that stay decompressed: 32 MiB, more than any one chunk depends on.
 const CACHED_BLOCKS: usize = 64;
 
 /// Where a base's bytes come from.
@@ -38,7 +38,7 @@ pub enum BaseBytes {
     Absent,
 }
 
-/// A snapshot whose pages and chunks others lean on.
+/// A snapshot whose pages and chunks others depend on.
 pub struct BaseSnapshot {
     manifest: Manifest,
     bytes: BaseBytes,

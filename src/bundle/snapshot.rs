@@ -54,7 +54,7 @@ impl Snapshot {
             None => ChunkReader::new()?,
         };
         let read = self.chunks.read(ids, plain, &mut reader).map_err(|e| {
-            // Whoever knows better what to do, as of a thin bundle, has said so.
+            // A caller with better advice, as for a thin bundle, has given it.
             if e.advice().is_some() {
                 return e;
             }

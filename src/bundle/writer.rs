@@ -109,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// Takes over the layers of a bundle as what the volumes to come lean on: its snapshots as
+    /// Takes over the layers of a bundle as what the volumes to come depend on: its snapshots as
     /// bases, and its packs, which a `thin` bundle names and leaves out.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Adds the manifest in `scratch` as that of a snapshot that the volumes to come lean on.
+    /// Adds the manifest in `scratch` as that of a snapshot that the volumes to come depend on.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes over the manifest of a snapshot that another bundle leans on.
+    /// Takes over the manifest of a snapshot that another bundle depends on.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes over what a thin bundle leans on: the manifests, and the names of the packs.
+    /// Takes over what a thin bundle depends on: the manifests, and the names of the packs.
     ///
     /// # Errors
     ///
@@ -242,7 +242,7 @@ pub struct VolumeWriter<'a> {
     pack_size: u64,
     builder: Builder<'a>,
     scratch: &'a OutputFile,
-    /// Root digest of the snapshot that the volume leans on.
+    /// Root digest of the snapshot that the volume depends on.
     base: Option<Digest>,
     pack: Option<(PackWriter, NewBlob)>,
     /// Whether the pack under way has a patched chunk.

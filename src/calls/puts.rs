@@ -174,7 +174,7 @@ fn changed(
                 *current = Some(Change { first, count, ..change });
                 return Ok(Some(put(1, digest)));
             }
-            // What somebody wrote must be overwritten, and written zeros stay written.
+            // Written blocks must be overwritten, and written zeros stay written.
             (_, ExtentKind::Zero) | (ExtentKind::Data, ExtentKind::Hole) => {
                 return Ok(Some(put(change.count, zero_block_digest())));
             }

@@ -75,7 +75,7 @@ impl Random {
         (0..len).map(|at| if at / 300 % 2 == 0 { HOLE } else { self.block() }).collect()
     }
 
-    /// The same volume with some ranges written anew, and another end.
+    /// The same volume with some ranges rewritten, and another end.
     fn changed(&mut self, old: &[u8]) -> Vec<u8> {
         let mut new = old.to_vec();
         new.resize(1 + self.index(2048), HOLE);

@@ -57,7 +57,7 @@ pub enum Source<'a> {
 /// What is done about states that a user does not want to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct States {
-    /// Treat holes as zeros that somebody wrote.
+    /// Treat holes as written zeros.
     pub holes_as_zeros: bool,
     /// Treat written zeros as holes: unsafe on encrypted volumes, which read garbage there.
     pub zeros_as_holes: bool,
@@ -78,7 +78,7 @@ impl States {
 pub struct Options<'a> {
     /// Threads to work on.
     pub threads: NonZero<usize>,
-    /// Whoever follows the run.
+    /// The follower of the run.
     pub watch: &'a dyn Watch,
     /// What is done about states.
     pub states: States,
@@ -99,7 +99,7 @@ pub struct Store<'a> {
     pub level: i32,
     /// Chunks that need no frame because they are stored already. The sink adds to it.
     pub known: &'a RwLock<KnownChunks>,
-    /// Whoever stores chunks by what they share with a base, if there is one.
+    /// The store of chunks by what they share with a base, if there is one.
     pub patcher: Option<&'a dyn Patcher>,
 }
 

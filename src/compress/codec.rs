@@ -153,7 +153,7 @@ impl fmt::Debug for Unpacker {
 /// Levels of deflate: level 0 would only store.
 pub const DEFLATE_LEVELS: RangeInclusive<i32> = 1..=12;
 
-/// Level of deflate where the user names none: what zlib's own default level makes is no smaller.
+/// Level of deflate where the user names none: what zlib's own default level makes is not smaller.
 const DEFAULT_DEFLATE_LEVEL: i32 = 6;
 
 /// A compressor of units, kept from one to the next.

@@ -1,4 +1,4 @@
-//! Gzip made by many threads: pieces that do not lean on each other, in one member.
+//! Gzip made by many threads: pieces that do not depend on each other, in one member.
 //!
 //! A piece is deflated alone and ends on a byte boundary, so the pieces in a row are one stream. Any
 //! gunzip reads it, also one that knows of a single member only.

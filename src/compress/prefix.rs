@@ -1,7 +1,7 @@
 //! Frames whose content is compressed against bytes that both sides have: a prefix.
 //!
 //! The prefix lies in front of the content as if it had been decompressed just before (zstd calls it
-//! that, too). Contexts are made anew for each frame: the binding ties a context to the life of its
+//! that, too). Contexts are made again for each frame: the binding ties a context to the life of its
 //! first prefix, and against the work of loading a prefix making one is small.
 
 use zstd::zstd_safe::CCtx;

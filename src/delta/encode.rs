@@ -261,7 +261,7 @@ impl Votes {
     }
 }
 
-/// The blocks of the base that a patch leans on, and the chunks that reading them takes.
+/// The blocks of the base that a patch depends on, and the chunks that reading them takes.
 struct Blocks<'a> {
     base: &'a dyn Base,
     taken: BTreeSet<u64>,

@@ -132,7 +132,7 @@ impl PageIndex {
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `Unsupported` or `Mismatch` if it is no sound index of the snapshot `root`.
+    /// `Corrupt`, `Unsupported` or `Mismatch` if it is not a valid index of the snapshot `root`.
     pub fn open(input: &Input, root: Digest) -> Result<Self> {
         let (header, bytes) = index_file::open(input, root).map_err(|e| {
             let e = e.in_file(input.path());

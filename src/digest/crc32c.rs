@@ -1,7 +1,7 @@
 //! CRC-32C (Castagnoli), as VHDX has it over its metadata.
 //!
 //! Eight tables take eight bytes a step. Nobody sums more than a few hundred KiB with it, so there
-//! is no routine for special instructions.
+//! is not a routine for special instructions.
 
 /// The polynomial, its bits reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -249,7 +249,7 @@ fn of_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Res
 /// that is not at the start.
 fn outer(request: &ImageRequest, bytes: &dyn ReadAt) -> Result<&'static Format> {
     let Some(named) = request.format else {
-        // Whoever reads it says that it is empty.
+        // A reader of it says that it is empty.
         return if bytes.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(bytes) };
     };
     if named.in_order().is_some() || named.is_plain() || named.is_in(bytes)? {

@@ -272,7 +272,7 @@ mod tests {
         gpt[512..][..8].copy_from_slice(b"EFI PART");
         assert_eq!(probe(&gpt).unwrap().name, "raw");
         cd[510..][..2].copy_from_slice(&[0x55, 0xaa]);
-        // A signature alone, without a partition, is no partition table.
+        // A signature alone, without a partition, is not a partition table.
         assert!(refusal(&cd).contains(ISO_9660));
         (cd[446 + 4], cd[446 + 12]) = (0x17, 1);
         assert_eq!(probe(&cd).unwrap().name, "raw");

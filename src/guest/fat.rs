@@ -188,7 +188,7 @@ impl<'a> Fat<'a> {
             let start = bytes.len();
             let cluster_len = usize::try_from(self.cluster_len).expect("at most 512 KiB");
             bytes.resize(start.strict_add(cluster_len), 0);
-            // Below the bytes of the partition, as the number was just held against the count.
+            // Below the bytes of the partition, as the number was just checked against the count.
             let offset = self.data.strict_add(number.strict_mul(self.cluster_len));
             self.read(offset, &mut bytes[start..])?;
             cluster = self.next(cluster)?;

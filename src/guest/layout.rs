@@ -77,7 +77,7 @@ pub struct Loader {
     pub path: &'static str,
     /// Processor that its name is for.
     pub named_for: Machine,
-    /// Processor that its content is for; `None` if it is no PE program.
+    /// Processor that its content is for; `None` if it is not a PE program.
     pub machine: Option<Machine>,
 }
 

@@ -1,6 +1,6 @@
 //! What is inside a volume, as far as booting needs it: partitions, boot code, EFI loaders.
 //!
-//! A volume that is damaged inside is no failure of ours: what was found wrong is part of the
+//! A volume that is damaged inside is not a failure of ours: what was found wrong is part of the
 //! answer. Only bytes that cannot be read are an error.
 
 mod fat;

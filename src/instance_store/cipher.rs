@@ -18,7 +18,7 @@ pub(super) const CIPHER_BLOCK_LEN: usize = 16;
 /// Encrypts a stream.
 pub(super) struct Encryptor {
     cipher: cbc::Encryptor<Aes128>,
-    /// Plain bytes that are no whole block yet.
+    /// Plain bytes that are not a whole block yet.
     rest: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Debug for Decryptor {
     }
 }
 
-/// Returns how many of the last plain bytes are no padding.
+/// Returns how many of the last plain bytes are not padding.
 pub(super) fn without_padding(plain: &[u8]) -> Result<usize, PayloadFault> {
     let pad = plain.last().map_or(0, |byte| usize::from(*byte));
     let len = plain.len().checked_sub(pad).ok_or(PayloadFault::Padding)?;

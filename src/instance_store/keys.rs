@@ -43,13 +43,13 @@ pub enum KeyFault {
     /// The key is encrypted with a passphrase.
     #[error("the private key has a passphrase, expected one without")]
     Passphrase,
-    /// The key is no RSA key of a size that is taken.
+    /// The key is not an RSA key of a size that is taken.
     #[error("the private key is malformed, or not an RSA key of 1,024 to 16,384 bits")]
     NotRsa,
     /// There is no certificate.
     #[error("the file has no certificate, expected X.509 as PEM or DER")]
     NoCertificate,
-    /// The certificate's key is no RSA key of a size that is taken.
+    /// The certificate's key is not an RSA key of a size that is taken.
     #[error("the certificate's key is not an RSA key of 1,024 to 16,384 bits")]
     CertificateNotRsa,
     /// The certificate is not that of the private key.
@@ -156,7 +156,7 @@ fn pem<'a>(text: &'a str, label: &str) -> Option<&'a str> {
 /// For whom a bundle was encrypted with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// Whoever made it, and signed it.
+    /// Its maker, who signed it.
     User,
     /// EC2.
     Ec2,

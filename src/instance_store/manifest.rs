@@ -232,7 +232,7 @@ impl Manifest {
 }
 
 /// Returns the bytes that a signature may be over: those of the file, and the same elements written
-/// anew as Amazon's tools do, and as euca2ools does.
+/// again as Amazon's tools do, and as euca2ools does.
 fn signed_forms(bytes: &[u8], machine: Option<&Element>, image: &Element) -> SignedForms {
     let elements: Vec<&Element> = machine.into_iter().chain([image]).collect();
     let mut forms = vec![elements.iter().flat_map(|it| &bytes[it.span.clone()]).copied().collect()];

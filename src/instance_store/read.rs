@@ -84,7 +84,7 @@ impl InstanceBundle {
     ///
     /// # Errors
     ///
-    /// `Io` if that cannot be told.
+    /// `Io` if that cannot be determined.
     pub fn is_at(path: &Path) -> Result<bool> {
         let input = Input::open(path)?;
         let bytes = read_vec(&input, 0, input.len().min(4096))?;

@@ -82,7 +82,7 @@ pub struct MakeOptions<'a> {
     pub level: u32,
     /// Threads that deflate.
     pub threads: NonZero<usize>,
-    /// Whoever follows the run; told of the bytes of the volume.
+    /// The follower of the run; told of the bytes of the volume.
     pub watch: &'a dyn Watch,
 }
 

@@ -98,7 +98,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// `Io`, also if that cannot be told.
+    /// `Io`, also if that cannot be determined.
     pub fn check_place(&self) -> Result<()> {
         let fail = |e| Error::io("look at", &self.path, e);
         let here = self.open.metadata().map_err(fail)?;

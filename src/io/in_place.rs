@@ -1,4 +1,4 @@
-//! A file that is changed where it stands, by whoever has a journal of what is to be changed.
+//! A file that is changed where it stands, by a caller that has a journal of what is to be changed.
 
 use std::fs;
 use std::fs::File;
@@ -33,7 +33,7 @@ impl InPlace {
     ///
     /// # Errors
     ///
-    /// `Io` if the system refuses or another run has it; `Invalid` if it is no regular file.
+    /// `Io` if the system refuses or another run has it; `Invalid` if it is not a regular file.
     pub fn open(path: &Path) -> Result<Self> {
         let kind = fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
         if !kind.is_file() {
@@ -69,7 +69,7 @@ impl InPlace {
     ///
     /// # Errors
     ///
-    /// `Io` if it does, or if that cannot be told.
+    /// `Io` if it does, or if that cannot be determined.
     pub fn check_name(&self) -> Result<()> {
         let fail = |e| Error::io("look at", &self.path, e);
         let open = self.file.metadata().map_err(fail)?;

@@ -287,7 +287,7 @@ impl Input {
     /// Says that `len` bytes were wanted at `offset` of a file that ends before.
     fn ends_early(&self, end: u64, len: usize, offset: u64) -> Error {
         let text = format!("the file ends at byte {end}, expected {len} bytes from here on");
-        // Shorter than at opening: somebody cut it. Else our caller asked past the end, because the
+        // Shorter than at opening: it was truncated. Else our caller asked past the end, because the
         // file's own numbers said so.
         let kind = if self.identity.is_some_and(|then| end < then.size) {
             Kind::Io
@@ -447,7 +447,7 @@ mod tests {
         assert!(!input.is_in_file() && input.inode().is_none());
     }
 
-    /// A connection that breaks looks like a file that ends early, and is no damage either.
+    /// A connection that breaks looks like a file that ends early, and is not damage either.
     #[test]
     fn no_refusal_of_a_storage_is_damage() {
         for fails in [

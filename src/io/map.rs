@@ -1,7 +1,7 @@
 //! Memory maps of our own files, and the one place that owns the question of bus errors.
 //!
 //! Only manifests and pack indexes are mapped: they are looked into at a few places, while an image
-//! is read whole. If somebody cuts a mapped file short, touching the lost pages raises `SIGBUS`, and
+//! is read whole. If a mapped file is truncated, touching the lost pages raises `SIGBUS`, and
 //! the process dies by default. A program that calls [`catch_bus_errors`] lives on: the handler puts
 //! a page of zeros under the address, and the checksums that guard every mapped structure turn the
 //! zeros into an ordinary error.

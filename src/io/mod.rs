@@ -103,7 +103,7 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// `Io` if they changed, or if that cannot be told any more.
+    /// `Io` if they changed, or if that cannot be determined any more.
     fn check_unchanged(&self) -> Result<()> {
         Ok(())
     }

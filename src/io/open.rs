@@ -43,7 +43,7 @@ pub fn open(path: &Path) -> Result<Opened> {
     }
     let kind = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?.file_type();
     if kind.is_fifo() || kind.is_char_device() {
-        // Until somebody writes to a pipe, opening it would not hear the wish to stop. Reading waits for
+        // Until a pipe has a writer, opening it would not hear the wish to stop. Reading waits for
         // that as well, and hears it.
         let flags = if kind.is_fifo() { OFlags::NONBLOCK } else { OFlags::empty() };
         let flags = i32::try_from(flags.bits()).expect("a small flag");

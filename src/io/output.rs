@@ -160,7 +160,7 @@ fn sweep(target: &Path, prefix: &str) {
             && name.ends_with(TEMPORARY_SUFFIX.as_bytes())
             && kind.as_ref().is_ok_and(|kind| kind.is_file() || kind.is_dir());
         if ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            // Whoever cannot remove it can still write the new output.
+            // A run that cannot remove it can still write the new output.
             let _ = if kind.is_ok_and(|kind| kind.is_dir()) {
                 fs::remove_dir_all(entry.path())
             } else {
@@ -171,7 +171,7 @@ fn sweep(target: &Path, prefix: &str) {
 }
 
 /// Locks what was just made, for [`sweep`] to see that it is in use. `false` if a sweep was faster;
-/// on a file system without locks nothing is swept, and all is well too.
+/// on a file system without locks nothing is swept, without harm.
 fn lock(file: &File) -> bool {
     let _ = file.try_lock();
     file.metadata().is_ok_and(|meta| meta.nlink() > 0)
@@ -221,7 +221,7 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// `Io` if the folder cannot be written; `Invalid` if `target` is there and is no regular file.
+    /// `Io` if the folder cannot be written; `Invalid` if `target` is there and is not a regular file.
     pub fn create(target: &Path) -> Result<Self> {
         if let Ok(meta) = fs::symlink_metadata(target)
             && !meta.file_type().is_file()

@@ -25,7 +25,7 @@ impl Staging {
     ///
     /// # Errors
     ///
-    /// `Io` if the folder around it cannot be written; `Invalid` if `target` is no name.
+    /// `Io` if the folder around it cannot be written; `Invalid` if `target` is not a name.
     pub fn create(target: &Path) -> Result<Self> {
         let name = target
             .file_name()

@@ -1,9 +1,9 @@
 //! Ranges of a file that are allocated and were never written.
 //!
 //! A file system reports them as holes while the page cache knows nothing of them, and as data once
-//! somebody has read them (`iomap` in Linux looks at the cache there), so `SEEK_HOLE` alone would make
+//! they have been read (`iomap` in Linux looks at the cache there), so `SEEK_HOLE` alone would make
 //! the state of a block depend on who read the file before. They come from `fallocate`, and from zeros
-//! that a loop device or qemu was asked to write: somebody wanted zeros here.
+//! that a loop device or qemu was asked to write: zeros were wanted here.
 
 use std::fs::File;
 use std::io;

@@ -165,7 +165,7 @@ pub(super) fn boot_program(subject: &Subject<'_>) -> Vec<Found> {
         .iter()
         .filter(|loader| loader.named_for == expected && loader.machine.is_none())
         .map(|loader| {
-            let found = format!("{} is no PE program", loader.path);
+            let found = format!("{} is not a PE program", loader.path);
             Found::new(&*root.place, found, "a boot loader")
         })
         .collect()

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::ami::VolumeType;
 
-/// When the table was last held against EC2's model.
+/// When the table was last compared with EC2's model.
 pub const LIMITS_AS_OF: &str = "2026-11-23";
 
 /// Operations a second of a volume type that takes them.

@@ -113,7 +113,7 @@ pub struct VolumeFacts {
     pub device: String,
     /// Bytes of the content.
     pub size: u64,
-    /// Bytes that nobody ever wrote, where that is known.
+    /// Bytes that never written, where that is known.
     pub hole_bytes: Option<u64>,
     /// What is inside, where it was looked at.
     pub layout: Option<Layout>,

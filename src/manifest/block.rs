@@ -19,7 +19,7 @@ pub fn zero_block_digest() -> Digest {
 pub enum Block {
     /// Its bytes are the chunk of this id.
     Data(Digest),
-    /// Somebody wrote zeros.
+    /// Written zeros.
     Zero,
     /// Nobody ever wrote.
     Hole,

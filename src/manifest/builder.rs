@@ -83,7 +83,7 @@ impl<'a> Builder<'a> {
     ///
     /// If the block is past the largest volume, or if it is the block of zeros.
     pub fn push_data(&mut self, digest: &Digest) -> Result<()> {
-        assert_ne!(*digest, zero_block_digest(), "a zero block is no data");
+        assert_ne!(*digest, zero_block_digest(), "a zero block is not data");
         let bit = self.take_place();
         set_bit(&mut self.maps, bit);
         set_bit(&mut self.maps[MAP_LEN..], bit);
@@ -138,7 +138,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Panics
     ///
-    /// If there is no such volume, or if the blocks pushed are not those of one: whoever reads a
+    /// If there is no such volume, or if the blocks pushed are not those of one: a caller that reads a
     /// volume checks its size.
     pub fn finish(mut self, volume_size: u64) -> Result<Summary> {
         let possible = 1..=MAX_VOLUME_SIZE;

@@ -81,7 +81,7 @@ impl<'a> Side<'a> {
         self.peek().map_or(u32::MAX, |bytes| crate::field::u32_le(bytes, 0))
     }
 
-    /// Returns the entry of group `number`, and goes past it, if it is the next one.
+    /// Returns the entry of group `number`, and moves on, if it is the next one.
     fn take(&mut self, number: u32) -> Result<Option<Entry>> {
         match self.peek() {
             Some(bytes) if self.number() == number => {

@@ -20,7 +20,7 @@ use crate::work::in_order;
 /// Bytes of both volumes that one worker takes at once.
 const SPAN_LEN: u64 = 2 << 20;
 
-/// Grain of the ranges that are told: a sector.
+/// Grain of the ranges that are reported: a sector.
 const GRAIN_LEN: usize = 512;
 
 /// What is compared, and how far.
@@ -30,7 +30,7 @@ pub struct CompareRequest {
     pub left: VolumeRequest,
     /// The other.
     pub right: VolumeRequest,
-    /// Tell holes from zeros that somebody wrote too.
+    /// Tell holes from written zeros too.
     pub states: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
@@ -169,7 +169,7 @@ fn differences(
     a: &mut [u8],
     b: &mut [u8],
 ) -> Result<Vec<(Range<u64>, &'static str)>> {
-    // Stored bytes that are zeros are zeros that somebody wrote.
+    // Stored bytes that are zeros are written zeros.
     let hole = (job.left == ExtentKind::Hole, job.right == ExtentKind::Hole);
     let state = states && hole.0 != hole.1;
     let stored = (job.left == ExtentKind::Data, job.right == ExtentKind::Data);

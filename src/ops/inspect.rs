@@ -85,7 +85,7 @@ pub enum Inspected {
         snapshots: Vec<SnapshotReport>,
         /// Its packs.
         packs: Vec<PackContent>,
-        /// Root digests of the snapshots that it leans on.
+        /// Root digests of the snapshots that it depends on.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         bases: Vec<Digest>,
         /// Packs that it leaves out because its base has them.

@@ -52,7 +52,7 @@ pub struct LintReport {
 ///
 /// # Errors
 ///
-/// `Invalid` if it is none of them, or if an id is no rule's; as opening bundles and images.
+/// `Invalid` if it is none of them, or if an id is not a rule's; as opening bundles and images.
 pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
     check_ids(&request.allow)?;
     let (kind, mut cases) = open_cases(&request.path, &request.templates, watch)?;

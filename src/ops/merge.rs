@@ -57,24 +57,24 @@ pub struct MergeRequest {
     pub first: PathBuf,
     /// The second.
     pub second: PathBuf,
-    /// What the first leans on, for chunks that cannot be joined without.
+    /// What the first depends on, for chunks that cannot be joined without.
     pub base: Option<VolumeRequest>,
     /// Where the joined bundle goes.
     pub output: PathBuf,
-    /// Compression level of chunks that are stored anew.
+    /// Compression level of chunks that are stored again.
     pub level: i32,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
 
-/// A thin bundle that is to lean on something else.
+/// A thin bundle that is to depend on something else.
 #[derive(Clone, Debug)]
 pub struct RebaseRequest {
     /// The bundle, thin or whole.
     pub bundle: PathBuf,
-    /// What it leans on, if it is thin.
+    /// What it depends on, if it is thin.
     pub base: Option<VolumeRequest>,
-    /// What it is to lean on.
+    /// What it is to depend on.
     pub onto: BaseRequest,
     /// Where the new bundle goes.
     pub output: PathBuf,
@@ -92,7 +92,7 @@ pub struct MergeReport {
     pub bundle: PathBuf,
     /// Its digest.
     pub digest: Digest,
-    /// Root digests of what it leans on.
+    /// Root digests of what it depends on.
     pub bases: Vec<Digest>,
     /// Chunks in it.
     pub chunks: u64,
@@ -163,7 +163,7 @@ pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
     report.finish(writer.finish(second.ami())?)
 }
 
-/// Returns the snapshot of `first` that the volume of `second` leans on.
+/// Returns the snapshot of `first` that the volume of `second` depends on.
 fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<SnapshotLayer> {
     let found = first.snapshots().iter().find(|it| Some(it.root) == layer.base);
     found.cloned().ok_or_else(|| {
@@ -182,7 +182,7 @@ fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<Snap
     })
 }
 
-/// Returns what a snapshot of a thin bundle leans on.
+/// Returns what a snapshot of a thin bundle depends on.
 fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> {
     let root = layer.base.ok_or_else(|| {
         let text = format!("the volume of {} is packed against no base", layer.device);
@@ -276,7 +276,7 @@ impl Report {
 struct Joiner<'a> {
     volume: VolumeWriter<'a>,
     known: &'a RwLock<KnownChunks>,
-    /// What the first leads to, and the second leans on.
+    /// What the first leads to, and the second depends on.
     middle: Manifest,
     base: Arc<BaseSnapshot>,
     first: Chunks,
@@ -367,7 +367,7 @@ impl Joiner<'_> {
         }
         let blocks: BTreeSet<u64> =
             pages.iter().flatten().map(|page| page.strict_div(BLOCK_PAGES)).collect();
-        // Each of these blocks was counted by the patch, with what it leans on in turn.
+        // Each of these blocks was counted by the patch, with what it depends on in turn.
         let reads = u8::try_from(blocks.len()).unwrap_or(u8::MAX).max(patch.reads);
         if !(1..=MAX_READS).contains(&reads) {
             return Ok(None);
@@ -425,7 +425,7 @@ impl Joiner<'_> {
 }
 
 /// Tells whether a chunk's stored bytes mean the same over `base` as in their own pack, which may
-/// lean on the base of another volume.
+/// depend on the base of another volume.
 fn fits(pack: &Pack, entry: &Entry, base: &Manifest) -> bool {
     entry.form == Form::Whole || pack.base().is_some_and(|own| own.root() == base.root())
 }

@@ -33,7 +33,7 @@ pub struct UnpackRequest {
     pub output: PathBuf,
     /// Format of the image.
     pub format: &'static Writer,
-    /// What a thin bundle leans on: a bundle or an image.
+    /// What a thin bundle depends on: a bundle or an image.
     pub base: Option<VolumeRequest>,
     /// Level of compression, in the format's own scale; `None` is its default.
     pub level: Option<i32>,

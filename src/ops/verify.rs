@@ -40,7 +40,7 @@ pub struct VerifyRequest {
     pub bundle: PathBuf,
     /// Check stored bytes only: decompress nothing.
     pub quick: bool,
-    /// What a thin bundle leans on: a bundle or an image.
+    /// What a thin bundle depends on: a bundle or an image.
     pub base: Option<VolumeRequest>,
     /// Images that snapshots must equal, bytes and states.
     pub against: Vec<Against>,
@@ -59,7 +59,7 @@ impl VerifyRequest {
 
 /// Verifies a bundle, and images against it.
 ///
-/// Damage to snapshots and chunks is no error: it is what the report is for.
+/// Damage to snapshots and chunks is not an error: it is what the report is for.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a pack leans on.
+//! What a pack depends on.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub trait Base: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// `Corrupt` if the base has no such page; as reading the base, if that fails. The bytes are not
-    /// checked: whoever makes a chunk of them checks the chunk.
+    /// checked: the caller that makes a chunk of them checks it.
     fn read_pages(&self, page: Page, pages: &mut [u8]) -> Result<()>;
 
     /// Fills `plain` with the chunk `id`, or returns `false` if no block of the base holds it.
@@ -36,7 +36,7 @@ pub trait Base: Send + Sync + fmt::Debug {
     fn has_chunk(&self, id: &Digest) -> Result<bool>;
 
     /// Returns how many chunks must be decoded to read block `index`: 0 if it has no bytes, 1 if they
-    /// are stored whole, more if they lean on a base in turn.
+    /// are stored whole, more if they depend on a base in turn.
     ///
     /// # Errors
     ///

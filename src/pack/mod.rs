@@ -57,7 +57,7 @@ pub struct Pack {
     start: u64,
     footer: Footer,
     index: Mapped,
-    /// What its patched chunks lean on.
+    /// What its patched chunks depend on.
     base: Option<Arc<dyn Base>>,
 }
 
@@ -142,13 +142,13 @@ impl Pack {
         self.index.as_chunks().0
     }
 
-    /// Says what the pack's patched chunks lean on.
+    /// Says what the pack's patched chunks depend on.
     #[must_use]
     pub fn over(self, base: Option<Arc<dyn Base>>) -> Self {
         Self { base, ..self }
     }
 
-    /// Returns what the pack's patched chunks lean on.
+    /// Returns what the pack's patched chunks depend on.
     #[must_use]
     pub fn base(&self) -> Option<&dyn Base> {
         self.base.as_deref()
@@ -306,7 +306,7 @@ impl ChunkReader {
     }
 }
 
-/// The chunks of some packs, and of the bases that they lean on.
+/// The chunks of some packs, and of the bases that they depend on.
 #[derive(Debug, Default)]
 pub struct Chunks {
     packs: Vec<Arc<Pack>>,
@@ -314,7 +314,7 @@ pub struct Chunks {
     groups: Vec<Group>,
 }
 
-/// Packs that lean on one base, one behind the other. No two of them have the same chunk: one run
+/// Packs that depend on one base, one behind the other. No two of them have the same chunk: one run
 /// wrote them.
 #[derive(Debug)]
 struct Group {
@@ -358,7 +358,7 @@ impl Chunks {
     /// Returns the pack and entry of a chunk, or `None` if no pack has it.
     ///
     /// A release may have again what the one before had lost, so that a chain has the chunk twice: it
-    /// is read from the first pack, which leans on the fewest others, whoever asked for what before.
+    /// is read from the first pack, which depends on the fewest others, whatever was asked for before.
     ///
     /// # Errors
     ///
@@ -417,7 +417,7 @@ impl Chunks {
         Err(Error::corrupt(format!("chunk {id} is in none of the bundle's packs")))
     }
 
-    /// Returns how many chunks must be decoded for the chunk `id`: itself, and what it leans on.
+    /// Returns how many chunks must be decoded for the chunk `id`: itself, and what it depends on.
     ///
     /// # Errors
     ///

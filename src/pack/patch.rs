@@ -237,7 +237,7 @@ impl<'a> Patch<'a> {
     ///
     /// # Panics
     ///
-    /// If it is over a limit: whoever makes one keeps them.
+    /// If it is over a limit: the caller keeps to them.
     pub fn append(&self, out: &mut Vec<u8>) {
         let literals = literal_pages(&self.steps);
         let prefix_pages: u32 = self.prefix.iter().map(|run| run.count).sum();

@@ -10,7 +10,7 @@ use crate::error::Kind;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecipeFault {
-    /// The text is no recipe.
+    /// The text is not a recipe.
     #[error("line {line}, column {column}: {text}")]
     Syntax {
         /// Line, from 1.

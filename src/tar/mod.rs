@@ -61,7 +61,7 @@ impl Member {
     }
 }
 
-/// Lists the files of an archive, in order. Whatever is no file is passed over.
+/// Lists the files of an archive, in order. Whatever is not a file is passed over.
 ///
 /// # Errors
 ///

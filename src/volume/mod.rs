@@ -128,7 +128,7 @@ pub fn block_hint(volume: &dyn ReadVolume, index: BlockIndex) -> Result<ExtentKi
     Ok(hint)
 }
 
-/// Most runs that are looked at for one extent: whoever goes through a volume of many short runs
+/// Most runs that are looked at for one extent: a caller that goes through a volume of many short runs
 /// must not look at each of them again and again.
 const MOST_RUNS_JOINED: usize = 64;
 

@@ -21,7 +21,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
 
-/// Whoever follows a long run: told how far it is, and asked whether to go on.
+/// The follower of a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
     /// Hears that something begins which comes before the run itself: what it is, in a word, and over how
     /// many bytes, where that is known. What [`Watch::advance`] says next is about these.
@@ -218,14 +218,14 @@ impl<F> Turns<F> {
         placed
     }
 
-    /// Lets whoever waits go, without a turn.
+    /// Lets waiting threads go, without a turn.
     fn end(&self) {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).of = None;
         self.changed.notify_all();
     }
 }
 
-/// Ends the turns when whoever takes results leaves.
+/// Ends the turns when the consumer of results leaves.
 struct EndOfTurns<'a, F>(&'a Turns<F>);
 
 impl<F> Drop for EndOfTurns<'_, F> {

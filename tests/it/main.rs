@@ -16,6 +16,7 @@ mod delta_limits;
 mod delta_pairs;
 mod delta_refusals;
 mod delta_roundtrip;
+mod english;
 mod faults;
 mod floors;
 mod format_archives;

@@ -85,7 +85,7 @@ struct Document<'a, T: Serialize> {
     report: &'a T,
 }
 
-/// Calls `print` with standard output. A reader that went away is no failure; a full disk is.
+/// Calls `print` with standard output. A reader that went away is not a failure; a full disk is.
 pub(in crate::cli) fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = io::BufWriter::new(Stdout { lost: false });
     print(&mut out)?;

@@ -63,7 +63,7 @@ impl Lanes {
         Self { engine, states: vec![INITIAL; count], len: 0 }
     }
 
-    /// Starts all streams anew.
+    /// Starts all streams again.
     pub fn reset(&mut self, count: usize) {
         self.states.clear();
         self.states.resize(count, INITIAL);
@@ -75,7 +75,7 @@ impl Lanes {
     /// # Panics
     ///
     /// If there is not one piece for each stream, if the pieces differ in length, or if that length
-    /// is no multiple of 64 bytes.
+    /// is not a multiple of 64 bytes.
     pub fn update(&mut self, pieces: &[&[u8]]) {
         assert_eq!(pieces.len(), self.states.len(), "one piece for each stream");
         let Some(first) = pieces.first() else { return };

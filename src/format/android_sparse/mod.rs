@@ -39,7 +39,7 @@ pub static WRITER: Writer = Writer {
     name: "android-sparse",
     summary: "Android sparse image (simg), one file",
     format: &FORMAT,
-    // Sizes that are no multiple of 1 KiB cannot be said.
+    // Sizes that are not a multiple of 1 KiB cannot be recorded.
     size_grain: 1024,
     write: WriteFn::One(write),
     levels: None,

@@ -60,7 +60,7 @@ pub(super) fn probe(bytes: &dyn ReadAt) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// `Corrupt` or `Unsupported` if it is no sound table or is not that of this file; `Io`.
+/// `Corrupt` or `Unsupported` if it is not a valid table or is not that of this file; `Io`.
 pub(super) fn read_table(bytes: &dyn ReadAt) -> Result<Option<Vec<Frame>>> {
     let footer_len = u64::try_from(FOOTER_LEN).expect("a small number");
     let Some(footer_at) = bytes.len().checked_sub(footer_len) else { return Ok(None) };

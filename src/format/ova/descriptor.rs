@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OvfFault {
-    /// The root element is no envelope, or there is no end of it.
+    /// The root element is not an envelope, or there is no end of it.
     Envelope,
     /// It defines entities of its own.
     Doctype,
@@ -41,7 +41,7 @@ pub enum OvfFault {
     Packed,
     /// A disk is what was written since another.
     Parent,
-    /// A capacity is no number, or in unknown units, or too large.
+    /// A capacity is not a number, or in unknown units, or too large.
     Capacity,
     /// There are more files or disks than are read.
     Disks,

@@ -198,7 +198,7 @@ pub enum Qcow2Fault {
         /// Value found, in bytes.
         found: u32,
     },
-    /// The name of the backing file or its format is no text.
+    /// The name of the backing file or its format is not text.
     BackingText,
     /// A header extension passes the end of the extensions.
     ExtensionLen {
@@ -982,7 +982,7 @@ mod tests {
         assert_eq!(entry(0x50000, some), Ok(Entry::Parts { offset: 0x50000, parts: some }));
         assert_eq!(entry(0, 1), Err(Qcow2Fault::Parts { found: 1 }));
         assert_eq!(entry(0x50000, 1 << 32 | 1), Err(Qcow2Fault::Parts { found: 1 << 32 | 1 }));
-        // Bit 0 of the entry is no zero flag here, and breaks nothing.
+        // Bit 0 of the entry is not a zero flag here, and breaks nothing.
         assert_eq!(entry(0x50001, 0), Ok(Entry::Unallocated));
     }
 

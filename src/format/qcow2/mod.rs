@@ -157,7 +157,7 @@ fn raw_layer(image: &Arc<Input>, sources: &mut Vec<Source>) -> Result<RunMap> {
 }
 
 /// Says what a backing file is: what the image above says, or else what its magic does. A file
-/// without one is raw only if the image says so: whoever wrote it, say the guest whose disk it is,
+/// without one is raw only if the image says so: its author, say the guest whose disk it is,
 /// could have given it any.
 fn kind_of(
     image: &Arc<Input>,

@@ -94,7 +94,7 @@ pub enum BmapFault {
     },
     /// An element's text is too long.
     TextLen,
-    /// An element's text is no number.
+    /// An element's text is not a number.
     Number {
         /// Its name.
         field: &'static str,
@@ -223,7 +223,7 @@ pub struct Bmap {
     image_size: u64,
     /// Bytes of the image, each with its digest where it has one that we can check.
     ranges: Vec<(Range<u64>, Option<Digest>)>,
-    /// Whether the text has digests that are no SHA-256.
+    /// Whether the text has digests that are not SHA-256.
     other_digests: bool,
 }
 

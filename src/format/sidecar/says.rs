@@ -11,7 +11,7 @@ pub(super) const MAX_LEN: u64 = 64 << 20;
 /// What a sidecar says of a range of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
-    /// Somebody wrote it: the image has the bytes, and where the image has a hole, they are zeros.
+    /// It was written: the image has the bytes, and where the image has a hole, they are zeros.
     Written,
     /// Written zeros.
     Zero,

@@ -110,7 +110,7 @@ pub enum VhdFault {
         /// Value found.
         found: u32,
     },
-    /// The volume's size is no multiple of a sector.
+    /// The volume's size is not a multiple of a sector.
     SizeUnit {
         /// Value found, in bytes.
         found: u64,
@@ -155,7 +155,7 @@ pub enum VhdFault {
         /// Byte at which it must have ended.
         to: u64,
     },
-    /// The block size is no power of two, or so small that tools differ over the bitmap's length.
+    /// The block size is not a power of two, or so small that tools differ over the bitmap's length.
     BlockSize {
         /// Value found, in bytes.
         found: u32,

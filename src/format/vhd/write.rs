@@ -260,7 +260,7 @@ mod tests {
         let error = checked(MAX_SIZE.strict_add(1)).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.to_string().contains("vhdx"));
-        // The last block of the largest image can be said: its sector is no end mark.
+        // The last block of the largest image can be said: its sector is not an end mark.
         let file = MAX_SIZE.strict_div(BLOCK_LEN).strict_mul(BLOCK_LEN.strict_add(FRONT));
         assert!(file.strict_add(8 << 20).strict_div(512) < u64::from(UNUSED));
     }

@@ -160,7 +160,7 @@ fn blocks(bytes: &dyn ReadAt, regions: &Regions, disk: Disk) -> Result<RunMap> {
     Ok(map)
 }
 
-/// Which MiB of the file are somebody's: a bit for each.
+/// Which MiB of the file are in use: a bit for each.
 struct Taken {
     file_len: u64,
     bits: Vec<u64>,

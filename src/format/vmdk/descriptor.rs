@@ -51,7 +51,7 @@ pub enum DescriptorFault {
         /// Bytes of it.
         found: u64,
     },
-    /// It is no UTF-8 text.
+    /// It is not UTF-8 text.
     Text {
         /// First byte that is none.
         at: usize,

@@ -113,7 +113,7 @@ pub enum VmdkFault {
     },
     /// The volume has no sectors.
     Capacity,
-    /// The grain size is no power of two, or out of bounds.
+    /// The grain size is not a power of two, or out of bounds.
     GrainSize {
         /// Value found, in sectors.
         found: u64,

@@ -228,7 +228,7 @@ impl<'a> Window<'a> {
         if held {
             return Ok(&self.held[skip..][..len]);
         }
-        // Goes on where the last piece ended, or in what was read of it, or starts anew.
+        // Goes on where the last piece ended, or in what was read of it, or starts again.
         let goes_on = skip <= self.held.len();
         let rest = usize::try_from(self.source.len().saturating_sub(at)).unwrap_or(usize::MAX);
         let most = if goes_on { WINDOW_LEN.max(len) } else { len };

@@ -18,7 +18,7 @@ pub(super) fn speed(bytes: u64, work: impl FnOnce() -> Result<()>) -> Result<f64
     let start = Instant::now();
     work()?;
     let seconds = start.elapsed().as_secs_f64();
-    // A clock that stood still must not make a speed that is no number.
+    // A clock that stood still must not make a speed that is not a number.
     Ok(float(bytes) / seconds.max(1e-9) / 1e9)
 }
 

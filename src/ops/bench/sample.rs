@@ -146,7 +146,7 @@ pub(super) fn made(size: u64) -> Result<Vec<u8>> {
     let mut plain = Vec::with_capacity(len);
     while plain.len() < len {
         let end = plain.len().strict_add(FILE_LEN);
-        // Each block starts with a file that is no zeros.
+        // Each block starts with a file that is not zeros.
         match random.below(16) {
             0 if !plain.len().is_multiple_of(BLOCK_LEN) => plain.resize(end, 0),
             0..=7 => text(&mut random, &mut plain, end),

@@ -162,7 +162,7 @@ fn run_command(
     };
     let bundle = Bundle::open(staging.path())?;
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    // Its own end only: what a test prints is no part of what amikit prints.
+    // Its own end only: what a test prints is not part of what amikit prints.
     let (file, log) = staging.new_file("test-output")?;
     let again = file.try_clone().map_err(|e| Error::io("write", &log, e))?;
     // A relative name with a slash is meant from the recipe's folder on.

@@ -99,7 +99,7 @@ pub struct BuildReport {
 /// # Errors
 ///
 /// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
-/// [`pack`] and the tests. A test that fails is no error, and the report says so.
+/// [`pack`] and the tests. A test that fails is not an error, and the report says so.
 pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     let mut prepared = open_recipe(&request.recipe, &request.templates, watch)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;

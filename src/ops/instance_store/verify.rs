@@ -24,7 +24,7 @@ pub struct VerifyRequest {
     pub manifest: PathBuf,
     /// A private key that opens the bundle: then the archive is checked too.
     pub key: Option<PathBuf>,
-    /// The certificate of whoever signed.
+    /// The certificate of the signer.
     pub cert: Option<PathBuf>,
     /// Threads to work on.
     pub threads: NonZero<usize>,

@@ -1,4 +1,4 @@
-//! What `pack --base` leans on: a bundle, or an image.
+//! What `pack --base` depends on: a bundle, or an image.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ use crate::units::PAGE_SIZE;
 use crate::work::Quiet;
 use crate::work::Watch;
 
-/// What a bundle is to lean on.
+/// What a bundle is to depend on.
 #[derive(Clone, Debug)]
 pub struct BaseRequest {
     /// A bundle, or an image of the root volume.
@@ -103,7 +103,7 @@ impl OpenedBase {
         Ok(Self::Image(Arc::new(BaseSnapshot::new(made.manifest, bytes)), root_device.to_owned()))
     }
 
-    /// Returns the snapshot that the volume of `device` leans on, if there is one.
+    /// Returns the snapshot that the volume of `device` depends on, if there is one.
     pub(in crate::ops) fn of_device(&self, device: &str) -> Result<Option<Arc<BaseSnapshot>>> {
         match self {
             Self::Image(base, root) => Ok((root == device).then(|| Arc::clone(base))),

@@ -102,7 +102,7 @@ pub(in crate::ops) fn read_certificate(path: &Path) -> Result<Certificate> {
     Certificate::parse(&bytes).map_err(|fault| Error::from(fault).in_file(path))
 }
 
-/// Checks a bundle's signature with what there is: a certificate, or the key of whoever signed.
+/// Checks a bundle's signature with what there is: a certificate, or the signer's key.
 ///
 /// A key that opens what was encrypted for the user is the one that signed. EC2's key is not.
 pub(in crate::ops) fn check_signature(

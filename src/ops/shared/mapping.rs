@@ -72,7 +72,7 @@ fn with_all_disks(volumes: &[MappedVolume]) -> Result<Vec<MappedVolume>> {
     Ok(all)
 }
 
-/// Checks what can be told before a volume is opened.
+/// Checks what can be known before a volume is opened.
 ///
 /// # Errors
 ///

@@ -95,7 +95,7 @@ pub struct VolumeReport {
     /// What its manifest says.
     #[serde(flatten)]
     pub snapshot: SnapshotReport,
-    /// Root digest of the snapshot that it leans on.
+    /// Root digest of the snapshot that it depends on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_digest: Option<Digest>,
     /// Chunks that it was the first to need.
@@ -140,7 +140,7 @@ impl Sink for BundleSink<'_> {
 /// How one volume goes into a bundle.
 pub(in crate::ops) struct PackOne<'a> {
     pub(in crate::ops) device: &'a str,
-    /// The snapshot that it leans on.
+    /// The snapshot that it depends on.
     pub(in crate::ops) base: Option<Arc<BaseSnapshot>>,
     /// The file that keeps the index of that.
     pub(in crate::ops) index: Option<&'a PathBuf>,
@@ -183,7 +183,7 @@ fn is_nothing(count: &u64) -> bool {
     *count == 0
 }
 
-/// Checks what can be told of a base before it is opened.
+/// Checks what can be known of a base before it is opened.
 fn check_base(options: &PackOptions, count: usize) -> Result<()> {
     let Some(base) = &options.base else { return Ok(()) };
     if options.states.zeros_as_holes {

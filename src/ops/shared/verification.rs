@@ -97,10 +97,10 @@ pub struct Difference {
     pub image: &'static str,
 }
 
-/// What a thin bundle leaves to its base. It is no damage, and it was not checked.
+/// What a thin bundle leaves to its base. It is not damage, and it was not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// Root digests of the snapshots that it leans on.
+    /// Root digests of the snapshots that it depends on.
     pub bases: Vec<Digest>,
     /// Digests of the packs that are left out.
     pub packs: Vec<Digest>,
@@ -113,7 +113,7 @@ pub struct Missing {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Whether all is well.
+    /// Whether nothing is wrong.
     pub sound: bool,
     /// Whether stored bytes only were checked.
     pub quick: bool,
@@ -152,7 +152,7 @@ pub(in crate::ops) struct Depth {
     pub(in crate::ops) threads: NonZero<usize>,
 }
 
-/// Looks through a bundle. Damage to snapshots and chunks is no error: it is what the report is for.
+/// Looks through a bundle. Damage to snapshots and chunks is not an error: it is what the report is for.
 ///
 /// # Errors
 ///
@@ -393,7 +393,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Looks up a chunk that no pack has in what the bundle leans on.
+    /// Looks up a chunk that no pack has in what the bundle depends on.
     fn in_base(&mut self, id: Digest, bases: &[Arc<BaseSnapshot>]) -> Result<()> {
         for base in bases {
             if base.find(&id)?.is_some() {
