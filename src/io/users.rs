@@ -17,7 +17,9 @@ const SECOND_LOOK: Duration = Duration::from_millis(20);
 
 /// Names the processes, other than this one, that have `input` open for writing.
 ///
-/// This asks `/proc`, so it sees the processes that the user may look into; an empty answer does not prove that nobody writes. [`check_unchanged`](crate::io::ReadAt::check_unchanged) finds those who did.
+/// This asks `/proc`, so it sees the processes that the user may look into; an empty answer does
+/// not prove that nobody writes. [`check_unchanged`](crate::io::ReadAt::check_unchanged) finds
+/// those who did.
 #[must_use]
 pub fn writers_of(input: &Input) -> Vec<String> {
     let Some(inode) = input.inode() else { return Vec::new() };

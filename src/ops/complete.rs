@@ -42,7 +42,8 @@ pub struct CompleteReport {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the bundle does not depend on the base; `Unsupported` if it was packed against an image, whose chunks no pack holds.
+/// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the bundle does not depend on the
+/// base; `Unsupported` if it was packed against an image, whose chunks no pack holds.
 pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
     let bundle = Bundle::open(&request.bundle)?;
     let base = Bundle::open(&request.base)?;

@@ -222,7 +222,7 @@ fn the_document_of_rules_is_the_table() {
         "# Rules\n\n\
          What EC2 refuses, or what cannot work, known before an upload. `amikit lint` applies them to a\n\
          recipe, a bundle, a call of `RegisterImage` or an answer of `DescribeImages`, and exits with 1 if\n\
-         an error is found; warnings are only told. `pack` and `build` apply those of level error before a\n\
+         an error is found; warnings are only reported. `pack` and `build` apply those of level error before a\n\
          byte is packed, `register` before it prints a call. `--allow ID` silences one by name, in a recipe\n\
          `[lint] allow`.\n\n\
          Rules about the inside of a volume need its content, those about deprecation the clock; where a\n\

@@ -486,7 +486,8 @@ fn read_all(bytes: &[u8]) -> u64 {
     sums.iter().fold(0, |seen, sum| seen ^ sum)
 }
 
-/// Compresses as the zstd library does by itself: not through our wrapper, since this is the limit to compare with.
+/// Compresses as the zstd library does by itself: not through our wrapper, since this is the limit
+/// to compare with.
 fn compress_bare(plain: &[u8], level: i32, out: impl Write) -> Result<()> {
     let mut encoder = BareEncoder::new(out, level).map_err(zstd_failed)?;
     encoder.write_all(plain).and_then(|()| encoder.finish().map(|_| ())).map_err(zstd_failed)

@@ -152,7 +152,8 @@ pub(in crate::ops) struct Depth {
     pub(in crate::ops) threads: NonZero<usize>,
 }
 
-/// Looks through a bundle. Damage to snapshots and chunks is not an error: it is what the report is for.
+/// Looks through a bundle. Damage to snapshots and chunks is not an error: it is what the report is
+/// for.
 ///
 /// # Errors
 ///
