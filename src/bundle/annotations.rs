@@ -27,10 +27,10 @@ pub(super) const CHUNKS: &str = "io.amikit.chunks";
 /// Annotation that says what else a layer is for.
 pub(super) const ROLE: &str = "io.amikit.role";
 
-/// Role of a layer that is there because others lean on it.
+/// Role of a layer that is there because others depend on it.
 pub(super) const ROLE_BASE: &str = "base";
 
-/// Annotation that holds the root digest of the snapshot that a layer leans on.
+/// Annotation that holds the root digest of the snapshot that a layer depends on.
 pub(super) const BASE: &str = "io.amikit.base";
 
 /// Returns the root digest that a layer's annotation `name` holds, if it is there.
@@ -46,7 +46,7 @@ pub(super) fn root_of(layer: &Descriptor, name: &str) -> Result<Option<Digest>> 
     }
 }
 
-/// Tells whether the layer is there because others lean on it.
+/// Tells whether the layer is there because others depend on it.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub(super) fn is_of_base(layer: &Descriptor) -> Result<bool> {
         None => Ok(false),
         Some(ROLE_BASE) => Ok(true),
         Some(other) => {
-            let text = format!("a layer's role is {other:?}, which this amikit does not know");
+            let text = format!("a layer's role is {other:?}, which this version does not know");
             Err(Error::new(Kind::Unsupported, text))
         }
     }

@@ -1,4 +1,4 @@
-//! The layers of a bundle: snapshots, packs, and what they lean on.
+//! The layers of a bundle: snapshots, packs, and what they depend on.
 
 use crate::bundle::annotations;
 use crate::digest::Digest;
@@ -9,7 +9,7 @@ use crate::layout::Descriptor;
 use crate::manifest;
 use crate::pack;
 
-/// Most snapshots that the layers of a bundle lean on, one on the other: each brings a manifest that
+/// Most snapshots that the layers of a bundle depend on, one on the other: each brings a manifest that
 /// must be opened before the first block can be read.
 pub(super) const MAX_BASES: usize = 64;
 
@@ -31,13 +31,13 @@ pub struct SnapshotLayer {
 pub struct PackLayer {
     /// The blob.
     pub blob: Descriptor,
-    /// Root digest of the snapshot that its patched chunks lean on.
+    /// Root digest of the snapshot that its patched chunks depend on.
     pub base: Option<Digest>,
     /// Whether it is a pack of the base: a thin bundle leaves it out.
     pub of_base: bool,
 }
 
-/// A layer that is the manifest of a snapshot that others lean on.
+/// A layer that is the manifest of a snapshot that others depend on.
 #[derive(Clone, Debug)]
 pub struct BaseLayer {
     /// The blob.
@@ -98,7 +98,7 @@ impl Layers {
         Ok(sorted)
     }
 
-    /// Checks that whatever is leaned on stands before whoever leans on it.
+    /// Checks that each layer comes after the layers that it depends on.
     fn check_bases(&self) -> Result<()> {
         let known = |root: Digest, packs_before: usize| {
             self.bases.iter().any(|base| base.root == root && base.packs_before <= packs_before)

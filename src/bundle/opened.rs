@@ -51,7 +51,7 @@ pub struct Bundle {
     /// The OCI manifest.
     pub(super) manifest: Descriptor,
     pub(super) layers: Layers,
-    /// Snapshots that were named as what the bundle leans on.
+    /// Snapshots that were named as what the bundle depends on.
     pub(super) supplied: Vec<Arc<BaseSnapshot>>,
 }
 
@@ -61,7 +61,7 @@ impl Bundle {
     ///
     /// # Errors
     ///
-    /// `Io` if that cannot be told.
+    /// `Io` if that cannot be determined.
     pub fn is_at(path: &Path) -> Result<bool> {
         layout::is_at(path)
     }
@@ -181,7 +181,7 @@ impl Bundle {
         &self.layers.packs
     }
 
-    /// Returns the snapshots that the bundle leans on, in the order of the OCI manifest.
+    /// Returns the snapshots that the bundle depends on, in the order of the OCI manifest.
     #[must_use]
     pub fn bases(&self) -> &[BaseLayer] {
         &self.layers.bases
@@ -272,7 +272,7 @@ impl Bundle {
         let count = pack.chunk_count();
         match blob.annotations.get(annotations::CHUNKS) {
             Some(found) if *found != count.to_string() => {
-                let text = format!("the pack is said to have {found} chunks, and has {count}");
+                let text = format!("the pack's annotation says {found} chunks, but it has {count}");
                 Err(Error::corrupt(text).in_file(&self.store.path_of(Name::Blob(blob.digest))))
             }
             _ => Ok(pack),
@@ -368,7 +368,7 @@ fn check_mapping(ami: &Ami, snapshots: &[SnapshotLayer]) -> Result<()> {
             devices.iter().map(|(device, _)| *device).collect::<Vec<_>>().join(", ")
         };
         Err(Error::corrupt(format!(
-            "the AMI maps {}, but the bundle's snapshots are of {}, or of other root digests",
+            "the AMI maps {}, but the bundle has snapshots of {}, or with other root digests",
             list(&mapped),
             list(&stored)
         )))

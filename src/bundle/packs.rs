@@ -1,4 +1,4 @@
-//! The packs of a bundle, and what they lean on.
+//! The packs of a bundle, and what they depend on.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn as_base(base: &Arc<BaseSnapshot>) -> Arc<dyn Base> {
 }
 
 impl OpenedPacks {
-    /// Joins the packs and what they lean on.
+    /// Joins the packs and what they depend on.
     #[must_use]
     pub fn chunks(&self) -> Chunks {
         let packs = self.packs.iter().map(|(_, pack)| Arc::clone(pack)).collect();
@@ -59,11 +59,11 @@ impl Bundle {
         Ok(Snapshot::new(manifest, Arc::new(self.chunks()?)))
     }
 
-    /// Names snapshots that the bundle may lean on. Those that it does not lean on are left aside.
+    /// Names snapshots that the bundle may depend on. Those that it does not depend on are left aside.
     ///
     /// # Errors
     ///
-    /// `Mismatch` if it leans on none of them.
+    /// `Mismatch` if it depends on none of them.
     pub fn over(mut self, bases: Vec<Arc<BaseSnapshot>>) -> Result<Self> {
         let needed = |root: Digest| self.layers.bases.iter().any(|base| base.root == root);
         let named: Vec<Digest> = bases.iter().map(|base| base.manifest().root()).collect();
@@ -75,7 +75,7 @@ impl Bundle {
         Ok(self)
     }
 
-    /// Says that a snapshot is none that the bundle leans on.
+    /// Says that a snapshot is none that the bundle depends on.
     #[must_use]
     pub fn wrong_base(&self, named: &[Digest]) -> Error {
         let list = |roots: &mut dyn Iterator<Item = Digest>| {
@@ -94,7 +94,7 @@ impl Bundle {
             .advise("name the bundle or image that this bundle was packed against")
     }
 
-    /// Opens the manifest of a snapshot that the bundle leans on.
+    /// Opens the manifest of a snapshot that the bundle depends on.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Bundle {
         Ok(opened)
     }
 
-    /// Opens a snapshot that others lean on: as it was named, or out of the packs so far.
+    /// Opens a snapshot that others depend on: as it was named, or out of the packs so far.
     fn open_base(
         &self,
         layer: &BaseLayer,
@@ -169,7 +169,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// Tells whether the bundle's own layers lean on a snapshot.
+    /// Tells whether the bundle's own layers depend on a snapshot.
     fn needs(&self, root: Digest) -> bool {
         let packs = self.layers.packs.iter().filter(|pack| !pack.of_base).map(|pack| pack.base);
         let snapshots = self.layers.snapshots.iter().map(|snapshot| snapshot.base);

@@ -32,7 +32,7 @@ pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
 ///
 /// # Errors
 ///
-/// `Io` if that cannot be told.
+/// `Io` if that cannot be determined.
 pub(crate) fn is_at(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {

@@ -69,7 +69,7 @@ impl Sink {
         Ok(Self::Folder(folder))
     }
 
-    /// Starts a file that is no part of the bundle and goes when it is dropped.
+    /// Starts a file that is not part of the bundle and goes when it is dropped.
     pub(crate) fn scratch(&self) -> Result<OutputFile> {
         match self {
             Self::Folder(folder) => folder.new_file(),
@@ -121,7 +121,7 @@ impl Sink {
         }
     }
 
-    /// Writes a small file that is no blob.
+    /// Writes a small file that is not a blob.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.write(name, bytes),

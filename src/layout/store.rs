@@ -77,7 +77,7 @@ pub(crate) fn check_layout(store: &dyn BlobStore) -> Result<()> {
     }
 }
 
-/// Reads a blob whole, if it is no larger than such a blob ever is.
+/// Reads a blob whole, if it is not larger than such a blob ever is.
 pub(crate) fn read_small(blob: &Blob, most: u64) -> Result<Vec<u8>> {
     let len = blob.len();
     if len > most {

@@ -644,7 +644,7 @@ fn a_packed_grain_stands_for_one_place_and_is_whole() {
     for (len, part) in [
         (0_u32, "0 bytes, expected 1 to 131072"),
         (131_073, "131073 bytes, expected 1 to 131072"),
-        (9, "no sound zlib stream"),
+        (9, "not a valid zlib stream"),
     ] {
         let mut changed = bytes.clone();
         changed[marker + 8..marker + 12].copy_from_slice(&len.to_le_bytes());
