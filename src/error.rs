@@ -66,6 +66,7 @@ struct Parts {
     cause: Box<dyn StdError + Send + Sync>,
     advice: Option<Advice>,
     input: Option<String>,
+    left: Option<String>,
 }
 
 /// What the user can do next: a fact, which the caller turns into a sentence.
@@ -227,7 +228,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     fn of(kind: Kind, cause: Box<dyn StdError + Send + Sync>) -> Self {
-        let parts = Parts { kind, path: None, offset: None, cause, advice: None, input: None };
+        let parts =
+            Parts { kind, path: None, offset: None, cause, advice: None, input: None, left: None };
         Self(Box::new(parts))
     }
 
@@ -260,10 +262,11 @@ impl Error {
         Self::new(Kind::Corrupt, text)
     }
 
-    /// Makes the error of a run that the user stopped.
+    /// Makes the error of a run that the user stopped. Whoever holds the output adds what became of it:
+    /// [`Error::leaving`].
     #[must_use]
     pub fn interrupted() -> Self {
-        Self::new(Kind::Interrupted, "stopped on request; nothing was left under the output's name")
+        Self::new(Kind::Interrupted, "stopped on request")
     }
 
     /// Returns the kind to branch on.
@@ -308,6 +311,13 @@ impl Error {
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
         self.0.path.get_or_insert_with(|| path.to_owned());
+        self
+    }
+
+    /// Adds what became of the output, unless that is known already: a failure may leave it changed.
+    #[must_use]
+    pub fn leaving(mut self, output: impl Into<String>) -> Self {
+        self.0.left.get_or_insert_with(|| output.into());
         self
     }
 
@@ -368,12 +378,16 @@ impl Error {
     fn fmt_without_advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.0.path {
             // A name with a newline or an escape must not forge a line of its own.
-            write!(f, "{}: ", path.display().to_string().escape_debug())?;
+            write!(f, "{}: ", shown(path))?;
         }
         if let Some(offset) = self.0.offset {
             write!(f, "at byte {offset} ({offset:#x}): ")?;
         }
-        write!(f, "{}", self.0.cause)
+        write!(f, "{}", self.0.cause)?;
+        match &self.0.left {
+            Some(left) => write!(f, "; {left}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -381,6 +395,12 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.cause.source()
     }
+}
+
+/// Returns a path as it is shown in a sentence: on one line, whatever is in the name.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
 }
 
 /// A failed system call: what was being done, and what the system said.
@@ -411,6 +431,15 @@ mod tests {
         let error =
             Error::corrupt("count is 7, expected 3").at(16).in_file(Path::new("a.snap")).at(99);
         assert_eq!(error.to_string(), "a.snap: at byte 16 (0x10): count is 7, expected 3");
+    }
+
+    #[test]
+    fn what_became_of_the_output_stands_between_the_cause_and_the_advice() {
+        let error = Error::interrupted().leaving("a.raw is unchanged").leaving("b");
+        assert_eq!(
+            error.advise("try again").to_string(),
+            "stopped on request; a.raw is unchanged; try again"
+        );
     }
 
     #[test]

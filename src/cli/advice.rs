@@ -7,6 +7,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Setting;
 use crate::error::Verb;
+use crate::error::shown;
 use clap::ArgMatches;
 use clap::Command;
 
@@ -92,11 +93,13 @@ impl AtHand {
             Advice::NameMember { example } => {
                 Some(format!("name one after a colon, as in {example}"))
             }
-            Advice::FinishJournal { journal, image } => Some(format!(
-                "finish it with `amikit apply {} --to {} --in-place`",
-                journal.display(),
-                image.display()
-            )),
+            Advice::FinishJournal { image, .. } => {
+                let image = shown(image);
+                Some(format!(
+                    "finish it with `amikit apply --to {image} --finish`, or undo it with `amikit \
+                     apply --to {image} --undo`"
+                ))
+            }
             Advice::Give { setting, example } => {
                 self.setting(*setting, example).map(|it| format!("give it with {it}"))
             }

@@ -24,14 +24,15 @@ use crate::units::format_size;
 ///
 /// The old image is read whole first, to check that it is the one that the bundle was packed against.
 /// With --in-place, a journal beside it holds every change before its first byte is written: an
-/// interrupted run is finished by the same command.
+/// interrupted run is finished by the same command, or by --finish, and undone by --undo.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  amikit apply update.ami --to old.raw -o new.raw\n  amikit apply update.ami --to root.raw --in-place"
+    after_help = "Examples:\n  amikit apply update.ami --to old.raw -o new.raw\n  amikit apply update.ami --to root.raw --in-place\n  amikit apply --to root.raw --undo"
 )]
 pub(super) struct Apply {
     /// The thin bundle
-    bundle: PathBuf,
+    #[arg(required_unless_present_any = ["finish", "undo"])]
+    bundle: Option<PathBuf>,
 
     /// Device of the AMI [default: the root device]
     device: Option<String>,
@@ -41,12 +42,25 @@ pub(super) struct Apply {
     to: PathBuf,
 
     /// Where the new image goes: a file, replaced in one step, or a block device
-    #[arg(long, short, value_name = "NEW", required_unless_present = "in_place")]
+    #[arg(
+        long,
+        short,
+        value_name = "NEW",
+        required_unless_present_any = ["in_place", "finish", "undo"]
+    )]
     output: Option<PathBuf>,
 
     /// Change the old image itself
     #[arg(long, conflicts_with = "output")]
     in_place: bool,
+
+    /// Finish an in-place apply that was interrupted
+    #[arg(long, conflicts_with_all = ["bundle", "device", "output", "in_place"])]
+    finish: bool,
+
+    /// Undo an in-place apply that was interrupted: the image becomes the old one again
+    #[arg(long, conflicts_with_all = ["bundle", "device", "output", "in_place", "finish"])]
+    undo: bool,
 
     #[command(flatten)]
     opening: Opening,
@@ -57,21 +71,24 @@ pub(super) struct Apply {
 
 impl Apply {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
-        let to = match (&self.output, self.in_place) {
-            (Some(path), false) => ops::ApplyTo::Output(path.clone()),
-            _ => ops::ApplyTo::InPlace,
-        };
         let mut old = self.opening.volume(&Roles::of(&["to"]), "to", &self.to)?.image;
         // Only a raw image can be changed in place, or shared with a new one.
         old.format = old.format.or(Some(&raw::FORMAT));
-        let request = ops::ApplyRequest {
-            bundle: self.bundle.clone(),
-            device: self.device.clone(),
-            old,
-            to,
-            threads: self.threads.count(),
+        let threads = self.threads.count();
+        let report = match &self.bundle {
+            Some(bundle) => {
+                let to = match (&self.output, self.in_place) {
+                    (Some(path), false) => ops::ApplyTo::Output(path.clone()),
+                    _ => ops::ApplyTo::InPlace,
+                };
+                let (bundle, device) = (bundle.clone(), self.device.clone());
+                ops::apply(&ops::ApplyRequest { bundle, device, old, to, threads }, follower)?
+            }
+            None => {
+                let settle = if self.undo { ops::Settle::Undo } else { ops::Settle::Finish };
+                ops::settle(&ops::SettleRequest { image: old, settle, threads }, follower)?
+            }
         };
-        let report = ops::apply(&request, follower)?;
         follower.end();
         output.notes(&report.notes);
         output.report("apply", &report, render).map(|()| 0)
@@ -84,6 +101,7 @@ fn render(report: &ApplyReport, out: &mut dyn Write) -> io::Result<()> {
         Applied::Written => "all of it was written",
         Applied::InPlace => "changed in place",
         Applied::Resumed => "an interrupted run was finished",
+        Applied::Undone => "an interrupted run was undone",
         Applied::Unchanged => "it was the new one already",
     };
     writeln!(

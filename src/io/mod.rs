@@ -43,6 +43,7 @@ pub use output::OutputFile;
 pub use output::Target;
 pub use output::WriteAt;
 pub use output::is_block_device;
+pub use output::unwritten;
 pub use page_buffer::PageBuffer;
 pub use scratch::Scratch;
 pub use secret::read_secret;

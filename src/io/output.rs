@@ -17,6 +17,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::FallocateFlags;
 use rustix::fs::RenameFlags;
@@ -27,6 +29,7 @@ use tempfile::TempDir;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::Input;
 use crate::io::PageBuffer;
 use crate::io::WRITE_PIECE_LEN;
@@ -204,6 +207,16 @@ fn sync_folder(folder: &Path) -> Result<()> {
         .map_err(|e| Error::io("sync the folder", folder, e))
 }
 
+/// Adds to the error of an interrupted run what became of its output, which has a temporary name until it is
+/// whole.
+pub fn unwritten(target: &Path) -> impl Fn(Error) -> Error {
+    let target = shown(target);
+    move |error| match error.kind() {
+        Kind::Interrupted => error.leaving(format!("{target} was not written")),
+        _ => error,
+    }
+}
+
 /// A new regular file, under a temporary name until [`OutputFile::commit`].
 ///
 /// Dropped without a commit, it leaves nothing behind.
@@ -297,6 +310,17 @@ impl OutputFile {
             .map_err(|e| Error::io("read back", &self.target, e).at(offset))
     }
 
+    /// Calls `write`, and gives the file its name if that went well.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `write` returns; as [`OutputFile::commit`].
+    pub fn finish<T>(self, write: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let done = write(&self).map_err(unwritten(&self.target))?;
+        self.commit()?;
+        Ok(done)
+    }
+
     /// Syncs the file, gives it its final name, and syncs the folder.
     ///
     /// Whatever had the name before is replaced in one step.
@@ -356,6 +380,8 @@ pub struct Device {
     direct: Direct,
     path: PathBuf,
     len: u64,
+    /// Whether anything was written.
+    changed: AtomicBool,
 }
 
 impl Device {
@@ -377,7 +403,8 @@ impl Device {
                 },
             )?;
         let len = file.seek(io::SeekFrom::End(0)).map_err(|e| Error::io("measure", path, e))?;
-        Ok(Self { direct: Direct::of(&file), file, path: path.to_owned(), len })
+        let changed = AtomicBool::new(false);
+        Ok(Self { direct: Direct::of(&file), file, path: path.to_owned(), len, changed })
     }
 
     /// Brings all that was written to the disk.
@@ -386,12 +413,25 @@ impl Device {
     ///
     /// `Io`; then the device's content is unknown.
     pub fn commit(self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io("sync", &self.path, e))
+        self.file.sync_all().map_err(|e| self.failed(Error::io("sync", &self.path, e)))
+    }
+
+    /// Adds to an error what became of the device.
+    fn failed(&self, error: Error) -> Error {
+        let path = shown(&self.path);
+        if self.changed.load(Ordering::Relaxed) {
+            return error.leaving(format!("{path} was overwritten in part: write all of it again"));
+        }
+        match error.kind() {
+            Kind::Interrupted => error.leaving(format!("{path} is unchanged")),
+            _ => error,
+        }
     }
 }
 
 impl WriteAt for Device {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.changed.store(true, Ordering::Relaxed);
         write_both(&self.file, &self.direct, &self.path, bytes, offset)
     }
 
@@ -403,6 +443,7 @@ impl WriteAt for Device {
 
     /// Old content must not show through, so a hole is zeroed, by the device itself where it can.
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
+        self.changed.store(true, Ordering::Relaxed);
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.file, flags, offset, len) {
             Ok(()) => Ok(()),
@@ -447,6 +488,22 @@ impl Target {
         } else {
             OutputFile::create(path).map(Self::File)
         }
+    }
+
+    /// Calls `write`, and finishes the output if that went well: it is on the disk, under its name, when
+    /// this returns.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `write` returns, with what became of the output; as [`OutputFile::commit`] and
+    /// [`Device::commit`].
+    pub fn finish<T>(self, write: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let done = write(&self).map_err(|error| match &self {
+            Self::File(file) => unwritten(&file.target)(error),
+            Self::Device(device) => device.failed(error),
+        })?;
+        self.commit()?;
+        Ok(done)
     }
 
     /// Finishes the output: it is on the disk, under its name, when this returns.

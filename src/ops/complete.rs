@@ -10,6 +10,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Verb;
+use crate::io::unwritten;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
@@ -45,6 +46,10 @@ pub struct CompleteReport {
 /// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the bundle does not depend on the
 /// base; `Unsupported` if it was packed against an image, whose chunks no pack holds.
 pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
+    complete_into(request, watch).map_err(unwritten(&request.output))
+}
+
+fn complete_into(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
     let bundle = Bundle::open(&request.bundle)?;
     let base = Bundle::open(&request.base)?;
     let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();

@@ -87,10 +87,11 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
     let volume_size_bytes = match source {
         OpenedVolume::Stream(mut opened) => {
             watch.begin(None);
-            let size = save(&mut opened.stream, &target, request.zeros_as_holes, watch)?;
-            target.set_size(size)?;
-            target.commit()?;
-            size
+            target.finish(|target| {
+                let size = save(&mut opened.stream, target, request.zeros_as_holes, watch)?;
+                target.set_size(size)?;
+                Ok(size)
+            })?
         }
         other => {
             let volume = other.volume().expect("what comes in order was dealt with");

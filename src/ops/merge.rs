@@ -21,6 +21,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::unwritten;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::ops::shared::base::BaseRequest;
@@ -110,6 +111,10 @@ pub struct MergeReport {
 /// do, if a chunk cannot be joined without the base and there is none; as [`Bundle::open`] and
 /// reading the bundles.
 pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
+    merge_into(request, watch).map_err(unwritten(&request.output))
+}
+
+fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
     let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let second = Bundle::open(&request.second)?;
@@ -210,6 +215,10 @@ fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> 
 ///
 /// As opening the bundles and reading them; `Io` if the new bundle cannot be written.
 pub fn rebase(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport> {
+    rebase_into(request, watch).map_err(unwritten(&request.output))
+}
+
+fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;

@@ -1,6 +1,7 @@
 //! `pack`: volumes to a bundle.
 
 use crate::error::Result;
+use crate::io::unwritten;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
 use crate::ops::shared::packing::PackOptions;
@@ -33,5 +34,6 @@ impl PackRequest {
 /// [`crate::chunking::run`] for the volumes; `Io` if the bundle cannot be written.
 pub fn pack(request: &PackRequest, watch: &dyn Watch) -> Result<PackReport> {
     let PackRequest { volumes, options } = request;
-    pack_volumes(open_mapped(volumes, &options.ami, options.level, watch)?, options, watch)
+    let volumes = open_mapped(volumes, &options.ami, options.level, watch)?;
+    pack_volumes(volumes, options, watch).map_err(unwritten(&options.output))
 }

@@ -45,8 +45,9 @@ pub fn snapshot(request: &SnapshotRequest, watch: &dyn Watch) -> Result<Snapshot
     watch.begin(source.size());
     let notes = source.notes();
     let output = OutputFile::create(&request.output)?;
-    let summary = write_manifest(source.blocks(), &output, request.states, request.threads, watch)
-        .map_err(|error| request.image.fail(error))?;
-    output.commit()?;
+    let summary = output.finish(|output| {
+        write_manifest(source.blocks(), output, request.states, request.threads, watch)
+            .map_err(|error| request.image.fail(error))
+    })?;
     Ok(SnapshotReport { notes, ..SnapshotReport::new(&summary) })
 }

@@ -99,7 +99,7 @@ impl Bench {
             ] {
                 let text = run_badly(self.path(), line, 2);
                 let said = text.contains("image.raw") && text.contains("was interrupted");
-                assert!(said && text.contains("--in-place"), "{context}: {line}: {text}");
+                assert!(said && text.contains("--finish"), "{context}: {line}: {text}");
                 assert!(names(self.path()).iter().all(|name| !name.starts_with("x.")), "{line}");
             }
         } else {
@@ -188,12 +188,32 @@ fn a_kill_at_any_moment_is_made_good_by_the_same_command() {
 }
 
 /// Runs the command with calls that fail or kill; `None` where they cannot be made to.
-fn injected(folder: &Path, calls: &str, how: &str, line: &str) -> Option<(Output, Vec<String>)> {
+pub(crate) fn injected(
+    folder: &Path,
+    calls: &str,
+    how: &str,
+    line: &str,
+) -> Option<(Output, Vec<String>)> {
+    injected_at(folder, None, calls, how, line)
+}
+
+/// Runs the command with calls that fail or kill, only those on one file if there is one.
+pub(crate) fn injected_at(
+    folder: &Path,
+    file: Option<&Path>,
+    calls: &str,
+    how: &str,
+    line: &str,
+) -> Option<(Output, Vec<String>)> {
     if !installed("strace") {
         return None;
     }
     let log = folder.join("strace.log");
-    let output = Command::new("strace")
+    let mut strace = Command::new("strace");
+    if let Some(file) = file {
+        strace.arg("-P").arg(file);
+    }
+    let output = strace
         .args(["-f", "-qq", "-y", "-o"])
         .arg(&log)
         .args([
@@ -302,7 +322,7 @@ fn a_journal_is_finished_by_its_own_bundle_or_by_itself() {
     let text = run_badly(here, "apply other.ami --to image.raw --in-place", 2);
     assert!(text.contains("was interrupted") && text.contains(JOURNAL), "{text}");
     let text = run_badly(here, "inspect image.raw", 2);
-    let advice = text.split('`').find(|part| part.starts_with("amikit apply image.raw.amikit"));
+    let advice = text.split('`').find(|part| part.starts_with("amikit apply --to image.raw"));
     let advice = advice.unwrap_or_else(|| panic!("no command to finish it: {text}"));
     run_well(here, advice.trim_start_matches("amikit "));
     check_changed(&bench.at("image.raw"), &bench.new, "finished by the journal itself");

@@ -21,9 +21,14 @@ use crate::common::Random;
 use crate::common::installed;
 use crate::common::run_badly;
 use crate::common::run_well;
+use crate::delta_in_place::injected;
+use crate::delta_in_place::injected_at;
 
 const APPLY: &str = "apply thin.ami --to image.raw --in-place";
 const JOURNAL: &str = "image.raw.amikit-journal.tar";
+
+/// What ends an interrupted run.
+const WAYS: [&str; 3] = [APPLY, "apply --to image.raw --finish", "apply --to image.raw --undo"];
 
 /// The blocks of the old image; those of the new one differ in [`CHANGED`].
 const BLOCKS: usize = 8;
@@ -84,7 +89,8 @@ impl Scene {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{text}");
-        assert!(text.contains("File too large") && text.contains(APPLY_AGAIN), "{text}");
+        assert!(text.contains("File too large") && text.contains(FINISH), "{text}");
+        assert!(text.contains("image.raw may be part old, part new"), "{text}");
         assert!(self.at(JOURNAL).exists(), "{text}");
         let half = fs::read(self.at("image.raw")).unwrap();
         assert!(half != self.old && half != self.new, "the run was not stopped half way");
@@ -118,7 +124,7 @@ impl Scene {
 }
 
 /// What the message of a failure names.
-const APPLY_AGAIN: &str = "--to image.raw --in-place";
+const FINISH: &str = "`amikit apply --to image.raw --finish`";
 
 fn with_byte(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -170,6 +176,88 @@ fn b1_what_an_interruption_can_leave_is_finished() {
     }
 }
 
+/// Sizes and states change too: a hole, zeros, a longer image and a shorter one, with an odd end.
+#[test]
+fn finishing_and_undoing_give_the_size_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut random = Random::with_seed(33);
+    let at = |name: &str| here.join(name);
+    for (old_len, new_len) in [(3 * BLOCK_LEN, 5 * BLOCK_LEN + 700), (2_000_001, 700_000)] {
+        let mut old = random.bytes(old_len);
+        old[BLOCK_LEN..][..20_000].fill(0);
+        let mut new = old.clone();
+        new.resize(new_len, 7);
+        new[..BLOCK_LEN].fill(0);
+        fs::write(at("image.raw"), &old).unwrap();
+        fs::write(at("new.raw"), &new).unwrap();
+        run_well(here, "pack image.raw -o old.ami --name old --level 1");
+        run_well(here, "pack new.raw --base old.ami --thin -o thin.ami --name new");
+        let Some((output, _)) = injected(here, "unlink", "signal=KILL:when=1", APPLY) else {
+            return;
+        };
+        assert!(!output.status.success() && at(JOURNAL).exists());
+        let journal = fs::read(at(JOURNAL)).unwrap();
+        // What a run leaves that was stopped at the new size, before its first block.
+        let mut sized = old.clone();
+        sized.resize(new_len, 0);
+        // What an undoing run leaves that was stopped at the old size, before its first block.
+        let mut unsized_ = new.clone();
+        unsized_.resize(old_len, 0);
+        for (bytes, what) in
+            [(&old, "old"), (&new, "new"), (&sized, "new size"), (&unsized_, "old size")]
+        {
+            for (line, expected) in [(WAYS[1], &new), (WAYS[2], &old)] {
+                fs::write(at(JOURNAL), &journal).unwrap();
+                fs::write(at("image.raw"), bytes).unwrap();
+                run_well(here, line);
+                assert!(fs::read(at("image.raw")).unwrap() == *expected, "{what}: {line}");
+                assert!(!at(JOURNAL).exists(), "{what}: {line}");
+            }
+        }
+        for name in ["old.ami", "thin.ami"] {
+            fs::remove_dir_all(at(name)).unwrap();
+        }
+    }
+    let text = run_badly(here, "apply --to image.raw --undo", 2);
+    assert!(text.contains("no in-place apply to it was interrupted"), "{text}");
+}
+
+/// A signal after the first byte of the image was written: what is there is said, and what ends it.
+#[test]
+fn an_interruption_says_what_the_image_is_and_what_finishes_it() {
+    let scene = Scene::new();
+    let image = scene.at("image.raw");
+    for (calls, number, code) in [("pwrite64", 1, 130), ("fsync", 1, 130), ("fallocate", 1, 130)] {
+        fs::write(&image, &scene.old).unwrap();
+        let _ = fs::remove_file(scene.at(JOURNAL));
+        let how = format!("signal=INT:when={number}");
+        let line = format!("{APPLY} --threads 1");
+        let Some((output, _)) = injected_at(scene.path(), Some(&image), calls, &how, &line) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(code), "{calls}: {text}");
+        assert!(text.contains("stopped on request"), "{calls}: {text}");
+        assert!(text.contains("image.raw may be part old, part new"), "{calls}: {text}");
+        assert!(text.contains(FINISH) && text.contains("--undo`"), "{calls}: {text}");
+        assert!(scene.at(JOURNAL).exists(), "{calls}");
+        run_well(scene.path(), "apply --to image.raw --finish");
+        assert!(fs::read(&image).unwrap() == scene.new, "{calls}");
+    }
+    // Before the journal is there, nothing has changed, and nothing is left.
+    fs::write(&image, &scene.old).unwrap();
+    let how = "signal=INT:when=2";
+    let Some((output, _)) = injected_at(scene.path(), None, "pwrite64", how, APPLY) else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("image.raw is unchanged") && !text.contains("finish"), "{text}");
+    assert!(fs::read(&image).unwrap() == scene.old && !scene.at(JOURNAL).exists());
+}
+
 #[test]
 fn b1_a_journal_that_lacks_a_block_writes_nothing() {
     let scene = Scene::new();
@@ -187,10 +275,10 @@ fn b1_a_journal_that_lacks_a_block_writes_nothing() {
 }
 
 /// Holds a file open for writing, from another process, until it is dropped.
-struct Holder(Child);
+pub(crate) struct Holder(Child);
 
 impl Holder {
-    fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let file = OpenOptions::new().append(true).open(path).unwrap();
         let child = Command::new("sleep").arg("60").stdout(Stdio::from(file)).spawn().unwrap();
         sleep(Duration::from_millis(50));

@@ -29,6 +29,7 @@ mod formats;
 mod golden;
 mod guide;
 mod hostile;
+mod in_place_kills;
 mod in_place_proof;
 mod instance_store;
 mod instance_store_hostile;

@@ -50,15 +50,15 @@ impl Delta {
         let (old, new) = (bundle.base_manifest(base)?, bundle.manifest(&layer)?);
         Ok(Self { layer, old, new })
     }
+}
 
-    /// Counts the blocks that change.
-    pub(super) fn changed_blocks(&self) -> Result<u64> {
-        let mut changed = 0_u64;
-        for change in manifest::changes(&self.old, &self.new) {
-            changed = changed.strict_add(u64::from(change?.count));
-        }
-        Ok(changed)
+/// Counts the blocks that change.
+pub(super) fn changed_blocks(from: &Manifest, to: &Manifest) -> Result<u64> {
+    let mut changed = 0_u64;
+    for change in manifest::changes(from, to) {
+        changed = changed.strict_add(u64::from(change?.count));
     }
+    Ok(changed)
 }
 
 /// Writes every block that is not as it was in `from`, as it is in `to`.

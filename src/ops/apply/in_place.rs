@@ -15,6 +15,8 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
+use crate::format::ImageRequest;
 use crate::format::raw;
 use crate::io;
 use crate::io::InPlace;
@@ -26,14 +28,20 @@ use crate::ops::apply::changes::Delta;
 use crate::ops::apply::changes::write_changes;
 use crate::ops::apply::journal::Journal;
 use crate::ops::apply::journal::write_journal;
+use crate::ops::apply::proof::Between;
+use crate::ops::apply::proof::Found;
 use crate::ops::apply::proof::Likeness;
 use crate::ops::apply::proof::Sides;
 use crate::ops::apply::proof::look;
 use crate::ops::apply::request::ApplyRequest;
+use crate::ops::apply::request::Settle;
+use crate::ops::apply::request::SettleRequest;
+use crate::ops::apply::request::is_plain;
 use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::journal::journal_of;
 use crate::ops::shared::open::check_unused;
 use crate::units::BlockIndex;
+use crate::volume::ReadVolume;
 use crate::work::Watch;
 
 /// What became of the image.
@@ -47,16 +55,7 @@ pub(super) enum Outcome {
     Unchanged,
 }
 
-/// An image that is changed in place.
-struct Run<'a> {
-    request: &'a ApplyRequest,
-    image: &'a Path,
-    out: InPlace,
-    threads: NonZero<usize>,
-    watch: &'a dyn Watch,
-}
-
-/// Changes the old image. Returns what changed, what became of it, and what the user should hear.
+/// Changes the old image. Returns what changed, what became of the image, and what the user should hear.
 ///
 /// # Errors
 ///
@@ -67,68 +66,122 @@ pub(super) fn in_place(
     request: &ApplyRequest,
     watch: &dyn Watch,
 ) -> Result<(Delta, Outcome, Vec<String>)> {
-    let image = &request.old.path;
-    if !request.old_is_plain() {
-        let text = "only a raw image of one file can be changed in place";
-        return Err(Error::invalid(text).in_file(image).advise("write a new image"));
-    }
-    let out = InPlace::open(image)?;
-    let run = Run { request, image, out, threads: request.threads, watch };
-    let input = run.out.input()?;
-    check_unused(&request.old, &[Arc::clone(&input)])?;
+    let run = Run::open(&request.old, request.threads, watch)?;
     let bundle = Bundle::open(&request.bundle)?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
-    let (journal, outcome) = match find_journal(image)? {
+    let (journal, outcome) = match find_journal(run.image)? {
         Some(path) => {
             let journal = Journal::open(&path)?;
             run.check_same_change(&journal, &delta)?;
-            run.check_between(&journal, &input)?;
+            run.check_between(&journal)?;
             (journal, Outcome::Finished)
         }
-        None => match run.begin(bundle, &delta, &input)? {
+        None => match run.begin(bundle, &delta).map_err(|e| run.unchanged(e))? {
             Some(journal) => (journal, Outcome::Changed),
             None => return Ok((delta, Outcome::Unchanged, Vec::new())),
         },
     };
-    let notes = run.finish(&journal, &input).map_err(|e| {
-        e.advise(Advice::FinishJournal { journal: journal.path.clone(), image: image.clone() })
-    })?;
+    let notes = run.write(&journal, Settle::Finish)?;
     Ok((delta, outcome, notes))
 }
 
-impl Run<'_> {
+/// Ends what an interrupted run has begun, one way or the other. Returns the journal, which is no longer
+/// there, and what the user should hear.
+///
+/// # Errors
+///
+/// As [`in_place`]; `Invalid` if there is no journal.
+pub(super) fn settle(request: &SettleRequest, watch: &dyn Watch) -> Result<(Journal, Vec<String>)> {
+    let run = Run::open(&request.image, request.threads, watch)?;
+    let Some(path) = find_journal(run.image)? else {
+        let text = format!(
+            "no in-place apply to it was interrupted: there is no {}",
+            shown(&journal_of(run.image))
+        );
+        return Err(Error::invalid(text).in_file(run.image));
+    };
+    let journal = Journal::open(&path)?;
+    run.check_between(&journal)?;
+    let notes = run.write(&journal, request.settle)?;
+    Ok((journal, notes))
+}
+
+/// An image that is changed in place.
+struct Run<'a> {
+    request: &'a ImageRequest,
+    image: &'a Path,
+    out: InPlace,
+    /// The image as it is when the run begins.
+    input: Arc<Input>,
+    threads: NonZero<usize>,
+    watch: &'a dyn Watch,
+}
+
+impl<'a> Run<'a> {
+    /// Opens the image for changes, if nobody else does.
+    fn open(
+        request: &'a ImageRequest,
+        threads: NonZero<usize>,
+        watch: &'a dyn Watch,
+    ) -> Result<Self> {
+        let image = &request.path;
+        if !is_plain(request) {
+            let text = "only a raw image of one file can be changed in place";
+            return Err(Error::invalid(text).in_file(image).advise("write a new image"));
+        }
+        let out = InPlace::open(image)?;
+        let input = out.input()?;
+        check_unused(request, &[Arc::clone(&input)])?;
+        Ok(Self { request, image, out, input, threads, watch })
+    }
+
+    /// Reads all of `input`, and compares it with both sides.
+    fn look(
+        &self,
+        input: &Arc<Input>,
+        sides: Sides<'_>,
+        journal: Option<&Journal>,
+    ) -> Result<Found> {
+        let fail = |error: Error| error.in_file(self.image);
+        let volume = raw::volume(input).map_err(fail)?;
+        let between = journal.map(|journal| journal.beside(&volume));
+        let between = between.as_ref().map(|it| -> &dyn Between { it });
+        look(&volume, sides, between, self.threads, self.watch).map_err(fail)
+    }
+
     /// Proves that the image is the old one, and writes the journal. `None` if it is the new one already:
     /// so a run that is repeated, to be sure, finds nothing to do.
-    fn begin(&self, bundle: Bundle, delta: &Delta, input: &Arc<Input>) -> Result<Option<Journal>> {
-        let volume = raw::volume(input).map_err(|e| e.in_file(self.image))?;
-        self.watch.prepare("checking", Some(input.len()));
+    fn begin(&self, bundle: Bundle, delta: &Delta) -> Result<Option<Journal>> {
+        self.watch.prepare("checking", Some(self.input.len()));
         let sides = Sides { old: &delta.old, new: &delta.new };
-        let found = look(&volume, sides, None, self.threads, self.watch)
-            .map_err(|e| e.in_file(self.image))?;
+        let found = self.look(&self.input, sides, None)?;
         if found.new.same() || (found.new.same_bytes() && !found.old.same_bytes()) {
             return Ok(None);
         }
         if !found.old.same_bytes() {
-            let text = not_the_snapshot(&found.old, input.len(), &delta.old);
+            let text = not_the_snapshot(&found.old, self.input.len(), &delta.old);
             return Err(Error::new(Kind::Mismatch, text)
                 .in_file(self.image)
                 .advise("name the image that the bundle was packed against"));
         }
+        let volume = || raw::volume(&self.input).map_err(|e| e.in_file(self.image));
         let layer = bundle.bases().iter().find(|it| it.root == delta.old.root());
         let manifest = bundle.base_manifest(layer.expect("it was found before"))?;
-        let base = BaseSnapshot::new(manifest, BaseBytes::Image(Box::new(volume)));
+        let base = BaseSnapshot::new(manifest, BaseBytes::Image(Box::new(volume()?)));
         let over = bundle.over(vec![Arc::new(base)])?;
         self.watch.begin(Some(delta.new.volume_size().strict_mul(2)));
         let path = journal_of(self.image);
-        let volume = raw::volume(input).map_err(|e| e.in_file(self.image))?;
-        write_journal(&path, &over, delta, &volume, self.threads, self.watch)
+        write_journal(&path, &over, delta, &volume()?, self.threads, self.watch)
             .map_err(|e| e.in_file(self.image))?;
-        let ready = self.watch.check().and_then(|()| self.check_alone(input));
+        let ready = self.watch.check().and_then(|()| self.check_alone(&self.input));
         match ready.and_then(|()| Journal::open(&path)) {
             Ok(journal) => Ok(Some(journal)),
             // Nothing of the image is changed yet, and then there must be no journal.
             Err(error) => {
-                io::remove(&path)?;
+                io::remove(&path).map_err(|error| {
+                    let left = "and its journal could not be removed";
+                    error.leaving(format!("{} is unchanged, {left}", shown(self.image)))
+                })?;
                 Err(error)
             }
         }
@@ -136,7 +189,7 @@ impl Run<'_> {
 
     /// Fails if anybody else writes to the image, or has done so since `input` was opened.
     fn check_alone(&self, input: &Arc<Input>) -> Result<()> {
-        check_unused(&self.request.old, &[Arc::clone(input)])?;
+        check_unused(self.request, &[Arc::clone(input)])?;
         self.out.check_name()?;
         input.check_unchanged()
     }
@@ -148,72 +201,104 @@ impl Run<'_> {
             return Ok(());
         }
         let text = format!(
-            "an earlier in-place apply was interrupted: it leads to the snapshot sha256:{found}, \
-             expected sha256:{expected}"
+            "an in-place apply to {} was interrupted that leads to the snapshot sha256:{found}, expected \
+             sha256:{expected}",
+            shown(self.image)
         );
-        let advice =
-            Advice::FinishJournal { journal: journal.path.clone(), image: self.image.to_owned() };
-        Err(Error::invalid(text).in_file(&journal.path).advise(advice))
+        Err(Error::invalid(text).in_file(&journal.path).advise(self.finish_or_undo(journal)))
     }
 
     /// Proves that the image is the one that the journal was made for: each block that it leaves alone is
     /// the old one, and each that it changes is the old one, the new one, or between the two.
-    fn check_between(&self, journal: &Journal, input: &Arc<Input>) -> Result<()> {
+    fn check_between(&self, journal: &Journal) -> Result<()> {
         let sides = journal.sides();
-        let advice = "put back the image that the journal was made for, or remove the journal to keep this one as it is";
+        let strange = |what: String| {
+            let text = format!(
+                "{what}: it is not the image of the journal {}; nothing was written",
+                shown(&journal.path)
+            );
+            Err(Error::new(Kind::Mismatch, text).in_file(self.image).advise(
+                "put back the image that the journal was made for, or remove the journal to keep this \
+                 one as it is",
+            ))
+        };
         let lengths = [sides.old.volume_size(), sides.new.volume_size()];
-        if !lengths.contains(&input.len()) {
-            let text = format!(
-                "it has {} bytes, expected {} or {}: it is not the image of the journal {}; nothing \
-                 was written",
-                input.len(),
-                lengths[0],
-                lengths[1],
-                journal.path.display()
-            );
-            return Err(Error::new(Kind::Mismatch, text).in_file(self.image).advise(advice));
+        if !lengths.contains(&self.input.len()) {
+            let [old, new] = lengths;
+            return strange(format!("it has {} bytes, expected {old} or {new}", self.input.len()));
         }
-        let volume = raw::volume(input).map_err(|e| e.in_file(self.image))?;
-        self.watch.prepare("checking", Some(input.len()));
-        let between = journal.beside(&volume);
-        let found = look(&volume, sides, Some(&between), self.threads, self.watch)
-            .map_err(|e| e.in_file(self.image))?;
-        if let Some(block) = found.stranger {
-            let text = format!(
-                "{} has neither the old nor the new content: it is not the image of the journal {}; \
-                 nothing was written",
-                place(block),
-                journal.path.display()
-            );
-            return Err(Error::new(Kind::Mismatch, text).in_file(self.image).advise(advice));
+        self.watch.prepare("checking", Some(self.input.len()));
+        let found = self
+            .look(&self.input, sides, Some(journal))
+            .map_err(|error| self.interrupted(error, journal))?;
+        match found.stranger {
+            Some(block) => {
+                strange(format!("{} has neither the old nor the new content", place(block)))
+            }
+            None => self.check_alone(&self.input),
         }
-        self.watch.begin(Some(sides.new.volume_size()));
-        self.check_alone(input)
     }
 
-    /// Writes what the journal holds, proves the result, and removes the journal.
-    fn finish(&self, journal: &Journal, input: &Input) -> Result<Vec<String>> {
-        let sides = journal.sides();
-        if input.len() != sides.new.volume_size() {
+    /// Writes one side of the journal, proves the result, and removes the journal.
+    fn write(&self, journal: &Journal, settle: Settle) -> Result<Vec<String>> {
+        self.write_side(journal, settle).map_err(|error| self.half_done(error, journal))
+    }
+
+    fn write_side(&self, journal: &Journal, settle: Settle) -> Result<Vec<String>> {
+        let (from, to) = match settle {
+            Settle::Finish => (&journal.old, &journal.new),
+            Settle::Undo => (&journal.new, &journal.old),
+        };
+        self.watch.begin(Some(to.size()));
+        if self.input.len() != to.size() {
             // On the disk before any block, so that a power cut leaves one of two sizes.
-            self.out.set_size(sides.new.volume_size())?;
+            self.out.set_size(to.size())?;
             self.out.sync()?;
         }
-        write_changes(sides.old, &journal.new, &self.out, self.threads, self.watch)?;
+        write_changes(from.manifest(), to, &self.out, self.threads, self.watch)?;
         self.out.sync()?;
         let written = self.out.input()?;
-        let volume = raw::volume(&written).map_err(|e| e.in_file(self.image))?;
         self.watch.prepare("proving", Some(written.len()));
-        let found = look(&volume, sides, None, self.threads, self.watch)
-            .map_err(|e| e.in_file(self.image))?;
-        if !found.new.same_bytes() {
-            let text = not_the_snapshot(&found.new, written.len(), sides.new);
+        let sides = Sides { old: from.manifest(), new: to.manifest() };
+        let likeness = self.look(&written, sides, None)?.new;
+        if !likeness.same_bytes() {
+            let text = not_the_snapshot(&likeness, written.len(), sides.new);
             let text = format!("{text}: another program wrote to it during the run");
             return Err(Error::new(Kind::Mismatch, text).in_file(self.image));
         }
         self.check_alone(&written)?;
-        io::remove(&journal.path)?;
-        Ok(notes(&found.new))
+        io::remove(&journal.path).map_err(|error| {
+            error.leaving(format!("{} is done, and only its journal is left", shown(self.image)))
+        })?;
+        Ok(notes(&likeness))
+    }
+
+    fn finish_or_undo(&self, journal: &Journal) -> Advice {
+        Advice::FinishJournal { journal: journal.path.clone(), image: self.image.to_owned() }
+    }
+
+    /// Adds to the error of a run that has written nothing what became of the image.
+    fn unchanged(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::Interrupted => error.leaving(format!("{} is unchanged", shown(self.image))),
+            _ => error,
+        }
+    }
+
+    /// Adds to the error of a run that was stopped what became of the image, which an earlier run has changed
+    /// in part.
+    fn interrupted(&self, error: Error, journal: &Journal) -> Error {
+        match error.kind() {
+            Kind::Interrupted => self.half_done(error, journal),
+            _ => error,
+        }
+    }
+
+    /// Adds to any error what became of the image, once the journal is there.
+    fn half_done(&self, error: Error, journal: &Journal) -> Error {
+        error
+            .leaving(format!("{} may be part old, part new", shown(self.image)))
+            .advise(self.finish_or_undo(journal))
     }
 }
 

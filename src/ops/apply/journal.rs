@@ -56,6 +56,7 @@ const SECTOR_LEN: usize = 512;
 #[derive(Debug)]
 pub(super) struct Journal {
     pub(super) path: PathBuf,
+    pub(super) device: String,
     /// The volume before. Only blocks that change can be read.
     pub(super) old: Snapshot,
     /// The volume after. Only blocks that change can be read.
@@ -70,10 +71,11 @@ impl Journal {
     /// As [`Bundle::open`]; `Corrupt` if a block that changes is not in it.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bundle = Bundle::open(path)?;
-        let Delta { old, new, .. } = Delta::find(&bundle, None)?;
+        let Delta { layer, old, new } = Delta::find(&bundle, None)?;
         let chunks = Arc::new(bundle.chunks()?);
         let journal = Self {
             path: path.to_owned(),
+            device: layer.device,
             old: Snapshot::new(old, Arc::clone(&chunks)),
             new: Snapshot::new(new, chunks),
         };

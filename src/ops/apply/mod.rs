@@ -18,9 +18,13 @@ use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
 use crate::io::Target;
+use crate::manifest::Manifest;
 use crate::ops::apply::changes::Delta;
+use crate::ops::apply::changes::changed_blocks;
 use crate::ops::apply::changes::write_changes;
 use crate::ops::apply::in_place::Outcome;
+use crate::ops::apply::proof::Sides;
+use crate::ops::apply::request::is_plain;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
@@ -31,6 +35,8 @@ use crate::work::Watch;
 
 pub use request::ApplyRequest;
 pub use request::ApplyTo;
+pub use request::Settle;
+pub use request::SettleRequest;
 
 /// In which way the new image came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +50,8 @@ pub enum Applied {
     InPlace,
     /// An earlier run was interrupted; this one finished it.
     Resumed,
+    /// An earlier run was interrupted; the image is the old one again.
+    Undone,
     /// The old image is the new one already.
     Unchanged,
 }
@@ -88,9 +96,27 @@ pub fn apply(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
                 Outcome::Finished => Applied::Resumed,
                 Outcome::Unchanged => Applied::Unchanged,
             };
-            Ok(ApplyReport { notes, ..report(&delta, &request.old.path, how)? })
+            let changes = Changes { device: &delta.layer.device, from: &delta.old, to: &delta.new };
+            Ok(ApplyReport { notes, ..changes.report(&request.old.path, how)? })
         }
     }
+}
+
+/// Finishes or undoes an in-place apply that was interrupted, with what its journal holds.
+///
+/// # Errors
+///
+/// `Invalid` if there is no journal; `Mismatch` if the image is not the one that the journal was made for,
+/// and then nothing was written; as reading the journal and writing the image.
+pub fn settle(request: &SettleRequest, watch: &dyn Watch) -> Result<ApplyReport> {
+    let (journal, notes) = in_place::settle(request, watch)?;
+    let Sides { old, new } = journal.sides();
+    let (from, to, how) = match request.settle {
+        Settle::Finish => (old, new, Applied::Resumed),
+        Settle::Undo => (new, old, Applied::Undone),
+    };
+    let changes = Changes { device: &journal.device, from, to };
+    Ok(ApplyReport { notes, ..changes.report(&request.image.path, how)? })
 }
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {
@@ -98,33 +124,46 @@ fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result
         open_bundle(&request.bundle, Some(&base(&request.old)), request.threads, &Quiet(watch))?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
+    let changes = Changes { device: &delta.layer.device, from: &delta.old, to: &delta.new };
+    // What can fail comes before the output has its name.
+    let report = changes.report(output, Applied::Written)?;
     watch.begin(Some(snapshot.size()));
     let mut target = Target::open(output)?;
     if let Target::File(file) = &mut target
-        && request.old_is_plain()
+        && is_plain(&request.old)
         && file.clone_of(&Input::open(&request.old.path)?)?
     {
-        write_changes(&delta.old, &snapshot, file, request.threads, watch)?;
-        snapshot.check_unchanged()?;
-        target.commit()?;
-        return report(&delta, output, Applied::Cloned);
+        target.finish(|target| {
+            write_changes(&delta.old, &snapshot, target, request.threads, watch)?;
+            snapshot.check_unchanged()
+        })?;
+        return Ok(ApplyReport { how: Applied::Cloned, ..report });
     }
     let options = WriteOptions { threads: request.threads, watch, level: None };
     write_image(&raw::WRITER, &[&snapshot], target, &options)?;
-    report(&delta, output, Applied::Written)
+    Ok(report)
 }
 
-fn report(delta: &Delta, output: &Path, how: Applied) -> Result<ApplyReport> {
-    Ok(ApplyReport {
-        output: output.to_owned(),
-        device: delta.layer.device.clone(),
-        base_digest: delta.old.root(),
-        root_digest: delta.new.root(),
-        volume_size_bytes: delta.new.volume_size(),
-        changed_blocks: delta.changed_blocks()?,
-        how,
-        notes: Vec::new(),
-    })
+/// What was changed into what.
+struct Changes<'a> {
+    device: &'a str,
+    from: &'a Manifest,
+    to: &'a Manifest,
+}
+
+impl Changes<'_> {
+    fn report(&self, output: &Path, how: Applied) -> Result<ApplyReport> {
+        Ok(ApplyReport {
+            output: output.to_owned(),
+            device: self.device.to_owned(),
+            base_digest: self.from.root(),
+            root_digest: self.to.root(),
+            volume_size_bytes: self.to.volume_size(),
+            changed_blocks: changed_blocks(self.from, self.to)?,
+            how,
+            notes: Vec::new(),
+        })
+    }
 }
 
 /// Names the old image as the base of the bundle.

@@ -30,12 +30,29 @@ pub struct ApplyRequest {
     pub threads: NonZero<usize>,
 }
 
-impl ApplyRequest {
-    /// Tells whether byte n of the old image's file is byte n of the volume, and its holes are the
-    /// volume's: then it can be shared with a new file, or changed in place.
-    pub(super) fn old_is_plain(&self) -> bool {
-        let image = &self.old;
-        let raw = image.format.is_some_and(|format| std::ptr::eq(format, &raw::FORMAT));
-        raw && image.member.is_none() && image.parts.is_empty() && image.extents.is_none()
-    }
+/// What an interrupted in-place apply comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// The image becomes the new one.
+    Finish,
+    /// The image becomes the old one again.
+    Undo,
+}
+
+/// The image of an interrupted in-place apply, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct SettleRequest {
+    /// The image; its journal stands beside it.
+    pub image: ImageRequest,
+    /// What it becomes.
+    pub settle: Settle,
+    /// Threads to work on.
+    pub threads: NonZero<usize>,
+}
+
+/// Tells whether byte n of an image's file is byte n of the volume, and its holes are the volume's: then it
+/// can be shared with a new file, or changed in place.
+pub(super) fn is_plain(image: &ImageRequest) -> bool {
+    let raw = image.format.is_some_and(|format| std::ptr::eq(format, &raw::FORMAT));
+    raw && image.member.is_none() && image.parts.is_empty() && image.extents.is_none()
 }

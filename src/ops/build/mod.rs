@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::Judge;
 use crate::io::Staging;
+use crate::io::unwritten;
 use crate::layout::is_archive_name;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
@@ -101,6 +102,10 @@ pub struct BuildReport {
 /// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
 /// [`pack`] and the tests. A test that fails is not an error, and the report says so.
 pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
+    build_into(request, watch).map_err(unwritten(&request.output))
+}
+
+fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     let mut prepared = open_recipe(&request.recipe, &request.templates, watch)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
     let volumes = mapped_volumes(&prepared, &request.images)?;

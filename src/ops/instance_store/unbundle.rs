@@ -70,8 +70,8 @@ pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<Unbundle
             // What is written there cannot be withheld, so all of it is checked first.
             opened.extract(None, request.threads, &Quiet(watch))?;
         }
-        let extracted = opened.extract(Some(&target), request.threads, watch)?;
-        target.commit()?;
+        let extracted =
+            target.finish(|target| opened.extract(Some(target), request.threads, watch))?;
         (extracted, Vec::new())
     } else {
         let laid = opened.lay_down(request.threads, watch)?;

@@ -27,8 +27,9 @@ pub(in crate::ops) fn write_image(
             ));
         }
     }
-    format.write(volumes, &target, options)?;
-    volumes.iter().try_for_each(|volume| volume.check_unchanged())?;
-    target.commit()?;
+    target.finish(|target| {
+        format.write(volumes, target, options)?;
+        volumes.iter().try_for_each(|volume| volume.check_unchanged())
+    })?;
     Ok(notes)
 }
