@@ -9,21 +9,11 @@ use crate::bundle::writer::copy_blob;
 use crate::error::Error;
 use crate::error::Result;
 use crate::layout;
-use crate::layout::Descriptor;
 use crate::layout::Name;
 use crate::layout::Sink;
 use crate::work::Watch;
 
 impl Bundle {
-    /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
-    /// an archive has them.
-    pub(super) fn blobs(&self) -> Vec<Descriptor> {
-        let mut blobs = self.in_order();
-        blobs.push(self.config.clone());
-        blobs.push(self.manifest.clone());
-        blobs
-    }
-
     /// Returns the bytes of all blobs.
     #[must_use]
     pub fn blob_bytes(&self) -> u64 {

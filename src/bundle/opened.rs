@@ -214,6 +214,15 @@ impl Bundle {
         open_blob(&*self.store, blob)
     }
 
+    /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
+    /// an archive has them.
+    pub(super) fn blobs(&self) -> Vec<Descriptor> {
+        let mut blobs = self.in_order();
+        blobs.push(self.config.clone());
+        blobs.push(self.manifest.clone());
+        blobs
+    }
+
     /// Opens the manifest of a snapshot.
     ///
     /// # Errors

@@ -217,6 +217,8 @@ fn largest(path: &Path, every: u32, changed: u32) {
     }
     let size = u64::from(GROUPS) * 1024 * BLOCK_SIZE;
     let written = volume.finish("/dev/xvda", size).unwrap();
+    // Nothing of it may stay in the bundle.
+    drop(scratch);
     let ebs = Ebs {
         snapshot_digest: Some(written.summary.root),
         volume_size: Some(65_536),
