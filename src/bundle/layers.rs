@@ -65,7 +65,7 @@ impl Layers {
         for layer in layers {
             let blob = layer.clone();
             let base = annotations::root_of(layer, annotations::BASE)?;
-            let of_base = annotations::is_of_base(&layer)?;
+            let of_base = annotations::is_of_base(layer)?;
             match layer.media_type.as_str() {
                 pack::MEDIA_TYPE => sorted.packs.push(PackLayer { blob, base, of_base }),
                 manifest::MEDIA_TYPE => {

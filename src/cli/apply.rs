@@ -75,19 +75,16 @@ impl Apply {
         // Only a raw image can be changed in place, or shared with a new one.
         old.format = old.format.or(Some(&raw::FORMAT));
         let threads = self.threads.count();
-        let report = match &self.bundle {
-            Some(bundle) => {
-                let to = match (&self.output, self.in_place) {
-                    (Some(path), false) => ops::ApplyTo::Output(path.clone()),
-                    _ => ops::ApplyTo::InPlace,
-                };
-                let (bundle, device) = (bundle.clone(), self.device.clone());
-                ops::apply(&ops::ApplyRequest { bundle, device, old, to, threads }, follower)?
-            }
-            None => {
-                let settle = if self.undo { ops::Settle::Undo } else { ops::Settle::Finish };
-                ops::settle(&ops::SettleRequest { image: old, settle, threads }, follower)?
-            }
+        let report = if let Some(bundle) = &self.bundle {
+            let to = match (&self.output, self.in_place) {
+                (Some(path), false) => ops::ApplyTo::Output(path.clone()),
+                _ => ops::ApplyTo::InPlace,
+            };
+            let (bundle, device) = (bundle.clone(), self.device.clone());
+            ops::apply(&ops::ApplyRequest { bundle, device, old, to, threads }, follower)?
+        } else {
+            let settle = if self.undo { ops::Settle::Undo } else { ops::Settle::Finish };
+            ops::settle(&ops::SettleRequest { image: old, settle, threads }, follower)?
         };
         follower.end();
         output.notes(&report.notes);

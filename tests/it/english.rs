@@ -80,18 +80,15 @@ fn sentences(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]").next().unwrap();
     let (mut found, mut comment, mut code) = (Vec::new(), String::new(), String::new());
     for line in source.lines().map(str::trim_start) {
-        match line.strip_prefix("//") {
-            Some(text) => {
-                if let Some(text) = text.strip_prefix(['/', '!']) {
-                    comment.push_str(text);
-                }
-                comment.push('\n');
+        if let Some(text) = line.strip_prefix("//") {
+            if let Some(text) = text.strip_prefix(['/', '!']) {
+                comment.push_str(text);
             }
-            None => {
-                found.push(std::mem::take(&mut comment));
-                code.push_str(line.strip_suffix('\\').unwrap_or(line));
-                code.push_str(if line.ends_with('\\') { "" } else { "\n" });
-            }
+            comment.push('\n');
+        } else {
+            found.push(std::mem::take(&mut comment));
+            code.push_str(line.strip_suffix('\\').unwrap_or(line));
+            code.push_str(if line.ends_with('\\') { "" } else { "\n" });
         }
     }
     // Every other piece between quotation marks is a literal; an escaped mark only splits one.

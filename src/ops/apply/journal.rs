@@ -298,4 +298,4 @@ fn alone(ami: &Ami, device: &str) -> Ami {
     ami
 }
 
-const _: () = assert!(BLOCK_SIZE % 512 == 0, "a block is whole sectors");
+const _: () = assert!(BLOCK_SIZE.is_multiple_of(512), "a block is whole sectors");

@@ -208,7 +208,9 @@ mod tests {
             between: Some(&Odd),
             stranger: None,
         };
-        found.iter().for_each(|block| look.see(*block).unwrap());
+        for block in found {
+            look.see(*block).unwrap();
+        }
         Found { old: look.old.likeness, new: look.new.likeness, stranger: look.stranger }
     }
 

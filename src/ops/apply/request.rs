@@ -53,6 +53,6 @@ pub struct SettleRequest {
 /// Tells whether byte n of an image's file is byte n of the volume, and its holes are the volume's: then it
 /// can be shared with a new file, or changed in place.
 pub(super) fn is_plain(image: &ImageRequest) -> bool {
-    let raw = image.format.is_some_and(|format| std::ptr::eq(format, &raw::FORMAT));
+    let raw = image.format.is_some_and(|format| std::ptr::eq(format, &raw const raw::FORMAT));
     raw && image.member.is_none() && image.parts.is_empty() && image.extents.is_none()
 }

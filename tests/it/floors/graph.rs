@@ -47,14 +47,17 @@ impl Sources {
             } else {
                 name.split('/').map(str::to_owned).collect()
             };
-            sources.add(module, file, Source::read(text));
+            sources.add(&module, file, Source::read(text));
         }
         // Tests use everything, and nothing uses them.
         let tests: Vec<Module> = sources
             .modules
             .iter()
             .flat_map(|(module, source)| {
-                source.test_modules.iter().map(|name| [&module[..], &[name.clone()]].concat())
+                source
+                    .test_modules
+                    .iter()
+                    .map(|name| [&module[..], std::slice::from_ref(name)].concat())
             })
             .collect();
         let is_test = |it: &Module| tests.iter().any(|test| it.starts_with(test));
@@ -62,9 +65,9 @@ impl Sources {
         sources
     }
 
-    fn add(&mut self, module: Module, file: &str, mut source: Source) {
+    fn add(&mut self, module: &Module, file: &str, mut source: Source) {
         for (name, inner) in std::mem::take(&mut source.inner) {
-            self.add([&module[..], &[name]].concat(), file, inner);
+            self.add(&[&module[..], &[name]].concat(), file, inner);
         }
         self.files.insert(module.clone(), file.to_owned());
         let before = self.modules.insert(module.clone(), source);
@@ -84,7 +87,7 @@ impl Sources {
             "super" => from.split_last()?.1.to_vec(),
             name => match self.name(from, name, of(rest), true, depth)? {
                 Found::Module(module) => module,
-                item => return Some(item),
+                item @ Found::Item(..) => return Some(item),
             },
         };
         for (index, segment) in rest.iter().enumerate() {

@@ -205,7 +205,7 @@ impl Reader<'_> {
             }
             let mut name = path.last().cloned().unwrap_or_default();
             if self.peek(0).is_some_and(|it| it.is_word("as")) {
-                name = self.word(1).unwrap_or("_").to_owned();
+                self.word(1).unwrap_or("_").clone_into(&mut name);
                 self.at += 2;
             }
             into.push(Import { name, path, ..how.clone() });
