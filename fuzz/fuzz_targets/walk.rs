@@ -53,15 +53,17 @@ fn joined(mut pieces: &[u8]) -> Vec<u8> {
 
 fn walk(format: &Format, bytes: &[u8]) {
     let input = Arc::new(Input::memory("image", bytes.to_vec()));
-    let _ = (format.probe)(&input);
-    if let Some(in_order) = format.in_order {
+    if let Some(probe) = format.probe {
+        let _ = probe(&input);
+    }
+    if let Some(in_order) = format.in_order() {
         let _ = (in_order.needed)(&input);
         let mut stream =
             Stream::new(Path::new("image"), Box::new(std::io::Cursor::new(bytes.to_vec())));
         stream.unpack(in_order.wrapping).unwrap();
         let _ = stream.read_full(&mut vec![0; MOST_UNPACKED], &Unwatched);
     }
-    if let Some(disks) = format.disks {
+    if let Some(disks) = format.disks() {
         let _ = disks(&input);
     }
     // Half of the images are read although they say that they are damaged.

@@ -176,3 +176,60 @@ fn a_command_names_no_option_that_it_does_not_have() {
         }
     }
 }
+
+/// Programs whose own options the library may name.
+const OTHER_PROGRAMS: &[&str] =
+    &["gpg", "cp --sparse", "ntfsclone", "sgdisk", "uefivars", "rev-parse"];
+
+/// Returns the long options of a command and of those below it.
+fn options(words: &[&str], found: &mut Vec<String>) {
+    let help = common::amikit().args(words).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let named = help.split_whitespace().filter(|word| word.starts_with("--"));
+    found
+        .extend(named.map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()).to_owned()));
+    let below = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for line in below.take_while(|line| line.starts_with("  ")) {
+        let name = line.split_whitespace().next().unwrap();
+        if line.starts_with("  ") && !line.starts_with("   ") && name != "help" {
+            options(&[words, &[name]].concat(), found);
+        }
+    }
+}
+
+/// Collects the string literals of the library, without the command line and without tests.
+fn literals(dir: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("cli") {
+            literals(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap().replace("\\\"", "'");
+            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code = code.collect::<Vec<_>>().join("\n");
+            let texts = code.split('"').skip(1).step_by(2);
+            found.extend(texts.map(|text| (path.display().to_string(), text.to_owned())));
+        }
+    }
+}
+
+/// The library knows facts; how something is typed is for the command line to say.
+#[test]
+fn no_sentence_of_the_library_names_an_option_of_the_program() {
+    let mut named = Vec::new();
+    options(&[], &mut named);
+    assert!(named.iter().any(|it| it == "--backing") && named.len() > 100, "{named:?}");
+    let mut texts = Vec::new();
+    literals(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+    assert!(texts.len() > 1000, "{}", texts.len());
+    let mut wrong = Vec::new();
+    for (path, text) in texts {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
+        let ours = words.into_iter().any(|word| named.iter().any(|option| option == word));
+        if ours && !OTHER_PROGRAMS.iter().any(|program| text.contains(program)) {
+            wrong.push(format!("{path}: {text:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
