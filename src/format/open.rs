@@ -367,7 +367,7 @@ impl Coming {
             inputs.push(Arc::clone(&laid.input));
         }
         if laid.input.is_empty() {
-            return Err(fail(Error::invalid("it is empty when unpacked, expected an image")));
+            return Err(fail(Error::invalid("it is empty, expected an image")));
         }
         let inner = match request.format {
             Some(_) => self.inner,
