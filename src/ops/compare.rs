@@ -15,6 +15,7 @@ use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;
 use crate::work::Watch;
+use crate::work::default_threads;
 use crate::work::in_order;
 
 /// Bytes of both volumes that one worker takes at once.
@@ -34,6 +35,14 @@ pub struct CompareRequest {
     pub states: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl CompareRequest {
+    /// Asks whether two volumes have the same bytes, with all processors.
+    #[must_use]
+    pub fn new(left: VolumeRequest, right: VolumeRequest) -> Self {
+        Self { left, right, states: false, threads: default_threads() }
+    }
 }
 
 /// Bytes in which two volumes differ.

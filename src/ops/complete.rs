@@ -25,6 +25,18 @@ pub struct CompleteRequest {
     pub output: PathBuf,
 }
 
+impl CompleteRequest {
+    /// Asks for the whole bundle of a thin one and its base.
+    #[must_use]
+    pub fn new(
+        bundle: impl Into<PathBuf>,
+        base: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+    ) -> Self {
+        Self { bundle: bundle.into(), base: base.into(), output: output.into() }
+    }
+}
+
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CompleteReport {

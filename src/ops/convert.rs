@@ -25,6 +25,7 @@ use crate::volume::ZERO_PIECE_LEN;
 use crate::volume::check_size;
 use crate::volume::zeros_as_holes;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// Bytes that are taken from a pipe at once.
 const STREAM_PIECE_LEN: usize = 1 << 20;
@@ -44,6 +45,21 @@ pub struct ConvertRequest {
     pub zeros_as_holes: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl ConvertRequest {
+    /// Asks for the volume in another format, all states kept, with all processors.
+    #[must_use]
+    pub fn new(image: VolumeRequest, output: impl Into<PathBuf>, format: &'static Writer) -> Self {
+        Self {
+            image,
+            output: output.into(),
+            format,
+            level: None,
+            zeros_as_holes: false,
+            threads: default_threads(),
+        }
+    }
 }
 
 /// What was converted.

@@ -29,6 +29,7 @@ use crate::volume::ReadVolume;
 use crate::volume::block_hint;
 use crate::work::Crew;
 use crate::work::Watch;
+use crate::work::default_threads;
 use crate::work::in_order;
 
 /// Blocks that one job of a direct comparison reads.
@@ -45,6 +46,14 @@ pub struct DiffRequest {
     pub digests: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl DiffRequest {
+    /// Asks for the blocks that changed, without their digests, with all processors.
+    #[must_use]
+    pub fn new(old: VolumeRequest, new: VolumeRequest) -> Self {
+        Self { old, new, digests: false, threads: default_threads() }
+    }
 }
 
 /// Blocks that changed in the same way and follow each other.

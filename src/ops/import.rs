@@ -30,6 +30,14 @@ pub struct ImportRequest {
     pub output: Option<PathBuf>,
 }
 
+impl ImportRequest {
+    /// Asks for the recipe of the only AMI in a document, as text.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), image: None, output: None }
+    }
+}
+
 /// What was imported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImportReport {

@@ -27,6 +27,19 @@ pub struct LintRequest {
     pub templates: TemplateRequest,
 }
 
+impl LintRequest {
+    /// Asks for all rules.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            allow: Vec::new(),
+            encrypted: false,
+            templates: TemplateRequest::default(),
+        }
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LintReport {

@@ -16,6 +16,7 @@ use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
 use crate::chunking::Source;
 use crate::chunking::States;
+use crate::compress::DEFAULT_LEVEL;
 use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -50,6 +51,7 @@ use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::work::Quiet;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// Two thin bundles, the second one packed against what the first one leads to.
 #[derive(Clone, Debug)]
@@ -68,6 +70,25 @@ pub struct MergeRequest {
     pub threads: NonZero<usize>,
 }
 
+impl MergeRequest {
+    /// Asks for one thin bundle of two, with all processors.
+    #[must_use]
+    pub fn new(
+        first: impl Into<PathBuf>,
+        second: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            first: first.into(),
+            second: second.into(),
+            base: None,
+            output: output.into(),
+            level: DEFAULT_LEVEL,
+            threads: default_threads(),
+        }
+    }
+}
+
 /// A thin bundle that is to depend on something else.
 #[derive(Clone, Debug)]
 pub struct RebaseRequest {
@@ -83,6 +104,21 @@ pub struct RebaseRequest {
     pub level: i32,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl RebaseRequest {
+    /// Asks for the bundle over another base, with all processors.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>, onto: BaseRequest, output: impl Into<PathBuf>) -> Self {
+        Self {
+            bundle: bundle.into(),
+            base: None,
+            onto,
+            output: output.into(),
+            level: DEFAULT_LEVEL,
+            threads: default_threads(),
+        }
+    }
 }
 
 /// What was joined or put onto another base.

@@ -19,6 +19,7 @@ use crate::ops::shared::case::refuse;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
+use crate::ops::shared::planning::DEFAULT_CONNECTIONS;
 use crate::ops::shared::planning::OpenBase;
 use crate::ops::shared::planning::PlanReport;
 use crate::ops::shared::planning::plan_bundle;
@@ -35,6 +36,14 @@ pub struct BaseSnapshotRequest {
     pub path: PathBuf,
     /// Its id in the account.
     pub snapshot_id: String,
+}
+
+impl BaseSnapshotRequest {
+    /// Names a snapshot, and its id in the account.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, snapshot_id: impl Into<String>) -> Self {
+        Self { path: path.into(), snapshot_id: snapshot_id.into() }
+    }
 }
 
 /// What is planned.
@@ -62,6 +71,26 @@ pub struct PlanRequest {
     pub connections: NonZero<u64>,
     /// Rules that are not applied, beside the recipe's.
     pub allow: Vec<String>,
+}
+
+impl PlanRequest {
+    /// Asks for the whole upload of a bundle.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>) -> Self {
+        Self {
+            bundle: bundle.into(),
+            bases: Vec::new(),
+            recipe: None,
+            templates: TemplateRequest::default(),
+            region: None,
+            encrypted: false,
+            kms_key_arn: None,
+            send_holes: None,
+            copy_to: Vec::new(),
+            connections: DEFAULT_CONNECTIONS,
+            allow: Vec::new(),
+        }
+    }
 }
 
 /// Plans the upload of a bundle; `emit` takes the steps, one after the other.

@@ -45,6 +45,23 @@ pub struct RegisterRequest {
     pub templates: TemplateRequest,
 }
 
+impl RegisterRequest {
+    /// Asks for the calls, with ids still to be filled in.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            snapshots: Vec::new(),
+            image_id: None,
+            region: None,
+            copy_to: Vec::new(),
+            delete_snapshots: false,
+            allow: Vec::new(),
+            templates: TemplateRequest::default(),
+        }
+    }
+}
+
 /// One call, or one wait: what `aws ec2 COMMAND --cli-input-json` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Document {

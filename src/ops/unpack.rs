@@ -20,6 +20,7 @@ use crate::ops::shared::report::path_text;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// What is unpacked, and to where.
 #[derive(Clone, Debug)]
@@ -39,6 +40,26 @@ pub struct UnpackRequest {
     pub level: Option<i32>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl UnpackRequest {
+    /// Asks for the root volume, or for all if the format takes several, with all processors.
+    #[must_use]
+    pub fn new(
+        bundle: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+        format: &'static Writer,
+    ) -> Self {
+        Self {
+            bundle: bundle.into(),
+            device: None,
+            output: output.into(),
+            format,
+            base: None,
+            level: None,
+            threads: default_threads(),
+        }
+    }
 }
 
 /// What was unpacked.

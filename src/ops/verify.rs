@@ -33,6 +33,14 @@ pub struct Against {
     pub image: VolumeRequest,
 }
 
+impl Against {
+    /// Holds an image against the root volume.
+    #[must_use]
+    pub fn new(image: VolumeRequest) -> Self {
+        Self { device: None, image }
+    }
+}
+
 /// What is verified, and how far.
 #[derive(Clone, Debug)]
 pub struct VerifyRequest {

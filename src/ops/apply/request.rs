@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::format::ImageRequest;
 use crate::format::raw;
+use crate::work::default_threads;
 
 /// Where the new image goes.
 #[derive(Clone, Debug)]
@@ -30,6 +31,14 @@ pub struct ApplyRequest {
     pub threads: NonZero<usize>,
 }
 
+impl ApplyRequest {
+    /// Asks for the new image of the root volume, with all processors.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>, old: ImageRequest, to: ApplyTo) -> Self {
+        Self { bundle: bundle.into(), device: None, old, to, threads: default_threads() }
+    }
+}
+
 /// What an interrupted in-place apply comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settle {
@@ -48,6 +57,14 @@ pub struct SettleRequest {
     pub settle: Settle,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl SettleRequest {
+    /// Asks for one end or the other, with all processors.
+    #[must_use]
+    pub fn new(image: ImageRequest, settle: Settle) -> Self {
+        Self { image, settle, threads: default_threads() }
+    }
 }
 
 /// Tells whether byte n of an image's file is byte n of the volume, and its holes are the volume's: then it

@@ -11,12 +11,17 @@ use std::num::NonZero;
 
 use serde::Serialize;
 
+use crate::compress::DEFAULT_LEVEL;
 use crate::compress::Encoder;
 use crate::digest::Engine;
 use crate::error::Result;
 use crate::ops::bench::stages::Workbench;
 use crate::ops::shared::open::VolumeRequest;
 use crate::work::Watch;
+use crate::work::default_threads;
+
+/// Rounds where nobody says how many.
+const ROUNDS: NonZero<usize> = NonZero::new(5).unwrap();
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -31,6 +36,20 @@ pub struct BenchRequest {
     pub level: i32,
     /// Threads of the stages that are whole operations.
     pub threads: NonZero<usize>,
+}
+
+impl BenchRequest {
+    /// Asks for five rounds over content made for it, at most `size_bytes` of it, with all processors.
+    #[must_use]
+    pub fn new(size_bytes: u64) -> Self {
+        Self {
+            image: None,
+            size_bytes,
+            rounds: ROUNDS,
+            level: DEFAULT_LEVEL,
+            threads: default_threads(),
+        }
+    }
 }
 
 /// The code that hashes blocks side by side.

@@ -13,6 +13,7 @@ use crate::bundle::Writer;
 use crate::bundle::check_replaceable;
 use crate::calls::Totals;
 use crate::chunking::States;
+use crate::compress::DEFAULT_LEVEL;
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::Judge;
@@ -35,8 +36,10 @@ use crate::ops::shared::recipe::mapped_volumes;
 use crate::ops::shared::recipe::open_recipe;
 use crate::ops::shared::recipe::replace_sources;
 use crate::ops::shared::report::path_text;
+use crate::pack::DEFAULT_PACK_SIZE;
 use crate::recipe::Prepared;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// What is built.
 #[derive(Clone, Debug)]
@@ -61,6 +64,25 @@ pub struct BuildRequest {
     pub threads: NonZero<usize>,
     /// What is done about states.
     pub states: States,
+}
+
+impl BuildRequest {
+    /// Asks for the bundle of a recipe with what `pack` does where nothing else is said.
+    #[must_use]
+    pub fn new(recipe: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        Self {
+            recipe: recipe.into(),
+            output: output.into(),
+            plan: None,
+            images: Vec::new(),
+            templates: TemplateRequest::default(),
+            allow: Vec::new(),
+            level: DEFAULT_LEVEL,
+            pack_size: DEFAULT_PACK_SIZE,
+            threads: default_threads(),
+            states: States::default(),
+        }
+    }
 }
 
 /// The plan of a bundle that was built.

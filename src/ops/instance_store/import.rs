@@ -10,6 +10,7 @@ use crate::ami::Mapping;
 use crate::ami::ProductCode;
 use crate::ami::Virtualization;
 use crate::ami::bare;
+use crate::compress::DEFAULT_LEVEL;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -57,6 +58,21 @@ pub struct ImportRequest {
     pub allow: Vec<String>,
     /// Level of zstd.
     pub level: i32,
+}
+
+impl ImportRequest {
+    /// Asks for the AMI under a name, and for the rest as the manifest has it.
+    #[must_use]
+    pub fn new(from: ImportSource, name: impl Into<String>) -> Self {
+        Self {
+            from,
+            name: name.into(),
+            architecture: None,
+            virtualization: None,
+            allow: Vec::new(),
+            level: DEFAULT_LEVEL,
+        }
+    }
 }
 
 /// Makes a bundle of an instance-store bundle.

@@ -16,6 +16,7 @@ use crate::ops::shared::instance_store::Signature;
 use crate::ops::shared::report::path_text;
 use crate::work::Quiet;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// What is taken apart, and to where.
 #[derive(Clone, Debug)]
@@ -32,6 +33,26 @@ pub struct UnbundleRequest {
     pub format: &'static Writer,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl UnbundleRequest {
+    /// Asks for the image, from whoever signed it, with all processors.
+    #[must_use]
+    pub fn new(
+        manifest: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        format: &'static Writer,
+    ) -> Self {
+        Self {
+            manifest: manifest.into(),
+            output: output.into(),
+            key: key.into(),
+            cert: None,
+            format,
+            threads: default_threads(),
+        }
+    }
 }
 
 /// What was taken apart.

@@ -16,6 +16,7 @@ use crate::ops::shared::instance_store::check_signature;
 use crate::ops::shared::instance_store::read_certificate;
 use crate::ops::shared::instance_store::read_key;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// What is checked.
 #[derive(Clone, Debug)]
@@ -28,6 +29,14 @@ pub struct VerifyRequest {
     pub cert: Option<PathBuf>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
+}
+
+impl VerifyRequest {
+    /// Asks for what can be checked without any key, with all processors.
+    #[must_use]
+    pub fn new(manifest: impl Into<PathBuf>) -> Self {
+        Self { manifest: manifest.into(), key: None, cert: None, threads: default_threads() }
+    }
 }
 
 /// What was found.

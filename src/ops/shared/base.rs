@@ -47,6 +47,14 @@ pub struct BaseRequest {
     pub thin: bool,
 }
 
+impl BaseRequest {
+    /// Names a base; what the bundle needs of its packs goes into the bundle too.
+    #[must_use]
+    pub fn new(image: VolumeRequest) -> Self {
+        Self { image, manifest: None, index: None, thin: false }
+    }
+}
+
 /// A base, open.
 #[derive(Debug)]
 pub(in crate::ops) enum OpenedBase {

@@ -25,6 +25,14 @@ pub struct MappedVolume {
     pub image: VolumeRequest,
 }
 
+impl MappedVolume {
+    /// Takes a volume as a device.
+    #[must_use]
+    pub fn new(device: impl Into<String>, image: VolumeRequest) -> Self {
+        Self { device: device.into(), image }
+    }
+}
+
 /// One volume of an AMI to be packed, open.
 #[derive(Debug)]
 pub(in crate::ops) struct OpenedMapping {
