@@ -1,34 +1,172 @@
-//! amikit packs, compares, checks and ships Amazon Machine Images, offline.
+//! Packs, compares, checks and ships Amazon Machine Images, offline.
 //!
-//! The rooms of this crate stand on floors, and a room uses lower floors only; see
-//! `docs/ARCHITECTURE.md`.
+//! amikit reads disk images in any of its [formats], cuts their volumes into blocks of 512 KiB, and
+//! writes bundles: AMIs as OCI image layouts, without duplicates, compressed, and checked to the last
+//! bit. It keeps the three states that a block can have: *data*, *zero* (zeros were written) and
+//! *hole* (never written). Nothing here needs a network, root or a kernel module.
+//!
+//! This is the library behind the program of the same name. Each of its commands is a function of
+//! [`verbs`]: a request in, a report out, nothing printed. Those that programs need most stand on this
+//! page, with what they take and return.
+//!
+//! # Reading an image
+//!
+//! [`open`] takes what a user types: an image in any format, `ARCHIVE:MEMBER` or `BUNDLE:DEVICE`. It
+//! returns a [`ReadVolume`], which never changes and can be read by any number of threads.
+//!
+//! ```
+//! use amikit::Unwatched;
+//! use amikit::VolumeRequest;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("disk.raw");
+//! # std::fs::write(&path, vec![7; 1 << 20])?;
+//! let opened = amikit::open(&VolumeRequest::new(&path), &Unwatched)?;
+//! let volume = opened.volume();
+//! for extent in amikit::extents(volume) {
+//!     let extent = extent?;
+//!     println!("{:?} {}", extent.range, extent.kind.name());
+//! }
+//! let mut sector = [0; 512];
+//! volume.read_at(4096, &mut sector)?;
+//! # assert_eq!(sector, [7; 512]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Packing and verifying
+//!
+//! A bundle is a folder, or one file if its name ends in `.tar`. It appears whole or not at all, and the
+//! same input makes the same bytes, whatever the number of threads.
+//!
+//! ```
+//! use amikit::Ami;
+//! use amikit::MappedVolume;
+//! use amikit::PackOptions;
+//! use amikit::PackRequest;
+//! use amikit::Unwatched;
+//! use amikit::VerifyRequest;
+//! use amikit::VolumeRequest;
+//! use amikit::verbs::with_defaults;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (image, bundle) = (folder.path().join("disk.raw"), folder.path().join("web.ami"));
+//! # std::fs::write(&image, vec![7; 1 << 20])?;
+//! let ami = with_defaults(Ami { name: "web".into(), ..Ami::default() }, false);
+//! let root = MappedVolume::new(&ami.root_device_name, VolumeRequest::new(&image));
+//! let mut request = PackRequest::new(vec![root], PackOptions::new(&bundle, ami));
+//! request.options.level = 9;
+//! let packed = amikit::pack(&request, &Unwatched)?;
+//! println!("{}: {}", bundle.display(), packed.digest);
+//!
+//! let verified = amikit::verify(&VerifyRequest::new(&bundle), &Unwatched)?;
+//! assert!(verified.sound, "{:?}", verified.damage);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Judging a description
+//!
+//! EC2's rules are a table, [`RULES`]; [`lint`] applies them to a description and to what is known of its
+//! volumes, before anything is uploaded.
+//!
+//! ```
+//! use amikit::Ami;
+//! use amikit::Level;
+//! use amikit::Subject;
+//!
+//! let ami = Ami { name: "no".into(), root_device_name: "/dev/xvda".into(), ..Ami::default() };
+//! let findings = amikit::lint(&Subject::of(&ami), &[]);
+//! for finding in &findings {
+//!     println!("{}: {}: {}", finding.level.name(), finding.place, finding.found);
+//! }
+//! assert!(findings.iter().any(|it| it.level == Level::Error));
+//! ```
+//!
+//! # Errors and long runs
+//!
+//! An [`Error`] has a [`Kind`], which says what the caller can do about it, and where it can, a place and
+//! what to do next. Whatever may run for long takes a [`Watch`], which hears how far it is and can stop
+//! it; [`Unwatched`] is nobody.
+//!
+//! # Features
+//!
+//! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
+//! needs none of that: `amikit = { version = "0.1", default-features = false }`.
 
-pub mod ami;
-pub mod bundle;
-pub mod calls;
-pub mod chunking;
+pub(crate) mod ami;
+pub(crate) mod bundle;
+pub(crate) mod calls;
+pub(crate) mod chunking;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
-pub mod compress;
-pub mod delta;
-pub mod digest;
-pub mod error;
-pub mod field;
-pub mod format;
-pub mod guest;
-pub mod instance_store;
-pub mod io;
-pub mod layout;
-pub mod lint;
-pub mod manifest;
-pub mod ops;
-pub mod pack;
-pub mod recipe;
-pub mod tar;
-pub mod units;
-pub mod volume;
-pub mod work;
+pub(crate) mod compress;
+pub(crate) mod delta;
+pub(crate) mod digest;
+pub(crate) mod error;
+pub(crate) mod field;
+pub(crate) mod format;
+pub(crate) mod guest;
+pub(crate) mod instance_store;
+pub(crate) mod io;
+pub(crate) mod layout;
+pub(crate) mod lint;
+pub(crate) mod manifest;
+pub(crate) mod ops;
+pub(crate) mod pack;
+pub(crate) mod recipe;
+pub(crate) mod tar;
+pub(crate) mod units;
+pub(crate) mod volume;
+pub(crate) mod work;
+
+pub use crate::ami::Ami;
+pub use crate::bundle::Bundle;
+pub use crate::digest::Digest;
+pub use crate::error::Error;
+pub use crate::error::Kind;
+pub use crate::error::Result;
+pub use crate::io::Input;
+pub use crate::io::ReadAt;
+pub use crate::layout::BlobStore;
+pub use crate::lint::Finding;
+pub use crate::lint::Level;
+pub use crate::lint::RULES;
+pub use crate::lint::Subject;
+pub use crate::lint::lint;
+pub use crate::ops::MappedVolume;
+pub use crate::ops::PackOptions;
+pub use crate::ops::PackRequest;
+pub use crate::ops::VerifyRequest;
+pub use crate::ops::VolumeRequest;
+pub use crate::ops::open;
+pub use crate::ops::pack;
+pub use crate::ops::verify;
+pub use crate::units::Extent;
+pub use crate::units::ExtentKind;
+pub use crate::volume::ReadVolume;
+pub use crate::volume::extents;
+pub use crate::work::Unwatched;
+pub use crate::work::Watch;
+
+/// What a description says, part by part: the types behind the fields of [`Ami`].
+pub mod description {
+    pub use crate::ami::*;
+}
+
+/// The commands of the program: a request in, a report out, nothing printed.
+///
+/// A request is made by its `new`, from what it needs, and has public fields for the rest.
+pub mod verbs {
+    pub use crate::format::FORMATS;
+    pub use crate::format::Format;
+    pub use crate::format::WRITERS;
+    pub use crate::format::Writer;
+    pub use crate::ops::*;
+}
 
 /// The rooms themselves, for the tests, benches and fuzz targets of this package. Nothing here is a promise.
 #[doc(hidden)]
