@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
-use amikit::units::BLOCK_LEN;
+use amikit::internals::units::BLOCK_LEN;
 
 use crate::common::Random;
 use crate::common::installed;

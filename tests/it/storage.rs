@@ -9,11 +9,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use amikit::format;
 use amikit::internals::bundle::Bundle;
 use amikit::internals::digest::Digest;
 use amikit::internals::digest::Sha256;
 use amikit::internals::error::Error;
+use amikit::internals::format;
 use amikit::internals::format::FORMATS;
 use amikit::internals::format::ImageRequest;
 use amikit::internals::format::OpenedImage;
