@@ -109,6 +109,7 @@ pub(crate) mod digest;
 pub(crate) mod error;
 pub(crate) mod field;
 pub(crate) mod format;
+pub mod formats;
 pub(crate) mod guest;
 pub(crate) mod instance_store;
 pub(crate) mod io;
@@ -129,9 +130,6 @@ pub use crate::digest::Digest;
 pub use crate::error::Error;
 pub use crate::error::Kind;
 pub use crate::error::Result;
-pub use crate::io::Input;
-pub use crate::io::ReadAt;
-pub use crate::layout::BlobStore;
 pub use crate::lint::Finding;
 pub use crate::lint::Level;
 pub use crate::lint::RULES;
@@ -155,6 +153,37 @@ pub use crate::work::Watch;
 /// What a description says, part by part: the types behind the fields of [`Ami`].
 pub mod description {
     pub use crate::ami::*;
+}
+
+/// Images and bundles that are not files: in memory, in a registry, behind an interface of one's own.
+///
+/// An [`Input`](storage::Input) is made of anything that can be read by position, and is opened as an image by
+/// [`open`]; a bundle's files come out of a [`BlobStore`](storage::BlobStore), by [`Bundle::open_in`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use amikit::Bundle;
+/// use amikit::Unwatched;
+/// use amikit::storage::InArchive;
+/// use amikit::storage::Input;
+///
+/// fn sizes(image: Vec<u8>, archive: Vec<u8>) -> amikit::Result<(u64, u64)> {
+///     let image = amikit::open(&Input::memory("image", image).into(), &Unwatched)?;
+///     let archive = InArchive::open(Arc::new(Input::memory("archive", archive)))?;
+///     let bundle = Bundle::open_in(Arc::new(archive))?;
+///     Ok((image.volume().size(), bundle.manifest(bundle.find(None)?)?.volume_size()))
+/// }
+/// ```
+pub mod storage {
+    pub use crate::io::Input;
+    pub use crate::io::Part;
+    pub use crate::io::ReadAt;
+    pub use crate::layout::Blob;
+    pub use crate::layout::BlobStore;
+    pub use crate::layout::InArchive;
+    pub use crate::layout::InInputs;
+    pub use crate::layout::Name;
 }
 
 /// The commands of the program: a request in, a report out, nothing printed.

@@ -189,7 +189,7 @@ impl Side {
 ///
 /// # Errors
 ///
-/// As [`open`], [`Bundle::open`] and [`Manifest::open`]; as reading the volumes; whatever
+/// As [`open`], [`crate::bundle::Bundle::open`] and the manifests; as reading the volumes; whatever
 /// `found` returns.
 pub fn diff(
     request: &DiffRequest,

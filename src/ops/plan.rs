@@ -97,7 +97,7 @@ impl PlanRequest {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`], [`Plan::new`] and whatever `emit` returns.
+/// As [`crate::bundle::Bundle::open`], as the rules that would refuse the AMI, and whatever `emit` returns.
 pub fn plan(
     request: &PlanRequest,
     watch: &dyn Watch,

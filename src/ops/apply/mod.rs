@@ -84,7 +84,7 @@ pub struct ApplyReport {
 /// # Errors
 ///
 /// `Mismatch` if the old image is not what the bundle was packed against, before a byte is written; as
-/// [`crate::bundle::Bundle::open`], [`crate::ops::open_image`] and reading the bundle; `Io` if the new image cannot
+/// [`crate::bundle::Bundle::open`], [`crate::ops::open`] and reading the bundle; `Io` if the new image cannot
 /// be written.
 pub fn apply(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     match &request.to {

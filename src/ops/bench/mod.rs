@@ -104,7 +104,7 @@ pub struct BenchReport {
 /// # Errors
 ///
 /// `Invalid` for a level or size out of range and for an image without data; as
-/// [`crate::ops::open_image`] for the image; `Io` if the files cannot be written; `Interrupted` on
+/// [`crate::ops::open`] for the image; `Io` if the files cannot be written; `Interrupted` on
 /// request.
 pub fn bench(request: &BenchRequest, watch: &dyn Watch) -> Result<BenchReport> {
     // A level that is none is told before anything else is done.

@@ -122,7 +122,7 @@ pub struct BuildReport {
 /// # Errors
 ///
 /// `Invalid` if the recipe is none or EC2 would refuse its AMI, before anything is packed; as
-/// [`pack`] and the tests. A test that fails is not an error, and the report says so.
+/// [`crate::ops::pack`] and the tests. A test that fails is not an error, and the report says so.
 pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     build_into(request, watch).map_err(unwritten(&request.output))
 }

@@ -89,7 +89,7 @@ pub struct MakeReport {
 ///
 /// # Errors
 ///
-/// As [`crate::ops::open_image`] and [`crate::bundle::Bundle::open`]; `Invalid` for a description or
+/// As [`crate::ops::open`] and [`crate::bundle::Bundle::open`]; `Invalid` for a description or
 /// keys that do not fit, or a folder that is not empty; `Limit` over 10 GiB; `Io`.
 pub fn make(request: &MakeRequest, watch: &dyn Watch) -> Result<MakeReport> {
     make_with(request, &mut SystemRandomness, watch)

@@ -81,7 +81,7 @@ pub struct UnbundleReport {
 /// # Errors
 ///
 /// `Mismatch` if the signature, a part's digest, the archive's digest or the key is wrong; as
-/// [`InstanceBundle::open`] and [`InstanceBundle::extract`]; `Io` if the output cannot be written.
+/// [`verify`](crate::ops::instance_store::verify()); `Io` if the output cannot be written.
 pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<UnbundleReport> {
     let keys = BundleKeys { key: Some(request.key.clone()), cert: request.cert.clone() };
     let opened = Checked::open(&request.manifest, &keys, request.threads, watch)?;

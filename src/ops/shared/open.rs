@@ -61,6 +61,13 @@ impl From<ImageRequest> for VolumeRequest {
     }
 }
 
+impl From<Input> for VolumeRequest {
+    /// Takes bytes, wherever they are, for an image.
+    fn from(input: Input) -> Self {
+        ImageRequest::of_input(Arc::new(input)).into()
+    }
+}
+
 impl VolumeRequest {
     /// Names what a user typed. See [`Named`] for the grammar.
     #[must_use]
@@ -383,7 +390,8 @@ fn without_bytes(what: &str) -> Error {
 
 /// Fails if the image is one that an interrupted run has changed in part, unless the request forces it.
 pub(in crate::ops) fn check_finished(request: &ImageRequest) -> Result<()> {
-    if request.force {
+    // What is not in a file has none beside it, whatever it is called.
+    if request.force || request.inputs.iter().any(|input| !input.is_in_file()) {
         return Ok(());
     }
     if let Some(journal) = find_journal(&request.path)? {

@@ -1,0 +1,60 @@
+//! The formats, byte by byte: those that amikit defines and those of others that it reads and writes.
+//!
+//! Each page is a document of the package. Own formats: bundles are OCI layouts ([`bundle`]) with a
+//! description ([`ami`]), manifests of snapshots ([`manifest`]) and packs of chunks ([`pack`],
+//! [`patch`]); [`page_index`] and [`in_place`] are about deltas, [`recipe`] and [`plan`] about building
+//! and uploading.
+
+/// Declares a page for each document, in which links between documents lead to pages.
+macro_rules! pages {
+    ($($name:ident $file:literal)*) => {
+        $(
+            #[doc = "[ami.md]: crate::formats::ami"]
+            #[doc = "[android-sparse.md]: crate::formats::android_sparse"]
+            #[doc = "[bundle.md]: crate::formats::bundle"]
+            #[doc = "[compressed-raw.md]: crate::formats::compressed_raw"]
+            #[doc = "[in-place.md]: crate::formats::in_place"]
+            #[doc = "[instance-store.md]: crate::formats::instance_store"]
+            #[doc = "[manifest.md]: crate::formats::manifest"]
+            #[doc = "[ova.md]: crate::formats::ova"]
+            #[doc = "[pack.md]: crate::formats::pack"]
+            #[doc = "[page-index.md]: crate::formats::page_index"]
+            #[doc = "[patch.md]: crate::formats::patch"]
+            #[doc = "[plan.md]: crate::formats::plan"]
+            #[doc = "[qcow2.md]: crate::formats::qcow2"]
+            #[doc = "[raw.md]: crate::formats::raw"]
+            #[doc = "[recipe.md]: crate::formats::recipe"]
+            #[doc = "[sidecar.md]: crate::formats::sidecar"]
+            #[doc = "[tar-sparse.md]: crate::formats::tar_sparse"]
+            #[doc = "[vhd.md]: crate::formats::vhd"]
+            #[doc = "[vhdx.md]: crate::formats::vhdx"]
+            #[doc = "[vmdk.md]: crate::formats::vmdk"]
+            #[doc = ""]
+            #[doc = include_str!(concat!("../docs/formats/", $file))]
+            pub mod $name {}
+        )*
+    };
+}
+
+pages! {
+    ami "ami.md"
+    android_sparse "android-sparse.md"
+    bundle "bundle.md"
+    compressed_raw "compressed-raw.md"
+    in_place "in-place.md"
+    instance_store "instance-store.md"
+    manifest "manifest.md"
+    ova "ova.md"
+    pack "pack.md"
+    page_index "page-index.md"
+    patch "patch.md"
+    plan "plan.md"
+    qcow2 "qcow2.md"
+    raw "raw.md"
+    recipe "recipe.md"
+    sidecar "sidecar.md"
+    tar_sparse "tar-sparse.md"
+    vhd "vhd.md"
+    vhdx "vhdx.md"
+    vmdk "vmdk.md"
+}
