@@ -7,7 +7,7 @@
 //!    148    8 chksum      octal: the sum of the header's bytes, these as spaces
 //!    156    1 typeflag    '0' or NUL a file; 'S' a sparse file (old GNU); 'x', 'g' records (PAX);
 //!                         'L' the name of the next member (GNU)
-//!    257    6 magic       "ustar" and NUL (POSIX), or a space (GNU)
+//!    257    6 magic       "ustar" and NUL (POSIX), or a space (GNU); anything in the oldest headers
 //!    345  155 prefix      POSIX: in front of the name and a slash
 //!    386   96 sp          old GNU: four entries of offset and numbytes, 12 bytes each
 //!    482    1 isextended  old GNU: 1 if a record of 21 entries follows, with a flag at its byte 504
@@ -16,11 +16,13 @@
 //!
 //! Sources: POSIX.1-2017, `pax`; GNU tar 1.34, `tar.h` and the manual's "Storing Sparse Files".
 
-use std::fmt;
+use std::fmt::Write;
 
-use crate::error::Fault;
-use crate::error::Kind;
 use crate::field;
+use crate::tar::fault::TarFault;
+use crate::tar::limits::MAX_SEGMENTS;
+use crate::tar::number::checksum as checksum_of;
+use crate::tar::number::number;
 
 /// Bytes of a header, and what members are padded to.
 pub const RECORD_LEN: usize = 512;
@@ -28,103 +30,16 @@ pub const RECORD_LEN: usize = 512;
 /// [`RECORD_LEN`] as an offset.
 pub const RECORD_SIZE: u64 = 512;
 
-/// Most entries of a sparse map: what a volume's map takes too.
-pub const MAX_SEGMENTS: usize = 4 << 20;
-
-/// What is wrong with an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TarFault {
-    /// A header has no ustar magic.
-    Magic,
-    /// A header's checksum does not fit it.
-    Checksum,
-    /// A number is neither octal nor one that fits.
-    Number,
-    /// A name is not text.
-    Name,
-    /// The archive ends before a member does.
-    Short,
-    /// A member is of a kind that is not read.
-    TypeFlag {
-        /// Flag found.
-        found: u8,
-    },
-    /// A PAX record breaks its form.
-    Record,
-    /// Records or a name are longer than is read.
-    Long {
-        /// Bytes found.
-        found: u64,
-    },
-    /// There are more members than are read.
-    Members,
-    /// A sparse map is not ascending, or leaves its file.
-    Map,
-    /// A sparse map has more entries than are read.
-    Segments,
-    /// A sparse map's data is not what is stored.
-    Stored {
-        /// Bytes by the map.
-        found: u64,
-        /// Bytes by the header.
-        expected: u64,
-    },
-    /// A sparse member is of a version that is not known.
-    SparseVersion,
+/// Tells whether a record is a header: its checksum fits. Headers of before POSIX have no magic.
+#[must_use]
+pub fn is_header(bytes: &[u8; RECORD_LEN]) -> bool {
+    checksum_of(&bytes[148..156]).is_ok_and(|sum| sums(bytes).contains(&sum))
 }
 
-/// Most members of an archive.
-pub const MAX_MEMBERS: usize = 1 << 16;
-
-/// Most bytes of PAX records, or of a long name, in front of one member.
-pub const MAX_RECORDS_LEN: u64 = 8 << 20;
-
-impl fmt::Display for TarFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Magic => write!(f, "the tar header lacks the magic of ustar"),
-            Self::Checksum => write!(f, "the tar header's checksum does not fit it"),
-            Self::Number => write!(f, "a number of the tar header is not octal, or too large"),
-            Self::Name => write!(f, "the tar member's name is not UTF-8"),
-            Self::Short => write!(f, "the tar archive ends inside a member"),
-            Self::TypeFlag { found } => {
-                write!(f, "the tar member is of type {:?}, which is not read", char::from(found))
-            }
-            Self::Record => write!(f, "a PAX record is malformed"),
-            Self::Long { found } => write!(
-                f,
-                "the records before a tar member have {found} bytes, expected at most \
-                 {MAX_RECORDS_LEN}"
-            ),
-            Self::Members => write!(f, "the tar archive has over {MAX_MEMBERS} members"),
-            Self::Map => {
-                write!(f, "the sparse map is out of order, expected it to ascend inside its file")
-            }
-            Self::Segments => write!(f, "the sparse map has over {MAX_SEGMENTS} entries"),
-            Self::Stored { found, expected } => {
-                write!(
-                    f,
-                    "the sparse map has {found} bytes of data, expected the {expected} stored"
-                )
-            }
-            Self::SparseVersion => {
-                write!(f, "the sparse member is of an unknown version, expected 0.0, 0.1 or 1.0")
-            }
-        }
-    }
-}
-
-impl std::error::Error for TarFault {}
-
-impl Fault for TarFault {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::TypeFlag { .. } | Self::SparseVersion => Kind::Unsupported,
-            Self::Members | Self::Segments | Self::Long { .. } => Kind::Limit,
-            _ => Kind::Corrupt,
-        }
-    }
+/// Tells whether a record has the magic of POSIX's or GNU's headers.
+#[must_use]
+pub fn has_magic(bytes: &[u8; RECORD_LEN]) -> bool {
+    matches!(&bytes[257..263], b"ustar\0" | b"ustar ")
 }
 
 /// A header of a member.
@@ -143,24 +58,37 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// `Magic`, `Checksum`, `Number` or `Name`.
+    /// `Magic`, `Checksum` or `Number`.
     pub fn parse(bytes: &[u8; RECORD_LEN]) -> Result<Option<Self>, TarFault> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        if !matches!(&bytes[257..263], b"ustar\0" | b"ustar ") {
-            return Err(TarFault::Magic);
+        if !is_header(bytes) {
+            let has_magic = has_magic(bytes);
+            return Err(if has_magic { TarFault::Checksum } else { TarFault::Magic });
         }
-        if number(&bytes[148..156])? != u64::from(checksum(bytes)) {
-            return Err(TarFault::Checksum);
-        }
-        let mut name = text(&bytes[..100])?.to_owned();
+        let mut name = text(&bytes[..100]);
         // GNU's own headers keep other things where POSIX has the prefix.
-        if bytes[262] == 0 && bytes[345] != 0 {
-            name = format!("{}/{name}", text(&bytes[345..500])?);
+        if bytes[257..].starts_with(b"ustar\0") && bytes[345] != 0 {
+            name = format!("{}/{name}", text(&bytes[345..500]));
         }
-        Ok(Some(Self { name, size: number(&bytes[124..136])?, type_flag: bytes[156] }))
+        let mut type_flag = bytes[156];
+        // Headers of before POSIX have no flag for folders.
+        if matches!(type_flag, 0 | b'0') && name.ends_with('/') {
+            type_flag = b'5';
+        }
+        Ok(Some(Self { name, size: number(&bytes[124..136])?, type_flag }))
     }
+}
+
+/// Returns the sums of a header's bytes, those of the checksum as spaces: of unsigned bytes, as POSIX has
+/// it, and of signed ones, as some old tars made it. All readers take either.
+fn sums(bytes: &[u8; RECORD_LEN]) -> [u64; 2] {
+    let unsigned = u64::from(checksum(bytes));
+    let rest = bytes[..148].iter().chain(&bytes[156..]);
+    // 512 bytes at most, so no sum overflows.
+    let high: u64 = rest.map(|byte| if *byte < 0x80 { 0 } else { 256 }).sum();
+    [unsigned, unsigned.saturating_sub(high)]
 }
 
 fn checksum(bytes: &[u8; RECORD_LEN]) -> u32 {
@@ -208,29 +136,19 @@ pub(super) fn put_number(field: &mut [u8], value: u64) {
     }
 }
 
-/// Reads text up to the first NUL.
-///
-/// # Errors
-///
-/// `Name`.
-pub fn text(field: &[u8]) -> Result<&str, TarFault> {
+/// Reads a name up to the first NUL. Bytes that are not UTF-8 come out as `\ooo`, as tar lists them: a
+/// name is only compared with others, and need not be text.
+#[must_use]
+pub fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    std::str::from_utf8(&field[..end]).map_err(|_| TarFault::Name)
-}
-
-/// Reads a number: octal digits, or GNU's binary form for what has too many.
-fn number(field: &[u8]) -> Result<u64, TarFault> {
-    if field[0] == 0x80 {
-        let (high, low) = field[1..].split_at(field.len().saturating_sub(9));
-        let value = low.iter().try_fold(0_u64, |value, byte| {
-            value.checked_mul(256).map(|value| value | u64::from(*byte))
-        });
-        return value.filter(|_| high.iter().all(|byte| *byte == 0)).ok_or(TarFault::Number);
+    let mut text = String::new();
+    for chunk in field[..end].utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            write!(text, "\\{byte:03o}").expect("a string takes all");
+        }
     }
-    let text = std::str::from_utf8(field).map_err(|_| TarFault::Number)?;
-    let digits = text.trim_matches(['\0', ' ']);
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| u64::from_str_radix(digits, 8).ok()).flatten().ok_or(TarFault::Number)
+    text
 }
 
 /// Reads a decimal number as PAX writes it.
@@ -283,8 +201,14 @@ impl SparseMap {
     ///
     /// # Errors
     ///
-    /// `Stored`.
+    /// `Stored` or `HalfRecord`.
     pub fn check_stored(&self, stored: u64) -> Result<(), TarFault> {
+        // GNU tar fills up each segment to whole records, and others do not.
+        let (_, before_last) = self.segments.split_last().unzip();
+        let before_last: &[Segment] = before_last.unwrap_or_default();
+        if !before_last.iter().all(|segment| segment.len.is_multiple_of(RECORD_SIZE)) {
+            return Err(TarFault::HalfRecord);
+        }
         // Cannot overflow: the segments lie apart in a file of 2^64 bytes at most.
         let found = self.segments.iter().map(|segment| segment.len).sum();
         if found == stored { Ok(()) } else { Err(TarFault::Stored { found, expected: stored }) }
@@ -325,9 +249,12 @@ impl OldMap {
     fn entries(&mut self, entries: &[u8], is_extended: u8) -> Result<(), TarFault> {
         self.goes_on = is_extended != 0;
         for entry in entries.as_chunks::<24>().0 {
-            // GNU's own reader stops at an entry that is not filled in.
-            if entry[12] == 0 {
-                break;
+            // An entry that is not filled in is the last; GNU tar looks at the length, libarchive at the
+            // offset.
+            match (entry[0], entry[12]) {
+                (0, 0) => break,
+                (0, _) | (_, 0) => return Err(TarFault::Entry),
+                _ => {}
             }
             self.map.push(number(&entry[..12])?, number(&entry[12..])?)?;
         }
@@ -371,7 +298,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// `Record`, `Number`, `Name` or `Segments`.
+    /// `Record`, `Number` or `Segments`.
     pub fn parse(mut bytes: &[u8]) -> Result<Self, TarFault> {
         let mut records = Self::default();
         let (mut major, mut minor) = (None, None);
@@ -388,25 +315,25 @@ impl Records {
             bytes = &bytes[len..];
             let equals = record.iter().position(|byte| *byte == b'=').ok_or(TarFault::Record)?;
             let (key, value) = (&record[..equals], &record[equals.strict_add(1)..]);
-            let text = || std::str::from_utf8(value).map_err(|_| TarFault::Name);
+            let digits = || std::str::from_utf8(value).map_err(|_| TarFault::Number);
             match key {
-                b"path" => records.path = Some(text()?.to_owned()),
-                b"size" => records.size = Some(decimal(text()?)?),
-                b"GNU.sparse.name" => records.sparse_name = Some(text()?.to_owned()),
-                b"GNU.sparse.major" => major = Some(decimal(text()?)?),
-                b"GNU.sparse.minor" => minor = Some(decimal(text()?)?),
+                b"path" => records.path = Some(text(value)),
+                b"size" => records.size = Some(decimal(digits()?)?),
+                b"GNU.sparse.name" => records.sparse_name = Some(text(value)),
+                b"GNU.sparse.major" => major = Some(decimal(digits()?)?),
+                b"GNU.sparse.minor" => minor = Some(decimal(digits()?)?),
                 b"GNU.sparse.realsize" | b"GNU.sparse.size" => {
-                    records.real_size = Some(decimal(text()?)?);
+                    records.real_size = Some(decimal(digits()?)?);
                 }
                 b"GNU.sparse.map" => {
-                    let numbers = text()?.split(',').filter(|number| !number.is_empty());
+                    let numbers = digits()?.split(',').filter(|number| !number.is_empty());
                     for number in numbers {
                         records.number(decimal(number)?)?;
                     }
                     records.has_map = true;
                 }
                 b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
-                    records.number(decimal(text()?)?)?;
+                    records.number(decimal(digits()?)?)?;
                     records.has_map = true;
                 }
                 b"GNU.sparse.numblocks" => records.has_map = true,
@@ -418,6 +345,16 @@ impl Records {
             (None, _) => None,
         };
         Ok(records)
+    }
+
+    /// Checks records that count for all members.
+    ///
+    /// # Errors
+    ///
+    /// `Global` if they say what only one of them can have: GNU tar goes by it, and others do not.
+    pub fn check_global(&self) -> Result<(), TarFault> {
+        let plain = Self::default();
+        if *self == plain { Ok(()) } else { Err(TarFault::Global) }
     }
 
     fn number(&mut self, value: u64) -> Result<(), TarFault> {

@@ -3,7 +3,11 @@
 //! Sparse members are read in all forms that GNU tar has: old GNU, PAX 0.0, 0.1 and 1.0. See
 //! `docs/formats/tar-sparse.md`.
 
+pub mod fault;
 pub mod layout;
+mod limits;
+mod member;
+mod number;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,18 +19,18 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::read_vec;
+use crate::tar::fault::TarFault;
 use crate::tar::layout::Header;
-use crate::tar::layout::MAX_MEMBERS;
-use crate::tar::layout::MAX_RECORDS_LEN;
 use crate::tar::layout::OldMap;
 use crate::tar::layout::RECORD_LEN;
 use crate::tar::layout::RECORD_SIZE;
 use crate::tar::layout::Records;
 use crate::tar::layout::Sparse;
 use crate::tar::layout::SparseMap;
-use crate::tar::layout::TarFault;
 use crate::tar::layout::TextMap;
 use crate::tar::layout::text;
+use crate::tar::limits::MAX_MEMBERS;
+use crate::tar::limits::MAX_RECORDS_LEN;
 
 pub use stream::Found;
 pub use stream::StreamMember;
@@ -147,10 +151,12 @@ impl Walk<'_> {
             let Some(header) = Header::parse(&record)? else { return Ok(Entry::End) };
             let size = records.size.unwrap_or(header.size);
             match header.type_flag {
-                b'x' => records = Records::parse(&self.annex(header.size)?)?,
-                b'L' => long_name = Some(text(&self.annex(header.size)?)?.to_owned()),
-                // Records about all members, and the name of a link.
-                b'g' | b'K' => drop(self.annex(header.size)?),
+                // Solaris has its own letter.
+                b'x' | b'X' => records = Records::parse(&self.annex(header.size)?)?,
+                b'L' => long_name = Some(text(&self.annex(header.size)?)),
+                b'g' => Records::parse(&self.annex(header.size)?)?.check_global()?,
+                // The name of a link.
+                b'K' => drop(self.annex(header.size)?),
                 b'0' | 0 | b'7' | b'S' => {
                     let name = records.name().map(str::to_owned).or(take(&mut long_name));
                     let name = name.unwrap_or_else(|| header.name.clone());
@@ -168,9 +174,10 @@ impl Walk<'_> {
                     let member = Member { name, header_at, offset, stored_len, sparse };
                     return Ok(Entry::File(member));
                 }
-                // Folders, devices, pipes, links and labels have no bytes.
-                b'2'..=b'6' | b'V' => return Ok(Entry::Other),
-                b'1' if size == 0 => return Ok(Entry::Other),
+                // Folders, devices, pipes, links and labels have no bytes. Whether any that they are said to
+                // have are passed over is not the same with all readers.
+                b'1'..=b'6' | b'V' if size == 0 => return Ok(Entry::Other),
+                found @ (b'1'..=b'6' | b'V') => return Err(TarFault::Sized { found }.into()),
                 found => return Err(TarFault::TypeFlag { found }.into()),
             }
         }

@@ -2,8 +2,8 @@
 
 use std::mem::take;
 
+use crate::tar::fault::TarFault;
 use crate::tar::layout::Header;
-use crate::tar::layout::MAX_RECORDS_LEN;
 use crate::tar::layout::OldMap;
 use crate::tar::layout::RECORD_LEN;
 use crate::tar::layout::RECORD_SIZE;
@@ -11,9 +11,9 @@ use crate::tar::layout::Records;
 use crate::tar::layout::Segment;
 use crate::tar::layout::Sparse;
 use crate::tar::layout::SparseMap;
-use crate::tar::layout::TarFault;
 use crate::tar::layout::TextMap;
 use crate::tar::layout::text;
+use crate::tar::limits::MAX_RECORDS_LEN;
 
 /// A file that begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl StreamReader {
             return Ok(Found::End);
         };
         match header.type_flag {
-            flag @ (b'x' | b'g' | b'L' | b'K') => {
+            flag @ (b'x' | b'X' | b'g' | b'L' | b'K') => {
                 let short = Some(header.size).filter(|len| *len <= MAX_RECORDS_LEN);
                 let len = short.and_then(|len| usize::try_from(len).ok());
                 let len = len.ok_or(TarFault::Long { found: header.size })?;
@@ -140,8 +140,9 @@ impl StreamReader {
     /// Keeps what is about the next member.
     fn annex(&mut self, flag: u8, bytes: &[u8]) -> Result<(), TarFault> {
         match flag {
-            b'x' => self.records = Records::parse(bytes)?,
-            b'L' => self.long_name = Some(text(bytes)?.to_owned()),
+            b'x' | b'X' => self.records = Records::parse(bytes)?,
+            b'g' => Records::parse(bytes)?.check_global()?,
+            b'L' => self.long_name = Some(text(bytes)),
             _ => {}
         }
         Ok(())
