@@ -5,6 +5,7 @@ mod codec;
 mod gzip;
 mod prefix;
 mod stream;
+mod zlib;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -38,6 +39,7 @@ pub use stream::Step;
 pub use stream::StreamDecoder;
 pub use stream::StreamFault;
 pub use stream::Wrapping;
+pub use zlib::is_zlib;
 
 /// Levels that an [`Encoder`] takes.
 pub const LEVELS: RangeInclusive<i32> = 1..=22;

@@ -5,8 +5,11 @@
 //! ever turned into a path that we open.
 
 pub mod android_sparse;
+mod archive;
 pub mod compressed_raw;
+mod foreign;
 pub mod gate;
+mod head;
 mod laid_down;
 mod named;
 mod open;
@@ -20,6 +23,7 @@ pub mod sidecar;
 mod spans;
 mod tables;
 pub mod tar;
+mod text;
 mod tiles;
 pub mod vhd;
 pub mod vhdx;

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format::gate::Gate;
+use crate::format::head::HEAD_LEN;
+use crate::format::head::Head;
 use crate::format::laid_down::lay_down;
 use crate::format::named::Named;
 use crate::format::probe;
@@ -209,6 +212,8 @@ struct Coming {
     outer: &'static Format,
     /// What they are, as far as the head tells.
     inner: &'static Format,
+    /// Whether the head is text, so that all of it may be.
+    may_be_text: bool,
 }
 
 fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
@@ -217,7 +222,7 @@ fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
         io::Opened::Stream(stream) => {
             return of_pipe(request, stream, watch).map(Box::new).map(First::Coming);
         }
-        io::Opened::File(input) => first_file(request, input)?,
+        io::Opened::File(input) => first_file(request, input, member.as_deref())?,
     };
     let fail = |e: Error| e.in_file(&path);
     if let Some(InOrder { wrapping, needed }) = format.in_order()
@@ -225,37 +230,49 @@ fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
     {
         let mut stream = Stream::of_input(Arc::clone(&input));
         stream.unpack(wrapping)?;
-        let inner = inner(request, format, &mut stream, watch)?;
-        let coming = Coming { stream, inputs: vec![input], member, outer: format, inner };
+        let inner = inner(request, format, &mut stream, member.as_deref(), watch)?;
+        let may_be_text = Head::of(&mut stream, watch)?.may_be_text();
+        let inputs = vec![input];
+        let coming = Coming { stream, inputs, member, outer: format, inner, may_be_text };
         return Ok(First::Coming(Box::new(coming)));
     }
     Ok(First::File(FirstFile { input, format, member }))
 }
 
 fn of_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Result<Coming> {
-    let head = stream.peek(HEAD_LEN, watch)?.to_vec();
-    let outer = outer(request, &head).map_err(|e| e.in_file(stream.path()))?;
+    let head = Head::of(&mut stream, watch)?;
+    let mut may_be_text = head.may_be_text();
+    let outer = outer(request, &head, None).map_err(|e| e.in_file(stream.path()))?;
     let (outer, inner) = match outer.in_order() {
         Some(InOrder { wrapping, .. }) => {
             stream.unpack(wrapping)?;
-            (outer, inner(request, outer, &mut stream, watch)?)
+            let inner = inner(request, outer, &mut stream, None, watch)?;
+            may_be_text = Head::of(&mut stream, watch)?.may_be_text();
+            (outer, inner)
         }
         None => (&raw::FORMAT, outer),
     };
-    Ok(Coming { stream, inputs: Vec::new(), member: None, outer, inner })
+    Ok(Coming { stream, inputs: Vec::new(), member: None, outer, inner, may_be_text })
 }
 
 /// Says which format bytes are in, as the request has it: what it names, but for the wrapping of a format
-/// that is not at the start.
-fn outer(request: &ImageRequest, bytes: &dyn ReadAt) -> Result<&'static Format> {
+/// that is not at the start, and for the archive of a file that has a name or that format.
+fn outer(
+    request: &ImageRequest,
+    bytes: &dyn ReadAt,
+    member: Option<&str>,
+) -> Result<&'static Format> {
     let Some(named) = request.format else {
-        // A reader of it says that it is empty.
+        // The reader says that it is empty.
         return if bytes.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(bytes) };
     };
-    if named.in_order().is_some() || named.is_plain() || named.is_in(bytes)? {
+    let is_inside = member.is_some() && !named.holds_files();
+    let is_outer = named.in_order().is_some() || named.is_plain() || named.is_in(bytes)?;
+    if is_outer && !is_inside {
         return Ok(named);
     }
-    for format in FORMATS.iter().filter(|format| format.in_order().is_some()) {
+    let wraps = |format: &&&Format| format.in_order().is_some() || format.holds_files();
+    for format in FORMATS.iter().filter(wraps) {
         if format.is_in(bytes)? {
             return Ok(format);
         }
@@ -266,32 +283,30 @@ fn outer(request: &ImageRequest, bytes: &dyn ReadAt) -> Result<&'static Format> 
 /// Says which format is in an unpacked stream: what the request names, else what the head tells.
 fn inner(
     request: &ImageRequest,
-    outer: &'static Format,
+    wrapping: &'static Format,
     stream: &mut Stream,
+    member: Option<&str>,
     watch: &dyn Watch,
 ) -> Result<&'static Format> {
-    match request.format {
-        Some(named) if named.in_order().is_some() => Ok(&raw::FORMAT),
-        Some(named) => Ok(named),
-        None => {
-            let head = stream.peek(HEAD_LEN, watch)?.to_vec();
-            let format = if head.is_empty() { Ok(&raw::FORMAT) } else { probe::probe(&head) };
-            let format = format.map_err(|e| e.in_file(stream.path()))?;
-            refuse_packed(format, outer.name).map_err(|e| e.in_file(stream.path()))?;
-            Ok(format)
-        }
+    if request.format.is_some_and(|named| named.in_order().is_some()) && member.is_none() {
+        return Ok(&raw::FORMAT);
     }
+    let head = Head::of(stream, watch)?;
+    let format = outer(request, &head, member).and_then(|format| {
+        refuse_packed(format, wrapping.name)?;
+        Ok(format)
+    });
+    format.map_err(|e| e.in_file(stream.path()))
 }
 
 /// Fails if what was unpacked is to be unpacked again.
-fn refuse_packed(format: &'static Format, inside: &str) -> Result<()> {
+fn refuse_packed(format: &'static Format, inside: &'static str) -> Result<()> {
     if format.in_order().is_none() {
         return Ok(());
     }
     let text = format!("it is {} inside {inside}, expected an image", format.name);
-    Err(Error::new(Kind::Unsupported, text).advise(format!(
-        "unpack it once, or pass `--format {inside}` if it really is a raw volume"
-    )))
+    let advice = Advice::NameFormat { first: "unpack it once".into(), format: Some(inside) };
+    Err(Error::new(Kind::Unsupported, text).advise(advice))
 }
 
 /// Tells whether there is a raw volume in a compressed file that can be read at any place.
@@ -302,13 +317,15 @@ fn holds_raw(request: &ImageRequest, format: &'static Format, input: &Arc<Input>
         None => {}
     }
     let volume = (format.open)(&OpenRequest::of(Arc::clone(input)))?;
-    let head_len = volume.size().min(HEAD_LEN.try_into().expect("a short head"));
-    let mut head = vec![0; usize::try_from(head_len).expect("at most HEAD_LEN")];
+    let head_len = usize::try_from(volume.size()).unwrap_or(HEAD_LEN).min(HEAD_LEN);
+    let mut head = vec![0; head_len];
     volume.read_at(0, &mut head)?;
+    let head = Head::new(head, head_len < HEAD_LEN);
     let end_len = volume.size().min(END_LEN.try_into().expect("a short end"));
     let mut end = vec![0; usize::try_from(end_len).expect("at most END_LEN")];
     volume.read_at(volume.size().strict_sub(end_len), &mut end)?;
-    Ok(probe::probe(&head)?.is_plain() && probe::check_end(&end).is_ok())
+    let is_raw = probe::probe(&head)?.is_plain() && !head.may_be_text();
+    Ok(is_raw && probe::check_end(&end).is_ok())
 }
 
 impl Coming {
@@ -318,7 +335,7 @@ impl Coming {
             && self.member.is_none()
             && !request.has_parts()
             && request.extents.is_none()
-            && (request.format.is_some() || !self.is_named_vhd())
+            && (request.format.is_some() || !self.is_named_vhd() && !self.may_be_text)
     }
 
     /// Tells whether the compressed file's name says that a VHD is in it: a fixed one has no magic but
@@ -361,7 +378,7 @@ impl Coming {
         }
         check_member(self.member.as_deref(), self.inner).map_err(fail)?;
         let (is_pipe, zeros_note) = (self.stream.is_pipe(), self.zeros_note());
-        let Self { stream, mut inputs, member, outer, .. } = self;
+        let Self { stream, mut inputs, member, outer: wrapping, inner: found, .. } = self;
         let laid = lay_down(stream, watch)?;
         if is_pipe {
             inputs.push(Arc::clone(&laid.input));
@@ -370,15 +387,15 @@ impl Coming {
             return Err(fail(Error::invalid("it is empty, expected an image")));
         }
         let inner = match request.format {
-            Some(_) => self.inner,
-            None => probe::probe(&laid.input).map_err(fail)?,
+            Some(named) if named.in_order().is_some() && member.is_none() => found,
+            _ => outer(request, &laid.input, member.as_deref()).map_err(fail)?,
         };
-        refuse_packed(inner, outer.name).map_err(fail)?;
+        refuse_packed(inner, wrapping.name).map_err(fail)?;
         let mut notes = vec![laid.note.clone()];
         let mut image = if inner.is_plain() {
             notes.push(zeros_note);
             let volume = laid.into_raw()?;
-            let image = OpenedImage { format: outer, volume, inputs, notes: Vec::new() };
+            let image = OpenedImage { format: wrapping, volume, inputs, notes: Vec::new() };
             with_sidecar(request, image, watch)?
         } else {
             let mut request = request.clone();
@@ -406,7 +423,7 @@ pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let io::Opened::File(input) = request.open_first()? else { return Ok(Vec::new()) };
-    let (input, format) = first_file(request, input)?;
+    let (input, format) = first_file(request, input, None)?;
     match format.disks() {
         Some(disks) => disks(&input).map_err(|e| e.in_file(path)),
         None => Ok(Vec::new()),
@@ -414,12 +431,16 @@ pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
 }
 
 /// Says which format the first file of an image is in.
-fn first_file(request: &ImageRequest, input: Arc<Input>) -> Result<(Arc<Input>, &'static Format)> {
+fn first_file(
+    request: &ImageRequest,
+    input: Arc<Input>,
+    member: Option<&str>,
+) -> Result<(Arc<Input>, &'static Format)> {
     if input.is_empty() {
         let text = "the file is empty, expected an image";
         return Err(Error::invalid(text).in_file(input.path()));
     }
-    let format = outer(request, &input).map_err(|e| e.in_file(input.path()))?;
+    let format = outer(request, &input, member).map_err(|e| e.in_file(input.path()))?;
     Ok((input, format))
 }
 
@@ -443,6 +464,7 @@ fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Res
     let opening = OpenRequest {
         inputs,
         member,
+        member_format: request.format.filter(|named| *named != format && !named.holds_files()),
         gate: request.gate(),
         force: *force,
         watch,
@@ -469,6 +491,3 @@ fn with_sidecar(
     image.volume = image.volume.with_map(runs)?;
     Ok(image)
 }
-
-/// Bytes of a stream by which its format is found: as far as the magics of [`probe`] lie.
-const HEAD_LEN: usize = 64 << 10;

@@ -2,13 +2,17 @@
 //!
 //! Raw has no magic, so it is what is left when nothing else matches, and a guest can write any
 //! magic it likes into its own raw disk. Therefore a match of a format that we do not read refuses
-//! the file instead of ignoring the match, two matches refuse it too, and only a user who says
-//! `--format raw` makes it raw.
+//! the file instead of ignoring the match, two matches refuse it too, and only a user who names raw
+//! makes it raw.
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::field;
+use crate::format::foreign::Foreign;
+use crate::format::foreign::GENERAL;
+use crate::format::foreign::SPECIFIC;
+use crate::format::foreign::has;
 use crate::format::raw;
 use crate::format::reader::Format;
 use crate::format::sentence;
@@ -17,80 +21,6 @@ use crate::format::tables::FORMATS;
 use crate::format::vhd;
 use crate::io::ReadAt;
 
-/// What a user does with an image that another tool can convert.
-const CONVERT: &str = "convert it with `qemu-img convert -O raw`";
-/// What a user does with a packed file.
-const UNPACK: &str = "unpack it first";
-/// What a user does with a text about an image.
-const XML: &str = "it describes an image: name the image itself, or give the manifest of an \
-                   instance-store bundle to `amikit convert`";
-/// What a user does with one of our own files.
-const OURS: &str = "name the bundle that it belongs to instead";
-
-/// A magic number of a format that we know by name only.
-struct Magic {
-    format: &'static str,
-    at: At,
-    bytes: &'static [u8],
-    advice: &'static str,
-}
-
-/// Where a magic number stands, in bytes.
-#[derive(Clone, Copy)]
-enum At {
-    Start(u64),
-    BeforeEnd(u64),
-}
-
-impl At {
-    /// Returns its offset in a file of `len` bytes; `None` if it lies before the file.
-    fn offset(self, len: u64) -> Option<u64> {
-        match self {
-            Self::Start(offset) => Some(offset),
-            Self::BeforeEnd(distance) => len.checked_sub(distance),
-        }
-    }
-}
-
-const fn magic(format: &'static str, at: u64, bytes: &'static [u8], advice: &'static str) -> Magic {
-    Magic { format, at: At::Start(at), bytes, advice }
-}
-
-/// Formats that are refused by name. Rows of one format stand together.
-static FOREIGN: &[Magic] = &[
-    magic("qed", 0, b"QED\0", CONVERT),
-    magic("cowd", 0, b"COWD", CONVERT),
-    magic("sesparse", 0, &0xcafe_babe_u64.to_le_bytes(), "export the disk as an OVA"),
-    magic("vdi", 0x40, &0xbeda_107f_u32.to_le_bytes(), CONVERT),
-    magic("parallels", 0, b"WithoutFreeSpace", CONVERT),
-    magic("parallels", 0, b"WithouFreSpacExt", CONVERT),
-    magic("bochs", 0, b"Bochs Virtual HD Image", CONVERT),
-    magic("cloop", 0, b"#!/bin/sh\n#V2.0 Format\n", CONVERT),
-    Magic { format: "dmg", at: At::BeforeEnd(512), bytes: b"koly\0\0\0\x04", advice: CONVERT },
-    magic("rbd-diff", 0, b"rbd diff v", "import it with `rbd import-diff`, then `rbd export`"),
-    magic("vma", 0, b"VMA\0", "extract its disk with `vma extract`"),
-    magic("ewf", 0, b"EVF\t\r\n\xff\0", "convert it with `ewfexport -f raw`"),
-    magic("partclone", 0, b"partclone-image", "restore it with `partclone.restore`"),
-    magic("ntfsclone", 0, b"\0ntfsclone-image", "restore it with `ntfsclone --restore-image`"),
-    magic("wim", 0, b"MSWIM\0\0\0", "it holds files, not a disk: apply it to a disk first"),
-    magic("luks", 0, b"LUKS\xba\xbe", "open it with `cryptsetup` and read the device"),
-    magic(ISO_9660, 32_769, b"CD001", "EC2 starts disks, not CDs: install it to a disk"),
-    magic("lz4", 0, &0x184d_2204_u32.to_le_bytes(), UNPACK),
-    magic("lzma", 0, b"\x5d\0\0", UNPACK),
-    magic("lzip", 0, b"LZIP", UNPACK),
-    magic("lzop", 0, b"\x89LZO\0\r\n\x1a\n", UNPACK),
-    magic("7z", 0, b"7z\xbc\xaf\x27\x1c", UNPACK),
-    magic("zip", 0, b"PK\x03\x04", UNPACK),
-    magic("cpio", 0, b"07070", UNPACK),
-    magic("xml", 0, b"<?xml ", XML),
-    magic("amikit snapshot", 0, b"\x89AMS\r\n\x1a\n", OURS),
-    magic("amikit page index", 0, b"\x89AMX\r\n\x1a\n", OURS),
-    magic("amikit pack", PACK_AT, PACK_MAGIC, OURS),
-];
-
-const PACK_AT: u64 = 8;
-const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
-
 /// Fails if the last bytes of what was taken for raw say that it is something else.
 ///
 /// # Errors
@@ -98,27 +28,23 @@ const PACK_MAGIC: &[u8] = b"\x89AMP\r\n\x1a\n";
 /// `Unsupported`, by name.
 pub(super) fn check_end(end: &[u8]) -> Result<()> {
     let end = end.to_vec();
-    if vhd::FORMAT.is_in(&end)? {
-        let text = "it ends like a VHD, expected a raw volume";
-        return Err(Error::new(Kind::Unsupported, text).advise(
-            "pass `--format vhd`, or the name of the compressed format if it really is a raw volume",
-        ));
-    }
-    for magic in FOREIGN.iter().filter(|magic| matches!(magic.at, At::BeforeEnd(_))) {
-        if matches(&end, magic)? {
-            let text = format!("it ends like {}, expected a raw volume", magic.format);
-            return Err(Error::new(Kind::Unsupported, text).advise(magic.advice));
+    let name = if vhd::FORMAT.is_in(&end)? {
+        Some(("a VHD", Advice::NameFormat { first: "".into(), format: Some("vhd") }))
+    } else {
+        let mut kinds = SPECIFIC.iter();
+        let found = kinds.try_fold(None, |found: Option<&Foreign>, kind| {
+            Ok::<_, Error>(if found.is_none() && kind.ends(&end)? { Some(kind) } else { found })
+        })?;
+        found.map(|kind| (kind.name, kind.advice()))
+    };
+    match name {
+        Some((name, advice)) => {
+            let text = format!("it ends like {name}, expected a raw volume");
+            Err(Error::new(Kind::Unsupported, text).advise(advice))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
-
-/// Tells whether it is one of our packs, which begin as other zstd files may.
-pub(super) fn is_pack(source: &dyn ReadAt) -> Result<bool> {
-    has(source, PACK_AT, PACK_MAGIC)
-}
-
-const ISO_9660: &str = "iso9660";
 
 /// Says which format `source` is in.
 ///
@@ -132,60 +58,42 @@ pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
             own.push(*format);
         }
     }
-    let mut foreign: Vec<&Magic> = Vec::new();
-    for magic in FOREIGN {
-        // A format may have several magics, as VMDK has.
-        let seen = foreign.last().is_some_and(|last| last.format == magic.format);
-        if !seen && matches(source, magic)? && !is_hybrid(source, magic)? {
-            foreign.push(magic);
+    let mut foreign = matching(SPECIFIC, source)?;
+    if own.is_empty() && foreign.is_empty() {
+        // What is found first is what it is: the last ones match more than themselves.
+        foreign = matching(GENERAL, source)?;
+        foreign.truncate(1);
+    }
+    match (&own[..], &foreign[..]) {
+        ([], []) => Ok(&raw::FORMAT),
+        ([format], []) => Ok(format),
+        ([], [one]) => Err(Error::new(
+            Kind::Unsupported,
+            format!("it is in the format {}, expected {}", one.name, tables::names("or")),
+        )
+        .advise(one.advice())),
+        _ => {
+            let names: Vec<_> = own
+                .iter()
+                .map(|format| format.name)
+                .chain(foreign.iter().map(|kind| kind.name))
+                .collect();
+            let names = sentence::list(&names, "and");
+            let text = format!("it matches the formats {names}, expected one");
+            let advice = Advice::NameFormat { first: "".into(), format: None };
+            Err(Error::new(Kind::Unsupported, text).advise(advice))
         }
     }
-    let names: Vec<_> = own
-        .iter()
-        .map(|format| format.name)
-        .chain(foreign.iter().map(|magic| magic.format))
-        .collect();
-    match (own[..].first(), &foreign[..]) {
-        (None, []) => Ok(&raw::FORMAT),
-        (Some(format), []) if names.len() == 1 => Ok(format),
-        (None, [one]) => Err(Error::new(
-            Kind::Unsupported,
-            format!("it is in the format {}, expected {}", one.format, tables::names("or")),
-        )
-        .advise(format!("{}, or pass `--format raw` if it really is a raw volume", one.advice))),
-        _ => Err(Error::new(
-            Kind::Unsupported,
-            format!("it matches the formats {}, expected one", sentence::list(&names, "and")),
-        )
-        .advise("pass `--format` with the name of the one that it really is")),
-    }
 }
 
-/// Tells whether the CD magic belongs to a disk that is a CD beside: an isohybrid image.
-///
-/// A disk has a partition table at its start, where a plain CD has 32 KiB of nothing, and
-/// CD001 is then no more than content of that disk.
-fn is_hybrid(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
-    const TABLE_AT: usize = 446;
-    if magic.format != ISO_9660 {
-        return Ok(false);
+fn matching(kinds: &'static [Foreign], source: &dyn ReadAt) -> Result<Vec<&'static Foreign>> {
+    let mut found = Vec::new();
+    for kind in kinds {
+        if kind.is_in(source)? {
+            found.push(kind);
+        }
     }
-    if has(source, 512, b"EFI PART")? || has(source, 4096, b"EFI PART")? {
-        return Ok(true);
-    }
-    let mut sector = [0; 512];
-    source.read_exact_at(&mut sector, 0)?;
-    let (entries, signature) = sector[TABLE_AT..].as_chunks::<16>();
-    // Byte 4 is the partition's type, bytes 12 to 15 its length in sectors; neither is 0 in use.
-    let used = entries.iter().any(|entry| entry[4] != 0 && field::u32_le(entry, 12) != 0);
-    Ok(signature == [0x55, 0xaa] && used)
-}
-
-fn matches(source: &dyn ReadAt, magic: &Magic) -> Result<bool> {
-    match magic.at.offset(source.len()) {
-        Some(offset) => has(source, offset, magic.bytes),
-        None => Ok(false),
-    }
+    Ok(found)
 }
 
 /// Tells whether `bytes` stand at the start; what lies outside the source does not.
@@ -193,59 +101,78 @@ pub(super) fn starts_with(source: &dyn ReadAt, bytes: &[u8]) -> Result<bool> {
     has(source, 0, bytes)
 }
 
-/// Tells whether `bytes` stand at `offset`; what lies outside the source does not.
-fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> Result<bool> {
-    let mut found = [0; 32];
-    let found = &mut found[..bytes.len()];
-    let len = u64::try_from(bytes.len()).expect("a magic is short");
-    // Cannot overflow: offsets of magics are small.
-    if offset.saturating_add(len) > source.len() {
-        return Ok(false);
-    }
-    source.read_exact_at(found, offset)?;
-    Ok(found == bytes)
-}
-
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
+    use crate::format::foreign::Mark;
+
     const LEN: usize = 64 << 10;
 
-    fn put(bytes: &mut [u8], magic: &Magic) {
-        let len = u64::try_from(bytes.len()).unwrap();
-        let at = usize::try_from(magic.at.offset(len).unwrap()).unwrap();
-        bytes[at..][..magic.bytes.len()].copy_from_slice(magic.bytes);
+    /// Puts a mark into a file that has nothing else; `false` for what one magic number cannot say.
+    fn put(bytes: &mut [u8], mark: Mark) -> bool {
+        let (at, magic) = match mark {
+            Mark::At(at, magic) => (usize::try_from(at).unwrap(), magic),
+            Mark::BeforeEnd(distance, magic) => {
+                (bytes.len() - usize::try_from(distance).unwrap(), magic)
+            }
+            Mark::Word(word) => (0, word.as_bytes()),
+            Mark::Look(_) => return false,
+        };
+        bytes[at..][..magic.len()].copy_from_slice(magic);
+        true
     }
 
     fn refusal(bytes: &[u8]) -> String {
         let error = probe(&bytes.to_vec()).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.advice().is_some());
         error.to_string()
     }
 
     #[test]
-    fn each_foreign_magic_is_refused_by_name() {
-        for magic in FOREIGN {
-            let mut bytes = vec![0; LEN];
-            put(&mut bytes, magic);
-            let text = refusal(&bytes);
-            assert!(text.starts_with(&format!("it is in the format {}, ", magic.format)), "{text}");
-            assert!(text.contains("--format raw") && text.contains(magic.advice), "{text}");
+    fn each_foreign_mark_is_refused_by_name() {
+        for kind in SPECIFIC.iter().chain(GENERAL) {
+            for mark in kind.marks {
+                let mut bytes = vec![0; LEN];
+                if put(&mut bytes, *mark) {
+                    let text = refusal(&bytes);
+                    let named = format!("it is in the format {}, ", kind.name);
+                    assert!(text.starts_with(&named), "{text}");
+                }
+            }
+        }
+        assert!(SPECIFIC.len() + GENERAL.len() >= 60);
+    }
+
+    #[test]
+    fn the_document_lists_every_kind() {
+        let text = include_str!("../../docs/formats/raw.md");
+        for kind in SPECIFIC.iter().chain(GENERAL) {
+            assert!(text.contains(&format!("\n| {} | ", kind.name)), "{}", kind.name);
         }
     }
 
     #[test]
+    fn names_are_told_apart() {
+        for (number, kind) in SPECIFIC.iter().chain(GENERAL).enumerate() {
+            let mut before = SPECIFIC.iter().chain(GENERAL).take(number);
+            assert!(before.all(|other| other.name != kind.name), "{}", kind.name);
+            assert!(tables::by_name(kind.name).is_err(), "{}", kind.name);
+        }
+    }
+
+    /// A file that is two things was made to be taken for one and used as the other.
+    #[test]
     fn any_two_formats_are_refused_with_both_names() {
-        for one in FOREIGN {
-            for other in FOREIGN.iter().filter(|other| other.format != one.format) {
+        for one in SPECIFIC {
+            for other in SPECIFIC.iter().filter(|other| other.name != one.name) {
                 let mut bytes = vec![0; LEN];
-                put(&mut bytes, one);
-                put(&mut bytes, other);
-                if matches(&bytes, one).unwrap() {
+                let both = put(&mut bytes, one.marks[0]) && put(&mut bytes, other.marks[0]);
+                if both && one.is_in(&bytes).unwrap() {
                     let text = refusal(&bytes);
-                    assert!(text.contains(one.format) && text.contains(other.format), "{text}");
+                    assert!(text.contains(one.name) && text.contains(other.name), "{text}");
                 }
             }
         }
@@ -266,21 +193,52 @@ mod tests {
 
     #[test]
     fn a_cd_with_a_partition_table_is_a_raw_disk() {
-        let mut cd = vec![0; LEN];
-        cd[32_769..][..5].copy_from_slice(b"CD001");
-        let mut gpt = cd.clone();
-        gpt[512..][..8].copy_from_slice(b"EFI PART");
-        assert_eq!(probe(&gpt).unwrap().name, "raw");
-        cd[510..][..2].copy_from_slice(&[0x55, 0xaa]);
-        // A signature alone, without a partition, is not a partition table.
-        assert!(refusal(&cd).contains(ISO_9660));
-        (cd[446 + 4], cd[446 + 12]) = (0x17, 1);
-        assert_eq!(probe(&cd).unwrap().name, "raw");
+        for (magic, name) in [(b"CD001", "iso9660"), (b"BEA01", "udf")] {
+            let mut cd = vec![0; LEN];
+            cd[32_769..][..5].copy_from_slice(magic);
+            let mut gpt = cd.clone();
+            gpt[512..][..8].copy_from_slice(b"EFI PART");
+            assert_eq!(probe(&gpt).unwrap().name, "raw");
+            cd[510..][..2].copy_from_slice(&[0x55, 0xaa]);
+            // A signature alone, without a partition, is not a partition table.
+            assert!(refusal(&cd).contains(name));
+            (cd[446 + 4], cd[446 + 12]) = (0x17, 1);
+            assert_eq!(probe(&cd).unwrap().name, "raw");
+        }
     }
 
     #[test]
     fn a_file_that_is_shorter_than_a_magic_has_none() {
         assert_eq!(probe(&vec![0; 1]).unwrap().name, "raw");
-        assert_eq!(probe(&b"QFI".to_vec()).unwrap().name, "raw");
+        assert_eq!(probe(&b"QFI\0".to_vec()).unwrap().name, "raw");
+    }
+
+    #[test]
+    fn text_that_fills_a_small_file_is_not_a_disk() {
+        let text = |len: usize| b"all of it is text\n".iter().copied().cycle().take(len).collect();
+        let refused = |bytes: Vec<u8>| probe(&bytes).is_err_and(|e| e.to_string().contains("text"));
+        for len in [1, 512, 64 << 10, (64 << 10) + 1, (1 << 20) + 5] {
+            assert!(refused(text(len)), "{len} bytes");
+        }
+        // Whole sectors of text may be a disk, and so may anything with a byte that is not text.
+        assert!(!refused(text(1 << 20)));
+        let mut bytes: Vec<u8> = text(4096);
+        bytes[4095] = 0;
+        assert!(!refused(bytes));
+    }
+
+    #[test]
+    fn frames_that_are_skipped_stand_before_zstd_and_lz4() {
+        let skipped = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
+        let zstd = [0x28, 0xb5, 0x2f, 0xfd];
+        for count in [1, 2, 3] {
+            let front = skipped.repeat(count);
+            for rest in [&zstd[..], &[], &skipped[..5], &[0; 100]] {
+                let bytes = [&front[..], rest].concat();
+                assert_eq!(probe(&bytes).unwrap().name, "raw-zstd", "{count}, {rest:?}");
+            }
+            let lz4 = [&front[..], &[4, 0x22, 0x4d, 0x18, 0, 0, 0, 0]].concat();
+            assert!(refusal(&lz4).contains("lz4"));
+        }
     }
 }

@@ -118,6 +118,8 @@ pub struct OpenRequest<'a> {
     pub inputs: Vec<Arc<Input>>,
     /// The volume of an image that holds several files, by its name.
     pub member: Option<String>,
+    /// The format of that volume, where the user names it; else its bytes decide.
+    pub member_format: Option<&'static Format>,
     /// What the image may name.
     pub gate: Gate,
     /// Open an image that says of itself that it may be damaged or in use.
@@ -133,6 +135,7 @@ impl Default for OpenRequest<'_> {
         Self {
             inputs: Vec::new(),
             member: None,
+            member_format: None,
             gate: Gate::default(),
             force: false,
             watch: &Unwatched,

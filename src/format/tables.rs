@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::android_sparse;
@@ -91,11 +92,9 @@ pub fn writer_by_file_name(path: &Path) -> Result<&'static Writer> {
         let suffixes = WRITERS.iter().flat_map(|writer| writer.suffixes);
         let names: Vec<_> = suffixes.map(|suffix| format!(".{suffix}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let text = format!(
-            "cannot infer the format from the name, expected {}",
-            sentence::list(&names, "or")
-        );
-        Error::invalid(text).in_file(path).advise("name the format with --format")
+        let names = sentence::list(&names, "or");
+        let text = format!("cannot infer the format from the name, expected {names}");
+        Error::invalid(text).in_file(path).advise(Advice::NameOutputFormat)
     })
 }
 

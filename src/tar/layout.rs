@@ -30,10 +30,10 @@ pub const RECORD_LEN: usize = 512;
 /// [`RECORD_LEN`] as an offset.
 pub const RECORD_SIZE: u64 = 512;
 
-/// Tells whether a record is a header: its checksum fits. Headers of before POSIX have no magic.
+/// Tells whether a record is a header: its checksum fits. Headers older than POSIX have no magic.
 #[must_use]
 pub fn is_header(bytes: &[u8; RECORD_LEN]) -> bool {
-    checksum_of(&bytes[148..156]).is_ok_and(|sum| sums(bytes).contains(&sum))
+    checksum_of(&bytes[148..156]).is_ok_and(|sum| sums(bytes).contains(&Some(sum)))
 }
 
 /// Tells whether a record has the magic of POSIX's or GNU's headers.
@@ -73,7 +73,7 @@ impl Header {
             name = format!("{}/{name}", text(&bytes[345..500]));
         }
         let mut type_flag = bytes[156];
-        // Headers of before POSIX have no flag for folders.
+        // Headers older than POSIX have no flag for folders.
         if matches!(type_flag, 0 | b'0') && name.ends_with('/') {
             type_flag = b'5';
         }
@@ -83,12 +83,12 @@ impl Header {
 
 /// Returns the sums of a header's bytes, those of the checksum as spaces: of unsigned bytes, as POSIX has
 /// it, and of signed ones, as some old tars made it. All readers take either.
-fn sums(bytes: &[u8; RECORD_LEN]) -> [u64; 2] {
+fn sums(bytes: &[u8; RECORD_LEN]) -> [Option<u64>; 2] {
     let unsigned = u64::from(checksum(bytes));
     let rest = bytes[..148].iter().chain(&bytes[156..]);
     // 512 bytes at most, so no sum overflows.
     let high: u64 = rest.map(|byte| if *byte < 0x80 { 0 } else { 256 }).sum();
-    [unsigned, unsigned.saturating_sub(high)]
+    [Some(unsigned), unsigned.checked_sub(high)]
 }
 
 fn checksum(bytes: &[u8; RECORD_LEN]) -> u32 {

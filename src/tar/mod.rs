@@ -71,7 +71,7 @@ impl Member {
 ///
 /// `Corrupt`, `Unsupported` or `Limit`, at the byte of the member's header; `Io`.
 pub fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
-    let mut walk = Walk { archive, at: 0 };
+    let mut walk = Walk { archive, at: 0, may_be_cut: false };
     let mut members = Vec::new();
     loop {
         let Some(member) = walk.next()? else { return Ok(members) };
@@ -80,6 +80,21 @@ pub fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
         }
         members.push(member);
     }
+}
+
+/// Lists the names of the first files of an archive, `most` of them, as far as the bytes go; the last may
+/// be of a file that is cut. Damage ends the list.
+#[must_use]
+pub fn first_names(archive: &dyn ReadAt, most: usize) -> Vec<String> {
+    let mut walk = Walk { archive, at: 0, may_be_cut: true };
+    let mut names = Vec::new();
+    while names.len() < most && walk.at < archive.len() {
+        match walk.next() {
+            Ok(Some(member)) => names.push(member.name),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    names
 }
 
 /// What stands at a place of an archive.
@@ -93,6 +108,8 @@ enum Entry {
 struct Walk<'a> {
     archive: &'a dyn ReadAt,
     at: u64,
+    /// Whether the archive may end inside a file.
+    may_be_cut: bool,
 }
 
 impl Walk<'_> {
@@ -170,7 +187,11 @@ impl Walk<'_> {
                         }
                         None => (None, size),
                     };
-                    let offset = self.pass(stored_len)?;
+                    let offset = self.at;
+                    match self.pass(stored_len) {
+                        Err(_) if self.may_be_cut => self.at = self.archive.len(),
+                        passed => drop(passed?),
+                    }
                     let member = Member { name, header_at, offset, stored_len, sparse };
                     return Ok(Entry::File(member));
                 }

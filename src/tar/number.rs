@@ -40,11 +40,9 @@ pub(super) fn number(field: &[u8]) -> Result<u64, TarFault> {
 ///
 /// `Number`.
 pub(super) fn checksum(field: &[u8]) -> Result<u64, TarFault> {
-    if field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0)) {
-        number(field)
-    } else {
-        Err(TarFault::Number)
-    }
+    let plain = field.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0));
+    // No header adds up to nothing.
+    number(field).ok().filter(|sum| plain && *sum > 0).ok_or(TarFault::Number)
 }
 
 /// Tells whether digits may end here: at the field's end, or at blanks and a NUL.
@@ -124,6 +122,7 @@ mod tests {
         assert_eq!(checksum(b"012345\0 "), Ok(0o12345));
         assert_eq!(checksum(b" 12345 \0"), Ok(0o12345));
         assert_eq!(checksum(b"012345\0x"), Err(TarFault::Number));
+        assert_eq!(checksum(b"\0\0\0\0\0\0\0\0"), Err(TarFault::Number));
         assert_eq!(checksum(b"\x80\0\0\0\0\0\x01\0"), Err(TarFault::Number));
     }
 }

@@ -648,7 +648,7 @@ fn what_an_archive_says_of_its_files_is_held_against_them() {
     let empty = ovf("ovf:href='d.vmdk'", "");
     assert_eq!(kind(&[("a.ovf", empty.as_bytes())]), size);
     refused(
-        kind(&[("a.ovf", sound), ("d.vmdk", &[9; 4096])]),
+        kind(&[("a.ovf", sound), ("d.vmdk", &[0xd1; 4096])]),
         Kind::Unsupported,
         "format is unknown",
     );

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use amikit::internals::error::Advice;
 use amikit::internals::error::Error;
 use amikit::internals::error::Kind;
 use amikit::internals::format;
@@ -350,7 +351,7 @@ fn a_marked_image_is_read_only_by_force() {
         fs::write(&path, &marked).unwrap();
         let error = open(&path).unwrap_err();
         assert_eq!(error.kind(), kind);
-        assert!(error.to_string().contains("--force"), "{error}");
+        assert!(matches!(error.advice(), Some(Advice::Force { .. })), "{error}");
         force(&path).unwrap();
     }
 }

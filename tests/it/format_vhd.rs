@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use amikit::internals::error::Advice;
 use amikit::internals::error::Error;
 use amikit::internals::error::Kind;
 use amikit::internals::field;
@@ -578,7 +579,11 @@ fn a_damaged_footer_does_not_make_an_image_raw() {
     fs::write(&path, &bytes).unwrap();
     let error = open(&path).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
-    assert!(error.to_string().contains("--format raw"), "{error}");
+    let raw = Some("raw");
+    assert!(
+        matches!(error.advice(), Some(Advice::NameFormat { format, .. }) if *format == raw),
+        "{error}"
+    );
     let raw = ImageRequest { format: Some(named("raw")), ..ImageRequest::of(&path) };
     assert_eq!(format::open(&raw, &Unwatched).unwrap().volume.size(), 1536);
     // A file that is shorter than its volume.

@@ -20,6 +20,7 @@ mod english;
 mod faults;
 mod floors;
 mod format_archives;
+mod format_cases;
 mod format_qcow2;
 mod format_vhd;
 mod format_vhdx;

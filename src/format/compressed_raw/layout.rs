@@ -26,9 +26,6 @@ pub const HEAD_LEN: u64 = 8;
 /// Bytes of the footer that ends the file.
 pub const FOOTER_LEN: usize = 9;
 
-/// Magic of any skippable frame, but for its last four bits.
-const SKIPPABLE: u32 = 0x184d_2a50;
-
 /// Magic of the skippable frame with the table.
 const TABLE_FRAME: u32 = 0x184d_2a5e;
 
@@ -163,13 +160,6 @@ impl Frame {
     pub fn parse(entry: &[u8]) -> Self {
         Self { packed_len: field::u32_le(entry, 0), plain_len: field::u32_le(entry, 4) }
     }
-}
-
-/// Returns the bytes of a skippable frame that begins like this; `None` if it is none.
-#[must_use]
-pub fn skippable_len(head: &[u8; 8]) -> Option<u64> {
-    let skippable = field::u32_le(head, 0) & !0xf == SKIPPABLE;
-    skippable.then(|| HEAD_LEN.strict_add(u64::from(field::u32_le(head, 4))))
 }
 
 /// Writes a table.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::compress::Codec;
 use crate::error::Error;
 use crate::error::Result;
-use crate::field;
 use crate::format::compressed_raw::layout::FOOTER_LEN;
 use crate::format::compressed_raw::layout::Footer;
 use crate::format::compressed_raw::layout::Frame;
 use crate::format::compressed_raw::layout::SeekTableFault;
-use crate::format::compressed_raw::layout::skippable_len;
+use crate::format::foreign::begins_skippable;
+use crate::format::foreign::is_pack;
+use crate::format::foreign::is_padded_lz4;
 use crate::format::probe;
 use crate::io::ReadAt;
 use crate::volume::MAX_RUNS;
@@ -35,24 +36,13 @@ const PIECE_LEN: u64 = 96 << 10;
 /// Most lengths that the frames of one file have: each is a source of its own.
 const MAX_LENGTHS: usize = 4096;
 
-/// Tells whether the file begins with a zstd frame, perhaps behind a skippable one, as parallel
-/// compressors write them.
+/// Tells whether the file begins with a zstd frame, or with one that is to be skipped: parallel
+/// compressors write such ones first. LZ4 has them too, and so do our packs.
 pub(super) fn probe(bytes: &dyn ReadAt) -> Result<bool> {
     if probe::starts_with(bytes, &ZSTD_MAGIC)? {
         return Ok(true);
     }
-    let mut head = [0; 12];
-    if bytes.len() < 12 {
-        return Ok(false);
-    }
-    bytes.read_exact_at(&mut head, 0)?;
-    let Some(len) = skippable_len(&field::array(&head, 0)) else { return Ok(false) };
-    let mut next = [0; 4];
-    if len.saturating_add(4) > bytes.len() {
-        return Ok(false);
-    }
-    bytes.read_exact_at(&mut next, len)?;
-    Ok(next == ZSTD_MAGIC && !probe::is_pack(bytes)?)
+    Ok(begins_skippable(bytes)? && !is_pack(bytes)? && !is_padded_lz4(bytes)?)
 }
 
 /// Reads the table at the end of a file; `None` if there is none, or none by which any place can be

@@ -119,5 +119,5 @@ fn refuse(request: &OpenRequest<'_>, wrapping: Wrapping) -> Result<Volume> {
     let text = format!("it is a {wrapping} stream, which can be read only once, sequentially");
     Err(Error::new(Kind::Unsupported, text)
         .in_file(input.path())
-        .advise(format!("unpack it with `{tool}`, or with `amikit convert --format raw`")))
+        .advise(format!("unpack it with `{tool}`")))
 }

@@ -98,17 +98,6 @@ pub enum Disk {
     },
 }
 
-impl Disk {
-    /// Returns the name by which a user chooses it: the file's, or the id.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::File { href, .. } => href,
-            Self::Empty { id, .. } => id,
-        }
-    }
-}
-
 /// A file that the descriptor lists.
 struct File {
     id: String,
@@ -365,9 +354,8 @@ mod tests {
         let short = encode(&[disk(1, 0), disk(2, 0)]);
         let long = encode(&[disk(1, u64::MAX), disk(2, 7)]);
         assert_eq!(short.len(), long.len());
-        let names: Vec<_> =
-            parse(&long).unwrap().iter().map(|disk| disk.name().to_owned()).collect();
-        assert_eq!(names, ["disk1.vmdk", "disk2.vmdk"]);
+        let file = |name: &str| Disk::File { href: name.to_owned(), is_gzip: false };
+        assert_eq!(parse(&long).unwrap(), [file("disk1.vmdk"), file("disk2.vmdk")]);
     }
 
     fn read(references: &str, disks: &str) -> Result<Vec<Disk>> {

@@ -1,6 +1,7 @@
 //! From the L1 and L2 tables of one image to a map of runs.
 
 use crate::digest::is_zero;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -74,7 +75,7 @@ fn check_marks(header: &Header, force: bool) -> Result<()> {
     };
     Err(Error::from(fault)
         .at(72)
-        .advise("repair it with `qemu-img check -r all`, or pass --force to read it as it is"))
+        .advise(Advice::Force { first: "repair it with `qemu-img check -r all`".into() }))
 }
 
 fn read_backing(bytes: &dyn ReadAt, header: &Header) -> Result<Option<Backing>> {

@@ -1,8 +1,10 @@
 //! From footers, header, table and bitmaps to a map of runs.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::digest::is_zero;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -33,8 +35,9 @@ const TABLE_PIECE: u64 = 16 << 10;
 const HOLE_SECTORS: usize = 8;
 
 /// What a user may do who knows better than the image.
-const FORCE: &str = "repair it with its own tool, or pass --force to go by the sound footer";
-const RAW: &str = "pass `--format raw` if it really is a raw volume that ends like this";
+const FORCE: Advice =
+    Advice::Force { first: Cow::Borrowed("repair it with its own tool, for one footer is sound") };
+const RAW: Advice = Advice::NameFormat { first: Cow::Borrowed(""), format: Some("raw") };
 
 /// The footer that counts, and the byte at which the one at the end starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,7 +330,7 @@ fn check_zeros(
         if !is_zero(buffer) {
             return Err(Error::from(VhdFault::AbsentSector { block })
                 .at(at)
-                .advise("pass --force to take the bytes, as qemu-img does"));
+                .advise(Advice::Force { first: "".into() }));
         }
         at = at.strict_add(u64::try_from(buffer.len()).expect("at most a piece"));
     }

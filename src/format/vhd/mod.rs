@@ -9,6 +9,7 @@ mod write;
 
 use std::sync::Arc;
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::reader::Content;
@@ -86,7 +87,7 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
         if wanted.is_some_and(|id| id != layer.footer.id) {
             return Err(Error::from(VhdFault::ParentId)
                 .in_file(input.path())
-                .advise("name the image that it was made from with --parent"));
+                .advise(Advice::NameParent));
         }
         let map = match flat {
             None => layer.map,

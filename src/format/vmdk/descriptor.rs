@@ -15,6 +15,7 @@ use std::fmt;
 
 use crate::error::Fault;
 use crate::error::Kind;
+use crate::format::text;
 use crate::format::vmdk::layout::MAX_DESCRIPTOR_LEN;
 use crate::units::MAX_VOLUME_SIZE;
 
@@ -50,11 +51,6 @@ pub enum DescriptorFault {
     Len {
         /// Bytes of it.
         found: u64,
-    },
-    /// It is not UTF-8 text.
-    Text {
-        /// First byte that is none.
-        at: usize,
     },
     /// A line is of no known shape.
     Line {
@@ -145,9 +141,6 @@ impl fmt::Display for DescriptorFault {
         match *self {
             Self::Len { found } => {
                 write!(f, "the descriptor has {found} bytes, expected {MAX_DESCRIPTOR_LEN} at most")
-            }
-            Self::Text { at } => {
-                write!(f, "byte {at} of the descriptor is not text, expected UTF-8")
             }
             Self::Line { line } => write!(
                 f,
@@ -368,8 +361,13 @@ impl Descriptor {
             return Err(DescriptorFault::Len { found });
         }
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        let text = std::str::from_utf8(&bytes[..end])
-            .map_err(|e| DescriptorFault::Text { at: e.valid_up_to() })?;
+        // Names and comments may be in any encoding; all that matters is ASCII.
+        let ascii = String::from_utf8_lossy(&bytes[..end]);
+        let encoding = ascii.lines().find_map(|line| match line.trim_start() {
+            line if line.starts_with("encoding") => text::declared(line, "encoding"),
+            _ => None,
+        });
+        let text = text::decode(&bytes[..end], encoding);
         let mut fields = Fields::default();
         let mut extents = Vec::new();
         for (text, line) in text.lines().zip(1..) {
@@ -377,7 +375,7 @@ impl Descriptor {
             if text.is_empty() || text.starts_with('#') || text.starts_with("ddb.") {
                 continue;
             }
-            match parse_extent(text, line)? {
+            match parse_extent(text, line, embedded)? {
                 Some(extent) => extents.push((extent, line)),
                 None => fields.take(text, line)?,
             }
@@ -398,8 +396,8 @@ impl Descriptor {
         let hint = fields.hint.map(|(hint, _)| hint);
         let parent_cid = fields.parent_cid.map_or(NO_PARENT, |(cid, _)| cid);
         let parent = match (parent_cid, hint) {
-            (NO_PARENT, Some(_)) => return Err(DescriptorFault::Hint),
-            (NO_PARENT, None) => None,
+            (NO_PARENT, Some(hint)) if !hint.is_empty() => return Err(DescriptorFault::Hint),
+            (NO_PARENT, _) => None,
             (cid, hint) => Some(Parent { cid, hint: hint.unwrap_or_default() }),
         };
         Ok(Self {
@@ -481,8 +479,13 @@ impl Fields {
     }
 }
 
-/// Reads the line of an extent; `None` if it is another one.
-fn parse_extent(text: &str, line: usize) -> Result<Option<DiskExtent>, DescriptorFault> {
+/// Reads the line of an extent; `None` if it is another one. The name in an embedded descriptor is not one
+/// that is opened.
+fn parse_extent(
+    text: &str,
+    line: usize,
+    embedded: bool,
+) -> Result<Option<DiskExtent>, DescriptorFault> {
     const MOST_SECTORS: u64 = MAX_VOLUME_SIZE / 512;
     fn word(text: &str) -> (&str, &str) {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
@@ -514,15 +517,16 @@ fn parse_extent(text: &str, line: usize) -> Result<Option<DiskExtent>, Descripto
         return Err(DescriptorFault::ExtentType { line });
     }
     let (name, rest) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')).ok_or(shape)?;
-    if name.contains(['/', '\\']) {
+    if !embedded && name.contains(['/', '\\']) {
         return Err(DescriptorFault::ExtentPath { line });
     }
-    let (name, rest) = (name.to_owned(), rest.trim_start());
-    let place = match (kind, rest) {
+    // Behind the offset may stand ids of a partition and its device.
+    let (name, (offset, _)) = (name.to_owned(), word(rest.trim_start()));
+    let place = match (kind, offset) {
         ("FLAT", "") => return Err(shape),
         ("FLAT", offset) => ExtentPlace::Flat { name, offset: number(offset)? },
         ("VMFS", "" | "0") => ExtentPlace::Flat { name, offset: 0 },
-        ("SPARSE", "") => ExtentPlace::Sparse { name },
+        ("SPARSE", "" | "0") => ExtentPlace::Sparse { name },
         _ => return Err(shape),
     };
     Ok(Some(DiskExtent { sectors, place }))
@@ -604,6 +608,42 @@ mod tests {
         assert_eq!((parent.cid, &parent.hint[..]), (0x12, "base.vmdk"));
     }
 
+    /// Names, comments and `ddb.` lines may be in any encoding, and nothing needs them.
+    #[test]
+    fn only_what_is_needed_must_be_text() {
+        let bytes = |encoding: &str, name: &[u8]| {
+            let head = format!("encoding=\"{encoding}\"\ncreateType=\"monolithicSparse\"\n# ");
+            let parts: [&[u8]; 6] =
+                [head.as_bytes(), name, b"\nddb.x = \"", name, b"\"\nRW 9 SPARSE \"", name];
+            [&parts.concat()[..], b".vmdk\"\n"].concat()
+        };
+        // "Disk" in GBK and in Shift_JIS, whose second bytes may be a backslash.
+        let names: [(&str, &[u8], &str); 4] = [
+            ("windows-1252", b"caf\xe9", "caf\u{e9}.vmdk"),
+            ("GBK", b"\xb4\xc5\xc5\xcc", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}.vmdk"),
+            ("Shift_JIS", b"\x83\x5c", "\u{fffd}\\.vmdk"),
+            ("UTF-8", "caf\u{e9}/x".as_bytes(), "caf\u{e9}/x.vmdk"),
+        ];
+        for (encoding, name, expected) in names {
+            let parsed = Descriptor::parse(&bytes(encoding, name), true).unwrap();
+            let place = ExtentPlace::Sparse { name: expected.to_owned() };
+            assert_eq!(parsed.extents, [DiskExtent { sectors: 9, place }], "{encoding}");
+        }
+    }
+
+    #[test]
+    fn what_others_leave_out_or_add_is_read() {
+        let parsed = parse(
+            &FLAT.replace("f001.vmdk\" 0", "f001.vmdk\" 0 partitionUUID 61ca1d9a-0e6b-4f7c 2"),
+        );
+        assert_eq!(parsed, parse(FLAT));
+        let parsed = parse(&FLAT.replace("encoding=\"UTF-8\"", "parentFileNameHint=\"\""));
+        assert_eq!(parsed, parse(FLAT));
+        let sparse = "createType=\"twoGbMaxExtentSparse\"\nRW 9 SPARSE \"s\"";
+        assert_eq!(parse(&format!("{sparse} 0 x")), parse(sparse));
+        assert!(parse(&format!("{sparse} 7")).is_err());
+    }
+
     #[test]
     fn what_we_write_is_read() {
         for create_type in [CreateType::StreamOptimized, CreateType::MonolithicSparse] {
@@ -657,7 +697,7 @@ mod tests {
             ("a b-f001", "..\\f001", F::ExtentPath { line: 9 }),
             ("f001.vmdk\" 0", "f001.vmdk\"", F::Line { line: 9 }),
             ("f001.vmdk\" 0", "f001.vmdk", F::Line { line: 9 }),
-            ("f001.vmdk\" 0", "f001.vmdk\" 0 0", F::Number { line: 9 }),
+            ("f001.vmdk\" 0", "f001.vmdk\" x 0", F::Number { line: 9 }),
             ("RW 3 ZERO", "RW 3 ZERO \"x\"", F::Line { line: 11 }),
         ];
         for (old, new, fault) in cases {
@@ -670,7 +710,6 @@ mod tests {
         let fault = F::Extents { found: 4097, expected: 4096 };
         assert_eq!(parse(&many), Err(fault));
         assert_eq!(fault.kind(), Kind::Limit);
-        assert_eq!(Descriptor::parse(b"CID=\xff", false), Err(F::Text { at: 4 }));
         let long = vec![b' '; 1 << 20];
         assert_eq!(Descriptor::parse(&long, false), Err(F::Len { found: 1 << 20 }));
     }

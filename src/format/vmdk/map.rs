@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
@@ -49,7 +50,7 @@ pub(super) fn read_header(bytes: &dyn ReadAt, force: bool) -> Result<Header> {
     if header.unclean && !force {
         return Err(Error::from(VmdkFault::Unclean)
             .at(72)
-            .advise("close the machine that uses it, or pass --force to read it as it is"));
+            .advise(Advice::Force { first: "close the machine that uses it".into() }));
     }
     check_size(header.capacity.saturating_mul(SECTOR_LEN)).map_err(|e| e.at(12))?;
     inside(bytes, "the metadata", 0, header.overhead.saturating_mul(SECTOR_LEN), 64)?;
@@ -345,7 +346,7 @@ mod tests {
         bytes[72] = 1;
         let (kind, offset, text) = refused(&bytes);
         assert_eq!((kind, offset), (Kind::Unsupported, 72));
-        assert!(text.contains("--force"));
+        assert!(text.contains("in use"), "{text}");
         assert!(read_header(&bytes, true).is_ok());
         // Without the flag an entry of 1 is a grain like others, and lies in the metadata.
         bytes = sound.clone();

@@ -264,6 +264,17 @@ pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, writer: &Writer,
     target.commit().unwrap();
 }
 
+/// Writes bytes, their pages of zeros as holes.
+pub(crate) fn write_with_holes(path: &Path, bytes: &[u8]) {
+    let file = File::create(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    for (number, page) in bytes.chunks(4096).enumerate() {
+        if page.iter().any(|byte| *byte != 0) {
+            file.write_all_at(page, number as u64 * 4096).unwrap();
+        }
+    }
+}
+
 /// Makes a tar archive of these files, in this order.
 pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();

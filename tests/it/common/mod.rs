@@ -41,6 +41,7 @@ pub(crate) use images::sha256_of;
 pub(crate) use images::write_dense;
 pub(crate) use images::write_image;
 pub(crate) use images::write_unsynced;
+pub(crate) use images::write_with_holes;
 pub(crate) use images::writer;
 pub(crate) use storage::Calls;
 pub(crate) use storage::Far;
