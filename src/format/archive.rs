@@ -12,7 +12,6 @@ use crate::format::raw;
 use crate::format::reader::Format;
 use crate::format::reader::InOrder;
 use crate::format::reader::OpenRequest;
-use crate::format::tables::FORMATS;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::Stream;
@@ -199,13 +198,7 @@ fn named_format(part: &Arc<Input>, named: &'static Format) -> Result<&'static Fo
     if named.in_order().is_some() || named.is_plain() || named.is_in(part)? {
         return Ok(named);
     }
-    let mut wrappings = FORMATS.iter().filter(|format| format.in_order().is_some());
-    let found = wrappings.find_map(|format| match format.is_in(part) {
-        Ok(false) => None,
-        Ok(true) => Some(Ok(*format)),
-        Err(e) => Some(Err(e)),
-    });
-    found.unwrap_or(Ok(named))
+    Ok(probe::around(part, |format| format.in_order().is_some())?.unwrap_or(named))
 }
 
 #[cfg(test)]

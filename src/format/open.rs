@@ -20,7 +20,6 @@ use crate::format::reader::Format;
 use crate::format::reader::InOrder;
 use crate::format::reader::OpenRequest;
 use crate::format::sidecar;
-use crate::format::tables::FORMATS;
 use crate::io;
 use crate::io::END_LEN;
 use crate::io::Input;
@@ -271,13 +270,8 @@ fn outer(
     if is_outer && !is_inside {
         return Ok(named);
     }
-    let wraps = |format: &&&Format| format.in_order().is_some() || format.holds_files();
-    for format in FORMATS.iter().filter(wraps) {
-        if format.is_in(bytes)? {
-            return Ok(format);
-        }
-    }
-    Ok(named)
+    let wraps = |format: &Format| format.in_order().is_some() || format.holds_files();
+    Ok(probe::around(bytes, wraps)?.unwrap_or(named))
 }
 
 /// Says which format is in an unpacked stream: what the request names, else what the head tells.

@@ -86,6 +86,23 @@ pub(super) fn probe(source: &dyn ReadAt) -> Result<&'static Format> {
     }
 }
 
+/// Returns the format of those which `are_asked` that the bytes say they are in.
+///
+/// # Errors
+///
+/// `Io` if they cannot be read.
+pub(super) fn around(
+    bytes: &dyn ReadAt,
+    are_asked: impl Fn(&Format) -> bool,
+) -> Result<Option<&'static Format>> {
+    for format in FORMATS.iter().filter(|format| are_asked(format)) {
+        if format.is_in(bytes)? {
+            return Ok(Some(format));
+        }
+    }
+    Ok(None)
+}
+
 fn matching(kinds: &'static [Foreign], source: &dyn ReadAt) -> Result<Vec<&'static Foreign>> {
     let mut found = Vec::new();
     for kind in kinds {

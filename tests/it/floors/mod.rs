@@ -37,10 +37,10 @@ fn may_use(room: &str, used: &str) -> bool {
 }
 
 /// The one circle: reading an image may mean to read another, of any format, that it names.
-const RECURSION: &[(&str, &str)] = &[];
+const RECURSION: &[(&str, &str)] = &[("format/probe.rs", "format/tables.rs")];
 
 /// Rooms that still have circles. This list only gets shorter.
-const LEFT: &[&str] = &["format"];
+const LEFT: &[&str] = &[];
 
 /// Reads the sources below `src`, by their paths from there.
 fn files() -> Vec<(String, String)> {
