@@ -262,7 +262,7 @@ impl Error {
         Self::new(Kind::Corrupt, text)
     }
 
-    /// Makes the error of a run that the user stopped. Whoever holds the output adds what became of it:
+    /// Makes the error of a run that the user stopped. The code that holds the output adds what became of it:
     /// [`Error::leaving`].
     #[must_use]
     pub fn interrupted() -> Self {

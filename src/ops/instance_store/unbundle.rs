@@ -36,7 +36,7 @@ pub struct UnbundleRequest {
 }
 
 impl UnbundleRequest {
-    /// Asks for the image, from whoever signed it, with all processors.
+    /// Asks for the image, from its signer, with all processors.
     #[must_use]
     pub fn new(
         manifest: impl Into<PathBuf>,
