@@ -95,10 +95,12 @@ impl AtHand {
             }
             Advice::FinishJournal { image, .. } => {
                 let image = shown(image);
-                Some(format!(
+                let settle = format!(
                     "finish it with `amikit apply --to {image} --finish`, or undo it with `amikit \
                      apply --to {image} --undo`"
-                ))
+                );
+                let forced = option("force", "").map(|it| format!("pass {it} to go on anyway"));
+                join(&[Some(settle), forced])
             }
             Advice::Give { setting, example } => {
                 self.setting(*setting, example).map(|it| format!("give it with {it}"))

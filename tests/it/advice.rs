@@ -186,8 +186,10 @@ fn options(words: &[&str], found: &mut Vec<String>) {
     let help = common::amikit().args(words).arg("--help").output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
     let named = help.split_whitespace().filter(|word| word.starts_with("--"));
-    found
-        .extend(named.map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()).to_owned()));
+    let bare = |word: &str| {
+        word.split(|c: char| !c.is_alphanumeric() && c != '-').next().map(str::to_owned)
+    };
+    found.extend(named.filter_map(bare));
     let below = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     for line in below.take_while(|line| line.starts_with("  ")) {
         let name = line.split_whitespace().next().unwrap();
