@@ -4,6 +4,7 @@
 //! description ([`ami`]), manifests of snapshots ([`manifest`]) and packs of chunks ([`pack`],
 //! [`patch`]); [`page_index`] and [`in_place`] are about deltas, [`recipe`] and [`plan`] about building
 //! and uploading.
+#![allow(clippy::doc_markdown, reason = "documents that are read as files, too")]
 
 /// Declares a page for each document, in which links between documents lead to pages.
 macro_rules! pages {

@@ -171,9 +171,8 @@ pub(super) fn is_pgp(source: &dyn ReadAt) -> Result<bool> {
         head,
         [0x85, 0x01..=0x04, 0x0c, 3]
             | [0x84, 0x4c | 0x5e, 3, _]
-            | [0x8c, 0x0d, 4, 7..=13]
+            | [0x8c | 0xc3, 0x0d, 4, 7..=13]
             | [0xc1, 0xc0 | 0xc1, _, 3]
-            | [0xc3, 0x0d, 4, 7..=13]
     ))
 }
 

@@ -103,15 +103,14 @@ fn parse_line(line: &str, number: usize, own_name: &str) -> Result<Line> {
         );
         Error::corrupt(text)
     };
-    let (algorithm, name, digest) = match of_sum(line) {
-        Some((algorithm, digest, name)) => (Ok(algorithm), name, digest),
-        None => {
-            let (algorithm, rest) = line.split_once('(').ok_or_else(broken)?;
-            let (name, digest) = rest.rsplit_once('=').ok_or_else(broken)?;
-            let name = name.trim_end().strip_suffix(')').ok_or_else(broken)?;
-            let algorithm = algorithm.trim();
-            (Algorithm::from_name(algorithm).ok_or(algorithm.to_owned()), name, digest.trim())
-        }
+    let (algorithm, name, digest) = if let Some((algorithm, digest, name)) = of_sum(line) {
+        (Ok(algorithm), name, digest)
+    } else {
+        let (algorithm, rest) = line.split_once('(').ok_or_else(broken)?;
+        let (name, digest) = rest.rsplit_once('=').ok_or_else(broken)?;
+        let name = name.trim_end().strip_suffix(')').ok_or_else(broken)?;
+        let algorithm = algorithm.trim();
+        (Algorithm::from_name(algorithm).ok_or(algorithm.to_owned()), name, digest.trim())
     };
     let is_hex = !digest.is_empty() && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = algorithm.as_ref().map_or(true, |it| it.hex_len() == digest.len());

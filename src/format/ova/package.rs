@@ -219,17 +219,14 @@ fn decoded(href: &str) -> String {
     let mut rest = href.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
         let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two digits are a byte.
-                let byte = u8::try_from(high.strict_mul(16).strict_add(low));
-                bytes.push(byte.expect("two hexadecimal digits"));
-                rest = &behind[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = behind;
-            }
+        if let (b'%', Some(high), Some(low)) = (first, digit(0), digit(1)) {
+            // Two digits are a byte.
+            let byte = u8::try_from(high.strict_mul(16).strict_add(low));
+            bytes.push(byte.expect("two hexadecimal digits"));
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
