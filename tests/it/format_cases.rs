@@ -138,6 +138,7 @@ fn begins(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Files of kinds that `file` knows and that people give the name of an image.
+#[allow(clippy::too_many_lines, reason = "a table: a row for each kind of file")]
 fn foreign_files() -> Vec<(&'static str, Vec<u8>)> {
     let at = |offset: usize, bytes: &[u8]| {
         let mut file = vec![0; 64 << 10];
@@ -355,7 +356,7 @@ fn archives_of_before_posix_are_known_by_their_checksums() {
 fn frames_that_are_skipped_may_stand_before_a_sound_one() {
     let dir = common::scratch();
     let path = dir.path().join("disk.raw.zst");
-    let plain: Vec<u8> = (0..200_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let plain: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
     let frame = zstd::bulk::compress(&plain, 3).unwrap();
     let skipped = |len: usize| {
         let head = [0x184d_2a53_u32.to_le_bytes(), (len as u32).to_le_bytes()].concat();
