@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::field;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
-use crate::pack;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::Page;
@@ -181,7 +180,7 @@ fn places(manifest: &Manifest) -> Result<Vec<(u64, u32)>> {
     Ok(places)
 }
 
-impl pack::Base for BaseSnapshot {
+impl crate::pack::Base for BaseSnapshot {
     fn root(&self) -> Digest {
         self.manifest.root()
     }

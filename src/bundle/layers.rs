@@ -7,7 +7,6 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::layout::Descriptor;
 use crate::manifest;
-use crate::pack;
 
 /// Most snapshots that the layers of a bundle depend on, one on the other: each brings a manifest that
 /// must be opened before the first block can be read.
@@ -67,7 +66,7 @@ impl Layers {
             let base = annotations::root_of(layer, annotations::BASE)?;
             let of_base = annotations::is_of_base(layer)?;
             match layer.media_type.as_str() {
-                pack::MEDIA_TYPE => sorted.packs.push(PackLayer { blob, base, of_base }),
+                crate::pack::MEDIA_TYPE => sorted.packs.push(PackLayer { blob, base, of_base }),
                 manifest::MEDIA_TYPE => {
                     let root = annotations::root_of(layer, annotations::ROOT_DIGEST)?
                         .ok_or_else(|| lacks(annotations::ROOT_DIGEST))?;

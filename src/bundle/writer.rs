@@ -26,7 +26,6 @@ use crate::layout::oci;
 use crate::manifest;
 use crate::manifest::Builder;
 use crate::manifest::Summary;
-use crate::pack;
 use crate::pack::Form;
 use crate::pack::KnownChunks;
 use crate::pack::PackWriter;
@@ -118,7 +117,7 @@ impl Writer {
     /// `Interrupted` on request.
     pub fn lean_on(&mut self, base: &Bundle, thin: bool, watch: &dyn Watch) -> Result<()> {
         for mut layer in base.in_order() {
-            let pack = layer.media_type == pack::MEDIA_TYPE;
+            let pack = layer.media_type == crate::pack::MEDIA_TYPE;
             if !(thin && pack) {
                 self.copy_blob(base, &layer, watch)?;
             }
@@ -318,7 +317,7 @@ impl VolumeWriter<'_> {
         let done = self.sink.with_blob(&blob, |out| pack.finish(out))?;
         self.sink.place_blob(blob, &done.digest, done.file_len)?;
         self.stored_bytes = self.stored_bytes.strict_add(done.file_len);
-        let mut layer = descriptor(pack::MEDIA_TYPE, done.digest, done.file_len);
+        let mut layer = descriptor(crate::pack::MEDIA_TYPE, done.digest, done.file_len);
         layer.annotations.insert(annotations::CHUNKS.to_owned(), done.chunk_count.to_string());
         if std::mem::take(&mut self.patched)
             && let Some(base) = self.base

@@ -48,7 +48,10 @@ pub(super) fn is_archive(bytes: &dyn ReadAt) -> Result<bool> {
 /// Tells whether the bytes begin with the tar header of an archive that has an OVF descriptor among its
 /// first files.
 pub(super) fn is_ova(bytes: &dyn ReadAt) -> Result<bool> {
-    Ok(is_archive(bytes)? && first_names(bytes, FIRST_FILES).iter().any(|name| is_descriptor(name)))
+    if !is_archive(bytes)? {
+        return Ok(false);
+    }
+    Ok(first_names(bytes, FIRST_FILES)?.iter().any(|name| is_descriptor(name)))
 }
 
 /// Tells whether a file is called like an OVF descriptor.

@@ -211,12 +211,13 @@ mod tests {
             (257, &b"vstar"[..], false, "magic"),
             (0, b"x", false, "checksum"),
             (124, b"9", true, "octal"),
-            (124, b"           ", true, "octal"),
+            // As other readers take it: blanks are 0, so the next header is looked for too early.
+            (124, b"           ", true, "magic"),
             (124, b"77777777777", true, "ends inside"),
             (156, b"2", true, "type '2'"),
         ] {
             let error = trip(at, value, mend);
-            assert!(error.contains(text), "{error}");
+            assert!(error.contains(text), "{at} {value:?}: {error}");
         }
     }
 }

@@ -16,6 +16,7 @@ mod write;
 use std::mem::take;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::read_vec;
@@ -84,17 +85,23 @@ pub fn members(archive: &dyn ReadAt) -> Result<Vec<Member>> {
 
 /// Lists the names of the first files of an archive, `most` of them, as far as the bytes go; the last may
 /// be of a file that is cut. Damage ends the list.
-#[must_use]
-pub fn first_names(archive: &dyn ReadAt, most: usize) -> Vec<String> {
+///
+/// # Errors
+///
+/// `Io` if the archive cannot be read.
+pub fn first_names(archive: &dyn ReadAt, most: usize) -> Result<Vec<String>> {
     let mut walk = Walk { archive, at: 0, may_be_cut: true };
     let mut names = Vec::new();
     while names.len() < most && walk.at < archive.len() {
         match walk.next() {
             Ok(Some(member)) => names.push(member.name),
+            Err(error) if matches!(error.kind(), Kind::Io | Kind::Interrupted) => {
+                return Err(error);
+            }
             Ok(None) | Err(_) => break,
         }
     }
-    names
+    Ok(names)
 }
 
 /// What stands at a place of an archive.

@@ -66,8 +66,8 @@ fn scene(here: &Path) {
     for (name, backing) in [("top.qcow2", "base.raw"), ("away.qcow2", "below/base.raw")] {
         fs::write(here.join(name), overlay(backing)).unwrap();
     }
-    let recipe = "version = 1\n[ami]\nname = \"test\"\narchitecture = \"x86_64\"\nvirtualization = \
-                  \"hvm\"\nroot-device = \"/dev/xvda\"\n[[volume]]\ndevice = \"/dev/xvda\"\nimage = \"good.raw\"\n";
+    let recipe = "version = 1\n[ami]\nname = \"test\"\narchitecture = \"x86_64\"\nvirtualization-type = \
+                  \"hvm\"\nroot-device-name = \"/dev/xvda\"\n[[volume]]\ndevice-name = \"/dev/xvda\"\nimage = \"good.raw\"\n";
     fs::write(here.join("ami.toml"), recipe).unwrap();
     let mut newer = bytes.clone();
     newer[700_000] ^= 1;

@@ -167,7 +167,7 @@ fn check_table(text: &str, changed: &[Changed], context: &str) {
 
 fn write_kinds(here: &Path, name: &str, model: &Model) -> Vec<String> {
     model.write(&here.join(format!("{name}.raw")));
-    fs::write(here.join("other.raw"), b"another volume").unwrap();
+    fs::write(here.join("other.raw"), b"another volume\xff").unwrap();
     run_well(here, &format!("snapshot {name}.raw -o {name}.snap"));
     run_well(
         here,

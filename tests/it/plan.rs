@@ -102,7 +102,7 @@ fn a_plan_replayed_onto_its_parent_gives_the_target() {
         let [old, new] = sizes.map(|blocks| Model::random(&mut random, blocks));
         for (name, model) in [("old", &old), ("new", &new)] {
             model.write(&here.join(format!("{name}.raw")));
-            run_well(here, &format!("pack {name}.raw -o {name}.ami --level 1"));
+            run_well(here, &format!("pack {name}.raw --input-format raw -o {name}.ami --level 1"));
         }
         let target = Volume::of(&new);
         let whole = lines(&run_well(here, "plan new.ami --json"));
@@ -111,7 +111,7 @@ fn a_plan_replayed_onto_its_parent_gives_the_target() {
         for (index, block) in target.0.iter().enumerate() {
             assert_eq!(&fresh.0[index], block, "round {round}, block {index}");
         }
-        run_well(here, "snapshot old.raw -o old.snap");
+        run_well(here, "snapshot old.raw --input-format raw -o old.snap");
         let plan = run_well(here, "plan new.ami --json --base old.ami=snap-0a");
         assert_eq!(run_well(here, "plan new.ami --json --base old.snap=snap-0a"), plan);
         let before = Volume::of(&old);

@@ -36,8 +36,11 @@ fn may_use(room: &str, used: &str) -> bool {
     room == used || floor_of(used) < floor_of(room) && floor_of(used).is_some()
 }
 
-/// The one circle: reading an image may mean to read another, of any format, that it names.
-const RECURSION: &[(&str, &str)] = &[("format/probe.rs", "format/tables.rs")];
+/// Files that are in no room: the face of the library, the program, and pages of documentation.
+const OUTSIDE: &[&str] = &["lib.rs", "main.rs", "formats.rs"];
+
+/// Circles that are a recursion of data, each with its reason. There is none.
+const RECURSION: &[(&str, &str)] = &[];
 
 /// Rooms that still have circles. This list only gets shorter.
 const LEFT: &[&str] = &[];
@@ -95,7 +98,7 @@ fn written(edges: &BTreeSet<Edge>) -> Vec<String> {
 #[test]
 fn rooms_use_lower_floors_only() {
     let files = files();
-    for (file, _) in files.iter().filter(|(name, _)| name != "lib.rs" && name != "main.rs") {
+    for (file, _) in files.iter().filter(|(name, _)| !OUTSIDE.contains(&name.as_str())) {
         let room = room_of(file);
         assert!(floor_of(room).is_some(), "{room} has no floor: give it one");
     }
