@@ -1,211 +1,245 @@
 //! Answers of `DescribeImages`, taken as descriptions.
+//!
+//! An answer says what an AMI is. A description says what somebody wants, so not every fact is taken
+//! over: [`Described::into_wishes`] says which are not, and why.
 
-use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
 
 use crate::ami::Ami;
 use crate::ami::AmiFault;
-use crate::ami::Architecture;
-use crate::ami::BootMode;
 use crate::ami::DeregistrationProtection;
-use crate::ami::ImdsSupport;
 use crate::ami::LaunchPermission;
-use crate::ami::Mapping;
 use crate::ami::Origin;
 use crate::ami::Platform;
-use crate::ami::ProductCode;
 use crate::ami::Provenance;
-use crate::ami::SriovNetSupport;
 use crate::ami::Tag;
 use crate::ami::Time;
-use crate::ami::TpmSupport;
-use crate::ami::Virtualization;
+use crate::ami::elements;
+use crate::ami::reading::Aside;
+use crate::ami::reading::Members;
+use crate::ami::reading::Oddity;
+use crate::ami::reading::Unread;
 
-/// What `aws ec2 describe-images` prints: all of it, or its list of images.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer {
-    images: Vec<Image>,
-}
-
-/// One image of the answer. What EC2 may add later is of no use here, so it is let through.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(clippy::struct_field_names, reason = "EC2's own names")]
-struct Image {
-    image_id: String,
-    #[serde(default)]
-    name: String,
-    description: Option<String>,
-    architecture: Option<Architecture>,
-    virtualization_type: Option<Virtualization>,
-    boot_mode: Option<BootMode>,
-    #[serde(default)]
-    root_device_name: String,
-    root_device_type: Option<String>,
-    #[serde(default)]
-    block_device_mappings: Vec<Mapping>,
-    ena_support: Option<bool>,
-    sriov_net_support: Option<SriovNetSupport>,
-    imds_support: Option<ImdsSupport>,
-    tpm_support: Option<TpmSupport>,
-    kernel_id: Option<String>,
-    ramdisk_id: Option<String>,
-    image_location: Option<String>,
-    platform: Option<String>,
-    #[serde(default)]
-    product_codes: Vec<ProductCode>,
-    #[serde(default)]
-    tags: Vec<Tag>,
-    #[serde(default)]
-    public: bool,
-    deprecation_time: Option<Time>,
-    deregistration_protection: Option<String>,
-    owner_id: Option<String>,
-    image_owner_alias: Option<String>,
-    source_image_id: Option<String>,
-    source_image_region: Option<String>,
-    source_instance_id: Option<String>,
-}
+/// Members of an image that EC2 keeps itself, and that nobody can ask for.
+const KEPT_BY_EC2: &[&str] = &[
+    "CreationDate",
+    "FreeTierEligible",
+    "Hypervisor",
+    "ImageAllowed",
+    "ImageType",
+    "ImageWatermarks",
+    "InstanceTypeSpecification",
+    "LastLaunchedTime",
+    "PlatformDetails",
+    "PublicSsmParameterName",
+    "ScanResults",
+    "State",
+    "StateReason",
+    "UsageOperation",
+];
 
 /// An AMI that EC2 described.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// Its id.
+    /// Its id; empty if the answer has none.
     pub image_id: String,
-    /// Its description.
+    /// What it is, with every fact that a description has a place for.
     pub ami: Ami,
+    /// Whether it is somebody else's to say who may launch it, and for how long: it is public, or AWS or
+    /// a seller of AWS Marketplace owns it.
+    pub is_foreign: bool,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
 }
 
-/// Reads what `aws ec2 describe-images` printed.
-///
-/// # Errors
-///
-/// A sentence with line and column if it is something else.
-pub fn describe(json: &[u8]) -> Result<Vec<Described>, serde_json::Error> {
-    let answer: Answer = serde_json::from_slice(json)?;
-    answer
-        .images
-        .into_iter()
-        .map(|image| {
-            let image_id = image.image_id.clone();
-            image
-                .into_ami()
-                .map(|ami| Described { image_id, ami })
-                .map_err(serde::de::Error::custom)
-        })
-        .collect()
+/// A fact about an AMI that is not taken as a wish for another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Everybody may launch it.
+    Public,
+    /// It is deprecated, or will be.
+    Deprecation {
+        /// From when on.
+        time: Time,
+        /// Whether that is over.
+        is_past: bool,
+    },
+    /// It is protected against being deregistered.
+    Protection(DeregistrationProtection),
+    /// A tag that AWS gives, and nobody else can.
+    Tag {
+        /// Its key.
+        key: String,
+    },
+    /// The snapshot of a device is encrypted.
+    Encrypted {
+        /// The device.
+        device: String,
+    },
+    /// A member of a device that EC2 takes at launch only.
+    LaunchOnly {
+        /// The device.
+        device: String,
+        /// The member.
+        member: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Something that could not be read.
+    Unread(Unread),
+    /// The answer does not have it: launch permissions of accounts, and UEFI data.
+    NotInAnswer {
+        /// Id of the AMI.
+        image_id: String,
+    },
 }
 
-impl Image {
-    /// EC2 says `Encrypted: false` of every plain snapshot, and refuses the member at registration.
-    fn mappings(&mut self) -> Vec<Mapping> {
-        let mut mappings = std::mem::take(&mut self.block_device_mappings);
-        for ebs in mappings.iter_mut().filter_map(|it| it.ebs.as_mut()) {
-            if ebs.encrypted == Some(false) {
-                ebs.encrypted = None;
+impl Described {
+    /// Reads one image of an answer.
+    pub(super) fn read(image: &Map<String, Value>) -> Self {
+        let aside = Aside::default();
+        let members = Members::new("", image, &aside);
+        let (image_id, mut described) = read_image(&members);
+        members.finish();
+        described.unread = aside.into_vec();
+        // An empty text of an answer is a value that is not there.
+        described.unread.retain(|it| it.oddity != Oddity::Empty);
+        Self { image_id, ..described }
+    }
+
+    /// Takes the description as what somebody wants of an AMI of their own, and says what is left out.
+    ///
+    /// With `keep`, who may launch the AMI, how long it is offered and how it is protected are taken over.
+    #[must_use]
+    pub fn into_wishes(self, keep: bool, now: Option<Time>) -> (Ami, Vec<LeftOut>) {
+        let (mut ami, mut left_out) = (self.ami, Vec::new());
+        if ami.is_public() && !keep {
+            ami.launch_permissions.clear();
+            left_out.push(LeftOut::Public);
+        }
+        let is_past = ami.deprecate_at.zip(now).is_some_and(|(time, now)| time < now);
+        if let Some(time) = ami.deprecate_at.filter(|_| is_past || self.is_foreign && !keep) {
+            ami.deprecate_at = None;
+            left_out.push(LeftOut::Deprecation { time, is_past });
+        }
+        // EC2 counts minutes, and refuses nothing that it would round.
+        ami.deprecate_at = ami.deprecate_at.map(Time::nearest_minute);
+        if self.is_foreign && !keep {
+            left_out.extend(ami.deregistration_protection.take().map(LeftOut::Protection));
+        }
+        let (own, of_aws) = ami.tags.into_iter().partition(|tag| !tag.is_of_aws());
+        ami.tags = own;
+        left_out.extend(of_aws.into_iter().map(|Tag { key, .. }| LeftOut::Tag { key }));
+        for mapping in &mut ami.block_device_mappings {
+            let device = mapping.device_name.clone();
+            let Some(ebs) = &mut mapping.ebs else { continue };
+            if ebs.has_content() && ebs.encrypted.take() == Some(true) {
+                left_out.push(LeftOut::Encrypted { device: device.clone() });
             }
+            let mut launch_only = |member, value: Option<String>| {
+                let device = device.clone();
+                left_out.extend(value.map(|value| LeftOut::LaunchOnly { device, member, value }));
+            };
+            let number = |value: Option<u64>| value.map(|it| it.to_string());
+            launch_only("KmsKeyId", ebs.kms_key_id.take());
+            launch_only("VolumeInitializationRate", number(ebs.volume_initialization_rate.take()));
+            launch_only("AvailabilityZone", ebs.availability_zone.take());
+            launch_only("AvailabilityZoneId", ebs.availability_zone_id.take());
+            launch_only("EbsCardIndex", number(ebs.ebs_card_index.take()));
         }
-        mappings
-    }
-
-    fn origin(&self) -> Origin {
-        let sold = self
-            .product_codes
-            .iter()
-            .any(|code| code.product_code_type == Some(crate::ami::ProductCodeType::Marketplace));
-        match self.image_owner_alias.as_deref() {
-            Some("aws-marketplace") => Origin::Marketplace,
-            _ if sold => Origin::Marketplace,
-            Some("amazon") => Origin::AwsManaged,
-            _ => Origin::Custom,
-        }
-    }
-
-    fn protection(&self) -> Result<Option<DeregistrationProtection>, AmiFault> {
-        match self.deregistration_protection.as_deref() {
-            None | Some("disabled") => Ok(None),
-            // While the cool-down after switching it off lasts, EC2 appends when it ends.
-            Some(text) => text.split(" | ").next().unwrap_or(text).parse().map(Some),
-        }
-    }
-
-    fn into_ami(mut self) -> Result<Ami, AmiFault> {
-        let is_windows =
-            self.platform.as_deref().is_some_and(|it| it.eq_ignore_ascii_case("windows"));
-        let launch_permissions =
-            if self.public { vec![LaunchPermission::of("all")] } else { Vec::new() };
-        let provenance = Some(Provenance {
-            origin: self.origin(),
-            owner_id: self.owner_id.clone(),
-            image_id: Some(self.image_id.clone()),
-            source_image_id: self.source_image_id.clone(),
-            source_image_region: self.source_image_region.clone(),
-            source_instance_id: self.source_instance_id.clone(),
-        });
-        // Of an EBS-backed AMI the location is only its owner and name.
-        let in_s3 = self.root_device_type.as_deref() == Some("instance-store");
-        Ok(Ami {
-            block_device_mappings: self.mappings(),
-            deregistration_protection: self.protection()?,
-            name: self.name,
-            description: self.description.filter(|text| !text.is_empty()),
-            architecture: self.architecture,
-            virtualization_type: self.virtualization_type,
-            boot_mode: self.boot_mode,
-            root_device_name: self.root_device_name,
-            ena_support: self.ena_support,
-            sriov_net_support: self.sriov_net_support,
-            imds_support: self.imds_support,
-            tpm_support: self.tpm_support,
-            kernel_id: self.kernel_id,
-            ramdisk_id: self.ramdisk_id,
-            image_location: self.image_location.filter(|_| in_s3),
-            platform: is_windows.then_some(Platform::Windows),
-            product_codes: self.product_codes,
-            tags: self.tags,
-            launch_permissions,
-            deprecate_at: self.deprecation_time,
-            provenance,
-            ..Ami::default()
-        })
+        left_out.extend(self.unread.into_iter().map(LeftOut::Unread));
+        left_out.push(LeftOut::NotInAnswer { image_id: self.image_id });
+        (ami, left_out)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn read_image(members: &Members<'_>) -> (String, Described) {
+    let image_id = members.text("ImageId").unwrap_or_default();
+    let owner = members.text("ImageOwnerAlias");
+    let origin = match owner.as_deref() {
+        Some("aws-marketplace") => Origin::Marketplace,
+        Some("amazon") => Origin::AwsManaged,
+        _ => Origin::Custom,
+    };
+    let is_public = members.flag("Public").unwrap_or(false);
+    let provenance = Provenance {
+        origin,
+        owner_id: members.text("OwnerId"),
+        image_id: Some(image_id.clone()).filter(|id| !id.is_empty()),
+        source_image_id: members.text("SourceImageId"),
+        source_image_region: members.text("SourceImageRegion"),
+        source_instance_id: members.text("SourceInstanceId"),
+    };
+    let root_device_type = members.text("RootDeviceType");
+    // Of an EBS-backed AMI the location is only its owner and name.
+    let in_s3 = root_device_type.as_deref() == Some("instance-store");
+    let ami = Ami {
+        name: members.text("Name").unwrap_or_default(),
+        description: members.text("Description"),
+        architecture: members.value("Architecture"),
+        virtualization_type: members.value("VirtualizationType"),
+        boot_mode: members.value("BootMode"),
+        root_device_name: members.text("RootDeviceName").unwrap_or_default(),
+        block_device_mappings: members.list("BlockDeviceMappings", elements::mapping),
+        ena_support: members.flag("EnaSupport"),
+        sriov_net_support: members.value("SriovNetSupport"),
+        imds_support: members.value("ImdsSupport"),
+        tpm_support: members.value("TpmSupport"),
+        kernel_id: members.text("KernelId"),
+        ramdisk_id: members.text("RamdiskId"),
+        image_location: members.text("ImageLocation").filter(|_| in_s3),
+        platform: read_platform(members),
+        product_codes: members
+            .list("ProductCodes", elements::product_code)
+            .into_iter()
+            .flatten()
+            .collect(),
+        tags: members.list("Tags", elements::tag),
+        launch_permissions: if is_public { vec![LaunchPermission::of("all")] } else { Vec::new() },
+        deprecate_at: read_time(members),
+        deregistration_protection: read_protection(members),
+        provenance: Some(provenance),
+        ..Ami::default()
+    };
+    members.pass_over(KEPT_BY_EC2);
+    let is_foreign = is_public || origin != Origin::Custom;
+    (image_id.clone(), Described { image_id, ami, is_foreign, unread: Vec::new() })
+}
 
-    const ANSWER: &str = r#"{"Images":[{"ImageId":"ami-0abc","Name":"web 1","State":"available",
-        "OwnerId":"123456789012","ImageOwnerAlias":"amazon","Public":true,"Hypervisor":"xen",
-        "ImageLocation":"123456789012/web 1","PlatformDetails":"Windows","Platform":"windows",
-        "Architecture":"x86_64","VirtualizationType":"hvm","RootDeviceName":"/dev/sda1",
-        "RootDeviceType":"ebs","DeprecationTime":"2028-01-31T12:00:00.000Z",
-        "DeregistrationProtection":"enabled-with-cooldown | 2026-01-01T00:00:00Z","SomethingNew":[1],
-        "BlockDeviceMappings":[{"DeviceName":"/dev/sda1","Ebs":{"SnapshotId":"snap-0a",
-        "VolumeSize":8,"VolumeType":"gp3","DeleteOnTermination":true,"Encrypted":false}},
-        {"DeviceName":"/dev/sdb","VirtualName":"ephemeral0"}]}]}"#;
-
-    #[test]
-    fn an_answer_becomes_a_description() {
-        let [found] = &describe(ANSWER.as_bytes()).unwrap()[..] else { panic!("one image") };
-        assert_eq!(found.image_id, "ami-0abc");
-        let ami = &found.ami;
-        assert_eq!((ami.is_public(), ami.platform), (true, Some(Platform::Windows)));
-        assert_eq!(ami.deprecate_at.unwrap().to_string(), "2028-01-31T12:00:00Z");
-        let cooldown = DeregistrationProtection::EnabledWithCooldown;
-        assert_eq!(ami.deregistration_protection, Some(cooldown));
-        assert_eq!(ami.provenance.as_ref().unwrap().origin, Origin::AwsManaged);
-        assert_eq!(ami.image_location, None);
-        assert_eq!(ami.block_device_mappings[0].ebs.as_ref().unwrap().encrypted, None);
-        assert_eq!(ami.block_device_mappings[1].virtual_name.as_deref(), Some("ephemeral0"));
+fn read_platform(members: &Members<'_>) -> Option<Platform> {
+    let text = members.text("Platform")?;
+    if text.eq_ignore_ascii_case(Platform::Windows.name()) {
+        return Some(Platform::Windows);
     }
+    members.put_aside(Oddity::Value, "Platform", &format!("{text:?}"), Platform::Windows.name());
+    None
+}
 
-    #[test]
-    fn a_value_that_nobody_knows_is_told_with_its_place() {
-        let answer = ANSWER.replace("\"hvm\"", "\"lightvm\"");
-        let text = describe(answer.as_bytes()).unwrap_err().to_string();
-        assert!(text.contains("lightvm") && text.contains("line"), "{text}");
-        let protection = ANSWER.replace("enabled-with", "perhaps-with");
-        assert!(describe(protection.as_bytes()).is_err());
+fn read_time(members: &Members<'_>) -> Option<Time> {
+    let text = members.text("DeprecationTime")?;
+    let time = text.parse().ok();
+    if time.is_none() {
+        let expected = "a time in UTC such as 2028-01-31T12:00:00.000Z";
+        members.put_aside(Oddity::Value, "DeprecationTime", &format!("{text:?}"), expected);
+    }
+    time
+}
+
+fn read_protection(members: &Members<'_>) -> Option<DeregistrationProtection> {
+    let text = members.text("DeregistrationProtection")?;
+    // While the cool-down after switching it off lasts, EC2 appends when it ends.
+    match text.split(" | ").next().unwrap_or(&text).parse() {
+        Ok(DeregistrationProtection::Disabled) => None,
+        Ok(protection) => Some(protection),
+        Err(fault) => {
+            let expected = match fault {
+                AmiFault::Value { expected, .. } => expected,
+                _ => "a protection",
+            };
+            let name = "DeregistrationProtection";
+            members.put_aside(Oddity::Value, name, &format!("{text:?}"), expected);
+            None
+        }
     }
 }

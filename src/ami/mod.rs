@@ -4,10 +4,14 @@
 //! recipe says, a `RegisterImage` call and an answer of `DescribeImages` all become an [`Ami`]. So it
 //! can hold what EC2 would refuse; the room `lint` has the rules.
 
+mod called;
 mod describe;
 mod distribution;
+mod document;
+mod elements;
 mod fault;
 mod mapping;
+mod reading;
 mod register;
 mod sharing;
 mod time;
@@ -16,15 +20,21 @@ mod values;
 use serde::Deserialize;
 use serde::Serialize;
 
+pub use called::Called;
 pub use describe::Described;
-pub use describe::describe;
+pub use describe::LeftOut;
 pub use distribution::Distribution;
 pub use distribution::Upload;
+pub use document::Document;
+pub use document::DocumentFault;
+pub use document::decode;
 pub use fault::AmiFault;
 pub use mapping::DeviceName;
 pub use mapping::Ebs;
 pub use mapping::Mapping;
 pub use mapping::bare;
+pub use reading::Oddity;
+pub use reading::Unread;
 pub use register::RegisterImage;
 pub use register::TagSpecification;
 pub use sharing::LaunchPermission;
@@ -158,6 +168,21 @@ impl Ami {
         self.block_device_mappings.iter().filter(|it| it.snapshot_digest().is_some())
     }
 
+    /// Checks that the description says what EC2 has a default for that nobody wants.
+    ///
+    /// # Errors
+    ///
+    /// `Missing`.
+    pub fn check_stated(&self) -> Result<(), AmiFault> {
+        if self.architecture.is_none() {
+            return Err(AmiFault::Missing { what: "Architecture" });
+        }
+        if self.virtualization_type.is_none() {
+            return Err(AmiFault::Missing { what: "VirtualizationType" });
+        }
+        Ok(())
+    }
+
     /// Checks what every bundle's description keeps to. EC2's rules are more than that: see `lint`.
     ///
     /// # Errors
@@ -170,12 +195,7 @@ impl Ami {
         {
             return Err(AmiFault::Description { found });
         }
-        if self.architecture.is_none() {
-            return Err(AmiFault::Missing { what: "Architecture" });
-        }
-        if self.virtualization_type.is_none() {
-            return Err(AmiFault::Missing { what: "VirtualizationType" });
-        }
+        self.check_stated()?;
         if self.block_device_mappings.is_empty() {
             return Err(AmiFault::Mapping { what: "it is empty, expected at least the root" });
         }

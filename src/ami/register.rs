@@ -1,6 +1,5 @@
-//! `RegisterImage`: the document that `aws ec2 register-image --cli-input-json` takes, both ways.
+//! `RegisterImage`: the document that `aws ec2 register-image` takes as its JSON input.
 
-use serde::Deserialize;
 use serde::Serialize;
 
 use crate::ami::Ami;
@@ -14,8 +13,8 @@ use crate::ami::TpmSupport;
 use crate::ami::Virtualization;
 
 /// Tags for a kind of resource that a call makes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct TagSpecification {
     /// Kind of resource: `image` is the only one here.
     pub resource_type: String,
@@ -45,45 +44,45 @@ impl TagSpecification {
 }
 
 /// The call, with the members of EC2's model 2016-11-15 in its own spelling.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "as the members of Ami")]
 pub struct RegisterImage {
-    #[serde(skip_serializing_if = "String::is_empty", default)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<Architecture>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub virtualization_type: Option<Virtualization>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<BootMode>,
-    #[serde(skip_serializing_if = "String::is_empty", default)]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub root_device_name: String,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub block_device_mappings: Vec<Mapping>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ena_support: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sriov_net_support: Option<SriovNetSupport>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub imds_support: Option<ImdsSupport>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tpm_support: Option<TpmSupport>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uefi_data: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ramdisk_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_location: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub billing_products: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tag_specifications: Vec<TagSpecification>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
 }
 
@@ -115,32 +114,6 @@ impl RegisterImage {
             billing_products: ami.billing_products.clone(),
             tag_specifications: TagSpecification::for_image(&ami.tags),
             dry_run: None,
-        }
-    }
-}
-
-impl From<RegisterImage> for Ami {
-    /// Takes the call as a description; nothing of it is lost but `DryRun`, which is not part of one.
-    fn from(call: RegisterImage) -> Self {
-        Self {
-            name: call.name,
-            description: call.description,
-            architecture: call.architecture,
-            virtualization_type: call.virtualization_type,
-            boot_mode: call.boot_mode,
-            root_device_name: call.root_device_name,
-            block_device_mappings: call.block_device_mappings,
-            ena_support: call.ena_support,
-            sriov_net_support: call.sriov_net_support,
-            imds_support: call.imds_support,
-            tpm_support: call.tpm_support,
-            uefi_data: call.uefi_data,
-            kernel_id: call.kernel_id,
-            ramdisk_id: call.ramdisk_id,
-            image_location: call.image_location,
-            billing_products: call.billing_products,
-            tags: call.tag_specifications.into_iter().flat_map(|it| it.tags).collect(),
-            ..Self::default()
         }
     }
 }

@@ -70,6 +70,14 @@ pub struct Tag {
     pub value: String,
 }
 
+impl Tag {
+    /// Tells whether only AWS can give the tag.
+    #[must_use]
+    pub fn is_of_aws(&self) -> bool {
+        self.key.to_ascii_lowercase().starts_with("aws:")
+    }
+}
+
 /// A product code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

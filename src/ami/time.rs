@@ -53,11 +53,13 @@ impl Time {
         self.unix_seconds().is_multiple_of(MINUTE)
     }
 
-    /// Returns the start of the minute.
+    /// Returns the nearest minute, which is what EC2 makes of a time.
     #[must_use]
-    pub fn start_of_minute(self) -> Self {
-        let seconds = self.unix_seconds();
-        Self::from_unix_seconds(seconds.strict_sub(seconds % MINUTE)).expect("an earlier moment")
+    pub fn nearest_minute(self) -> Self {
+        // Far below 2^64: it ends with the year 9999.
+        let seconds = self.unix_seconds().strict_add(MINUTE / 2);
+        let start = seconds.strict_sub(seconds % MINUTE);
+        Self::from_unix_seconds(start).unwrap_or(self)
     }
 }
 
@@ -157,11 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_has_a_start() {
-        for (text, whole) in [("2026-11-24T10:00:41Z", false), ("2026-11-24T10:00:00Z", true)] {
+    fn a_time_is_rounded_to_the_nearest_minute() {
+        for (text, rounded) in [
+            ("2026-11-24T10:00:29Z", "2026-11-24T10:00:00Z"),
+            ("2026-11-24T10:00:41Z", "2026-11-24T10:01:00Z"),
+            ("2026-12-31T23:59:30Z", "2027-01-01T00:00:00Z"),
+            ("2026-11-24T10:00:00Z", "2026-11-24T10:00:00Z"),
+        ] {
             let time: Time = text.parse().unwrap();
-            assert_eq!(time.is_whole_minute(), whole);
-            assert_eq!(time.start_of_minute().to_string(), "2026-11-24T10:00:00Z");
+            assert_eq!(time.is_whole_minute(), text == rounded);
+            assert_eq!(time.nearest_minute().to_string(), rounded);
         }
     }
 }

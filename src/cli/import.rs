@@ -28,6 +28,10 @@ pub(super) struct Import {
     #[arg(long, value_name = "ID")]
     image_id: Option<String>,
 
+    /// Take over who may launch the AMI, its deprecation and its protection, although they are its publisher's
+    #[arg(long)]
+    keep_permissions: bool,
+
     /// Where the recipe goes; an existing file is kept [default: standard output]
     #[arg(long, short, value_name = "RECIPE")]
     output: Option<PathBuf>,
@@ -38,9 +42,11 @@ impl Import {
         let request = ops::ImportRequest {
             path: self.path.clone(),
             image: self.image_id.clone(),
+            keep_permissions: self.keep_permissions,
             output: self.output.clone(),
         };
         let report = ops::import(&request, follower)?;
+        output.notes(&report.notes);
         output.report("import", &report, render).map(|()| 0)
     }
 }

@@ -12,17 +12,24 @@ use crate::ops;
 
 /// Writes a first recipe, with comments
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit init ami.toml")]
+#[command(after_help = "Examples:\n  amikit init ami.toml\n  amikit init ami.toml --image root.qcow2")]
 pub(super) struct Init {
     /// Where the recipe goes; an existing file is kept
     #[arg(default_value = "ami.toml", value_name = "RECIPE")]
     recipe: PathBuf,
+
+    /// Image of the root volume, from which the boot mode is told [default: root.raw, if it exists]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<PathBuf>,
 }
 
 impl Init {
-    pub(super) fn run(&self, output: Output, _follower: &Follower) -> Result<u8> {
-        ops::init(&self.recipe)?;
-        let report = serde_json::json!({ "output": self.recipe.to_string_lossy() });
+    pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        let request =
+            ops::InitRequest { recipe: self.recipe.clone(), image: self.image.clone() };
+        let report = ops::init(&request, follower)?;
+        follower.end();
+        output.notes(&report.notes);
         output
             .report("init", &report, |_, out| {
                 let recipe = self.recipe.display();

@@ -28,7 +28,7 @@ use crate::ops::LintReport;
 #[command(after_help = "Examples:\n  amikit lint ami.toml\n  amikit lint web.ami --allow \
                         ena-missing\n  amikit lint --list")]
 pub(super) struct Lint {
-    /// A recipe (.toml), a bundle, or JSON: a call of `RegisterImage`, an answer of `DescribeImages`; - for standard input
+    /// A recipe, a bundle, a call of `RegisterImage`, an answer of `DescribeImages`; - for standard input
     #[arg(value_name = "FILE", required_unless_present = "list")]
     path: Option<PathBuf>,
 
@@ -71,7 +71,7 @@ impl Lint {
 fn rules(rules: &[Rule], out: &mut dyn Write) -> io::Result<()> {
     for rule in rules {
         writeln!(out, "{} [{}] {}", rule.id, rule.level.name(), rule.text)?;
-        writeln!(out, "    from: {}", rule.source)?;
+        writeln!(out, "    {}: {}", rule.evidence.name(), rule.source)?;
     }
     let limits = LIMITS_AS_OF;
     writeln!(out, "{}; limits of volume types as of {limits}", many(length(rules), "rule"))

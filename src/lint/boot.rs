@@ -24,7 +24,7 @@ impl<'a> Root<'a> {
         if subject.ami.effective_virtualization() != Virtualization::Hvm {
             return None;
         }
-        let root = subject.ami.root()?;
+        let root = subject.root()?;
         Some(Self {
             place: member(root, "content"),
             layout: subject.root_layout()?,
@@ -70,7 +70,7 @@ impl<'a> Root<'a> {
             || self.mode.is_none() && self.is_arm()
     }
 
-    /// Whether BIOS is what the AMI says that it boots by.
+    /// Whether the AMI says that it boots by BIOS, at least where there is no UEFI.
     fn wants_bios(&self) -> bool {
         matches!(self.mode, Some(BootMode::LegacyBios | BootMode::UefiPreferred))
     }
@@ -102,6 +102,10 @@ pub(super) fn gpt_backup(subject: &Subject<'_>) -> Vec<Found> {
 
 pub(super) fn boot_uefi(subject: &Subject<'_>) -> Vec<Found> {
     let Some(root) = Root::of(subject).filter(Root::wants_uefi) else { return Vec::new() };
+    // Variables of the UEFI store can name any loader.
+    if subject.ami.uefi_data.is_some() && root.layout.has(PartitionKind::Esp) {
+        return Vec::new();
+    }
     let Some(lacks) = root.uefi_lacks() else { return Vec::new() };
     let mode = root.mode.map_or("arm64", BootMode::name);
     let instead = if root.is_arm() {
@@ -115,17 +119,26 @@ pub(super) fn boot_uefi(subject: &Subject<'_>) -> Vec<Found> {
     vec![Found::new(root.place, format!("{lacks}, for {mode}"), instead)]
 }
 
-pub(super) fn boot_bios(subject: &Subject<'_>) -> Vec<Found> {
-    let Some(root) = Root::of(subject).filter(Root::wants_bios) else { return Vec::new() };
+/// Finds a first sector without boot code where the AMI has this boot mode.
+fn no_boot_code(subject: &Subject<'_>, mode: BootMode) -> Vec<Found> {
+    let asked = |root: &Root<'_>| root.mode == Some(mode);
+    let Some(root) = Root::of(subject).filter(asked) else { return Vec::new() };
     if root.layout.has_boot_code {
         return Vec::new();
     }
-    let mode = root.mode.map_or("", BootMode::name);
     let instead = match root.uefi_lacks() {
         Some(_) => "boot code in the first sector: install a boot loader",
         None => "boot mode uefi, or a boot loader in the first sector as well",
     };
     vec![Found::new(root.place, format!("no boot code in sector 0, for {mode}"), instead)]
+}
+
+pub(super) fn boot_bios(subject: &Subject<'_>) -> Vec<Found> {
+    no_boot_code(subject, BootMode::LegacyBios)
+}
+
+pub(super) fn boot_bios_preferred(subject: &Subject<'_>) -> Vec<Found> {
+    no_boot_code(subject, BootMode::UefiPreferred)
 }
 
 pub(super) fn boot_bios_partition(subject: &Subject<'_>) -> Vec<Found> {

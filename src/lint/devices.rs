@@ -33,23 +33,41 @@ pub(super) fn device_missing(subject: &Subject<'_>) -> Vec<Found> {
         .collect()
 }
 
+/// What an entry is: one of these, if it makes sense.
+fn kinds(mapping: &Mapping) -> Vec<&'static str> {
+    let members = [
+        ("Ebs", mapping.ebs.is_some()),
+        ("VirtualName", mapping.virtual_name.is_some()),
+        ("NoDevice", mapping.no_device.is_some()),
+    ];
+    members.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}
+
+const ONE_KIND: &str = "exactly one of Ebs, VirtualName and NoDevice";
+
 pub(super) fn device_kind(subject: &Subject<'_>) -> Vec<Found> {
-    let mut found = Vec::new();
-    for it in devices(subject) {
-        let members = [
-            ("Ebs", it.ebs.is_some()),
-            ("VirtualName", it.virtual_name.is_some()),
-            ("NoDevice", it.no_device.is_some()),
-        ];
-        let there: Vec<&str> =
-            members.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
-        if there.len() != 1 {
-            let what = if there.is_empty() { "nothing".to_owned() } else { there.join(" and ") };
-            let instead = "exactly one of Ebs, VirtualName and NoDevice";
-            found.push(Found::new(member(it, "entry"), what, instead));
-        }
-    }
-    found
+    devices(subject)
+        .filter(|it| kinds(it).is_empty())
+        .map(|it| Found::new(member(it, "entry"), "nothing", ONE_KIND))
+        .collect()
+}
+
+pub(super) fn device_two_kinds(subject: &Subject<'_>) -> Vec<Found> {
+    devices(subject)
+        .filter(|it| kinds(it).len() > 1)
+        .map(|it| Found::new(member(it, "entry"), kinds(it).join(" and "), ONE_KIND))
+        .collect()
+}
+
+/// Finds names that have none of the shapes of EC2's.
+pub(super) fn device_name(subject: &Subject<'_>) -> Vec<Found> {
+    devices(subject)
+        .filter(|it| !it.device_name.is_empty() && DeviceName::parse(&it.device_name).is_none())
+        .map(|it| {
+            let instead = format!("a name such as {}", free_name(subject));
+            Found::new(member(it, "DeviceName"), format!("{:?}", it.device_name), instead)
+        })
+        .collect()
 }
 
 /// Tells whether an HVM machine takes a name.
@@ -67,8 +85,7 @@ pub(super) fn device_name_hvm(subject: &Subject<'_>) -> Vec<Found> {
         return Vec::new();
     }
     devices(subject)
-        .filter(|it| !it.device_name.is_empty())
-        .filter(|it| !DeviceName::parse(&it.device_name).is_some_and(|name| is_hvm_name(&name)))
+        .filter(|it| DeviceName::parse(&it.device_name).is_some_and(|name| !is_hvm_name(&name)))
         .map(|it| {
             let instead = format!(
                 "/dev/sd and a letter, or /dev/xvd and one or two, such as {}",
@@ -115,8 +132,7 @@ pub(super) fn device_name_pv(subject: &Subject<'_>) -> Vec<Found> {
         matches!(name.prefix, "sd" | "hd") && name.letters.len() == 1 && name.partition <= 15
     };
     devices(subject)
-        .filter(|it| !it.device_name.is_empty())
-        .filter(|it| !DeviceName::parse(&it.device_name).is_some_and(|name| sound(&name)))
+        .filter(|it| DeviceName::parse(&it.device_name).is_some_and(|name| !sound(&name)))
         .map(|it| {
             let instead = "/dev/sd or /dev/hd, a letter, and nothing or 1 to 15";
             Found::new(member(it, "DeviceName"), format!("{:?}", it.device_name), instead)
@@ -177,23 +193,27 @@ pub(super) fn root_missing(subject: &Subject<'_>) -> Vec<Found> {
 
 pub(super) fn root_unmapped(subject: &Subject<'_>) -> Vec<Found> {
     let name = &subject.ami.root_device_name;
-    if name.is_empty() || subject.is_instance_store() || subject.ami.root().is_some() {
-        return Vec::new();
-    }
-    let there: Vec<&str> = devices(subject).map(|it| it.device_name.as_str()).collect();
-    let instead = if there.is_empty() {
-        format!("an entry for {name} in the mapping")
-    } else {
-        format!("one of {}, or an entry for {name}", there.join(", "))
-    };
-    vec![Found::new("RootDeviceName", format!("{name}, which is not mapped"), instead)]
+    let by_disk = subject.root().filter(|_| subject.ami.root().is_none());
+    let Some(root) = by_disk.filter(|_| !subject.is_instance_store()) else { return Vec::new() };
+    let found = format!("{name}, and the mapping has {}", root.device_name);
+    vec![Found::new("RootDeviceName", found, root.device_name.as_str())]
 }
 
 pub(super) fn root_content(subject: &Subject<'_>) -> Vec<Found> {
-    if subject.is_instance_store() {
+    let name = &subject.ami.root_device_name;
+    if subject.is_instance_store() || name.is_empty() {
         return Vec::new();
     }
-    let Some(root) = subject.ami.root() else { return Vec::new() };
+    let Some(root) = subject.root() else {
+        let there: Vec<&str> = devices(subject).map(|it| it.device_name.as_str()).collect();
+        let instead = if there.is_empty() {
+            format!("an entry for {name} with a snapshot, or an image")
+        } else {
+            format!("one of {}, or an entry for {name}", there.join(", "))
+        };
+        let found = format!("{name}, which is not mapped");
+        return vec![Found::new("RootDeviceName", found, instead)];
+    };
     if root.ebs.as_ref().is_some_and(crate::ami::Ebs::has_content) {
         return Vec::new();
     }
@@ -226,16 +246,52 @@ pub(super) fn root_prefix(subject: &Subject<'_>) -> Vec<Found> {
     vec![Found::new("RootDeviceName", format!("{name:?}"), format!("/dev/{name}"))]
 }
 
+/// The number of an ephemeral device, if the name is one's.
+fn ephemeral_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("ephemeral")?;
+    let number = digits.parse().ok()?;
+    (u64::to_string(&number) == digits).then_some(number)
+}
+
 pub(super) fn virtual_name(subject: &Subject<'_>) -> Vec<Found> {
-    let sound = |name: &str| {
-        name.strip_prefix("ephemeral").is_some_and(|digits| {
-            digits.parse::<u32>().is_ok_and(|number| number <= 23 && number.to_string() == digits)
-        })
-    };
     devices(subject)
-        .filter_map(|it| Some((it, it.virtual_name.as_deref().filter(|name| !sound(name))?)))
+        .filter_map(|it| Some((it, it.virtual_name.as_deref()?)))
+        .filter(|(_, name)| ephemeral_number(name).is_none())
         .map(|(it, name)| {
-            Found::new(member(it, "VirtualName"), format!("{name:?}"), "ephemeral0 to ephemeral23")
+            let instead = "ephemeral0, ephemeral1 and so on";
+            Found::new(member(it, "VirtualName"), format!("{name:?}"), instead)
+        })
+        .collect()
+}
+
+/// The highest number of an ephemeral device that an AMI of AWS's own has.
+const LAST_EPHEMERAL: u64 = 25;
+
+pub(super) fn virtual_name_number(subject: &Subject<'_>) -> Vec<Found> {
+    devices(subject)
+        .filter_map(|it| Some((it, it.virtual_name.as_deref()?)))
+        .filter(|(_, name)| ephemeral_number(name).is_some_and(|it| it > LAST_EPHEMERAL))
+        .map(|(it, name)| {
+            let instead = format!("ephemeral0 to ephemeral{LAST_EPHEMERAL}: no type has more");
+            Found::new(member(it, "VirtualName"), name, instead)
+        })
+        .collect()
+}
+
+/// Finds devices that one kernel name stands for: on Xen a guest sees /dev/sdb as xvdb.
+pub(super) fn device_xen(subject: &Subject<'_>) -> Vec<Found> {
+    let all: Vec<(&Mapping, DeviceName<'_>)> =
+        devices(subject).filter_map(|it| Some((it, DeviceName::parse(&it.device_name)?))).collect();
+    let clash = |one: &DeviceName<'_>, other: &DeviceName<'_>| {
+        let same = is_hvm(subject) || one.partition == other.partition;
+        one.letters == other.letters && one.prefix != other.prefix && same
+    };
+    all.iter()
+        .enumerate()
+        .filter_map(|(number, (it, name))| {
+            let (before, _) = all[..number].iter().find(|(_, before)| clash(before, name))?;
+            let found = format!("the device that {} is, to a guest on Xen", before.device_name);
+            Some(Found::new(member(it, "DeviceName"), found, free_name(subject)))
         })
         .collect()
 }

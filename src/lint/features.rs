@@ -116,10 +116,9 @@ pub(super) fn uefi_data_boot_mode(subject: &Subject<'_>) -> Vec<Found> {
 
 /// What is wrong with the bytes behind `UefiData`.
 fn uefi_fault(text: &str) -> Option<String> {
-    if text.len() > MAX_UEFI_DATA {
-        return Some(format!("{} characters, over {MAX_UEFI_DATA}", text.len()));
-    }
-    let Ok(bytes) = STANDARD.decode(text) else { return Some("no base64".to_owned()) };
+    let Ok(bytes) = STANDARD.decode(text) else {
+        return Some("text that is not base64".to_owned());
+    };
     if bytes.len() < 16 || !bytes.starts_with(b"AMZNUEFI") {
         return Some("bytes that do not start with AMZNUEFI".to_owned());
     }
@@ -135,6 +134,12 @@ pub(super) fn uefi_data_format(subject: &Subject<'_>) -> Vec<Found> {
     let fault = subject.ami.uefi_data.as_deref().and_then(uefi_fault);
     let instead = "what GetInstanceUefiData or uefivars --output aws gives, unchanged";
     fault.into_iter().map(|found| Found::new("UefiData", found, instead)).collect()
+}
+
+pub(super) fn uefi_data_length(subject: &Subject<'_>) -> Vec<Found> {
+    let len = subject.ami.uefi_data.as_ref().map_or(0, String::len);
+    let instead = "at most 64,000: fewer variables";
+    one(len > MAX_UEFI_DATA, "UefiData", format!("{len} characters"), instead)
 }
 
 pub(super) fn kernel_hvm(subject: &Subject<'_>) -> Vec<Found> {

@@ -6,6 +6,7 @@
 
 mod boot;
 mod devices;
+mod documents;
 mod features;
 mod limits;
 mod names;
@@ -23,9 +24,11 @@ use crate::error::Verb;
 
 pub use limits::LIMITS_AS_OF;
 pub use rules::RULES;
+pub use subject::Evidence;
 pub use subject::Found;
 pub use subject::Level;
 pub use subject::Rule;
+pub use subject::Scope;
 pub use subject::Subject;
 pub use subject::Topic;
 pub use subject::VolumeFacts;
@@ -38,6 +41,8 @@ pub struct Finding {
     pub rule: &'static str,
     /// How bad it is.
     pub level: Level,
+    /// By what the rule is known.
+    pub evidence: Evidence,
     /// What the rule is about.
     pub topic: Topic,
     /// The member, with its device where it has one.
@@ -68,14 +73,18 @@ pub fn check_ids(ids: &[String]) -> Result<()> {
 }
 
 /// Applies all rules but the allowed ones: errors first, each in the order of the table.
+///
+/// What EC2 says of an AMI that is there was not refused, so rules about what is asked do not apply to it.
 #[must_use]
 pub fn lint(subject: &Subject<'_>, allow: &[String]) -> Vec<Finding> {
-    let asked = RULES.iter().filter(|rule| !allow.iter().any(|id| id == rule.id));
+    let applies = |rule: &&Rule| !subject.is_answer || rule.scope == Scope::Any;
+    let asked = RULES.iter().filter(applies).filter(|rule| !allow.iter().any(|id| id == rule.id));
     let mut findings: Vec<Finding> = asked
         .flat_map(|rule| {
             (rule.check)(subject).into_iter().map(|found| Finding {
                 rule: rule.id,
                 level: rule.level,
+                evidence: rule.evidence,
                 topic: rule.topic,
                 place: found.place,
                 found: found.found,

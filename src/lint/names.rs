@@ -11,8 +11,11 @@ const NAME_INSTEAD: &str = "3 to 128 of: letters, digits, space and ( ) [ ] . / 
 /// Most characters of a tag's key: EBS takes 127, EC2 one more.
 const MAX_TAG_KEY: usize = 127;
 
-/// Most characters of a tag's value.
-const MAX_TAG_VALUE: usize = 255;
+/// Most characters of the value of an AMI's tag.
+const MAX_TAG_VALUE: usize = 256;
+
+/// Most characters of the value of a snapshot's tag, which EBS takes.
+const MAX_SNAPSHOT_TAG_VALUE: usize = 255;
 
 /// Most tags of a resource.
 const MAX_TAGS: usize = 50;
@@ -50,42 +53,73 @@ pub(super) fn description(subject: &Subject<'_>) -> Vec<Found> {
         .collect()
 }
 
-/// The tags of the AMI and of its copies, each list with its place.
-fn tag_lists<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (String, &'a [Tag])> {
-    let copies = subject
-        .distribution
-        .iter()
-        .map(|copy| (format!("copy to {}: Tags", copy.region), &copy.tags[..]));
-    std::iter::once(("Tags".to_owned(), &subject.ami.tags[..])).chain(copies)
+/// A list of tags that a call will have.
+struct TagList {
+    place: String,
+    tags: Vec<Tag>,
+    max_value: usize,
+}
+
+/// The tags of the AMI, its snapshots and its copies, as calls will have them.
+fn tag_lists(subject: &Subject<'_>) -> Vec<TagList> {
+    let ami = subject.ami;
+    let of_image = |place: &str, tags: Vec<Tag>| TagList {
+        place: place.to_owned(),
+        tags,
+        max_value: MAX_TAG_VALUE,
+    };
+    let mut lists = vec![of_image("Tags", ami.tags.clone())];
+    if let Some(upload) = subject.upload {
+        lists.push(TagList {
+            place: "upload: snapshot-tags".to_owned(),
+            tags: upload.tags_of_snapshots(ami),
+            max_value: MAX_SNAPSHOT_TAG_VALUE,
+        });
+    }
+    for copy in subject.distribution {
+        lists.push(of_image(&format!("copy to {}: Tags", copy.region), copy.tags_of(ami)));
+        if let Some(upload) = subject.upload {
+            let tags = copy.tags_of_snapshots(ami, upload);
+            lists.push(of_image(&format!("copy to {}: snapshot-tags", copy.region), tags));
+        }
+    }
+    lists
+}
+
+/// Drops findings that say the same of another list: tags of the AMI are those of its copies.
+fn once(found: Vec<Found>) -> Vec<Found> {
+    let mut kept: Vec<Found> = Vec::new();
+    for it in found {
+        if !kept.iter().any(|before| before.found == it.found) {
+            kept.push(it);
+        }
+    }
+    kept
 }
 
 pub(super) fn tag_length(subject: &Subject<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    for (place, tags) in tag_lists(subject) {
-        for tag in tags {
+    for TagList { place, tags, max_value } in tag_lists(subject) {
+        for tag in &tags {
             let (key, value) = (tag.key.chars().count(), tag.value.chars().count());
             if !(1..=MAX_TAG_KEY).contains(&key) {
                 let text = format!("the key {:?} has {key} characters", tag.key);
                 found.push(Found::new(&*place, text, format!("a key of 1 to {MAX_TAG_KEY}")));
             }
-            if value > MAX_TAG_VALUE {
+            if value > max_value {
                 let text = format!("the value of {:?} has {value} characters", tag.key);
-                found.push(Found::new(
-                    &*place,
-                    text,
-                    format!("a value of at most {MAX_TAG_VALUE}"),
-                ));
+                found.push(Found::new(&*place, text, format!("a value of at most {max_value}")));
             }
         }
     }
-    found
+    once(found)
 }
 
 pub(super) fn tag_key(subject: &Subject<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    for (place, tags) in tag_lists(subject) {
+    for TagList { place, tags, .. } in tag_lists(subject) {
         for (number, tag) in tags.iter().enumerate() {
-            if tag.key.to_ascii_lowercase().starts_with("aws:") {
+            if tag.is_of_aws() {
                 let text = format!("the key {:?}", tag.key);
                 found.push(Found::new(&*place, text, "a key that does not start with aws:"));
             }
@@ -95,16 +129,19 @@ pub(super) fn tag_key(subject: &Subject<'_>) -> Vec<Found> {
             }
         }
     }
-    found
+    once(found)
 }
 
 pub(super) fn tag_count(subject: &Subject<'_>) -> Vec<Found> {
-    tag_lists(subject)
-        .filter(|(_, tags)| tags.len() > MAX_TAGS)
-        .map(|(place, tags)| {
-            Found::new(place, format!("{} tags", tags.len()), format!("at most {MAX_TAGS}"))
+    let found = tag_lists(subject)
+        .into_iter()
+        .filter(|it| it.tags.len() > MAX_TAGS)
+        .map(|it| {
+            let count = it.tags.len();
+            Found::new(it.place, format!("{count} tags"), format!("at most {MAX_TAGS}"))
         })
-        .collect()
+        .collect();
+    once(found)
 }
 
 /// The times of deprecation of the AMI and of its copies; `true` with those that are public.

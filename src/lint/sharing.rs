@@ -6,6 +6,7 @@ use crate::ami::is_account;
 use crate::ami::is_organization_arn;
 use crate::lint::Found;
 use crate::lint::Subject;
+use crate::lint::features::is_id;
 use crate::lint::member;
 
 /// Permissions that an AMI may have before AWS is asked for more.
@@ -93,6 +94,66 @@ pub(super) fn permission_count(subject: &Subject<'_>) -> Vec<Found> {
         .collect()
 }
 
+/// The permissions on the snapshots of the upload and of its copies, each list with its place.
+fn snapshot_lists<'a>(subject: &Subject<'a>) -> Vec<(String, &'a [LaunchPermission])> {
+    let mut lists = Vec::new();
+    if let Some(upload) = subject.upload {
+        let place = "upload: create-volume-permissions".to_owned();
+        lists.push((place, &upload.create_volume_permissions[..]));
+    }
+    for copy in subject.distribution {
+        if let Some(list) = copy.create_volume_permissions.as_deref() {
+            lists.push((format!("copy to {}: create-volume-permissions", copy.region), list));
+        }
+    }
+    lists
+}
+
+pub(super) fn public(subject: &Subject<'_>) -> Vec<Found> {
+    lists(subject)
+        .chain(snapshot_lists(subject))
+        .filter(|(_, list)| list.iter().any(LaunchPermission::is_public))
+        .map(|(place, _)| {
+            let what = format!("all: {:?} is for everybody", subject.ami.name);
+            Found::new(place, what, "accounts or organizations, unless it is meant for everybody")
+        })
+        .collect()
+}
+
+pub(super) fn snapshot_permission(subject: &Subject<'_>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (place, list) in snapshot_lists(subject) {
+        let sound = |it: &&LaunchPermission| {
+            it.is_public() || it.user_id.as_deref().is_some_and(is_account)
+        };
+        for it in list.iter().filter(|it| !sound(it)) {
+            let what = format!("{:?}", it.values().join(" "));
+            let instead = "an account's twelve digits, or all: organizations cannot be named here";
+            found.push(Found::new(&*place, what, instead));
+        }
+    }
+    found
+}
+
+/// Finds encrypted snapshots that everybody may make volumes of.
+fn public_snapshots(subject: &Subject<'_>, instead: &str) -> Vec<Found> {
+    let Some(upload) = subject.upload else { return Vec::new() };
+    let is_public = |list: &[LaunchPermission]| list.iter().any(LaunchPermission::is_public);
+    let mut found = Vec::new();
+    if upload.encrypted && is_public(&upload.create_volume_permissions) {
+        let place = "upload: create-volume-permissions";
+        found.push(Found::new(place, "all, for encrypted snapshots", instead));
+    }
+    for copy in subject.distribution {
+        let encrypted = upload.encrypted || copy.encrypted;
+        if encrypted && is_public(copy.volume_permissions_of(upload)) {
+            let place = format!("copy to {}: create-volume-permissions", copy.region);
+            found.push(Found::new(place, "all, for encrypted snapshots", instead));
+        }
+    }
+    found
+}
+
 pub(super) fn public_encrypted(subject: &Subject<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     let instead = "no group all, or no encryption: an AMI with encrypted volumes cannot be public";
@@ -110,6 +171,7 @@ pub(super) fn public_encrypted(subject: &Subject<'_>) -> Vec<Found> {
             found.push(Found::new(place, "true for a public copy", instead));
         }
     }
+    found.extend(public_snapshots(subject, instead));
     found
 }
 
@@ -126,22 +188,64 @@ pub(super) fn public_product_codes(subject: &Subject<'_>) -> Vec<Found> {
 }
 
 pub(super) fn shared_default_key(subject: &Subject<'_>) -> Vec<Found> {
-    let instead = "a customer managed key: the AWS managed one cannot be shared";
+    let instead = "a customer managed key: what has the AWS managed one cannot be shared";
+    let Some(upload) = subject.upload else { return Vec::new() };
     let mut found = Vec::new();
-    let upload = subject.upload.filter(|upload| upload.encrypted && upload.kms_key_arn.is_none());
-    if upload.is_some() && !subject.ami.launch_permissions.is_empty() {
-        found.push(Found::new("upload: kms-key-arn", "no key, and launch permissions", instead));
+    let by_default = upload.encrypted && upload.kms_key_arn.is_none();
+    let shared =
+        !subject.ami.launch_permissions.is_empty() || !upload.create_volume_permissions.is_empty();
+    if by_default && shared {
+        found.push(Found::new("upload: kms-key-arn", "no key, and permissions", instead));
     }
     for copy in subject.distribution {
-        if copy.encrypted
-            && copy.kms_key_id.is_none()
-            && !copy.permissions_of(subject.ami).is_empty()
-        {
+        let shared = !copy.permissions_of(subject.ami).is_empty()
+            || !copy.volume_permissions_of(upload).is_empty();
+        if copy.encrypted && copy.kms_key_id.is_none() && shared {
             let place = format!("copy to {}: kms-key-id", copy.region);
-            found.push(Found::new(place, "no key, and launch permissions", instead));
+            found.push(Found::new(place, "no key, and permissions", instead));
         }
     }
     found
+}
+
+/// Tells whether a text has the shape of a key's ARN, as EBS takes it.
+fn is_key_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [arn, partition, service, _, account, key] = parts[..] else { return false };
+    let lower = |b: u8| b.is_ascii_lowercase() || b == b'-';
+    arn == "arn"
+        && partition.starts_with("aws")
+        && partition.bytes().all(lower)
+        && service == "kms"
+        && is_account(account)
+        && key.strip_prefix("key/").is_some_and(|id| !id.is_empty())
+        && text.len() <= 2048
+}
+
+pub(super) fn kms_key_arn(subject: &Subject<'_>) -> Vec<Found> {
+    let key = subject.upload.and_then(|upload| upload.kms_key_arn.as_deref());
+    key.into_iter()
+        .filter(|key| !is_key_arn(key))
+        .map(|key| {
+            let instead = "arn:aws:kms:REGION:ACCOUNT:key/ID: EBS takes no alias here";
+            Found::new("upload: kms-key-arn", format!("{key:?}"), instead)
+        })
+        .collect()
+}
+
+pub(super) fn image_id(subject: &Subject<'_>) -> Vec<Found> {
+    let id = subject.image_id.filter(|id| !is_id(id, "ami"));
+    id.into_iter()
+        .map(|id| Found::new("image id", format!("{id:?}"), "ami- and hexadecimal digits"))
+        .collect()
+}
+
+pub(super) fn parent_id(subject: &Subject<'_>) -> Vec<Found> {
+    let wrong = |id: &&&str| !is_id(id, "snap") || id.len() > 64;
+    let parents = subject.parents.iter().filter(wrong);
+    parents
+        .map(|id| Found::new("base", format!("{id:?}"), "snap- and hexadecimal digits"))
+        .collect()
 }
 
 pub(super) fn copy_decrypts(subject: &Subject<'_>) -> Vec<Found> {
@@ -200,16 +304,16 @@ fn is_region(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// The partition of a region: an AMI is not copied from one to another.
+/// The partition of a region: an AMI is not copied from one to another. Isolated regions have that of
+/// the word behind their first, as in `us-isob-east-1`.
 fn partition(region: &str) -> &str {
-    if region.starts_with("cn-") {
-        "aws-cn"
-    } else if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else if region.starts_with("us-iso") {
-        region.split_once('-').and_then(|(_, rest)| rest.split_once('-')).map_or("", |(iso, _)| iso)
-    } else {
-        "aws"
+    let mut words = region.split('-');
+    match (words.next(), words.next()) {
+        (Some("cn"), _) => "aws-cn",
+        (Some("us"), Some("gov")) => "aws-us-gov",
+        (Some("eusc"), _) => "aws-eusc",
+        (_, Some(word)) if word.starts_with("iso") => word,
+        _ => "aws",
     }
 }
 
@@ -272,8 +376,11 @@ pub(super) fn provenance_snapshots(subject: &Subject<'_>) -> Vec<Found> {
 }
 
 pub(super) fn provenance_public(subject: &Subject<'_>) -> Vec<Found> {
-    let sold = subject.ami.provenance.as_ref().is_some_and(|it| it.origin == Origin::Marketplace);
-    if !sold || !is_public(subject) {
+    let of_seller =
+        subject.ami.provenance.as_ref().is_some_and(|it| it.origin == Origin::Marketplace);
+    let marketplace = Some(crate::ami::ProductCodeType::Marketplace);
+    let sold = subject.ami.product_codes.iter().any(|it| it.product_code_type == marketplace);
+    if !(of_seller || sold) || !is_public(subject) {
         return Vec::new();
     }
     let found = "public, and made from an AMI of AWS Marketplace";

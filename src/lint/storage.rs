@@ -282,7 +282,7 @@ pub(super) fn instance_store_windows(subject: &Subject<'_>) -> Vec<Found> {
 }
 
 pub(super) fn instance_store_root(subject: &Subject<'_>) -> Vec<Found> {
-    let root = subject.ami.root().filter(|root| root.ebs.is_some());
+    let root = subject.root().filter(|root| root.ebs.is_some());
     match root.filter(|_| subject.is_instance_store()) {
         Some(root) => {
             let found = "an EBS root beside ImageLocation";

@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use crate::ami::Ami;
+use crate::ami::DeviceName;
 use crate::ami::Distribution;
 use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::Time;
+use crate::ami::Unread;
 use crate::ami::Upload;
 use crate::ami::bare;
 use crate::guest::Layout;
@@ -16,9 +18,9 @@ use crate::units::ebs_gib;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// EC2 refuses it, or no instance of it can work.
+    /// It is refused.
     Error,
-    /// It works, and is most likely not what is meant.
+    /// It may be taken, and is most likely not what is meant.
     Warning,
 }
 
@@ -31,6 +33,41 @@ impl Level {
             Self::Warning => "warning",
         }
     }
+}
+
+/// By what it is known that a rule holds. An error needs the first: whatever else is known, EC2 may take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// A recorded answer refuses it, of EC2, of VM Import, of the firmware that machines start with or of the
+    /// plan; or the service's own model does, by a bound, a list of values or a sentence.
+    Refused,
+    /// A guide says so.
+    Documented,
+    /// Somebody saw what comes of it.
+    Observed,
+}
+
+impl Evidence {
+    /// Returns the evidence's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Documented => "documented",
+            Self::Observed => "observed",
+        }
+    }
+}
+
+/// What a rule can be applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// What somebody asks of EC2.
+    Asked,
+    /// That, and what EC2 says of an AMI that is there.
+    Any,
 }
 
 /// What a rule is about.
@@ -73,6 +110,10 @@ pub struct Rule {
     pub id: &'static str,
     /// How bad it is when it is broken.
     pub level: Level,
+    /// By what it is known.
+    pub evidence: Evidence,
+    /// What it can be applied to.
+    pub scope: Scope,
     /// What it is about.
     pub topic: Topic,
     /// What it says.
@@ -134,6 +175,10 @@ pub struct Subject<'a> {
     pub parents: &'a [&'a str],
     /// Id of the AMI, where it has one already.
     pub image_id: Option<&'a str>,
+    /// What a document has and could not be read.
+    pub unread: &'a [Unread],
+    /// Whether EC2 says that the AMI is so: what nobody asks for is not refused.
+    pub is_answer: bool,
     /// The present, for rules about times.
     pub now: Option<Time>,
 }
@@ -149,6 +194,8 @@ impl<'a> Subject<'a> {
             distribution: &[],
             parents: &[],
             image_id: None,
+            unread: &[],
+            is_answer: false,
             now: None,
         }
     }
@@ -165,8 +212,9 @@ impl<'a> Subject<'a> {
 
     /// Returns what is known of the content of the root device.
     pub(super) fn root_facts(&self) -> Option<&'a VolumeFacts> {
-        let root = bare(&self.ami.root_device_name);
-        self.volumes.iter().find(|it| bare(&it.device) == root)
+        // The root of an instance-store AMI is in S3, and in no mapping.
+        let name = self.root().map_or(&*self.ami.root_device_name, |it| &*it.device_name);
+        self.volumes.iter().find(|it| bare(&it.device) == bare(name))
     }
 
     /// Returns what is inside the root volume, where it was looked at.
@@ -180,8 +228,16 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn is_root(&self, mapping: &Mapping) -> bool {
-        !self.ami.root_device_name.is_empty()
-            && mapping.bare_name() == bare(&self.ami.root_device_name)
+        self.root().is_some_and(|root| root.bare_name() == mapping.bare_name())
+    }
+
+    /// Returns the entry of the root: the one of its name, or else of its disk. EC2 takes a root of
+    /// /dev/sda1 for a mapping of /dev/sda.
+    pub(super) fn root(&self) -> Option<&'a Mapping> {
+        let disk = |name: &'a str| DeviceName::parse(name).map(|it| (it.prefix, it.letters));
+        let root = disk(&self.ami.root_device_name);
+        let of_disk = |it: &&'a Mapping| root.is_some() && disk(&it.device_name) == root;
+        self.ami.root().or_else(|| self.ami.block_device_mappings.iter().find(of_disk))
     }
 
     /// Tells whether the root lives in S3 and not on EBS.

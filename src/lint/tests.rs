@@ -12,6 +12,7 @@ use crate::ami::Ebs;
 use crate::ami::ImdsSupport;
 use crate::ami::LaunchPermission;
 use crate::ami::Mapping;
+use crate::ami::Oddity;
 use crate::ami::Origin;
 use crate::ami::Platform;
 use crate::ami::ProductCode;
@@ -20,6 +21,7 @@ use crate::ami::SriovNetSupport;
 use crate::ami::Tag;
 use crate::ami::Time;
 use crate::ami::TpmSupport;
+use crate::ami::Unread;
 use crate::ami::Upload;
 use crate::ami::Virtualization;
 use crate::ami::VolumeType;
@@ -41,6 +43,10 @@ struct World {
     upload: Upload,
     distribution: Vec<Distribution>,
     now: Option<Time>,
+    unread: Vec<Unread>,
+    parents: Vec<&'static str>,
+    image_id: Option<&'static str>,
+    is_answer: bool,
 }
 
 fn snapshot(device: &str) -> Mapping {
@@ -109,6 +115,10 @@ impl World {
                 ..Distribution::default()
             }],
             now: "2026-11-24T10:00:00Z".parse().ok(),
+            unread: Vec::new(),
+            parents: Vec::new(),
+            image_id: None,
+            is_answer: false,
         }
     }
 
@@ -118,13 +128,22 @@ impl World {
             upload: Some(&self.upload),
             distribution: &self.distribution,
             now: self.now,
-            ..Subject::of(&self.ami)
+            unread: &self.unread,
+            parents: &self.parents,
+            image_id: self.image_id,
+            is_answer: self.is_answer,
+            ami: &self.ami,
         };
         let findings = lint(&subject, &[]);
         for finding in &findings {
             assert!(!finding.found.is_empty() && !finding.instead.is_empty(), "{finding:?}");
         }
         findings.iter().map(|finding| finding.rule).collect()
+    }
+
+    fn unread(&mut self, oddity: Oddity) {
+        let text = || "x".to_owned();
+        self.unread.push(Unread { oddity, place: text(), found: text(), expected: text() });
     }
 
     fn ebs(&mut self) -> &mut Ebs {
@@ -214,6 +233,10 @@ type Change = fn(&mut World);
 
 /// A rule, what trips it, and what just does not.
 const CASES: &[(&str, Change, Change)] = &[
+    ("value", |w| w.unread(Oddity::Value), |w| w.unread(Oddity::Member)),
+    ("member", |w| w.unread(Oddity::Member), |w| w.unread(Oddity::Empty)),
+    ("empty", |w| w.unread(Oddity::Empty), |w| w.unread(Oddity::Resource)),
+    ("tag-resource", |w| w.unread(Oddity::Resource), |w| w.unread(Oddity::Value)),
     ("name", |w| w.ami.name = "ab".into(), |w| w.ami.name = "abc".into()),
     ("name", |w| w.ami.name = "a:b".into(), |w| w.ami.name = "a(b) @_".into()),
     (
@@ -227,7 +250,19 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| w.ami.description = Some("ä".repeat(255)),
     ),
     ("tag-length", |w| w.tag(&"k".repeat(128), ""), |w| w.tag(&"k".repeat(127), "")),
+    // EBS takes a character less of a snapshot than EC2 of an AMI.
     ("tag-length", |w| w.tag("k", &"v".repeat(256)), |w| w.tag("k", &"v".repeat(255))),
+    (
+        "tag-length",
+        |w| {
+            let value = "v".repeat(257);
+            w.distribution[0].tags = vec![Tag { key: "k".to_owned(), value }];
+        },
+        |w| {
+            let value = "v".repeat(256);
+            w.distribution[0].tags = vec![Tag { key: "k".to_owned(), value }];
+        },
+    ),
     ("tag-length", |w| w.tag("", "v"), |w| w.tag("k", "")),
     ("tag-key", |w| w.tag("AWS:x", ""), |w| w.tag("aws-x", "")),
     ("tag-key", |w| (w.tag("a", "1"), w.tag("a", "2")).0, |w| (w.tag("a", "1"), w.tag("A", "1")).0),
@@ -334,7 +369,7 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| w.ami.uefi_data = uefi_data(&[0, 0, 0, 0, 9]),
     ),
     (
-        "uefi-data-format",
+        "uefi-data-length",
         |w| w.ami.uefi_data = uefi_data(&[0; 48_000 - 12 + 3]),
         |w| w.ami.uefi_data = uefi_data(&[0; 48_000 - 12]),
     ),
@@ -411,17 +446,19 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| w.add(ephemeral("/dev/sdb", "ephemeral0")),
     ),
     (
-        "device-kind",
+        "device-two-kinds",
         |w| w.ami.block_device_mappings[1].no_device = Some(String::new()),
         |w| {
             w.ami.block_device_mappings[1].ebs = None;
             w.ami.block_device_mappings[1].no_device = Some(String::new());
         },
     ),
-    ("device-name-hvm", |w| w.add(snapshot("/dev/xvdal2x")), |w| w.add(snapshot("/dev/xvdba"))),
+    ("device-name", |w| w.add(snapshot("/dev/xvdal2x")), |w| w.add(snapshot("/dev/xvdba"))),
+    ("device-name", |w| w.add(snapshot("/dev/nvme1n1")), |w| w.add(snapshot("/dev/xvdzz"))),
+    ("device-name", |w| w.add(snapshot("/dev/sdaa")), |w| w.add(snapshot("/dev/hdb"))),
     ("device-name-hvm", |w| w.add(snapshot("/dev/xvddy")), |w| w.add(snapshot("/dev/xvddx"))),
     ("device-name-hvm", |w| w.add(snapshot("/dev/hdb")), |w| w.add(snapshot("/dev/sdb"))),
-    ("device-name-hvm", |w| w.add(snapshot("/dev/nvme1n1")), |w| w.add(snapshot("xvdz"))),
+    ("device-name-hvm", |w| w.add(snapshot("/dev/xvdzz")), |w| w.add(snapshot("xvdz"))),
     ("device-digits-hvm", |w| w.add(snapshot("/dev/sdg1")), |w| w.add(snapshot("/dev/sda2"))),
     (
         "device-digits-hvm",
@@ -449,11 +486,26 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| (w.pv(), w.add(snapshot("/dev/sdb")), w.add(snapshot("sdc1"))).0,
     ),
     ("device-twice", |w| w.add(snapshot("sdf")), |w| w.add(snapshot("xvdf"))),
+    ("device-xen", |w| w.add(snapshot("xvdf")), |w| w.add(snapshot("xvdg"))),
+    ("device-xen", |w| w.add(snapshot("/dev/sda1")), |w| w.add(snapshot("/dev/xvdba"))),
+    (
+        "device-xen",
+        |w| (w.pv(), w.add(snapshot("/dev/hda1"))).0,
+        |w| (w.pv(), w.add(snapshot("/dev/hda2"))).0,
+    ),
     ("root-missing", |w| w.ami.root_device_name.clear(), World::instance_store),
     (
         "root-unmapped",
-        |w| w.ami.root_device_name = "/dev/sda1".into(),
+        |w| w.ami.root_device_name = "/dev/sdf1".into(),
         |w| w.ami.root_device_name = "/dev/sdf".into(),
+    ),
+    (
+        "root-content",
+        |w| w.ami.root_device_name = "/dev/sda1".into(),
+        |w| {
+            w.ami.root_device_name = "/dev/sda1".into();
+            w.ami.block_device_mappings[0].device_name = "/dev/sda".into();
+        },
     ),
     (
         "root-content",
@@ -483,8 +535,13 @@ const CASES: &[(&str, Change, Change)] = &[
     ),
     (
         "virtual-name",
-        |w| w.add(ephemeral("/dev/sdb", "ephemeral24")),
-        |w| w.add(ephemeral("/dev/sdb", "ephemeral23")),
+        |w| w.add(ephemeral("/dev/sdb", "ephemeral")),
+        |w| w.add(ephemeral("/dev/sdb", "ephemeral26")),
+    ),
+    (
+        "virtual-name-number",
+        |w| w.add(ephemeral("/dev/sdb", "ephemeral26")),
+        |w| w.add(ephemeral("/dev/sdb", "ephemeral25")),
     ),
     (
         "virtual-name",
@@ -712,6 +769,48 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| (0..1001).for_each(|n| w.permit(&format!("{n:012}"))),
         |w| (0..1000).for_each(|n| w.permit(&format!("{n:012}"))),
     ),
+    ("public", World::public, |w| w.permit("123456789012")),
+    (
+        "public",
+        |w| w.upload.create_volume_permissions = vec![LaunchPermission::of("all")],
+        |w| w.upload.create_volume_permissions = vec![LaunchPermission::of("123456789012")],
+    ),
+    (
+        "public",
+        |w| w.distribution[0].launch_permissions = Some(vec![LaunchPermission::of("all")]),
+        |w| w.distribution[0].launch_permissions = Some(Vec::new()),
+    ),
+    (
+        "snapshot-permission",
+        |w| {
+            let unit = "arn:aws:organizations::123456789012:organization/o-abc123";
+            w.upload.create_volume_permissions = vec![LaunchPermission::of(unit)];
+        },
+        |w| w.upload.create_volume_permissions = vec![LaunchPermission::of("all")],
+    ),
+    (
+        "snapshot-permission",
+        |w| {
+            let list = vec![LaunchPermission::of("12")];
+            w.distribution[0].create_volume_permissions = Some(list);
+        },
+        |w| {
+            let list = vec![LaunchPermission::of("123456789012")];
+            w.distribution[0].create_volume_permissions = Some(list);
+        },
+    ),
+    (
+        "public-encrypted",
+        |w| {
+            w.upload.create_volume_permissions = vec![LaunchPermission::of("all")];
+            w.distribution[0].encrypted = true;
+        },
+        |w| {
+            w.upload.create_volume_permissions = vec![LaunchPermission::of("all")];
+            w.distribution[0].encrypted = true;
+            w.distribution[0].create_volume_permissions = Some(Vec::new());
+        },
+    ),
     (
         "public-encrypted",
         |w| (w.public(), w.empty(VolumeType::Gp3, 8).encrypted = Some(true)).0,
@@ -742,6 +841,25 @@ const CASES: &[(&str, Change, Change)] = &[
         },
     ),
     (
+        "shared-default-key",
+        |w| {
+            w.upload.create_volume_permissions = vec![LaunchPermission::of("123456789012")];
+            w.distribution[0].encrypted = true;
+        },
+        |w| w.distribution[0].encrypted = true,
+    ),
+    (
+        "kms-key-arn",
+        |w| (w.upload.encrypted = true, w.upload.kms_key_arn = Some("alias/web".into())).0,
+        |w| {
+            w.upload.encrypted = true;
+            w.upload.kms_key_arn =
+                Some("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/a".into());
+        },
+    ),
+    ("image-id", |w| w.image_id = Some("Frankfurt"), |w| w.image_id = Some("ami-0123abcd")),
+    ("parent-id", |w| w.parents = vec!["snap-0123", "snap-XYZ"], |w| w.parents = vec!["snap-0123"]),
+    (
         "copy-encryption",
         |w| w.distribution[0].kms_key_id = Some("alias/web".into()),
         |w| {
@@ -771,6 +889,14 @@ const CASES: &[(&str, Change, Change)] = &[
         |w| {
             w.distribution[0].region = "cn-north-1".into();
             w.upload.region = Some("cn-northwest-1".into());
+        },
+    ),
+    (
+        "copy-partition",
+        |w| w.upload.region = Some("eu-isoe-west-1".into()),
+        |w| {
+            w.upload.region = Some("us-iso-east-1".into());
+            w.distribution[0].region = "us-iso-west-1".into();
         },
     ),
     (
@@ -819,7 +945,26 @@ const CASES: &[(&str, Change, Change)] = &[
         World::arm,
     ),
     (
+        "boot-uefi",
+        |w| {
+            w.ami.uefi_data = uefi_data(&[0; 4]);
+            w.layout().partitions.clear();
+        },
+        |w| {
+            w.ami.uefi_data = uefi_data(&[0; 4]);
+            w.layout().loaders.clear();
+        },
+    ),
+    (
         "boot-bios",
+        |w| {
+            w.layout().has_boot_code = false;
+            w.ami.boot_mode = Some(BootMode::LegacyBios);
+        },
+        |w| w.layout().has_boot_code = false,
+    ),
+    (
+        "boot-bios-preferred",
         |w| w.layout().has_boot_code = false,
         |w| {
             w.layout().has_boot_code = false;
@@ -878,6 +1023,48 @@ fn every_rule_has_its_cases_and_a_name_of_its_own() {
     }
     for (id, ..) in CASES {
         assert!(RULES.iter().any(|rule| rule.id == *id), "{id} is no rule");
+    }
+}
+
+/// An error says who refuses it: nothing else is one. Nothing of an AMI that is there was refused, so
+/// only what is inside a volume can be wrong with it.
+#[test]
+fn an_error_has_the_evidence_of_a_refusal() {
+    for rule in RULES {
+        if rule.level == Level::Error {
+            assert_eq!(rule.evidence, Evidence::Refused, "{}", rule.id);
+            assert!(rule.scope == Scope::Asked || rule.topic == Topic::Boot, "{}", rule.id);
+        }
+        if rule.evidence == Evidence::Refused {
+            let named = ["refuse", "EC2 ", "EBS ", "flatcar", "hashicorp", "scylladb", "AWS SDKs"];
+            assert!(
+                named.iter().any(|it| rule.source.contains(it)),
+                "{}: {}",
+                rule.id,
+                rule.source
+            );
+        }
+    }
+}
+
+/// Whatever trips a rule about what is asked, an answer of EC2's is not accused of it.
+#[test]
+fn an_answer_is_not_judged_as_a_call() {
+    for (id, bad, _) in CASES {
+        let mut world = World::sound();
+        bad(&mut world);
+        world.is_answer = true;
+        world.volumes.clear();
+        let subject = Subject {
+            upload: Some(&world.upload),
+            distribution: &world.distribution,
+            unread: &world.unread,
+            now: world.now,
+            is_answer: true,
+            ..Subject::of(&world.ami)
+        };
+        let found = lint(&subject, &[]);
+        assert!(found.iter().all(|it| it.level == Level::Warning), "{id}: {found:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::check_ids;
+use crate::ops::shared::case::Cases;
 use crate::ops::shared::case::open_cases;
 use crate::ops::shared::recipe::TemplateRequest;
 use crate::ops::shared::report::path_text;
@@ -68,7 +69,7 @@ pub struct LintReport {
 /// `Invalid` if it is none of them, or if an id is not a rule's; as opening bundles and images.
 pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
     check_ids(&request.allow)?;
-    let (kind, mut cases) = open_cases(&request.path, &request.templates, watch)?;
+    let Cases { kind, mut cases } = open_cases(&request.path, &request.templates, watch)?;
     let mut report = LintReport {
         path: request.path.clone(),
         kind,

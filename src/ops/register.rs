@@ -184,7 +184,7 @@ impl RegisterReport {
 /// `Invalid` if there is not one AMI, or if EC2 would refuse it.
 pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<RegisterReport> {
     check_ids(&request.allow)?;
-    let (_, cases) = open_cases(&request.path, &request.templates, watch)?;
+    let cases = open_cases(&request.path, &request.templates, watch)?.cases;
     let count = cases.len();
     let Ok([mut case]) = <[Case; 1]>::try_from(cases) else {
         let text = format!("it has {count} AMIs, expected 1");
@@ -196,6 +196,8 @@ pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<Register
     if request.region.is_some() {
         upload.region.clone_from(&request.region);
     }
+    // Who registers an AMI that is there wants another one like it.
+    case.is_answer = false;
     case.image_id.clone_from(&request.image_id);
     case.distribution.extend(request.copy_to.iter().map(|region| Distribution::to(region)));
     if upload.region.is_none() && !case.distribution.is_empty() {

@@ -9,22 +9,23 @@ use crate::ami::DeregistrationProtection;
 use crate::ami::Ebs;
 use crate::ami::ImdsSupport;
 use crate::ami::LaunchPermission;
+use crate::ami::LeftOut;
 use crate::ami::Mapping;
 use crate::ami::Platform;
 use crate::ami::Provenance;
 use crate::ami::SriovNetSupport;
 use crate::ami::Tag;
 use crate::ami::TpmSupport;
+use crate::ami::Unread;
 use crate::ami::Virtualization;
 use crate::ami::VolumeType;
 
-/// Writes the recipe that describes `ami`, under `comment`.
+/// Writes the recipe that describes `ami`, under `comment`. What is left out becomes comments, each at
+/// its place, with the reason.
 #[must_use]
-pub fn write(ami: &Ami, comment: &str) -> String {
+pub fn write(ami: &Ami, comment: &str, left_out: &[LeftOut]) -> String {
     let mut out = Text::default();
-    for line in comment.lines() {
-        out.line(&format!("# {line}"));
-    }
+    out.comment(comment);
     out.line("version = 1");
     out.table("[ami]");
     out.template("name", Some(&ami.name));
@@ -52,12 +53,15 @@ pub fn write(ami: &Ami, comment: &str) -> String {
         "deregistration-protection",
         ami.deregistration_protection.map(DeregistrationProtection::name),
     );
+    for it in left_out {
+        out.left_out(it);
+    }
     out.tags(&ami.tags);
     if let Some(provenance) = &ami.provenance {
         out.provenance(provenance);
     }
     for mapping in &ami.block_device_mappings {
-        out.volume(mapping);
+        out.volume(mapping, left_out);
     }
     out.0
 }
@@ -81,6 +85,73 @@ impl Text {
     fn line(&mut self, line: &str) {
         self.0.push_str(line);
         self.0.push('\n');
+    }
+
+    /// Writes lines of comment; nothing in them can end one.
+    fn comment(&mut self, text: &str) {
+        for line in text.lines() {
+            let line = line.replace(|c: char| c.is_control(), " ");
+            self.line(&format!("# {line}"));
+        }
+    }
+
+    /// Says what of the AMI as a whole is left out, and why.
+    fn left_out(&mut self, it: &LeftOut) {
+        match it {
+            LeftOut::Public => {
+                self.comment(
+                    "Everybody may launch that AMI. Whether yours is public is yours to say:",
+                );
+                self.comment("launch-permissions = [\"all\"]");
+            }
+            LeftOut::Deprecation { time, is_past: true } => {
+                self.comment("EC2 takes no time in the past:");
+                self.comment(&format!("deprecate-at = \"{time}\""));
+            }
+            LeftOut::Deprecation { time, is_past: false } => {
+                self.comment(
+                    "Its publisher deprecates that AMI then, which says nothing of yours:",
+                );
+                self.comment(&format!("deprecate-at = \"{time}\""));
+            }
+            LeftOut::Protection(protection) => {
+                self.comment("Its publisher protects that AMI, which says nothing of yours:");
+                self.comment(&format!("deregistration-protection = \"{protection}\""));
+            }
+            LeftOut::Unread(Unread { place, found, expected, .. }) => {
+                self.comment(&format!("Left out: {place} is {found}, expected {expected}"));
+            }
+            LeftOut::NotInAnswer { image_id } => {
+                self.comment(
+                    "Not in the answer are the accounts that may launch the AMI, and its UEFI data:",
+                );
+                let call = "aws ec2 describe-image-attribute --image-id";
+                self.comment(&format!("  {call} {image_id} --attribute launchPermission"));
+                self.comment(&format!("  {call} {image_id} --attribute uefiData"));
+            }
+            LeftOut::Tag { key } => {
+                self.comment(&format!("Left out: the tag {key:?}, which only AWS can give"));
+            }
+            LeftOut::Encrypted { .. } | LeftOut::LaunchOnly { .. } => {}
+        }
+    }
+
+    /// Says what of a device is left out, and why.
+    fn left_out_of(&mut self, device: &str, it: &LeftOut) {
+        match it {
+            LeftOut::Encrypted { device: of } if of == device => {
+                self.comment(
+                    "Its snapshot is encrypted. That is the snapshot's own, and EC2 refuses",
+                );
+                self.comment("encrypted = true beside one; of an image, say it in [upload].");
+            }
+            LeftOut::LaunchOnly { device: of, member, value } if of == device => {
+                self.comment(&format!(
+                    "Left out: {member} {value}, which EC2 takes at launch only"
+                ));
+            }
+            _ => {}
+        }
     }
 
     fn table(&mut self, head: &str) {
@@ -143,11 +214,14 @@ impl Text {
         self.string("source-instance-id", provenance.source_instance_id.as_deref());
     }
 
-    fn volume(&mut self, mapping: &Mapping) {
+    fn volume(&mut self, mapping: &Mapping, left_out: &[LeftOut]) {
         self.table("[[volume]]");
         self.string("device-name", Some(&mapping.device_name));
         if let Some(ebs) = &mapping.ebs {
             self.ebs(ebs);
+        }
+        for it in left_out {
+            self.left_out_of(&mapping.device_name, it);
         }
         self.string("virtual-name", mapping.virtual_name.as_deref());
         self.plain("no-device", mapping.no_device.as_ref().map(|_| true));
@@ -155,7 +229,7 @@ impl Text {
 
     fn ebs(&mut self, ebs: &Ebs) {
         if ebs.snapshot_id.is_some() {
-            self.line("# To rebuild the AMI, replace the snapshot by `image = \"FILE\"`.");
+            self.comment("To rebuild the AMI, replace the snapshot by `image = \"FILE\"`.");
         }
         self.string("snapshot-id", ebs.snapshot_id.as_deref());
         self.plain("volume-size", ebs.volume_size);

@@ -2,6 +2,7 @@
 
 mod advice;
 mod ami;
+mod ami_cases;
 mod botocore;
 mod build;
 mod chains;

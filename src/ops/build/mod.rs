@@ -14,8 +14,11 @@ use crate::bundle::check_replaceable;
 use crate::calls::Totals;
 use crate::chunking::States;
 use crate::compress::DEFAULT_LEVEL;
+use crate::error::Advice;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::io::Judge;
 use crate::io::Staging;
 use crate::io::unwritten;
@@ -141,7 +144,8 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
     let options = pack_options(request, &prepared, staging.path());
-    let opened = open_mapped(&volumes, &options.ami, options.level, watch)?;
+    let opened = open_mapped(&volumes, &options.ami, options.level, watch)
+        .map_err(|e| missing_image(e, &volumes))?;
     let mut packed = pack_volumes(opened, &options, watch)?;
     let mut report = BuildReport {
         recipe: request.recipe.clone(),
@@ -184,6 +188,20 @@ fn check_file(path: &Path) -> Result<()> {
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(_) => Err(Error::invalid("it already exists and is not a regular file").in_file(path)),
         Err(e) => Err(Error::io("look at", path, e)),
+    }
+}
+
+/// Says how another image is named, if one of the recipe's is not there.
+fn missing_image(error: Error, volumes: &[MappedVolume]) -> Error {
+    let missing = volumes
+        .iter()
+        .find(|it| error.kind() == Kind::Io && error.path() == Some(&it.image.image.path));
+    match missing {
+        Some(MappedVolume { device, .. }) => {
+            let example = format!("{device}=FILE").into();
+            error.advise(Advice::Give { setting: Setting::Image, example })
+        }
+        None => error,
     }
 }
 

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::ami::Ami;
+use crate::ami::Called;
+use crate::ami::Described;
 use crate::ami::Distribution;
-use crate::ami::RegisterImage;
+use crate::ami::Document;
+use crate::ami::Oddity;
+use crate::ami::Unread;
 use crate::ami::Upload;
-use crate::ami::describe;
 use crate::bundle::Bundle;
 use crate::error::Advice;
 use crate::error::Error;
@@ -25,9 +28,10 @@ use crate::ops::shared::open::open;
 use crate::ops::shared::recipe::TemplateRequest;
 use crate::ops::shared::recipe::mapped_volumes;
 use crate::ops::shared::recipe::now;
-use crate::ops::shared::recipe::open_recipe;
+use crate::ops::shared::recipe::prepare;
 use crate::ops::shared::recipe::read_document;
 use crate::recipe::Prepared;
+use crate::recipe::Recipe;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
@@ -43,6 +47,10 @@ pub(in crate::ops) struct Case {
     pub(in crate::ops) distribution: Vec<Distribution>,
     pub(in crate::ops) image_id: Option<String>,
     pub(in crate::ops) allow: Vec<String>,
+    /// What a call has and could not be read.
+    pub(in crate::ops) unread: Vec<Unread>,
+    /// Whether EC2 says that the AMI is so, and nobody asks for it.
+    pub(in crate::ops) is_answer: bool,
     pub(in crate::ops) notes: Vec<String>,
 }
 
@@ -53,10 +61,22 @@ impl Case {
             upload: self.upload.as_ref(),
             distribution: &self.distribution,
             image_id: self.image_id.as_deref(),
+            unread: &self.unread,
+            is_answer: self.is_answer,
             now: now(),
             ..Subject::of(&self.ami)
         };
         apply_rules(&subject, &[&self.allow[..], allow].concat())
+    }
+
+    /// Takes an AMI that EC2 described. What is strange in it is told, and is nobody's fault.
+    fn of_described(described: Described) -> Self {
+        let name =
+            if described.image_id.is_empty() { &described.ami.name } else { &described.image_id };
+        let note = |it: &Unread| format!("{name}: {} is left out: it is {}", it.place, it.found);
+        let notes = described.unread.iter().map(note).collect();
+        let (ami, _) = described.into_wishes(false, now());
+        Self { ami, is_answer: true, notes, ..Self::default() }
     }
 
     /// Takes a bundle, and looks into its volumes.
@@ -94,6 +114,7 @@ impl Case {
             upload: Some(prepared.upload.clone()),
             distribution: prepared.distribution.clone(),
             allow: prepared.allow.clone(),
+            unread: prepared.unread.clone(),
             ..Self::default()
         };
         check_ids(&case.allow)?;
@@ -138,70 +159,101 @@ fn look(volume: &dyn ReadVolume) -> Result<(u64, Layout)> {
     Ok((holes, guest::look(volume)?))
 }
 
-/// What a file is, taken as AMIs.
+/// Something to judge, and what it was taken from.
+pub(in crate::ops) struct Cases {
+    /// What the input is.
+    pub(in crate::ops) kind: &'static str,
+    /// What is in it.
+    pub(in crate::ops) cases: Vec<Case>,
+}
+
+impl Cases {
+    fn one(kind: &'static str, case: Case) -> Self {
+        Self { kind, cases: vec![case] }
+    }
+
+    /// Takes what a document of EC2's says.
+    fn of_document(document: Document) -> Self {
+        match document {
+            Document::Images(images) => {
+                let cases = images.into_iter().map(Case::of_described).collect();
+                Self { kind: "describe-images", cases }
+            }
+            Document::Call(call) => {
+                let kind = if call.is_skeleton { "skeleton" } else { "register-image" };
+                let Called { ami, unread, .. } = *call;
+                Self::one(kind, Case { ami, unread, ..Case::default() })
+            }
+            Document::Description(ami) => {
+                Self::one("description", Case { ami: *ami, ..Case::default() })
+            }
+            Document::Text(_) => unreachable!("a recipe is prepared by the caller"),
+        }
+    }
+}
+
+/// What a file is, taken as AMIs. Documents are known by their shape, whatever they are called.
 pub(in crate::ops) fn open_cases(
     path: &Path,
     templates: &TemplateRequest,
     watch: &dyn Watch,
-) -> Result<(&'static str, Vec<Case>)> {
+) -> Result<Cases> {
     if Bundle::is_at(path)? {
-        return Ok(("bundle", vec![Case::of_bundle(&Bundle::open(path)?)?]));
+        return Ok(Cases::one("bundle", Case::of_bundle(&Bundle::open(path)?)?));
     }
-    if path.extension().is_some_and(|it| it == "toml") {
-        let prepared = open_recipe(path, templates, watch)?;
-        return Ok((
-            "recipe",
-            vec![Case::of_recipe(&prepared, &mapped_volumes(&prepared, &[])?, watch)?],
-        ));
+    match read_document(path, watch)? {
+        Document::Text(text) => {
+            check_text(&text, path)?;
+            let prepared = prepare(&text, path, templates, watch)?;
+            let volumes = mapped_volumes(&prepared, &[])?;
+            Ok(Cases::one("recipe", Case::of_recipe(&prepared, &volumes, watch)?))
+        }
+        document => {
+            let found = Cases::of_document(document);
+            if found.cases.is_empty() {
+                return Err(Error::invalid("it has no AMI").in_file(path));
+            }
+            Ok(found)
+        }
     }
-    let bytes = read_document(path, watch)?;
-    let (kind, amis) = read_json(&bytes).map_err(|e| e.in_file(path))?;
-    Ok((kind, amis.into_iter().map(|ami| Case { ami, ..Case::default() }).collect()))
 }
 
-/// Reads a JSON document of EC2's, or a description.
-pub(in crate::ops) fn read_json(bytes: &[u8]) -> Result<(&'static str, Vec<Ami>)> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| {
-        Error::invalid(format!("it is not JSON: {e}"))
-            .advise("a recipe's name ends in .toml; a bundle is a folder or a .tar")
-    })?;
-    if value.get("Images").is_some() {
-        let images = describe(bytes)
-            .map_err(|e| Error::invalid(format!("it is not an answer of DescribeImages: {e}")))?;
-        return Ok(("describe-images", images.into_iter().map(|it| it.ami).collect()));
+/// Fails if a text is not a recipe, and nothing says that it should be one.
+fn check_text(text: &str, path: &Path) -> Result<()> {
+    if path.extension().is_some_and(|it| it == "toml") {
+        return Ok(());
     }
-    let own = ["LaunchPermissions", "ProductCodes", "Tags", "DeprecateAt", "Provenance"];
-    let digests = value["BlockDeviceMappings"]
-        .as_array()
-        .is_some_and(|list| list.iter().any(|it| it["Ebs"].get("SnapshotDigest").is_some()));
-    if digests || own.iter().any(|name| value.get(name).is_some()) {
-        let ami = serde_json::from_slice(bytes)
-            .map_err(|e| Error::invalid(format!("it is not an AMI description: {e}")))?;
-        return Ok(("description", vec![ami]));
-    }
-    let call: RegisterImage = serde_json::from_slice(bytes)
-        .map_err(|e| Error::invalid(format!("it is not a call of RegisterImage: {e}")))?;
-    Ok(("register-image", vec![call.into()]))
+    let broken = |e| Error::corrupt(format!("it is neither JSON nor a recipe: {e}")).in_file(path);
+    Recipe::parse(text).map(drop).map_err(broken)
 }
 
 /// Reads the description that a recipe, a bundle or a document holds.
 ///
 /// # Errors
 ///
-/// `Invalid` if there is not exactly one.
+/// `Invalid` if there is not exactly one, or if something in it could not be read.
 pub fn read_ami(path: &Path, templates: &TemplateRequest, watch: &dyn Watch) -> Result<Ami> {
-    if path.extension().is_some_and(|it| it == "toml") {
-        // Its images are not looked at: the user names others.
-        return Ok(open_recipe(path, templates, watch)?.ami);
+    if Bundle::is_at(path)? {
+        return Ok(Bundle::open(path)?.ami().clone());
     }
-    let mut amis = if Bundle::is_at(path)? {
-        vec![Bundle::open(path)?.ami().clone()]
-    } else {
-        read_json(&read_document(path, watch)?).map_err(|e| e.in_file(path))?.1
+    let mut cases = match read_document(path, watch)? {
+        Document::Text(text) => {
+            check_text(&text, path)?;
+            // Its images are not looked at: the user names others.
+            let prepared = prepare(&text, path, templates, watch)?;
+            vec![Case { ami: prepared.ami, unread: prepared.unread, ..Case::default() }]
+        }
+        document => Cases::of_document(document).cases,
     };
-    match (amis.pop(), amis.is_empty()) {
-        (Some(ami), true) => Ok(ami),
-        _ => Err(Error::invalid("it does not have exactly one AMI").in_file(path)),
+    let (Some(case), true) = (cases.pop(), cases.is_empty()) else {
+        return Err(Error::invalid("it does not have exactly one AMI").in_file(path));
+    };
+    match case.unread.iter().find(|it| it.oddity != Oddity::Empty) {
+        Some(Unread { place, found, expected, .. }) => {
+            let text = format!("{place} is {found}, expected {expected}");
+            Err(Error::invalid(text).in_file(path))
+        }
+        None => Ok(case.ami),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::guest;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
 use crate::ops::shared::base::BaseRequest;
@@ -234,15 +235,19 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
     Ok(ami)
 }
 
-/// Refuses what EC2 would refuse, before a byte is read.
+/// Refuses what EC2 would refuse, before anything is written. What comes in order is not looked into:
+/// that would be to read all of it.
 fn check_rules(ami: &Ami, volumes: &[OpenedMapping], allow: &[String]) -> Result<()> {
-    let facts: Vec<VolumeFacts> = volumes
-        .iter()
-        .filter_map(|volume| {
-            let device = volume.device.clone();
-            Some(VolumeFacts { device, size: volume.source.size()?, ..VolumeFacts::default() })
-        })
-        .collect();
+    ami.check_stated()?;
+    let mut facts = Vec::with_capacity(volumes.len());
+    for OpenedMapping { device, source, named } in volumes {
+        let Some(size) = source.size() else { continue };
+        let layout = match source.volume() {
+            Some(volume) => Some(guest::look(volume).map_err(|e| e.in_file(named))?),
+            None => None,
+        };
+        facts.push(VolumeFacts { device: device.clone(), size, layout, ..VolumeFacts::default() });
+    }
     refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
 }
 

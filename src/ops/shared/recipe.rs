@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
+use crate::ami::Document;
 use crate::ami::Time;
+use crate::ami::decode;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -13,7 +15,9 @@ use crate::error::Setting;
 use crate::format;
 use crate::format::gate::Gate;
 use crate::io;
+use crate::io::OutputFile;
 use crate::io::ReadAt;
+use crate::io::WriteAt;
 use crate::io::read_vec;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::open::VolumeRequest;
@@ -23,8 +27,8 @@ use crate::recipe::Source;
 use crate::recipe::Values;
 use crate::work::Watch;
 
-/// Most bytes of a recipe or of a document: ten times what 64,000 characters of UEFI data take.
-const MAX_DOCUMENT_LEN: u64 = 1 << 20;
+/// Most bytes of a document: an answer about 10,000 AMIs of an account has about 20 MB.
+const MAX_DOCUMENT_LEN: u64 = 32 << 20;
 
 /// Values of templates that the user gives or asks for.
 #[derive(Clone, Debug, Default)]
@@ -92,8 +96,13 @@ impl TemplateRequest {
     }
 }
 
-/// Reads a small file, or standard input for `-`, whole.
-pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Vec<u8>> {
+/// Reads a recipe, or a document of EC2's, and says which it is.
+pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Document> {
+    Document::read(&read_small(path, watch)?).map_err(|fault| Error::from(fault).in_file(path))
+}
+
+/// Reads a small file whole, or standard input.
+fn read_small(path: &Path, watch: &dyn Watch) -> Result<Vec<u8>> {
     let too_long = |len: u64| {
         let text = format!("it has {len} bytes, expected at most {MAX_DOCUMENT_LEN}");
         Error::new(Kind::Limit, text).in_file(path)
@@ -115,8 +124,7 @@ pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Ve
 }
 
 fn read_text(path: &Path, watch: &dyn Watch) -> Result<String> {
-    String::from_utf8(read_document(path, watch)?)
-        .map_err(|_| Error::invalid("it is not UTF-8 text").in_file(path))
+    decode(&read_small(path, watch)?).map_err(|fault| Error::from(fault).in_file(path))
 }
 
 /// Reads a recipe and fills in its templates.
@@ -125,8 +133,18 @@ pub(in crate::ops) fn open_recipe(
     templates: &TemplateRequest,
     watch: &dyn Watch,
 ) -> Result<Prepared> {
+    prepare(&read_text(path, watch)?, path, templates, watch)
+}
+
+/// Fills in the templates of a recipe that was read from `path`.
+pub(in crate::ops) fn prepare(
+    text: &str,
+    path: &Path,
+    templates: &TemplateRequest,
+    watch: &dyn Watch,
+) -> Result<Prepared> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let recipe = Recipe::parse(&read_text(path, watch)?).map_err(|e| e.in_file(path))?;
+    let recipe = Recipe::parse(text).map_err(|e| e.in_file(path))?;
     let mut prepared =
         recipe.prepare(folder, &templates.values(folder)?).map_err(|e| e.in_file(path))?;
     if let Some(file) = &prepared.uefi_data_file {
@@ -191,4 +209,16 @@ pub(in crate::ops) fn replace_sources(
         prepared.sources.push(Source { device, image: image.typed(), ..Source::default() });
     }
     Ok(())
+}
+
+/// Writes a text under a name that is free.
+pub(in crate::ops) fn write_new(path: &Path, text: &str) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::invalid("it already exists")
+            .in_file(path)
+            .advise("choose another name for the output, or remove it first"));
+    }
+    let output = OutputFile::create(path)?;
+    output.write_all_at(text.as_bytes(), 0)?;
+    output.commit()
 }
