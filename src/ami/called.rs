@@ -1,4 +1,4 @@
-//! A call of `RegisterImage` as somebody wrote it, read as far as it can be.
+//! A call of `RegisterImage` as it was written, read as far as it can be.
 
 use serde_json::Map;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Answers of `DescribeImages`, taken as descriptions.
 //!
-//! An answer says what an AMI is. A description says what somebody wants, so not every fact is taken
+//! An answer says what an AMI is. A description says what a user wants, so not every fact is taken
 //! over: [`Described::into_wishes`] says which are not, and why.
 
 use serde_json::Map;
@@ -46,7 +46,7 @@ pub struct Described {
     pub image_id: String,
     /// What it is, with every fact that a description has a place for.
     pub ami: Ami,
-    /// Whether it is somebody else's to say who may launch it, and for how long: it is public, or AWS or
+    /// Whether it is for another owner to say who may launch it, and for how long: it is public, or AWS or
     /// a seller of AWS Marketplace owns it.
     pub is_foreign: bool,
     /// What could not be read.
@@ -108,7 +108,7 @@ impl Described {
         Self { image_id, ..described }
     }
 
-    /// Takes the description as what somebody wants of an AMI of their own, and says what is left out.
+    /// Takes the description as what an owner wants of an AMI, and says what is left out.
     ///
     /// With `keep`, who may launch the AMI, how long it is offered and how it is protected are taken over.
     #[must_use]

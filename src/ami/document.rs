@@ -1,4 +1,4 @@
-//! Documents about AMIs: what a text is, told by its shape and never by its name.
+//! Documents about AMIs: what a text is, known by its shape and never by its name.
 
 use serde_json::Map;
 use serde_json::Value;

@@ -19,7 +19,7 @@ pub enum Oddity {
     Value,
     /// A member that EC2's model does not have there.
     Member,
-    /// An empty text, which is no value.
+    /// An empty text, which is not a value.
     Empty,
     /// Tags for a kind of resource that the call does not make.
     Resource,

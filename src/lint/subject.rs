@@ -44,7 +44,7 @@ pub enum Evidence {
     Refused,
     /// A guide says so.
     Documented,
-    /// Somebody saw what comes of it.
+    /// What comes of it was seen.
     Observed,
 }
 
@@ -64,7 +64,7 @@ impl Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// What somebody asks of EC2.
+    /// What a user asks of EC2.
     Asked,
     /// That, and what EC2 says of an AMI that is there.
     Any,

@@ -230,7 +230,7 @@ fn the_document_of_rules_is_the_table() {
          name, in a recipe `[lint] allow`.\n\n\
          A rule says by what it is known. *Refused*: a recorded answer refuses it, of EC2, of VM Import, of the\n\
          firmware that machines start with or of the plan, or the service's own model does. *Documented*: a\n\
-         guide says so. *Observed*: somebody saw what comes of it. An error needs the first.\n\n\
+         guide says so. *Observed*: what comes of it was seen. An error needs the first.\n\n\
          An answer of `DescribeImages` is not a call: EC2 refused nothing of it, so only warnings about how the\n\
          AMI runs apply to it. Rules about the inside of a volume need its content, those about deprecation\n\
          the clock; where a fact is missing a rule finds nothing, and of an image that comes through a pipe\n\
