@@ -12,7 +12,9 @@ use crate::ops;
 
 /// Writes a first recipe, with comments
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  amikit init ami.toml\n  amikit init ami.toml --image root.qcow2")]
+#[command(
+    after_help = "Examples:\n  amikit init ami.toml\n  amikit init ami.toml --image root.qcow2"
+)]
 pub(super) struct Init {
     /// Where the recipe goes; an existing file is kept
     #[arg(default_value = "ami.toml", value_name = "RECIPE")]
@@ -25,8 +27,7 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
-        let request =
-            ops::InitRequest { recipe: self.recipe.clone(), image: self.image.clone() };
+        let request = ops::InitRequest { recipe: self.recipe.clone(), image: self.image.clone() };
         let report = ops::init(&request, follower)?;
         follower.end();
         output.notes(&report.notes);
