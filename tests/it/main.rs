@@ -44,5 +44,6 @@ mod outputs;
 mod plan;
 mod promises;
 mod roundtrip;
+mod schemas;
 mod storage;
 mod transcripts;

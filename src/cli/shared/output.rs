@@ -63,7 +63,7 @@ impl Output {
             None => error.to_string(),
         };
         if self.json {
-            let document = serde_json::json!({ "error": {
+            let document = serde_json::json!({ "schema": "amikit.error.v1", "error": {
                 "kind": error.kind().name(),
                 "message": text,
                 "path": error.path().map(|path| path.display().to_string()),

@@ -1,0 +1,46 @@
+//! The JSON Schemas that `schema` prints: `docs/schemas`, and that of recipes.
+
+use crate::recipe::SCHEMA;
+
+/// Lists names and texts.
+macro_rules! schemas {
+    ($($name:literal)*) => {
+        &[
+            ("recipe", SCHEMA),
+            $(($name, include_str!(concat!("../../../docs/schemas/", $name, ".v1.json"))),)*
+        ]
+    };
+}
+
+/// Each schema by its name.
+pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
+    "apply"
+    "bench"
+    "build"
+    "compare"
+    "complete"
+    "convert"
+    "diff"
+    "error"
+    "import"
+    "init"
+    "inspect"
+    "instance-store-bundle"
+    "instance-store-inspect"
+    "instance-store-unbundle"
+    "instance-store-verify"
+    "lint"
+    "man"
+    "map"
+    "merge"
+    "pack"
+    "plan"
+    "plan-totals"
+    "rebase"
+    "register"
+    "register-files"
+    "rules"
+    "snapshot"
+    "unpack"
+    "verify"
+};
