@@ -1,74 +1,49 @@
 #!/usr/bin/env bash
-# Runs a fuzz target over seeds that amikit makes itself.
+# Runs fuzz targets over the stored seeds and regressions.
 #
-#   fuzz/run.sh walk [RUNS]     any bytes as an image of any format
-#   fuzz/run.sh round [RUNS]    any volume, written and read again
+#   fuzz/run.sh walk              one target, two million runs
+#   fuzz/run.sh all 10m           each target for ten minutes
+#   fuzz/run.sh manifest 50000    one target, so many runs
 #
-# Needs cargo-fuzz. A run that takes over a second or over 64 MiB counts as a
-# failure.
+# A run that takes over 5 seconds or over 64 MiB counts as a failure; what failed is left under
+# fuzz/artifacts. Needs a C++ compiler, and no other toolchain than the one that builds amikit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=${1:?walk or round}
-runs=${2:-2000000}
-corpus=fuzz/corpus/$target
-mkdir -p "$corpus"
+what=${1:?a target, or all}
+amount=${2:-2000000}
+case $amount in
+    *m) limit=-max_total_time=$((${amount%m} * 60)) ;;
+    *s) limit=-max_total_time=${amount%s} ;;
+    *) limit=-runs=$amount ;;
+esac
 
-if [ "$target" = walk ]; then
-    cargo build --quiet --bin amikit
-    amikit=${CARGO_TARGET_DIR:-target}/debug/amikit
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    truncate -s 384K "$work/in.raw"
-    printf 'data' | dd of="$work/in.raw" bs=1 seek=70000 conv=notrunc status=none
-    dd if=/dev/zero of="$work/in.raw" bs=64K seek=4 count=1 conv=notrunc status=none
-    # The byte in front chooses the row; the order is that of FORMATS without the further ways to write.
-    # An image that is longer than the fuzzer's inputs should be is given in pieces.
-    seed() { # number file
-        python3 - "$1" "$2" "$corpus/$(basename "$2")" << 'SEED'
-import sys
+targets=$(sed -n 's/^    ("\([a-z-]*\)", [a-z_]*::[a-z_]*),$/\1/p' fuzz/targets/mod.rs)
+[ "$what" = all ] || targets=$what
 
-ROWS, LONGEST, SECTOR = 12, 64 << 10, 512
-row, image = int(sys.argv[1]), open(sys.argv[2], "rb").read()
-if len(image) <= LONGEST:
-    seed = bytes([row]) + image
-else:
-    seed, gap = bytes([row + ROWS]), 0
-    for at in range(0, len(image), SECTOR):
-        piece = image[at : at + SECTOR]
-        if any(piece) or at + SECTOR >= len(image):
-            seed += gap.to_bytes(2, "little") + len(piece).to_bytes(2, "little") + piece
-            gap = 0
-        else:
-            gap += 1
-open(sys.argv[3], "wb").write(seed)
-SEED
-    }
-    number=0
-    for formats in raw android-sparse qcow2,qcow2-zstd,qcow2-zlib vmdk,vmdk-sparse vhd,vhd-fixed vhdx raw-zstd; do
-        for format in ${formats//,/ }; do
-            "$amikit" convert "$work/in.raw" "$work/$format" --format "$format" --quiet > "$work/log"
-            seed "$number" "$work/$format"
-        done
-        number=$((number + 1))
-    done
-    zstd -q "$work/in.raw" -o "$work/plain.zst" && seed 6 "$work/plain.zst"
-    gzip -c "$work/in.raw" > "$work/in.gz" && seed 7 "$work/in.gz"
-    xz -c "$work/in.raw" > "$work/in.xz" && seed 8 "$work/in.xz"
-    # Its window is 64 MiB long.
-    xz -9 -c "$work/in.raw" > "$work/in9.xz" && seed 8 "$work/in9.xz"
-    bzip2 -c "$work/in.raw" > "$work/in.bz2" && seed 9 "$work/in.bz2"
-    cat "$work/in.bz2" "$work/in.bz2" > "$work/twice.bz2" && seed 9 "$work/twice.bz2"
-    for version in 0.0 0.1 1.0; do
-        tar -C "$work" --format=pax --sparse --sparse-version=$version -cf "$work/pax$version" in.raw
-        seed 10 "$work/pax$version"
-    done
-    tar -C "$work" --format=gnu --sparse -cf "$work/gnu" in.raw && seed 10 "$work/gnu"
-    "$amikit" convert "$work/in.raw" "$work/ova" --format ova --quiet > "$work/log" && seed 11 "$work/ova"
-    for image in fixtures/images/*.simg; do
-        [ "$(stat -c %s "$image")" -gt 65536 ] || seed 1 "$image"
-    done
+# What tells the fuzzer which way its input went. Only what is compiled for the target has it, and not what
+# runs while compiling. The flags are those of cargo-fuzz; the compiler calls them unstable.
+host=$(rustc -vV | sed -n 's/^host: //p')
+built=${CARGO_TARGET_DIR:-fuzz/target}/fuzz
+RUSTC_BOOTSTRAP=1 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
+    cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$built"
+bin=$built/$host/release
+
+# Without feedback millions of runs look at nothing: this header is never met by chance.
+if "$bin/proof" -seed=1 -runs=20000000 -max_len=28 -verbosity=0 -artifact_prefix="$built/" >"$built/proof.log" 2>&1; then
+    echo "the fuzzer does not see which way its input goes: these runs would prove nothing"
+    exit 1
 fi
+grep -q 'feedback works' "$built/proof.log" || { tail "$built/proof.log"; exit 1; }
 
-# The one stable toolchain there is, allowed what only coverage needs.
-RUSTC_BOOTSTRAP=1 cargo fuzz run --release --sanitizer none "$target" "$corpus" -- \
-    -runs="$runs" -timeout=1 -rss_limit_mb=256 -max_len=262144 -print_final_stats=1
+for target in $targets; do
+    echo "== $target"
+    folders=()
+    mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
+    for kind in corpus seeds regressions; do
+        [ ! -d "fuzz/$kind/$target" ] || folders+=("fuzz/$kind/$target")
+    done
+    "$bin/${target//-/_}" "$limit" -timeout=5 -rss_limit_mb=512 -max_len=65536 -print_final_stats=1 \
+        -artifact_prefix="fuzz/artifacts/$target/" "${folders[@]}"
+done

@@ -28,6 +28,7 @@ mod format_vhdx;
 mod format_vmdk;
 mod format_wrapped;
 mod formats;
+mod fuzz_seeds;
 mod golden;
 mod guide;
 mod hostile;

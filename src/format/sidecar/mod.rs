@@ -67,7 +67,11 @@ pub fn read(path: &Path) -> Result<Sidecar> {
 }
 
 /// Parses a sidecar's bytes.
-fn parse(bytes: &[u8]) -> Result<Sidecar> {
+///
+/// # Errors
+///
+/// `Corrupt`, `Unsupported` or `Limit` as its format has it.
+pub fn parse(bytes: &[u8]) -> Result<Sidecar> {
     if bytes.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
         let text = "it is a signed message around a sidecar, expected the sidecar itself";
         return Err(Error::new(Kind::Unsupported, text)

@@ -1,0 +1,59 @@
+//! The fuzz targets over their stored seeds, and over what fuzzing once found: no run panics.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+#[allow(unreachable_pub, reason = "of the fuzzing crate, which is another")]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
+#[path = "../../fuzz/targets/mod.rs"]
+mod targets;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+#[test]
+fn seeds_and_regressions_pass() {
+    for (target, run) in targets::TARGETS {
+        for (kind, needed) in [("seeds", true), ("regressions", false)] {
+            let folder = fuzz().join(kind).join(target);
+            assert!(folder.is_dir() || !needed, "{target} has no seeds");
+            for entry in fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                println!("{target}: {}", path.display());
+                run(&fs::read(path).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn seeds_can_be_made_anew() {
+    for (target, name, bytes) in targets::seeds() {
+        println!("{target}: {}", name.display());
+        let (_, run) = targets::TARGETS.iter().find(|(it, _)| *it == target).unwrap();
+        run(&bytes);
+        assert!(fuzz().join("seeds").join(target).join(name).is_file(), "run make_seeds");
+    }
+    let image = targets::image_seed("raw", &[1; 5000]);
+    assert!(image.starts_with(b"raw in pieces\n"));
+}
+
+/// The target by which fuzzing proves that it sees anything: nothing ordinary sets it off.
+#[test]
+fn the_proof_waits_for_a_header() {
+    let (name, run) = targets::PROOF;
+    assert_eq!(name, "proof");
+    run(&[0; 28]);
+    run(b"short");
+    let sound = amikit::internals::format::android_sparse::layout::Header {
+        header_len: 28,
+        chunk_header_len: 12,
+        block_len: 4096,
+        block_count: 1,
+        chunk_count: 1,
+        crc: 0,
+    };
+    assert!(std::panic::catch_unwind(|| run(&sound.encode())).is_err());
+}
