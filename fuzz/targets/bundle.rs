@@ -79,7 +79,8 @@ fn point(descriptor: &mut Value, kind: &str, bytes: &[u8]) {
     descriptor["digest"] = sha256(bytes).to_string().into();
     descriptor["size"] = bytes.len().into();
     if kind == "snapshot" && bytes.len() >= HEADER_LEN {
-        let root: String = bytes[80..112].iter().map(|byte| format!("{byte:02x}")).collect();
+        let root: String =
+            bytes[80..112].iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect();
         let size = u64::from_le_bytes(bytes[32..40].try_into().expect("8 bytes"));
         descriptor["annotations"]["io.amikit.root-digest"] = format!("sha256:{root}").into();
         descriptor["annotations"]["io.amikit.volume-size"] = size.to_string().into();
@@ -208,4 +209,9 @@ pub fn seeds() -> Vec<Seed> {
     archive.resize(archive.len() + 1024, 0);
     seeds.push(("archive", PathBuf::from("bundle"), archive));
     seeds
+}
+
+/// Returns the hexadecimal digit of a value below 16.
+fn hex(value: u8) -> char {
+    char::from_digit(u32::from(value), 16).expect("four bits")
 }

@@ -116,7 +116,7 @@ impl Checker<'_> {
             match (schema.get("properties").and_then(|it| it.get(name)), further) {
                 (Some(schema), _) => self.check(schema, value, &place, faults),
                 (None, Some(Value::Bool(false))) => {
-                    faults.push(format!("{place} is not described"))
+                    faults.push(format!("{place} is not described"));
                 }
                 (None, Some(schema @ Value::Object(_))) => {
                     self.check(schema, value, &place, faults);
