@@ -211,7 +211,7 @@ impl Writer {
         let mut manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
         let digest = manifest.digest;
         manifest.artifact_type = Some(annotations::ARTIFACT_TYPE.to_owned());
-        manifest.annotations.insert(oci::REF_NAME.to_owned(), oci::reference_name(&ami.name));
+        manifest.annotations.insert(oci::REF_NAME.to_owned(), layout::reference_name(&ami.name));
         let index = oci::Index {
             schema_version: 2,
             media_type: Some(oci::INDEX_TYPE.to_owned()),

@@ -89,20 +89,3 @@ pub(crate) fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
     bytes.push(b'\n');
     bytes
 }
-
-/// Returns an AMI's name as a reference name of OCI.
-#[must_use]
-pub(crate) fn reference_name(name: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    name.chars().map(|c| if keep(c) { c } else { '-' }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reference_name_is_one_for_any_ami_name() {
-        assert_eq!(reference_name("Web (2026) @x_1.0-a"), "Web--2026---x_1.0-a");
-    }
-}
