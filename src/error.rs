@@ -103,6 +103,11 @@ pub enum Advice {
         /// A path that would do.
         example: String,
     },
+    /// Name one of several AMIs in a layout: `PATH@AMI`.
+    NameAmi {
+        /// A path that would do.
+        example: String,
+    },
     /// Finish, or undo, an in-place apply that was interrupted.
     FinishJournal {
         /// The journal.

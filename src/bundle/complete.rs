@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::bundle::Bundle;
-use crate::bundle::opened::MAX_INDEX_LEN;
 use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
@@ -14,12 +13,6 @@ use crate::layout::Sink;
 use crate::work::Watch;
 
 impl Bundle {
-    /// Returns the bytes of all blobs.
-    #[must_use]
-    pub fn blob_bytes(&self) -> u64 {
-        self.blobs().iter().map(|blob| blob.size).sum()
-    }
-
     /// Writes the whole bundle of which this one leaves out what `base` has, as `output`. Both have
     /// the same digest. Returns how many blobs came from the base.
     ///
@@ -49,8 +42,7 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        let index = layout::read(&*self.store, Name::Index, MAX_INDEX_LEN)?;
-        sink.write(layout::INDEX_NAME, &index)?;
+        sink.write(layout::INDEX_NAME, &self.own_index())?;
         sink.commit()?;
         Ok(taken)
     }

@@ -14,7 +14,6 @@ use crate::bundle::annotations;
 use crate::bundle::layers::Layers;
 use crate::digest::Digest;
 use crate::digest::Sha256;
-use crate::digest::sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -25,17 +24,15 @@ use crate::layout::Blob;
 use crate::layout::BlobStore;
 use crate::layout::Descriptor;
 use crate::layout::Name;
+use crate::layout::Wanted;
 use crate::layout::oci;
 use crate::manifest::Manifest;
 use crate::pack::Pack;
 use crate::units::ebs_gib;
 use crate::work::Watch;
 
-/// Most bytes of `index.json`.
-pub(super) const MAX_INDEX_LEN: u64 = 1 << 20;
-
-/// Most bytes of the OCI manifest: 300 for each pack of the largest volume.
-const MAX_MANIFEST_LEN: u64 = 32 << 20;
+/// What makes a manifest of a layout that of an AMI.
+const WANTED: Wanted = Wanted { artifact_type: ARTIFACT_TYPE, config_type: CONFIG_TYPE };
 
 /// Most bytes of the AMI description.
 const MAX_CONFIG_LEN: u64 = 1 << 20;
@@ -66,60 +63,49 @@ impl Bundle {
         layout::is_at(path)
     }
 
-    /// Opens the bundle at `path`.
+    /// Opens the bundle at `path`, whose layout holds one AMI.
     ///
     /// # Errors
     ///
     /// `Corrupt`, `Unsupported`, `Mismatch` or `Limit` if its documents are not those of a bundle;
-    /// `Io` if they cannot be read.
+    /// `Invalid` if it holds several AMIs; `Io` if they cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_named(path, None)
+    }
+
+    /// Opens the AMI of that name in the layout at `path`, or the only one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::open`]; `Invalid` if none has the name.
+    pub fn open_named(path: &Path, name: Option<&str>) -> Result<Self> {
         if !Self::is_at(path)? && path.exists() {
             let text = "it is not a bundle, expected a folder with oci-layout or a tar archive";
             return Err(Error::corrupt(text).in_file(path));
         }
-        Self::open_in(layout::open(path)?)
+        Self::open_in(layout::open(path)?, name)
     }
 
-    /// Opens the bundle whose files are in a store, wherever that is.
+    /// Opens the AMI of that name, or the only one, whose files are in a store, wherever that is.
     ///
     /// # Errors
     ///
-    /// As [`Bundle::open`].
-    pub fn open_in(store: Arc<dyn BlobStore>) -> Result<Self> {
+    /// As [`Bundle::open_named`].
+    pub fn open_in(store: Arc<dyn BlobStore>, name: Option<&str>) -> Result<Self> {
         layout::check_layout(&*store)?;
-        let index_path = store.path_of(Name::Index);
-        let bytes = layout::read(&*store, Name::Index, MAX_INDEX_LEN)?;
-        let index: oci::Index = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::corrupt(format!("index.json: {e}")).in_file(&index_path))?;
-        let media_type = index.media_type.as_deref();
-        oci::check_type("index.json", index.schema_version, media_type, oci::INDEX_TYPE)
-            .map_err(|e| e.in_file(&index_path))?;
-        let [entry] = &index.manifests[..] else {
-            let text = format!("index.json names {} manifests, expected 1", index.manifests.len());
-            return Err(Error::corrupt(text).in_file(&index_path));
-        };
-        let entry = entry.clone();
-        oci::check_type("index.json", 2, Some(&entry.media_type), oci::MANIFEST_TYPE)
-            .map_err(|e| e.in_file(&index_path))?;
-        if let Some(found) = entry.artifact_type.as_deref().filter(|it| *it != ARTIFACT_TYPE) {
-            let text = format!("index.json: artifactType is {found:?}, expected {ARTIFACT_TYPE}");
-            return Err(Error::new(Kind::Unsupported, text).in_file(&index_path));
-        }
+        let index = layout::read_index(&*store)?;
+        let entry = layout::choose(&*store, &index, WANTED, name)?;
         let manifest_path = store.path_of(Name::Blob(entry.digest));
-        let bytes = read_document(&*store, &entry, MAX_MANIFEST_LEN)?;
+        let fail = |error: Error| error.in_file(&manifest_path);
+        let bytes = layout::read_document(&*store, &entry, layout::MAX_MANIFEST_LEN)?;
+        layout::check_artifact(&bytes, WANTED).map_err(fail)?;
         let manifest: oci::Manifest = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::corrupt(format!("OCI manifest: {e}")).in_file(&manifest_path))?;
+            .map_err(|e| fail(Error::corrupt(format!("OCI manifest: {e}"))))?;
         let media_type = manifest.media_type.as_deref();
         oci::check_type("OCI manifest", manifest.schema_version, media_type, oci::MANIFEST_TYPE)
-            .map_err(|e| e.in_file(&manifest_path))?;
-        let artifact = manifest.artifact_type.as_deref();
-        if artifact != Some(ARTIFACT_TYPE) || manifest.config.media_type != CONFIG_TYPE {
-            let found = artifact.unwrap_or(&manifest.config.media_type);
-            let text = format!("the OCI image is of type {found:?}, expected {ARTIFACT_TYPE}");
-            return Err(Error::new(Kind::Unsupported, text).in_file(&manifest_path));
-        }
+            .map_err(fail)?;
         let config_path = store.path_of(Name::Blob(manifest.config.digest));
-        let bytes = read_document(&*store, &manifest.config, MAX_CONFIG_LEN)?;
+        let bytes = layout::read_document(&*store, &manifest.config, MAX_CONFIG_LEN)?;
         let ami: Ami = serde_json::from_slice(&bytes)
             .map_err(|e| Error::corrupt(format!("AMI description: {e}")).in_file(&config_path))?;
         ami.check().map_err(|fault| {
@@ -129,7 +115,7 @@ impl Bundle {
         check_mapping(&ami, &layers.snapshots).map_err(|e| e.in_file(&config_path))?;
         Ok(Self {
             digest: entry.digest,
-            reference: entry.annotations.get(oci::REF_NAME).cloned(),
+            reference: entry.reference().map(str::to_owned),
             store,
             ami,
             config: manifest.config,
@@ -211,7 +197,7 @@ impl Bundle {
     ///
     /// `Corrupt` if it is not there or of another size.
     fn blob(&self, blob: &Descriptor) -> Result<Blob> {
-        open_blob(&*self.store, blob)
+        layout::open_blob(&*self.store, blob)
     }
 
     /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
@@ -318,7 +304,28 @@ impl Bundle {
             take(piece, at)?;
             at = at.strict_add(u64::try_from(piece.len()).expect("at most a piece"));
         }
-        expect_digest(digest.finish(), blob).map_err(|e| e.in_file(&path))
+        layout::expect_digest(digest.finish(), blob).map_err(|e| e.in_file(&path))
+    }
+
+    /// Returns the bytes of all blobs.
+    #[must_use]
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs().iter().map(|blob| blob.size).sum()
+    }
+
+    /// Holds `index.json`, which no digest covers, against what amikit writes. Returns what can be said
+    /// where another program wrote it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it changed since amikit wrote it; `Io` if it cannot be read.
+    pub fn check_index(&self) -> Result<Option<String>> {
+        layout::check_index(&*self.store, self.digest, &self.own_index())
+    }
+
+    /// Returns the `index.json` that amikit writes for this bundle.
+    pub(super) fn own_index(&self) -> Vec<u8> {
+        index_of(self.digest, self.manifest.size, &self.ami.name)
     }
 
     /// Returns the layers in the order of the OCI manifest.
@@ -327,39 +334,10 @@ impl Bundle {
     }
 }
 
-fn expect_digest(found: Digest, blob: &Descriptor) -> Result<()> {
-    if found == blob.digest {
-        return Ok(());
-    }
-    let text = format!("the SHA-256 of the stored bytes is {found}, expected {}", blob.digest);
-    Err(Error::new(Kind::Mismatch, text))
-}
-
-fn open_blob(store: &dyn BlobStore, blob: &Descriptor) -> Result<Blob> {
-    let path = store.path_of(Name::Blob(blob.digest));
-    let file = store.file(Name::Blob(blob.digest))?.ok_or_else(|| {
-        let text = format!("the bundle lacks the blob sha256:{}", blob.digest);
-        Error::corrupt(text).in_file(&path)
-    })?;
-    if file.len() != blob.size {
-        let text = format!(
-            "the blob sha256:{} has {} bytes, expected {}",
-            blob.digest,
-            file.len(),
-            blob.size
-        );
-        return Err(Error::corrupt(text).in_file(&path));
-    }
-    Ok(file)
-}
-
-/// Reads a document of a bundle and checks it against its digest.
-fn read_document(store: &dyn BlobStore, blob: &Descriptor, most: u64) -> Result<Vec<u8>> {
-    let path = store.path_of(Name::Blob(blob.digest));
-    let file = open_blob(store, blob)?;
-    let bytes = layout::read_small(&file, most).map_err(|e| e.in_file(&path))?;
-    expect_digest(sha256(&bytes), blob).map_err(|e| e.in_file(&path))?;
-    Ok(bytes)
+/// Writes the `index.json` of a bundle.
+pub(super) fn index_of(manifest: Digest, size: u64, name: &str) -> Vec<u8> {
+    let manifest = Descriptor::new(oci::MANIFEST_TYPE, manifest, size);
+    layout::index_of(&manifest, ARTIFACT_TYPE, layout::reference_name(name))
 }
 
 /// Checks that mapping and snapshots name each other.

@@ -6,13 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::bundle::Bundle;
-use crate::bundle::opened::MAX_INDEX_LEN;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::layout;
-use crate::layout::Name;
-use crate::layout::oci;
 
 /// Folders of a layout.
 const FOLDERS: [&str; 2] = ["blobs", "blobs/sha256"];
@@ -42,9 +39,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         Kind::Io => error,
         _ => refuse(path, format!("it already exists and is not a sound bundle: {error}")),
     })?;
-    let index: oci::Index =
-        serde_json::from_slice(&layout::read(&*bundle.store, Name::Index, MAX_INDEX_LEN)?)
-            .map_err(|e| refuse(path, format!("index.json: {e}")))?;
+    let index = layout::read_index(&*bundle.store)?;
     if let Some(other) = index.manifests.iter().find(|it| it.digest != bundle.digest) {
         let text = format!(
             "it already exists and holds more than one AMI: index.json names sha256:{} too",

@@ -1,6 +1,5 @@
 //! Writing a bundle: volume after volume, then the documents that join them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -9,6 +8,7 @@ use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
 use crate::bundle::annotations;
+use crate::bundle::opened::index_of;
 use crate::bundle::replace::check_replaceable;
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -189,7 +189,7 @@ impl Writer {
         let blob = self.sink.new_blob()?;
         self.sink.with_blob(&blob, |out| out.write_all_at(bytes, 0))?;
         self.sink.place_blob(blob, &digest, size)?;
-        Ok(descriptor(media_type, digest, size))
+        Ok(Descriptor::new(media_type, digest, size))
     }
 
     /// Joins the volumes to the AMI that `ami` describes and gives the bundle its name. Returns the
@@ -208,28 +208,12 @@ impl Writer {
             config,
             layers: std::mem::take(&mut self.layers),
         };
-        let mut manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
+        let manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
         let digest = manifest.digest;
-        manifest.artifact_type = Some(annotations::ARTIFACT_TYPE.to_owned());
-        manifest.annotations.insert(oci::REF_NAME.to_owned(), layout::reference_name(&ami.name));
-        let index = oci::Index {
-            schema_version: 2,
-            media_type: Some(oci::INDEX_TYPE.to_owned()),
-            manifests: vec![manifest],
-        };
-        self.sink.write(layout::INDEX_NAME, &oci::to_bytes(&index))?;
+        let index = index_of(digest, manifest.size, &ami.name);
+        self.sink.write(layout::INDEX_NAME, &index)?;
         self.sink.commit()?;
         Ok(digest)
-    }
-}
-
-fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest,
-        size,
-        artifact_type: None,
-        annotations: BTreeMap::new(),
     }
 }
 
@@ -317,7 +301,7 @@ impl VolumeWriter<'_> {
         let done = self.sink.with_blob(&blob, |out| pack.finish(out))?;
         self.sink.place_blob(blob, &done.digest, done.file_len)?;
         self.stored_bytes = self.stored_bytes.strict_add(done.file_len);
-        let mut layer = descriptor(crate::pack::MEDIA_TYPE, done.digest, done.file_len);
+        let mut layer = Descriptor::new(crate::pack::MEDIA_TYPE, done.digest, done.file_len);
         layer.annotations.insert(annotations::CHUNKS.to_owned(), done.chunk_count.to_string());
         if std::mem::take(&mut self.patched)
             && let Some(base) = self.base
@@ -359,7 +343,7 @@ fn manifest_blob(sink: &mut Sink, read: &Read<'_>, summary: &Summary) -> Result<
     let blob = sink.new_blob()?;
     let digest = sink.with_blob(&blob, |out| copy(read, summary.file_len, out))?;
     sink.place_blob(blob, &digest, summary.file_len)?;
-    let mut layer = descriptor(manifest::MEDIA_TYPE, digest, summary.file_len);
+    let mut layer = Descriptor::new(manifest::MEDIA_TYPE, digest, summary.file_len);
     layer.annotations.extend([
         (annotations::ROOT_DIGEST.to_owned(), format!("sha256:{}", summary.root)),
         (annotations::VOLUME_SIZE.to_owned(), summary.volume_size.to_string()),

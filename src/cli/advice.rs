@@ -93,6 +93,7 @@ impl AtHand {
             Advice::NameMember { example } => {
                 Some(format!("name one after a colon, as in {example}"))
             }
+            Advice::NameAmi { example } => Some(format!("name one after an @, as in {example}")),
             Advice::FinishJournal { image, .. } => {
                 let image = shown(image);
                 let settle = format!(

@@ -63,6 +63,7 @@ impl Verify {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let report = ops::verify(&self.request()?, follower)?;
         follower.end();
+        output.notes(&report.notes);
         output.report("verify", &report, |report, out| render(&self.bundle, report, out))?;
         Ok(if report.sound { 0 } else { NO })
     }

@@ -3,8 +3,12 @@
 //! What an AMI puts into a layout is the bundle's to say: see `docs/formats/bundle.md`.
 
 mod archive;
+mod document;
+mod entry;
 mod folder;
+mod index;
 mod inputs;
+mod intact;
 mod name;
 pub(crate) mod oci;
 mod open;
@@ -14,7 +18,17 @@ mod store;
 mod tar;
 
 pub use archive::InArchive;
+pub(crate) use document::expect_digest;
+pub(crate) use document::open_blob;
+pub(crate) use document::read_document;
+pub(crate) use entry::index_of;
+pub(crate) use index::MAX_MANIFEST_LEN;
+pub(crate) use index::Wanted;
+pub(crate) use index::check_artifact;
+pub(crate) use index::choose;
+pub(crate) use index::read_index;
 pub use inputs::InInputs;
+pub(crate) use intact::check_index;
 pub(crate) use name::INDEX_NAME;
 pub(crate) use name::LAYOUT_NAME;
 pub use name::Name;
@@ -29,6 +43,4 @@ pub(crate) use sink::Sink;
 pub use store::Blob;
 pub use store::BlobStore;
 pub(crate) use store::check_layout;
-pub(crate) use store::read;
-pub(crate) use store::read_small;
 pub use tar::ArchiveFault;

@@ -40,6 +40,21 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Descriptor {
+    /// Makes one without annotations.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let annotations = BTreeMap::new();
+        Self { media_type: media_type.to_owned(), digest, size, artifact_type: None, annotations }
+    }
+
+    /// Returns the name that the manifest has, if it has one.
+    #[must_use]
+    pub fn reference(&self) -> Option<&str> {
+        self.annotations.get(REF_NAME).map(String::as_str)
+    }
+}
+
 /// `index.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -391,27 +391,6 @@ fn chunks_that_a_lost_pack_held_are_named_with_their_blocks() {
 }
 
 #[test]
-fn a_second_manifest_and_a_wrong_media_type_are_refused() {
-    let subject = Subject::new();
-    let index = fs::read_to_string(subject.at("b.ami/index.json")).unwrap();
-    let start = index.find("    {\n").unwrap();
-    let end = index.find("    }\n  ]").unwrap() + 5;
-    let entry = &index[start..end];
-    let twice = index.replace(entry, &format!("{entry},\n{entry}"));
-    for (text, part) in [
-        (twice, "names 2 manifests, expected 1"),
-        (index.replace(entry, ""), "names 0 manifests, expected 1"),
-    ] {
-        let bundle = subject.copy();
-        fs::write(bundle.join("index.json"), text).unwrap();
-        let error = verify(&bundle, false).unwrap_err();
-        assert!(error.to_string().contains(part), "{error}");
-        assert!(error.to_string().contains("copy.ami/index.json: "), "{error}");
-        subject.check_unpack_refuses(&bundle, part);
-    }
-}
-
-#[test]
 fn every_prefix_of_a_metadata_file_is_refused() {
     let subject = Subject::new();
     let bundle = Bundle::open(&subject.at("b.ami")).unwrap();

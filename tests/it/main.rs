@@ -37,6 +37,7 @@ mod in_place_proof;
 mod instance_store;
 mod instance_store_hostile;
 mod instance_store_oracles;
+mod layouts;
 mod limits;
 mod names;
 mod oci;

@@ -256,13 +256,13 @@ type Stores<'a> = [(&'static str, Box<dyn Fn(&Arc<Calls>) -> Result<Bundle, Erro
 /// The ways in which a bundle can be read out of something that is not a file.
 fn ways(packed: &Packed) -> Stores<'_> {
     [
-        ("inputs", Box::new(|calls| Bundle::open_in(Arc::new(packed.inputs(calls))))),
-        ("archive", Box::new(|calls| Bundle::open_in(Arc::new(packed.archive(calls)?)))),
+        ("inputs", Box::new(|calls| Bundle::open_in(Arc::new(packed.inputs(calls)), None))),
+        ("archive", Box::new(|calls| Bundle::open_in(Arc::new(packed.archive(calls)?), None))),
         (
             "store",
             Box::new(|calls| {
                 let store = packed.inputs(&Calls::all_well());
-                Bundle::open_in(Arc::new(FarStore { store, calls: Arc::clone(calls) }))
+                Bundle::open_in(Arc::new(FarStore { store, calls: Arc::clone(calls) }), None)
             }),
         ),
     ]

@@ -74,7 +74,7 @@ impl BlockRange {
 /// One thing that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// What is damaged: `chunk`, `pack`, `manifest` or `group`.
+    /// What it is: `index`, `chunk`, `pack`, `manifest` or `group`.
     pub what: &'static str,
     /// The chunk, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +130,9 @@ pub struct VerifyReport {
     /// What a thin bundle leaves to its base, if nobody has named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// What the user should hear although it is no damage: sentences without a full stop.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Every damage found.
     pub damage: Vec<Damage>,
     /// Every difference to the images found.
@@ -169,11 +172,13 @@ pub(in crate::ops) fn verify_bundle(
         bundle,
         depth,
         watch,
+        notes: Vec::new(),
         damage: Vec::new(),
         chunks: BTreeMap::new(),
         checked: 0,
         missing: Missing::default(),
     };
+    check.index();
     let opened = check.packs()?;
     let manifests = check.manifests()?;
     let checked = check.checked;
@@ -193,6 +198,7 @@ pub(in crate::ops) fn verify_bundle(
         chunks: checked,
         stored_bytes: stored,
         missing: (!missing.bases.is_empty()).then_some(missing),
+        notes: check.notes,
         damage,
         differences: Vec::new(),
     };
@@ -204,6 +210,7 @@ struct Check<'a> {
     bundle: &'a Bundle,
     depth: Depth,
     watch: &'a dyn Watch,
+    notes: Vec<String>,
     damage: Vec<Damage>,
     /// Chunks that are damaged or missing.
     chunks: BTreeMap<Digest, Damage>,
@@ -226,6 +233,14 @@ enum Found {
 }
 
 impl Check<'_> {
+    /// Checks the one document that no digest covers.
+    fn index(&mut self) {
+        match self.bundle.check_index() {
+            Ok(note) => self.notes.extend(note),
+            Err(error) => self.add("index", &error, Vec::new()),
+        }
+    }
+
     /// Opens all packs, and says which cannot be.
     fn open(&mut self) -> OpenedPacks {
         let mut opened = match self.bundle.open_packs() {

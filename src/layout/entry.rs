@@ -1,0 +1,39 @@
+//! The entry that amikit writes into `index.json`, and how it is seen to be unchanged.
+
+use std::collections::BTreeMap;
+
+use crate::digest::crc32;
+use crate::layout::oci;
+use crate::layout::oci::Descriptor;
+use crate::layout::oci::Index;
+
+/// Annotation that holds the checksum of the entry that it stands in.
+const CHECKSUM: &str = "io.amikit.checksum";
+
+/// Returns an entry's checksum: the CRC-32 of its JSON without white space and without the checksum.
+fn checksum(entry: &Descriptor) -> String {
+    let mut plain = entry.clone();
+    plain.annotations.remove(CHECKSUM);
+    let json = serde_json::to_vec(&plain).expect("plain data always serialises");
+    format!("crc32:{:08x}", crc32(&json))
+}
+
+/// Tells whether an entry is as amikit wrote it; `None` if another program did.
+pub(super) fn is_as_written(entry: &Descriptor) -> Option<bool> {
+    entry.annotations.get(CHECKSUM).map(|found| *found == checksum(entry))
+}
+
+/// Writes `index.json` of one manifest.
+pub(crate) fn index_of(manifest: &Descriptor, artifact_type: &str, reference: String) -> Vec<u8> {
+    let mut entry = Descriptor {
+        artifact_type: Some(artifact_type.to_owned()),
+        annotations: BTreeMap::from([(oci::REF_NAME.to_owned(), reference)]),
+        ..manifest.clone()
+    };
+    entry.annotations.insert(CHECKSUM.to_owned(), checksum(&entry));
+    oci::to_bytes(&Index {
+        schema_version: 2,
+        media_type: Some(oci::INDEX_TYPE.to_owned()),
+        manifests: vec![entry],
+    })
+}
