@@ -1,5 +1,6 @@
 //! What an AMI's OCI documents say of it: media types and annotations.
 
+use crate::ami::bare;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -32,6 +33,21 @@ pub(super) const ROLE_BASE: &str = "base";
 
 /// Annotation that holds the root digest of the snapshot that a layer depends on.
 pub(super) const BASE: &str = "io.amikit.base";
+
+/// What the AMI description is called where it is pulled as a file.
+pub(super) const CONFIG_TITLE: &str = "ami.json";
+
+/// Returns what a layer is called where it is pulled as a file: two have one name only if they are one blob.
+pub(super) fn title_of(layer: &Descriptor) -> String {
+    /// Hexadecimal digits of the digest that tell layers apart.
+    const DIGITS: usize = 16;
+    let digest = &layer.digest.hex()[..DIGITS];
+    if layer.media_type == crate::pack::MEDIA_TYPE {
+        return format!("{digest}.pack");
+    }
+    let of = layer.annotations.get(DEVICE).map_or("base", |device| bare(device));
+    format!("{of}-{digest}.snap")
+}
 
 /// Returns the root digest that a layer's annotation `name` holds, if it is there.
 ///

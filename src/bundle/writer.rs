@@ -200,7 +200,12 @@ impl Writer {
     /// `Invalid` if the description is none that EC2 takes; `Io`, and then nothing has the name.
     pub fn finish(mut self, ami: &Ami) -> Result<Digest> {
         ami.check()?;
-        let config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        let mut config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        config.annotations.insert(oci::TITLE.to_owned(), annotations::CONFIG_TITLE.to_owned());
+        for layer in &mut self.layers {
+            let title = annotations::title_of(layer);
+            layer.annotations.insert(oci::TITLE.to_owned(), title);
+        }
         let manifest = oci::Manifest {
             schema_version: 2,
             media_type: Some(oci::MANIFEST_TYPE.to_owned()),

@@ -22,6 +22,9 @@ pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+js
 /// Annotation that holds the reference name.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Annotation that holds the name of the file that a blob becomes where it is pulled alone.
+pub(crate) const TITLE: &str = "org.opencontainers.image.title";
+
 /// A blob that a document refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
