@@ -56,6 +56,9 @@ pub(super) struct Verify {
     threads: Threads,
 }
 
+/// Exit code where nothing is damaged as far as it could be read: as of any failure to read.
+const UNREADABLE: u8 = 3;
+
 /// The role of an image without a device.
 const AGAINST: &str = "against";
 
@@ -65,7 +68,13 @@ impl Verify {
         follower.end();
         output.notes(&report.notes);
         output.report("verify", &report, |report, out| render(&self.bundle, report, out))?;
-        Ok(if report.sound { 0 } else { NO })
+        Ok(if !report.damage.is_empty() || !report.differences.is_empty() {
+            NO
+        } else if report.unreadable.is_empty() {
+            0
+        } else {
+            UNREADABLE
+        })
     }
 
     fn request(&self) -> Result<ops::VerifyRequest> {
@@ -118,10 +127,12 @@ fn range(blocks: &BlockRange) -> String {
 }
 
 fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
-    for damage in &report.damage {
+    let damage = report.damage.iter().map(|it| ("", it));
+    let unreadable = report.unreadable.iter().map(|it| ("unreadable: ", it));
+    for (prefix, damage) in damage.chain(unreadable) {
         match &damage.chunk {
-            Some(id) => writeln!(out, "{} sha256:{id}: {}", damage.what, damage.error)?,
-            None => writeln!(out, "{}: {}", damage.what, damage.error)?,
+            Some(id) => writeln!(out, "{prefix}{} sha256:{id}: {}", damage.what, damage.error)?,
+            None => writeln!(out, "{prefix}{}: {}", damage.what, damage.error)?,
         }
         for blocks in &damage.blocks {
             writeln!(out, "  hits {}", range(blocks))?;
@@ -156,8 +167,23 @@ fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result
             many(missing.patched_chunks, "patched chunk")
         )?;
     }
+    let unreadable = length(&report.unreadable);
     if report.sound {
         writeln!(out, "{}: intact ({checked})", path.display())
+    } else if report.damage.is_empty() && report.differences.is_empty() {
+        writeln!(
+            out,
+            "{}: not verified: {unreadable} unreadable, nothing else damaged ({checked})",
+            path.display()
+        )
+    } else if unreadable > 0 {
+        writeln!(
+            out,
+            "{}: NOT intact: {} damaged, {unreadable} unreadable, {} ({checked})",
+            path.display(),
+            report.damage.len(),
+            many(length(&report.differences), "difference")
+        )
     } else {
         writeln!(
             out,

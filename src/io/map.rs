@@ -10,6 +10,7 @@
 use std::io;
 use std::ops::Deref;
 use std::ptr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ use memmap2::Mmap;
 use memmap2::MmapOptions;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
 use crate::io::ReadAt;
@@ -32,12 +34,15 @@ const SHORTEST_MAP: u64 = 64 << 10;
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
+    /// Whether the handler had to put zeros somewhere in the range.
+    lost: AtomicBool,
 }
 
 /// The ranges that the handler answers for. A plain table, because a signal handler may take no
 /// lock and allocate nothing.
-static SLOTS: [Slot; SLOT_COUNT] =
-    [const { Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0) } }; SLOT_COUNT];
+static SLOTS: [Slot; SLOT_COUNT] = [const {
+    Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), lost: AtomicBool::new(false) }
+}; SLOT_COUNT];
 
 /// Marks a slot that is being filled: no address lies in it.
 const TAKEN: usize = usize::MAX;
@@ -85,6 +90,29 @@ impl Mapped {
         }
         read_vec(input, offset, len).map(|bytes| Self(Bytes::Owned(bytes)))
     }
+
+    /// Fails if a part of the bytes could not be read, so that zeros stand in their place: whoever looks for
+    /// something and does not find it has to ask.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn check(&self) -> Result<()> {
+        match self.0 {
+            Bytes::Mapped { slot, .. } if SLOTS[slot].lost.load(Ordering::Acquire) => {
+                let text = "a part of it cannot be read, or was cut off while it was read";
+                Err(Error::new(Kind::Io, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says whose failure it is that the bytes are not sound: theirs, or the system's, as
+    /// [`Mapped::check`] has it.
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
+        self.check().err().unwrap_or(error)
+    }
 }
 
 impl From<Vec<u8>> for Mapped {
@@ -120,6 +148,7 @@ fn take_slot() -> Option<usize> {
         if taken {
             // Until the range is known, the slot holds the empty one at the top.
             slot.start.store(TAKEN, Ordering::Release);
+            slot.lost.store(false, Ordering::Release);
         }
         taken
     })
@@ -169,7 +198,11 @@ extern "C" fn on_bus_error(
     let ours = SLOTS.iter().any(|slot| {
         let start = slot.start.load(Ordering::Acquire);
         let end = slot.end.load(Ordering::Acquire);
-        start <= address && address < end
+        let inside = start <= address && address < end;
+        if inside {
+            slot.lost.store(true, Ordering::Release);
+        }
+        inside
     });
     // Every supported system has pages of a power of two of at least this size; a larger page only
     // means that the handler runs again for the next part.
@@ -211,9 +244,14 @@ mod tests {
         let mapped = Mapped::new(&input, 4096, (1 << 20) - 4096).unwrap();
         assert!(matches!(mapped.0, Bytes::Mapped { .. }));
         assert!(mapped.iter().all(|byte| *byte == 7));
+        let damage = || mapped.blame(Error::corrupt("the digest is wrong")).kind();
+        assert_eq!(damage(), Kind::Corrupt);
         file.as_file().set_len(8192).unwrap();
         assert_eq!(mapped[0], 7);
+        assert_eq!(damage(), Kind::Corrupt);
         assert!(mapped[4096..].iter().all(|byte| *byte == 0));
+        // Now it is not known what the file has there.
+        assert_eq!(damage(), Kind::Io);
         drop(mapped);
         assert!(
             SLOTS.iter().all(|slot| slot.end.load(Ordering::Relaxed) == 0

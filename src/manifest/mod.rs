@@ -78,10 +78,12 @@ impl Manifest {
     /// As [`Manifest::open`], without a name.
     pub fn new(bytes: Mapped) -> Result<Self> {
         let file_len = u64::try_from(bytes.len()).expect("memory is under 2^64 bytes");
-        let header = Header::parse(&bytes, file_len)?;
+        let header = Header::parse(&bytes, file_len).map_err(|fault| bytes.blame(fault.into()))?;
         let manifest = Self { bytes, header };
-        manifest.check_table()?;
-        Ok(manifest)
+        match manifest.check_table() {
+            Ok(()) => Ok(manifest),
+            Err(error) => Err(manifest.bytes.blame(error)),
+        }
     }
 
     fn check_table(&self) -> Result<()> {
@@ -172,7 +174,7 @@ impl Manifest {
 
     /// Iterates over the stored groups, ascending: those with anything but holes.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry>> + '_ {
-        self.table().iter().map(|bytes| Entry::parse(bytes).map_err(Error::from))
+        self.table().iter().map(|bytes| Entry::parse(bytes).map_err(|e| self.bytes.blame(e.into())))
     }
 
     /// Returns the entry of group `number`, or `None` if all of it are holes.
@@ -183,8 +185,12 @@ impl Manifest {
     pub fn entry(&self, number: u32) -> Result<Option<Entry>> {
         let table = self.table();
         match table.binary_search_by_key(&number, |bytes| field::u32_le(bytes, 0)) {
-            Ok(place) => Ok(Some(Entry::parse(&table[place])?)),
-            Err(_) => Ok(None),
+            Ok(place) => match Entry::parse(&table[place]) {
+                Ok(entry) => Ok(Some(entry)),
+                Err(fault) => Err(self.bytes.blame(fault.into())),
+            },
+            // What cannot be read is no hole.
+            Err(_) => self.bytes.check().map(|()| None),
         }
     }
 
@@ -192,8 +198,12 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// `Corrupt` if the group is damaged.
+    /// `Corrupt` if the group is damaged; `Io` if it cannot be read.
     pub fn group(&self, entry: &Entry) -> Result<Group<'_>> {
+        self.sound_group(entry).map_err(|error| self.bytes.blame(error))
+    }
+
+    fn sound_group(&self, entry: &Entry) -> Result<Group<'_>> {
         let start = usize::try_from(entry.offset).expect("the table was checked");
         let bytes = start
             .checked_add(entry.group_len())
@@ -302,7 +312,7 @@ impl Manifest {
         } else {
             return Ok(group);
         };
-        Err(Error::from(fault).at(entry.offset))
+        Err(self.bytes.blame(Error::from(fault).at(entry.offset)))
     }
 
     /// Checks every group against its digest, and the LINEAR aggregate.

@@ -117,3 +117,4 @@ pub use unpack::unpack;
 pub use verify::Against;
 pub use verify::VerifyRequest;
 pub use verify::verify;
+pub use verify::verify_opened;

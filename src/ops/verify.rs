@@ -3,6 +3,7 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use crate::bundle::Bundle;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::States;
@@ -87,6 +88,20 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
     }
     report.sound &= report.differences.is_empty();
     Ok(report)
+}
+
+/// Verifies a bundle that is open, wherever its files are.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_opened(
+    bundle: &Bundle,
+    quick: bool,
+    threads: NonZero<usize>,
+    watch: &dyn Watch,
+) -> Result<VerifyReport> {
+    Ok(verify_bundle(bundle, Depth { quick, threads }, watch)?.report)
 }
 
 /// Compares a snapshot with an image, block by block.

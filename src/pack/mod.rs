@@ -103,11 +103,13 @@ impl Pack {
         let (found, expected) = (crc32(&index), footer.index_crc);
         if found != expected {
             let fault = PackFault::Checksum { of: "index", found, expected };
-            return Err(Error::from(fault).at(index_at));
+            return Err(index.blame(Error::from(fault).at(index_at)));
         }
         let pack = Self { input, start, footer, index, base: None };
-        pack.check_entries().map_err(|fault| Error::from(fault).at(index_at))?;
-        Ok(pack)
+        match pack.check_entries() {
+            Ok(()) => Ok(pack),
+            Err(fault) => Err(pack.index.blame(Error::from(fault).at(index_at))),
+        }
     }
 
     /// Checks that the ids ascend and that the stored chunks tile their part of the pack.
@@ -189,7 +191,7 @@ impl Pack {
     /// If there is no such entry.
     pub fn entry(&self, number: u32) -> Result<Entry> {
         let place = usize::try_from(number).expect("at most 65,536");
-        Ok(Entry::parse(&self.entries()[place])?)
+        Entry::parse(&self.entries()[place]).map_err(|fault| self.index.blame(fault.into()))
     }
 
     /// Returns where the chunk `id` is stored, or `None` if it is not in this pack.
@@ -200,8 +202,11 @@ impl Pack {
     pub fn find(&self, id: &Digest) -> Result<Option<Entry>> {
         let entries = self.entries();
         match entries.binary_search_by_key(&id.0, |bytes| field::array(bytes, 0)) {
-            Ok(place) => Ok(Some(Entry::parse(&entries[place])?)),
-            Err(_) => Ok(None),
+            Ok(place) => match Entry::parse(&entries[place]) {
+                Ok(entry) => Ok(Some(entry)),
+                Err(fault) => Err(self.index.blame(fault.into())),
+            },
+            Err(_) => self.index.check().map(|()| None),
         }
     }
 

@@ -49,3 +49,4 @@ mod roundtrip;
 mod schemas;
 mod storage;
 mod transcripts;
+mod unreadable;

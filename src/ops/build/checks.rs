@@ -105,7 +105,7 @@ fn run_verify(
 ) -> Result<TestReport> {
     let bundle = Bundle::open(bundle)?;
     let report = verify_bundle(&bundle, Depth { quick, threads }, &Quiet(watch))?.report;
-    let result = match report.damage.first() {
+    let result = match report.damage.iter().chain(&report.unreadable).next() {
         None => format!("all bytes are sound, {} chunks of them", report.chunks),
         Some(damage) => damage.error.clone(),
     };

@@ -135,6 +135,9 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Every damage found.
     pub damage: Vec<Damage>,
+    /// What the system would not let us read, or what may be in there: whether it is damaged is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Damage>,
     /// Every difference to the images found.
     pub differences: Vec<Difference>,
 }
@@ -174,7 +177,10 @@ pub(in crate::ops) fn verify_bundle(
         watch,
         notes: Vec::new(),
         damage: Vec::new(),
+        unreadable: Vec::new(),
         chunks: BTreeMap::new(),
+        unreadable_chunks: BTreeMap::new(),
+        hidden: false,
         checked: 0,
         missing: Missing::default(),
     };
@@ -187,10 +193,11 @@ pub(in crate::ops) fn verify_bundle(
         check.restorable(layer, manifest, &chunks, &opened.bases)?;
     }
     let missing = check.missing;
-    let mut damage = check.damage;
+    let (mut damage, mut unreadable) = (check.damage, check.unreadable);
     damage.extend(check.chunks.into_values());
+    unreadable.extend(check.unreadable_chunks.into_values());
     let report = VerifyReport {
-        sound: damage.is_empty(),
+        sound: damage.is_empty() && unreadable.is_empty(),
         quick: depth.quick,
         digest: bundle.digest(),
         snapshots: u64::try_from(bundle.snapshots().len()).expect("a few"),
@@ -200,6 +207,7 @@ pub(in crate::ops) fn verify_bundle(
         missing: (!missing.bases.is_empty()).then_some(missing),
         notes: check.notes,
         damage,
+        unreadable,
         differences: Vec::new(),
     };
     Ok(Verified { report, manifests })
@@ -212,8 +220,13 @@ struct Check<'a> {
     watch: &'a dyn Watch,
     notes: Vec<String>,
     damage: Vec<Damage>,
+    unreadable: Vec<Damage>,
     /// Chunks that are damaged or missing.
     chunks: BTreeMap<Digest, Damage>,
+    /// Chunks that cannot be read.
+    unreadable_chunks: BTreeMap<Digest, Damage>,
+    /// Whether something that may have chunks cannot be read.
+    hidden: bool,
     checked: u64,
     missing: Missing,
 }
@@ -246,6 +259,7 @@ impl Check<'_> {
         let mut opened = match self.bundle.open_packs() {
             Ok(opened) => opened,
             Err(error) => {
+                self.hidden = error.kind() == Kind::Io;
                 self.add("manifest", &error, Vec::new());
                 OpenedPacks::default()
             }
@@ -259,6 +273,7 @@ impl Check<'_> {
             .map(|base| base.manifest().root())
             .collect();
         for (_, error) in std::mem::take(&mut opened.broken) {
+            self.hidden |= error.kind() == Kind::Io;
             self.add("pack", &error, Vec::new());
         }
         opened
@@ -328,7 +343,7 @@ impl Check<'_> {
             self.add("pack", &error, Vec::new());
         }
         for (id, error) in chunk_errors {
-            self.chunk(id, error.to_string());
+            self.chunk(id, &error);
         }
         Ok(opened)
     }
@@ -390,10 +405,10 @@ impl Check<'_> {
                     linear.update(&digest.0);
                 }
                 let Block::Data(id) = block else { continue };
-                if !self.chunks.contains_key(&id) && chunks.find(&id)?.is_none() {
+                if !self.is_known(&id) && chunks.find(&id)?.is_none() {
                     self.in_base(id, bases)?;
                 }
-                if let Some(damage) = self.chunks.get_mut(&id) {
+                if let Some(damage) = self.known_mut(&id) {
                     let block = group.index(bit).0;
                     let last = damage.blocks.last_mut();
                     if !last.is_some_and(|range| range.extend(&layer.device, block, size)) {
@@ -419,17 +434,40 @@ impl Check<'_> {
                 return Ok(());
             }
         }
-        self.chunk(id, "no intact pack of the bundle has the chunk".to_owned());
+        let error = if self.hidden {
+            Error::new(Kind::Io, "no pack that can be read has the chunk")
+        } else {
+            Error::corrupt("no intact pack of the bundle has the chunk")
+        };
+        self.chunk(id, &error);
         Ok(())
     }
 
-    fn add(&mut self, what: &'static str, error: &Error, blocks: Vec<BlockRange>) {
-        self.damage.push(Damage { what, chunk: None, error: error.to_string(), blocks });
+    fn is_known(&self, id: &Digest) -> bool {
+        self.chunks.contains_key(id) || self.unreadable_chunks.contains_key(id)
     }
 
-    fn chunk(&mut self, id: Digest, error: String) {
+    fn known_mut(&mut self, id: &Digest) -> Option<&mut Damage> {
+        self.chunks.get_mut(id).or_else(|| self.unreadable_chunks.get_mut(id))
+    }
+
+    /// Notes something: what the system refuses to read is not damaged for that.
+    fn add(&mut self, what: &'static str, error: &Error, blocks: Vec<BlockRange>) {
+        let list = match error.kind() {
+            Kind::Io => &mut self.unreadable,
+            _ => &mut self.damage,
+        };
+        list.push(Damage { what, chunk: None, error: error.to_string(), blocks });
+    }
+
+    fn chunk(&mut self, id: Digest, error: &Error) {
+        let map = match error.kind() {
+            Kind::Io => &mut self.unreadable_chunks,
+            _ => &mut self.chunks,
+        };
+        let error = error.to_string();
         let damage = Damage { what: "chunk", chunk: Some(id), error, blocks: Vec::new() };
-        self.chunks.entry(id).or_insert(damage);
+        map.entry(id).or_insert(damage);
     }
 }
 

@@ -25,6 +25,9 @@ const REFUSALS: [io::ErrorKind; 5] = [
     io::ErrorKind::TimedOut,
 ];
 
+/// The number that stands for each call.
+const ALL: usize = usize::MAX - 1;
+
 /// The calls of some storages, counted together. One of them fails.
 #[derive(Debug)]
 pub(crate) struct Calls {
@@ -38,9 +41,14 @@ impl Calls {
         Arc::new(Self { count: AtomicUsize::new(0), fails_at: usize::MAX })
     }
 
+    /// Fails each call.
+    pub(crate) fn all_fail() -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), fails_at: ALL })
+    }
+
     fn next(&self, path: &Path) -> Result<(), Error> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        if number != self.fails_at {
+        if number != self.fails_at && self.fails_at != ALL {
             return Ok(());
         }
         let refusal = io::Error::new(REFUSALS[number % REFUSALS.len()], "the backend says no");
