@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Verb;
 use crate::io::unwritten;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
@@ -55,15 +55,15 @@ pub struct CompleteReport {
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] and [`Bundle::complete`]; `Mismatch` if the bundle does not depend on the
+/// As [`crate::bundle::Bundle::open_named`] and [`crate::bundle::Bundle::complete`]; `Mismatch` if the bundle does not depend on the
 /// base; `Unsupported` if it was packed against an image, whose chunks no pack holds.
 pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
     complete_into(request, watch).map_err(unwritten(&request.output))
 }
 
 fn complete_into(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
-    let bundle = Bundle::open(&request.bundle)?;
-    let base = Bundle::open(&request.base)?;
+    let bundle = open_typed_bundle(&request.bundle)?;
+    let base = open_typed_bundle(&request.base)?;
     let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();
     if !bundle.bases().iter().any(|layer| named.contains(&layer.root)) {
         return Err(bundle.wrong_base(&named));

@@ -29,6 +29,7 @@ use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
 use crate::ops::shared::report::path_text;
@@ -153,7 +154,7 @@ pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
 fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
     let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
-    let second = Bundle::open(&request.second)?;
+    let second = open_typed_bundle(&request.second)?;
     let mut pairs = Vec::new();
     let mut size = 0_u64;
     for layer in second.snapshots() {
@@ -170,7 +171,7 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
         let chunks = first.chunks()?;
         let manifest = first.manifest(middle)?;
         let over = Arc::new(BaseSnapshot::new(manifest, BaseBytes::Packs(chunks)));
-        let second = Bundle::open(&request.second)?.over(vec![over])?;
+        let second = open_typed_bundle(&request.second)?.over(vec![over])?;
         let base = base_of(&first, middle)?;
         let written = if request.base.is_some() {
             let snapshot = second.snapshot(Some(&layer.device))?;

@@ -19,6 +19,7 @@ use crate::ops::shared::case::refuse;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::planning::DEFAULT_CONNECTIONS;
 use crate::ops::shared::planning::OpenBase;
 use crate::ops::shared::planning::PlanReport;
@@ -120,7 +121,7 @@ pub fn plan(
     upload.encrypted |= request.encrypted || request.kms_key_arn.is_some();
     upload.send_holes = request.send_holes.unwrap_or(upload.send_holes);
     distribution.extend(request.copy_to.iter().map(|region| Distribution::to(region)));
-    let bundle = Bundle::open(&request.bundle)?;
+    let bundle = open_typed_bundle(&request.bundle)?;
     check_rules(&bundle, &upload, &distribution, request, &allow)
         .map_err(|e| e.in_file(&request.bundle))?;
     let bases = open_bases(&bundle, &request.bases)?;
@@ -160,8 +161,8 @@ fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<O
     let mut bases: Vec<OpenBase> = Vec::new();
     for request in requests {
         // What it is called: a device of the bundle, whatever holds the manifest.
-        let Named { path, inside: device, .. } = Named::parse(&request.path);
-        let base = VolumeRequest::new(&path);
+        let Named { path, ami, inside: device } = Named::parse(&request.path);
+        let base = VolumeRequest { ami, ..VolumeRequest::new(&path) };
         let manifest = match find(&base).map_err(|error| base.fail(error))? {
             Found::Bundle(base) => base.manifest(base.find(device.as_deref())?)?,
             _ => Manifest::open(&Input::open(&path)?)?,

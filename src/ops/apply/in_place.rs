@@ -40,6 +40,7 @@ use crate::ops::apply::request::is_plain;
 use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::journal::journal_of;
 use crate::ops::shared::open::check_unused;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::units::BlockIndex;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
@@ -67,7 +68,7 @@ pub(super) fn in_place(
     watch: &dyn Watch,
 ) -> Result<(Delta, Outcome, Vec<String>)> {
     let run = Run::open(&request.old, request.threads, watch)?;
-    let bundle = Bundle::open(&request.bundle)?;
+    let bundle = open_typed_bundle(&request.bundle)?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     let (journal, outcome) = match find_journal(run.image)? {
         Some(path) => {

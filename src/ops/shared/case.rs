@@ -24,6 +24,7 @@ use crate::lint::VolumeFacts;
 use crate::lint::check_ids;
 use crate::lint::lint as apply_rules;
 use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::open::find_bundle;
 use crate::ops::shared::open::open;
 use crate::ops::shared::recipe::TemplateRequest;
 use crate::ops::shared::recipe::mapped_volumes;
@@ -198,8 +199,8 @@ pub(in crate::ops) fn open_cases(
     templates: &TemplateRequest,
     watch: &dyn Watch,
 ) -> Result<Cases> {
-    if Bundle::is_at(path)? {
-        return Ok(Cases::one("bundle", Case::of_bundle(&Bundle::open(path)?)?));
+    if let Some(bundle) = find_bundle(path)? {
+        return Ok(Cases::one("bundle", Case::of_bundle(&bundle)?));
     }
     match read_document(path, watch)? {
         Document::Text(text) => {
@@ -233,8 +234,8 @@ fn check_text(text: &str, path: &Path) -> Result<()> {
 ///
 /// `Invalid` if there is not exactly one, or if something in it could not be read.
 pub fn read_ami(path: &Path, templates: &TemplateRequest, watch: &dyn Watch) -> Result<Ami> {
-    if Bundle::is_at(path)? {
-        return Ok(Bundle::open(path)?.ami().clone());
+    if let Some(bundle) = find_bundle(path)? {
+        return Ok(bundle.ami().clone());
     }
     let mut cases = match read_document(path, watch)? {
         Document::Text(text) => {

@@ -129,7 +129,7 @@ pub fn find(request: &VolumeRequest) -> Result<Found> {
     let found = if request.image.format.is_some() || !from_file {
         Found::Image
     } else if Bundle::is_at(path)? {
-        Found::Bundle(Box::new(Bundle::open(path)?))
+        Found::Bundle(Box::new(Bundle::open_named(path, request.ami.as_deref())?))
     } else if !path.is_file() {
         Found::Image
     } else if InstanceBundle::is_at(path)? {
@@ -421,18 +421,40 @@ pub(in crate::ops) fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]
     Ok(())
 }
 
+/// Opens the bundle that a user typed, as `BUNDLE` or `LAYOUT@AMI`, if there is one.
+///
+/// # Errors
+///
+/// As [`Bundle::open_named`].
+pub(in crate::ops) fn find_bundle(typed: &Path) -> Result<Option<Bundle>> {
+    let Named { path, ami, inside } = Named::parse(typed);
+    if inside.is_some() || !Bundle::is_at(&path)? {
+        return Ok(None);
+    }
+    Bundle::open_named(&path, ami.as_deref()).map(Some)
+}
+
+/// Opens the bundle that a user typed, as [`find_bundle`], which must be there.
+///
+/// # Errors
+///
+/// As [`Bundle::open_named`].
+pub(in crate::ops) fn open_typed_bundle(typed: &Path) -> Result<Bundle> {
+    find_bundle(typed)?.map_or_else(|| Bundle::open(typed), Ok)
+}
+
 /// Opens a bundle that must be one, over its base if that is named.
 ///
 /// # Errors
 ///
-/// As [`Bundle::open`] and [`over_base`].
+/// As [`Bundle::open_named`] and [`over_base`].
 pub(in crate::ops) fn open_bundle(
     path: &Path,
     base: Option<&VolumeRequest>,
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Bundle> {
-    over_base(Bundle::open(path)?, base, threads, watch)
+    over_base(open_typed_bundle(path)?, base, threads, watch)
 }
 
 /// Reads a bundle over what it was packed against, if the user names that: a bundle, or an image,
