@@ -313,8 +313,8 @@ impl Bundle {
         self.blobs().iter().map(|blob| blob.size).sum()
     }
 
-    /// Holds `index.json`, which no digest covers, against what amikit writes. Returns what can be said
-    /// where another program wrote it.
+    /// Compares `index.json`, which no digest covers, with what amikit writes. Returns a note if another
+    /// program wrote it.
     ///
     /// # Errors
     ///

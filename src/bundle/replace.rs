@@ -47,6 +47,11 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         );
         return Err(refuse(path, text));
     }
+    if index.manifests.len() > 1 {
+        let count = index.manifests.len();
+        let text = format!("it already exists, and index.json gives it {count} names, not one");
+        return Err(refuse(path, text));
+    }
     let mut known: BTreeSet<String> =
         bundle.blobs().iter().map(|blob| layout::blob_name(&blob.digest)).collect();
     known.extend([layout::LAYOUT_NAME.to_owned(), layout::INDEX_NAME.to_owned()]);

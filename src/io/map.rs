@@ -91,8 +91,8 @@ impl Mapped {
         read_vec(input, offset, len).map(|bytes| Self(Bytes::Owned(bytes)))
     }
 
-    /// Fails if a part of the bytes could not be read, so that zeros stand in their place: whoever looks for
-    /// something and does not find it has to ask.
+    /// Fails if a part of the bytes could not be read, so that zeros stand in its place. A caller that looks
+    /// for something and does not find it has to ask.
     ///
     /// # Errors
     ///
@@ -107,8 +107,8 @@ impl Mapped {
         }
     }
 
-    /// Says whose failure it is that the bytes are not sound: theirs, or the system's, as
-    /// [`Mapped::check`] has it.
+    /// Decides who is to blame for bytes that are not intact: returns the failure of [`Mapped::check`] if there
+    /// is one, else `error`.
     #[must_use]
     pub fn blame(&self, error: Error) -> Error {
         self.check().err().unwrap_or(error)

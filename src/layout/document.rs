@@ -1,4 +1,4 @@
-//! Blobs, held against what refers to them.
+//! Blobs, compared with the descriptors that refer to them.
 
 use crate::digest::Digest;
 use crate::digest::sha256;

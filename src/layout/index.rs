@@ -95,9 +95,9 @@ pub(super) fn index_bytes(store: &dyn BlobStore) -> Result<Vec<u8>> {
 
 /// Chooses the manifest that is meant: the one of that name, or the only one that is what is wanted.
 ///
-/// What an entry says of its manifest is a hint of whoever wrote the index; the manifest itself decides. Entries
-/// of one digest are one manifest with several names. Beside the one that is wanted there may be manifests
-/// that have it as their subject, as signatures do.
+/// What an entry says about its manifest is only a hint by the program that wrote the index; the manifest itself
+/// decides. Entries with one digest are one manifest with several names. Other manifests are accepted if they
+/// have the chosen one as their subject, as signatures do.
 ///
 /// # Errors
 ///

@@ -9,11 +9,11 @@ use crate::layout::index::read_index;
 use crate::layout::name::Name;
 use crate::layout::store::BlobStore;
 
-/// Holds `index.json` against `expected`, which is what amikit would write for the manifest `digest` alone.
+/// Compares `index.json` with `expected`, which is what amikit would write for the manifest `digest` alone.
 ///
-/// Other programs write the file anew when they carry or name a bundle, in another form and mostly without
-/// the checksum; then there is nothing to hold it against, and a sentence says so. But none of them leaves
-/// it as long as it was: a file of that length that differs is amikit's, and changed.
+/// Other programs rewrite the file when they carry or name a bundle, in another form and mostly without the
+/// checksum. Then there is nothing to compare it with, and the returned sentence says so. But none of them
+/// keeps its length: a file of that length with other bytes is amikit's, and was changed.
 ///
 /// # Errors
 ///

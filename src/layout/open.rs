@@ -37,7 +37,7 @@ pub(crate) fn is_at(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
             let layout = Folder::open(path)?.file(LAYOUT_NAME);
-            // A link in its place is damage, and whoever opens it says so.
+            // A link in its place is damage, which opening the layout reports.
             layout.map_or_else(
                 |error| if error.kind() == Kind::Io { Err(error) } else { Ok(true) },
                 |file| Ok(file.is_some()),

@@ -130,7 +130,7 @@ pub struct VerifyReport {
     /// What a thin bundle leaves to its base, if nobody has named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
-    /// What the user should hear although it is no damage: sentences without a full stop.
+    /// What the user should know although it is not damage: sentences without a full stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Every damage found.
