@@ -160,7 +160,7 @@ pub fn folder(data: &[u8]) {
     for (name, bytes) in with(kind, &data[at + 1..]) {
         store.insert(name, Arc::new(Input::memory(&name.to_string(), bytes)));
     }
-    if let Ok(bundle) = Bundle::open_in(Arc::new(store)) {
+    if let Ok(bundle) = Bundle::open_in(Arc::new(store), None) {
         read(&bundle);
     }
 }
@@ -174,7 +174,7 @@ pub fn archive(data: &[u8]) {
         }
     }
     let Ok(store) = InArchive::open(Arc::new(Input::memory("archive", bytes))) else { return };
-    if let Ok(bundle) = Bundle::open_in(Arc::new(store)) {
+    if let Ok(bundle) = Bundle::open_in(Arc::new(store), None) {
         read(&bundle);
     }
 }

@@ -180,7 +180,7 @@ fn a_run_without_file_descriptors_ends_as_a_failure_of_the_system() {
                 Some(3) => refused += 1,
                 // Before the program runs, the shell or the loader may fail.
                 Some(126 | 127) => {
-                    assert!(!text.contains("amikit: error: "), "{line}, {files}: {text}")
+                    assert!(!text.contains("amikit: error: "), "{line}, {files}: {text}");
                 }
                 code => panic!("{line} with {files} files: {code:?}: {text}"),
             }
@@ -193,7 +193,7 @@ fn a_run_without_file_descriptors_ends_as_a_failure_of_the_system() {
 #[test]
 fn a_bundle_that_may_not_be_read_is_still_one() {
     let subject = Subject::new();
-    let forbid = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+    let forbid = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
     let pack = Bundle::open(&subject.at("b.ami")).unwrap().packs()[0].blob.digest;
     forbid(&subject.at(&format!("b.ami/blobs/sha256/{pack}")));
     forbid(&subject.at("b.ami.tar"));
