@@ -171,7 +171,7 @@ pub mod description {
 /// fn sizes(image: Vec<u8>, archive: Vec<u8>) -> amikit::Result<(u64, u64)> {
 ///     let image = amikit::open(&Input::memory("image", image).into(), &Unwatched)?;
 ///     let archive = InArchive::open(Arc::new(Input::memory("archive", archive)))?;
-///     let bundle = Bundle::open_in(Arc::new(archive))?;
+///     let bundle = Bundle::open_in(Arc::new(archive), None)?;
 ///     Ok((image.volume().size(), bundle.manifest(bundle.find(None)?)?.volume_size()))
 /// }
 /// ```
