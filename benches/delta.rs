@@ -4,7 +4,7 @@
 //! moved, and one in 64 changed), `cargo bench --bench delta -- OLD NEW` on two raw images.
 //! `AMIKIT_BENCH_SIZE` and `AMIKIT_BENCH_ROUNDS` replace 256MiB and 5.
 
-#![allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::disallowed_methods)]
 
 use std::env;
 use std::fs;

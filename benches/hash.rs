@@ -6,7 +6,7 @@
 //!
 //! Rounds of all rows alternate, so that a busy machine slows them alike; medians are shown.
 
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
 use std::fs::File;
 use std::hint::black_box;

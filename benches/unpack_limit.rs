@@ -6,6 +6,7 @@
 //! no digest, no checksum. With `--sync`, OUTPUT is on the disk at the end. It prints seconds.
 //!
 //! `benches/compare.sh` runs it.
+#![allow(clippy::disallowed_methods)]
 
 use std::env;
 use std::fs::File;

@@ -95,6 +95,7 @@
 //!
 //! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
 //! needs none of that: `amikit = { version = "0.1", default-features = false }`.
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]
 
 pub(crate) mod ami;
 pub(crate) mod bundle;

@@ -17,6 +17,7 @@ use crate::digest::Sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Node;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
 use crate::layout;
@@ -79,7 +80,7 @@ impl Bundle {
     ///
     /// As [`Bundle::open`]; `Invalid` if none has the name.
     pub fn open_named(path: &Path, name: Option<&str>) -> Result<Self> {
-        if !Self::is_at(path)? && path.exists() {
+        if !Self::is_at(path)? && Node::at(path)?.is_some() {
             let text = "it is not a bundle, expected a folder with oci-layout or a tar archive";
             return Err(Error::corrupt(text).in_file(path));
         }

@@ -2,13 +2,14 @@
 //! was added to.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io;
+use crate::io::Node;
 use crate::layout;
 
 /// Folders of a layout.
@@ -31,8 +32,7 @@ fn refuse(path: &Path, text: impl Into<String>) -> Error {
 ///
 /// `Invalid` if it is anything else; `Io` if it cannot be read.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    let meta = fs::symlink_metadata(path).map_err(|e| Error::io("look at", path, e))?;
-    if !meta.is_dir() || !Bundle::is_at(path)? {
+    if Node::itself(path)? != Some(Node::Folder) || !Bundle::is_at(path)? {
         return Err(refuse(path, "it already exists and is not a bundle"));
     }
     let bundle = Bundle::open(path).map_err(|error| match error.kind() {
@@ -68,18 +68,11 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
 fn first_stranger(path: &Path, known: &BTreeSet<String>) -> Result<Option<String>> {
     for folder in ["", FOLDERS[0], FOLDERS[1]] {
         let at = path.join(folder);
-        let fail = |e| Error::io("list", &at, e);
-        let entries = match fs::read_dir(&at) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !folder.is_empty() => continue,
-            entries => entries.map_err(fail)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(fail)?;
-            let kind = entry.file_type().map_err(fail)?;
-            let name = entry.file_name();
-            let name = Path::new(folder).join(&name);
+        for (name, node) in io::list(&at)?.unwrap_or_default() {
+            let name = Path::new(folder).join(name);
             let ours = name.to_str().is_some_and(|name| {
-                kind.is_dir() && FOLDERS.contains(&name) || kind.is_file() && known.contains(name)
+                node == Node::Folder && FOLDERS.contains(&name)
+                    || node == Node::File && known.contains(name)
             });
             if !ours {
                 return Ok(Some(name.to_string_lossy().into_owned()));

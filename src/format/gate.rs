@@ -2,7 +2,6 @@
 //! the user said so.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Input;
+use crate::io::Node;
 
 /// Most images below one another.
 pub const MAX_DEPTH: usize = 64;
@@ -80,7 +80,7 @@ impl Gate {
         };
         let path = image.parent().unwrap_or(Path::new("")).join(name);
         // A link could lead out of the folder.
-        if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) {
+        if Node::itself(&path)? == Some(Node::Link) {
             return Err(refused("which is a link").advise(Advice::NameParent));
         }
         Input::open(&path).map(Arc::new)
@@ -119,7 +119,7 @@ mod tests {
     fn a_file_is_opened_only_as_the_user_lets_it() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("top");
-        fs::write(folder.path().join("base"), b"base").unwrap();
+        std::fs::write(folder.path().join("base"), b"base").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
         let closed = Gate::default().open(&image, "backing file", "base", 0).unwrap_err();
         assert_eq!(closed.kind(), Kind::Unsupported);

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 use std::ffi::OsStr;
 
+use crate::io::Node;
+
 /// The name of an AMI in a layout: runs of letters and digits, joined by single separators.
 fn is_ami_name(bytes: &[u8]) -> bool {
     !bytes.is_empty()
@@ -75,9 +77,10 @@ impl Named {
     }
 }
 
-/// Tells whether there is something of that name, a broken link too: then it is meant.
+/// Tells whether there is something of that name, a broken link too: then it is meant. So it is where the
+/// system does not say: opening it tells why.
 fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+    !matches!(Node::itself(path), Ok(None))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::format::sidecar;
 use crate::io;
 use crate::io::END_LEN;
 use crate::io::Input;
+use crate::io::Node;
 use crate::io::ReadAt;
 use crate::io::Stream;
 use crate::volume::ReadVolume;
@@ -413,7 +414,8 @@ impl Coming {
 /// As [`open`].
 pub fn disks(request: &ImageRequest) -> Result<Vec<String>> {
     let path = &request.path;
-    if request.member.is_some() || request.inputs.is_empty() && !path.is_file() {
+    if request.member.is_some() || request.inputs.is_empty() && Node::at(path)? != Some(Node::File)
+    {
         return Ok(Vec::new());
     }
     let io::Opened::File(input) = request.open_first()? else { return Ok(Vec::new()) };

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::instance_store::manifest::Manifest;
 use crate::io::Input;
+use crate::io::Node;
 
 /// The parts that a manifest names.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +33,10 @@ impl<'a> Parts<'a> {
     pub(super) fn open(self, index: usize) -> Result<Input> {
         let path = self.folder.join(&self.manifest.parts[index].filename);
         // A link could lead to any file of the reader's.
-        match std::fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => Input::open(&path),
-            Ok(_) => Err(Error::corrupt("the part is not a plain file").in_file(&path)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::corrupt("the part is missing").in_file(&path))
-            }
-            Err(e) => Err(Error::io("open", &path, e)),
+        match Node::itself(&path)? {
+            Some(Node::File) => Input::open(&path),
+            Some(_) => Err(Error::corrupt("the part is not a plain file").in_file(&path)),
+            None => Err(Error::corrupt("the part is missing").in_file(&path)),
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Inputs are read by position, outputs are written beside their final name and renamed, and files
 //! of our own formats can be mapped into memory.
+#![allow(clippy::disallowed_methods, reason = "what the other rooms may not do is done here")]
 
 mod direct;
 mod folder;
 mod in_place;
 mod input;
 mod map;
+mod node;
 mod open;
 mod output;
 mod page_buffer;
@@ -33,6 +35,8 @@ pub use in_place::remove;
 pub use input::Input;
 pub use map::Mapped;
 pub use map::catch_bus_errors;
+pub use node::Node;
+pub use node::list;
 pub use open::Opened;
 pub use open::STANDARD_INPUT;
 pub use open::open;

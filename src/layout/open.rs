@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Folder;
 use crate::io::Input;
+use crate::io::Node;
 use crate::layout::archive::InArchive;
 use crate::layout::folder::InFolder;
 use crate::layout::name::LAYOUT_NAME;
@@ -20,7 +20,7 @@ use crate::layout::tar;
 ///
 /// `Corrupt` if it is not a layout; `Io` if it cannot be read.
 pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
-    if is_folder(path)? {
+    if Node::at(path)? == Some(Node::Folder) {
         return Ok(Arc::new(InFolder(Folder::open(path)?)));
     }
     InArchive::open(Arc::new(Input::open(path)?))
@@ -34,8 +34,8 @@ pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
 ///
 /// `Io` if that cannot be determined.
 pub(crate) fn is_at(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => {
+    match Node::at(path)? {
+        Some(Node::Folder) => {
             let layout = Folder::open(path)?.file(LAYOUT_NAME);
             // A link in its place is damage, which opening the layout reports.
             layout.map_or_else(
@@ -43,15 +43,7 @@ pub(crate) fn is_at(path: &Path) -> Result<bool> {
                 |file| Ok(file.is_some()),
             )
         }
-        Ok(meta) if meta.is_file() || crate::io::is_block_device(path) => {
-            tar::is_bundle(&Input::open(path)?)
-        }
-        Ok(_) => Ok(false),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Error::io("open", path, e)),
+        Some(Node::File | Node::Device) => tar::is_bundle(&Input::open(path)?),
+        Some(_) | None => Ok(false),
     }
-}
-
-fn is_folder(path: &Path) -> Result<bool> {
-    std::fs::metadata(path).map(|meta| meta.is_dir()).map_err(|e| Error::io("open", path, e))
 }

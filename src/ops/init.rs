@@ -14,6 +14,7 @@ use crate::guest::Layout;
 use crate::guest::Machine;
 use crate::guest::PartitionKind;
 use crate::guest::Table;
+use crate::io::Node;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open;
 use crate::ops::shared::recipe::write_new;
@@ -80,7 +81,7 @@ pub fn init(request: &InitRequest, watch: &dyn Watch) -> Result<InitReport> {
     };
     let mut found = recipe::Beginning { image: name, ..recipe::Beginning::default() };
     let mut notes = Vec::new();
-    if request.image.is_some() || path.is_file() {
+    if request.image.is_some() || Node::at(&path)? == Some(Node::File) {
         let opened = open(&VolumeRequest::new(&path), watch)?;
         let layout = guest::look(opened.volume()).map_err(|e| e.in_file(&path))?;
         (found.architecture, found.boot_mode) = starts(&layout);

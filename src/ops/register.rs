@@ -16,6 +16,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::io::Node;
 use crate::io::OutputDir;
 use crate::lint::check_ids;
 use crate::ops::shared::case::Case;
@@ -268,7 +269,7 @@ const UNDO: &str = "undo";
 ///
 /// `Io` if the folder cannot be written; `Invalid` if something of that name is there.
 pub fn write_documents(documents: &[Document], folder: &std::path::Path) -> Result<Vec<String>> {
-    if folder.symlink_metadata().is_ok() {
+    if Node::itself(folder)?.is_some() {
         return Err(Error::invalid("it already exists, expected a new folder").in_file(folder));
     }
     let output = OutputDir::create(folder)?;

@@ -1,4 +1,5 @@
 //! Integration tests, in one binary so that they link once.
+#![allow(clippy::disallowed_methods, reason = "tests make files and start programs")]
 
 mod advice;
 mod ami;

@@ -1,5 +1,10 @@
 //! The stages and their limits, all over the same bytes.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "measures bare files beside ours, in a folder of its own"
+)]
+
 use std::fs;
 use std::fs::File;
 use std::hint::black_box;

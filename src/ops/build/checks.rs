@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
+use crate::io::Node;
 use crate::io::ReadAt;
 use crate::io::Staging;
 use crate::io::Target;
@@ -137,7 +138,7 @@ fn unpack_all(
     let mut images = Vec::new();
     for layer in bundle.snapshots() {
         let path = staging.beside(&format!("{}.raw", crate::ami::bare(&layer.device)));
-        if !path.exists() {
+        if Node::itself(&path)?.is_none() {
             let snapshot = bundle.snapshot(Some(&layer.device))?;
             let options = WriteOptions { threads, watch: &Quiet(watch), level: None };
             let target = Target::open(&path)?;
@@ -172,6 +173,7 @@ fn run_command(
     } else {
         path
     };
+    #[expect(clippy::disallowed_methods, reason = "the recipe's author names the program")]
     let mut started = Command::new(&path);
     started.args(args).current_dir(folder).stdin(Stdio::null()).stdout(file).stderr(again);
     started.env("AMIKIT_BUNDLE", staging.path());

@@ -20,6 +20,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::io::Judge;
+use crate::io::Node;
 use crate::io::Staging;
 use crate::io::unwritten;
 use crate::layout::is_archive_name;
@@ -184,11 +185,10 @@ fn may_replace(output: &Path) -> Judge {
 
 /// Lets a regular file be replaced, and nothing else.
 fn check_file(path: &Path) -> Result<()> {
-    match path.symlink_metadata() {
-        Ok(meta) if meta.is_file() => Ok(()),
-        Ok(_) => Err(Error::invalid("it already exists and is not a regular file").in_file(path)),
-        Err(e) => Err(Error::io("look at", path, e)),
+    if Node::itself(path)? == Some(Node::File) {
+        return Ok(());
     }
+    Err(Error::invalid("it already exists and is not a regular file").in_file(path))
 }
 
 /// Says how another image is named, if one of the recipe's is not there.

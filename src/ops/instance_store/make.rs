@@ -19,6 +19,8 @@ use crate::instance_store::MakeOptions;
 use crate::instance_store::Mapping;
 use crate::instance_store::Randomness;
 use crate::instance_store::SystemRandomness;
+use crate::io;
+use crate::io::Node;
 use crate::io::OutputDir;
 use crate::ops::shared::instance_store::read_certificate;
 use crate::ops::shared::instance_store::read_key;
@@ -140,12 +142,12 @@ pub fn make_with(
 
 /// Makes sure that no folder with something in it is replaced.
 fn check_folder(path: &Path) -> Result<()> {
-    let entries = match std::fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(_) => true,
+    let is_free = match Node::itself(path)? {
+        None => true,
+        Some(Node::Folder) => io::list(path)?.is_none_or(|names| names.is_empty()),
+        Some(_) => false,
     };
-    if entries {
+    if !is_free {
         let text = "it exists and is not an empty folder";
         return Err(Error::invalid(text).in_file(path).advise("name a new folder"));
     }

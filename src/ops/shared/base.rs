@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::error::Setting;
 use crate::error::Verb;
 use crate::io::Input;
+use crate::io::Node;
 use crate::manifest::Manifest;
 use crate::ops::shared::manifest::manifest_of;
 use crate::ops::shared::open::Found;
@@ -152,7 +153,10 @@ pub(in crate::ops) fn patching(
     watch: &dyn Watch,
 ) -> Result<Patching> {
     let manifest = base.manifest();
-    let kept = index.filter(|path| path.exists());
+    let kept = match index {
+        Some(path) if Node::at(path)?.is_some() => Some(path),
+        _ => None,
+    };
     let pages = match kept {
         Some(path) => PageIndex::open(&Input::open(path)?, manifest.root())?,
         None => PageIndex::build(manifest, &**base, threads, watch)?,

@@ -17,6 +17,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::guest;
 use crate::guest::Layout;
+use crate::io::Node;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::Subject;
@@ -127,7 +128,7 @@ impl Case {
             if let Some(ebs) = ebs {
                 ebs.snapshot_digest = Some(crate::digest::Digest([0; 32]));
             }
-            if !image.image.path.exists() {
+            if Node::at(&image.image.path)?.is_none() {
                 let note = "does not exist: rules about its content are not applied";
                 case.notes.push(format!("{} {note}", image.typed().display()));
                 continue;

@@ -26,6 +26,7 @@ use crate::format::OpenedStream;
 use crate::instance_store::InstanceBundle;
 use crate::io;
 use crate::io::Input;
+use crate::io::Node;
 use crate::io::ReadAt;
 use crate::manifest;
 use crate::ops::shared::instance_store::BundleKeys;
@@ -130,7 +131,7 @@ pub fn find(request: &VolumeRequest) -> Result<Found> {
         Found::Image
     } else if Bundle::is_at(path)? {
         Found::Bundle(Box::new(Bundle::open_named(path, request.ami.as_deref())?))
-    } else if !path.is_file() {
+    } else if Node::at(path)? != Some(Node::File) {
         Found::Image
     } else if InstanceBundle::is_at(path)? {
         Found::InstanceStore

@@ -15,6 +15,7 @@ use crate::error::Setting;
 use crate::format;
 use crate::format::gate::Gate;
 use crate::io;
+use crate::io::Node;
 use crate::io::OutputFile;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
@@ -62,6 +63,7 @@ fn today() -> Result<String> {
 /// Runs git in a folder and returns what it prints.
 fn git(folder: &Path, args: &[&str]) -> Result<String> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    #[expect(clippy::disallowed_methods, reason = "the template asks for git's answer")]
     let output = Command::new("git").arg("-C").arg(folder).args(args).output();
     let output = output.map_err(|e| Error::io("run git in", folder, e))?;
     if !output.status.success() {
@@ -213,7 +215,7 @@ pub(in crate::ops) fn replace_sources(
 
 /// Writes a text under a name that is free.
 pub(in crate::ops) fn write_new(path: &Path, text: &str) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
+    if Node::itself(path)?.is_some() {
         return Err(Error::invalid("it already exists")
             .in_file(path)
             .advise("choose another name for the output, or remove it first"));
