@@ -17,6 +17,7 @@ macro_rules! pages {
             #[doc = "[in-place.md]: crate::formats::in_place"]
             #[doc = "[instance-store.md]: crate::formats::instance_store"]
             #[doc = "[manifest.md]: crate::formats::manifest"]
+            #[doc = "[nbd.md]: crate::formats::nbd"]
             #[doc = "[ova.md]: crate::formats::ova"]
             #[doc = "[pack.md]: crate::formats::pack"]
             #[doc = "[page-index.md]: crate::formats::page_index"]
@@ -45,6 +46,7 @@ pages! {
     in_place "in-place.md"
     instance_store "instance-store.md"
     manifest "manifest.md"
+    nbd "nbd.md"
     ova "ova.md"
     pack "pack.md"
     page_index "page-index.md"
