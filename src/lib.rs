@@ -120,6 +120,7 @@ pub(crate) mod manifest;
 pub(crate) mod ops;
 pub(crate) mod pack;
 pub(crate) mod recipe;
+pub(crate) mod serve;
 pub(crate) mod tar;
 pub(crate) mod units;
 pub(crate) mod volume;
@@ -258,6 +259,9 @@ pub mod internals {
     }
     pub mod recipe {
         pub use crate::recipe::*;
+    }
+    pub mod serve {
+        pub use crate::serve::*;
     }
     pub mod tar {
         pub use crate::tar::*;

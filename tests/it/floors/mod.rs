@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["volume", "manifest", "pack", "ami", "layout"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
     &["lint", "calls"],
+    &["serve"],
     &["ops"],
     &["cli"],
 ];
