@@ -66,6 +66,7 @@ commands! {
     lint::Lint,
     register::Register,
     plan::Plan,
+    serve::Serve,
     import::Import,
     schema::Schema,
     bench::Bench,

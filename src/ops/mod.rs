@@ -16,6 +16,7 @@ mod merge;
 mod pack;
 mod plan;
 mod register;
+pub mod serve;
 mod shared;
 mod snapshot;
 mod unpack;

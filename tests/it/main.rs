@@ -48,6 +48,7 @@ mod plan;
 mod promises;
 mod roundtrip;
 mod schemas;
+mod serve_nbd;
 mod storage;
 mod transcripts;
 mod unreadable;

@@ -40,6 +40,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "register"
     "register-files"
     "rules"
+    "serve-nbd"
     "snapshot"
     "unpack"
     "verify"

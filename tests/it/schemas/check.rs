@@ -22,7 +22,7 @@ const KEYWORDS: [&str; 14] = [
 ];
 
 /// Returns what is wrong with a document, each with its place.
-pub(super) fn faults(schema: &Value, document: &Value) -> Vec<String> {
+pub(crate) fn faults(schema: &Value, document: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     Checker { root: schema }.check(schema, document, "", &mut faults);
     faults

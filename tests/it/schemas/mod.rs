@@ -1,6 +1,6 @@
 //! What commands print with `--json`: each output names its schema and follows it.
 
-mod check;
+pub(crate) mod check;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas")
 }
 
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(format!("{name}.v1.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
@@ -146,6 +146,8 @@ fn each_output_follows_its_schema() {
     let here = folder.path();
     scene(here);
     let mut left = all();
+    // A server's lines are held to it where one is started.
+    left.remove("serve-nbd");
     for &(name, line, code) in LINES {
         let output = run(here, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
