@@ -3,7 +3,7 @@
 //! Each page is a document of the package. Own formats: bundles are OCI layouts ([`bundle`]) with a
 //! description ([`ami`]), manifests of snapshots ([`manifest`]) and packs of chunks ([`pack`],
 //! [`patch`]); [`page_index`] and [`in_place`] are about deltas, [`recipe`] and [`plan`] about building
-//! and uploading.
+//! and uploading, [`guest`] about what is inside a volume.
 #![allow(clippy::doc_markdown, reason = "documents that are read as files, too")]
 
 /// Declares a page for each document, in which links between documents lead to pages.
@@ -14,6 +14,7 @@ macro_rules! pages {
             #[doc = "[android-sparse.md]: crate::formats::android_sparse"]
             #[doc = "[bundle.md]: crate::formats::bundle"]
             #[doc = "[compressed-raw.md]: crate::formats::compressed_raw"]
+            #[doc = "[guest.md]: crate::formats::guest"]
             #[doc = "[in-place.md]: crate::formats::in_place"]
             #[doc = "[instance-store.md]: crate::formats::instance_store"]
             #[doc = "[manifest.md]: crate::formats::manifest"]
@@ -43,6 +44,7 @@ pages! {
     android_sparse "android-sparse.md"
     bundle "bundle.md"
     compressed_raw "compressed-raw.md"
+    guest "guest.md"
     in_place "in-place.md"
     instance_store "instance-store.md"
     manifest "manifest.md"

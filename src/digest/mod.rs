@@ -16,6 +16,7 @@ use serde::Serializer;
 use sha2::Digest as _;
 
 pub use crc32c::crc32c;
+pub use crc32c::crc32c_register;
 pub use foreign::Algorithm;
 pub use foreign::Hasher;
 pub use lanes::Engine;

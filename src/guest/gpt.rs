@@ -17,12 +17,12 @@
 use crate::digest::crc32;
 use crate::error::Result;
 use crate::field;
-use crate::guest::GuestFault;
-use crate::guest::Layout;
-use crate::guest::Partition;
-use crate::guest::PartitionKind;
-use crate::guest::SECTOR_SIZE;
-use crate::guest::read;
+use crate::guest::fault::GuestFault;
+use crate::guest::layout::Layout;
+use crate::guest::layout::Partition;
+use crate::guest::layout::PartitionKind;
+use crate::guest::layout::SECTOR_SIZE;
+use crate::guest::layout::read;
 use crate::volume::ReadVolume;
 
 const MAGIC: &[u8; 8] = b"EFI PART";

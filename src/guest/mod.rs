@@ -3,17 +3,43 @@
 //! A volume that is damaged inside is not a failure of ours: what was found wrong is part of the
 //! answer. Only bytes that cannot be read are an error.
 
+mod claims;
+mod ext;
+mod failure;
 mod fat;
 mod fault;
+mod file;
 mod gpt;
 mod layout;
+mod look;
 mod mbr;
+mod owner;
+mod ranges;
+mod slice;
+mod survey;
+mod systems;
 
-use crate::error::Result;
-use crate::field;
-use crate::volume::ReadVolume;
-
+pub use claims::Claims;
+pub use claims::Offender;
+pub use claims::Proof;
+pub use claims::Wrong;
+pub use claims::prove;
+pub use failure::Failure;
+pub use failure::FileSystemFault;
+pub use failure::Outcome;
+pub use failure::Problem;
 pub use fault::GuestFault;
+pub use file::About;
+pub use file::Attribute;
+pub use file::Bytes;
+pub use file::Caution;
+pub use file::Content;
+pub use file::Entry;
+pub use file::FileKind;
+pub use file::FileSystem;
+pub use file::Node;
+pub use file::Piece;
+pub use file::Time;
 pub use layout::Layout;
 pub use layout::Loader;
 pub use layout::Machine;
@@ -21,61 +47,22 @@ pub use layout::Partition;
 pub use layout::PartitionKind;
 pub use layout::SECTOR_SIZE;
 pub use layout::Table;
-use layout::read;
-
-/// Looks into a volume.
-///
-/// # Errors
-///
-/// Whatever reading the volume returns; damage inside is part of the answer.
-pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
-    let mut layout = Layout::default();
-    let Some(sector) = read(volume, 0, SECTOR_SIZE)? else {
-        return Ok(layout);
-    };
-    let has_signature = field::u16_le(&sector, 510) == mbr::SIGNATURE;
-    layout.file_system = file_system(volume)?;
-    layout.has_boot_code = has_signature && sector[..440].iter().any(|byte| *byte != 0);
-    let header = gpt::find(volume)?;
-    let protective = has_signature && mbr::is_protective(&sector);
-    if header.is_some() || protective {
-        layout.table = Table::Gpt;
-        layout.file_system = None;
-        gpt::parse(volume, &mut layout)?;
-    } else if has_signature && layout.file_system.is_none() {
-        let partitions = mbr::parse(&sector, volume.size(), &mut layout.faults);
-        if !partitions.is_empty() || !layout.faults.is_empty() {
-            layout.table = Table::Mbr;
-        }
-        layout.partitions = partitions;
-    }
-    for partition in layout.partitions.iter().filter(|it| it.kind == PartitionKind::Esp) {
-        match fat::loaders(volume, partition) {
-            Ok(found) => layout.loaders.extend(found),
-            Err(fat::Failure::Fault(fault)) => layout.faults.push(fault),
-            Err(fat::Failure::Error(error)) => return Err(error),
-        }
-    }
-    Ok(layout)
-}
-
-/// Tells the file system at the start of a volume by its magic number.
-fn file_system(volume: &dyn ReadVolume) -> Result<Option<&'static str>> {
-    const MAGICS: [(u64, &[u8], &str); 5] = [
-        (0, b"XFSB", "xfs"),
-        (1080, b"\x53\xef", "ext"),
-        (65_600, b"_BHRfS_M", "btrfs"),
-        (65_588, b"ReIsEr", "reiserfs"),
-        (32_768, b"JFS1", "jfs"),
-    ];
-    for (offset, magic, name) in MAGICS {
-        let len = u64::try_from(magic.len()).expect("a few bytes");
-        if read(volume, offset, len)?.is_some_and(|found| found == magic) {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
-}
+pub use look::look;
+pub use owner::FileId;
+pub use owner::Metadata;
+pub use owner::Owner;
+pub use owner::OwnerMap;
+pub use ranges::Ranges;
+pub use slice::Patch;
+pub use slice::Slice;
+pub use survey::Guest;
+pub use survey::Part;
+pub use survey::PartOwners;
+pub use survey::PartSummary;
+pub use survey::Section;
+pub use survey::VolumeOwners;
+pub use survey::derive;
+pub use systems::Found;
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::digest::crc32;
+use crate::field;
 use crate::volume::Place;
 use crate::volume::RunMap;
 use crate::volume::Volume;

@@ -1,0 +1,151 @@
+//! Names, attributes and extents of files.
+
+use crate::digest::crc32c_register;
+use crate::field;
+use crate::guest::ext::Ext;
+use crate::guest::ext::attributes;
+use crate::guest::ext::inode::Inode;
+use crate::guest::ext::layout::INCOMPAT_FILETYPE;
+use crate::guest::ext::layout::dir_entries;
+use crate::guest::ext::mapping::Mapped;
+use crate::guest::ext::mapping::Walk;
+use crate::guest::failure::Outcome;
+use crate::guest::failure::Problem;
+use crate::guest::file::Bytes;
+use crate::guest::file::Content;
+use crate::guest::file::Entry;
+use crate::guest::file::FileKind;
+use crate::guest::file::Piece;
+use crate::guest::owner::FileId;
+
+/// Most pieces of a file: 4 Mi of them are 160 MiB.
+const MAX_PIECES: usize = 4 << 20;
+
+/// Most bytes of a directory: 10 million names of common length.
+const MAX_DIR_LEN: u64 = 512 << 20;
+
+/// Reads an inode that is in use.
+pub(super) fn live(ext: &Ext<'_>, id: FileId) -> Outcome<Inode> {
+    let inode = ext.inode(id.0)?;
+    if inode.links == 0 {
+        return Err(Problem::Damaged.text("it is named, and its inode is not in use"));
+    }
+    Ok(inode)
+}
+
+/// Returns the names in a directory.
+pub(super) fn entries(ext: &Ext<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
+    let inode = live(ext, folder)?;
+    if inode.kind() != Some(FileKind::Directory) {
+        return Err(Problem::Request.text("it is not a directory"));
+    }
+    let mut found = Vec::new();
+    let has_types = ext.sb.incompat & INCOMPAT_FILETYPE != 0;
+    let mut take = |block: &[u8]| -> Outcome<()> {
+        for entry in dir_entries(block, ext.sb.inodes, has_types) {
+            let Some(entry) = entry else {
+                return Err(Problem::Damaged.text("an entry of a directory is impossible"));
+            };
+            if !matches!(entry.name, b"." | b"..") {
+                if entry.name.is_empty() || entry.name.iter().any(|it| matches!(it, 0 | b'/')) {
+                    return Err(Problem::Damaged.text("a name holds a slash or a NUL, or nothing"));
+                }
+                found.push(Entry { name: entry.name.to_vec(), id: FileId(entry.inode) });
+            }
+        }
+        Ok(())
+    };
+    if inode.has_inline_data() {
+        // Four bytes are the number of the parent.
+        let (head, tail) = attributes::inline_data(ext, &inode)?;
+        take(&head[4..])?;
+        take(&tail)?;
+        return Ok(found);
+    }
+    if inode.size > MAX_DIR_LEN {
+        return Err(Problem::Limit.text("a directory is over 512 MiB long"));
+    }
+    let block_len = ext.sb.block_len;
+    let blocks = inode.size.div_ceil(block_len);
+    Walk::new(&ext.slice, &ext.sb, &inode).run(&mut |mapped| {
+        let Mapped::Data { logical, physical, count } = mapped else { return Ok(()) };
+        for step in 0..count.min(blocks.saturating_sub(logical)) {
+            let offset = physical.strict_add(step).strict_mul(block_len);
+            let block = ext.slice.bytes(offset, block_len)?;
+            check_sum(ext, &inode, &block)?;
+            take(&block)?;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Compares the checksum at the end of a block of a directory; nodes of a hash tree have another one.
+fn check_sum(ext: &Ext<'_>, inode: &Inode, block: &[u8]) -> Outcome<()> {
+    if !ext.sb.has_sums() {
+        return Ok(());
+    }
+    let at = block.len().strict_sub(12);
+    let tail = &block[at..];
+    let has_tail = field::u32_le(tail, 0) == 0
+        && field::u16_le(tail, 4) == 12
+        && field::u16_le(tail, 6) == 0xde00;
+    let sum = crc32c_register(inode.seed, &block[..at]);
+    if has_tail && sum == field::u32_le(tail, 8) || !has_tail && inode.is_indexed() {
+        return Ok(());
+    }
+    Err(Problem::Damaged.text("the checksum of a directory is wrong"))
+}
+
+/// Returns where the content of a file or of a link lies.
+pub(super) fn content(ext: &Ext<'_>, id: FileId) -> Outcome<Content> {
+    content_of(ext, &live(ext, id)?)
+}
+
+pub(super) fn content_of(ext: &Ext<'_>, inode: &Inode) -> Outcome<Content> {
+    let size = inode.size;
+    if !matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink)) {
+        return Err(Problem::Request.text("it is not a regular file"));
+    }
+    if inode.is_encrypted() {
+        return Err(Problem::Unsupported.text("it is encrypted"));
+    }
+    let here = |bytes: Vec<u8>| {
+        let len = u64::try_from(bytes.len()).expect("a block");
+        Content { size, pieces: vec![Piece { start: 0, len, bytes: Bytes::Here(bytes) }] }
+    };
+    if inode.is_fast_link() {
+        let len = usize::try_from(size).expect("below 60");
+        return Ok(here(inode.block_field()[..len].to_vec()));
+    }
+    if inode.has_inline_data() {
+        let (head, tail) = attributes::inline_data(ext, inode)?;
+        let mut bytes = [head, tail].concat();
+        bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        return Ok(here(bytes));
+    }
+    let mut pieces: Vec<Piece> = Vec::new();
+    let block_len = ext.sb.block_len;
+    Walk::new(&ext.slice, &ext.sb, inode).run(&mut |mapped| {
+        let Mapped::Data { logical, physical, count } = mapped else { return Ok(()) };
+        // Logical numbers are below 2^48, and physical ones inside the slice.
+        let start = logical.strict_mul(block_len);
+        let len = count.strict_mul(block_len).min(size.saturating_sub(start));
+        let at = physical.strict_mul(block_len);
+        let have_pieces = pieces.len();
+        match pieces.last_mut() {
+            _ if len == 0 => {}
+            Some(Piece { start: first, len: have, bytes: Bytes::At(place) })
+                if first.strict_add(*have) == start && place.strict_add(*have) == at =>
+            {
+                *have = have.strict_add(len);
+            }
+            _ if have_pieces >= MAX_PIECES => {
+                return Err(Problem::Limit.text("a file has over 4,194,304 extents"));
+            }
+            _ => pieces.push(Piece { start, len, bytes: Bytes::At(at) }),
+        }
+        Ok(())
+    })?;
+    Ok(Content { size, pieces })
+}

@@ -1,0 +1,67 @@
+//! A first look at a volume: its table, partitions, boot code and loaders.
+
+use crate::error::Result;
+use crate::field;
+use crate::guest::fat;
+use crate::guest::gpt;
+use crate::guest::layout::Layout;
+use crate::guest::layout::PartitionKind;
+use crate::guest::layout::SECTOR_SIZE;
+use crate::guest::layout::Table;
+use crate::guest::layout::read;
+use crate::guest::mbr;
+use crate::volume::ReadVolume;
+
+/// Looks into a volume.
+///
+/// # Errors
+///
+/// Whatever reading the volume returns; damage inside is part of the answer.
+pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
+    let mut layout = Layout::default();
+    let Some(sector) = read(volume, 0, SECTOR_SIZE)? else {
+        return Ok(layout);
+    };
+    let has_signature = field::u16_le(&sector, 510) == mbr::SIGNATURE;
+    layout.file_system = file_system(volume)?;
+    layout.has_boot_code = has_signature && sector[..440].iter().any(|byte| *byte != 0);
+    let header = gpt::find(volume)?;
+    let protective = has_signature && mbr::is_protective(&sector);
+    if header.is_some() || protective {
+        layout.table = Table::Gpt;
+        layout.file_system = None;
+        gpt::parse(volume, &mut layout)?;
+    } else if has_signature && layout.file_system.is_none() {
+        let partitions = mbr::parse(&sector, volume.size(), &mut layout.faults);
+        if !partitions.is_empty() || !layout.faults.is_empty() {
+            layout.table = Table::Mbr;
+        }
+        layout.partitions = partitions;
+    }
+    for partition in layout.partitions.iter().filter(|it| it.kind == PartitionKind::Esp) {
+        match fat::loaders(volume, partition) {
+            Ok(found) => layout.loaders.extend(found),
+            Err(fat::Failure::Fault(fault)) => layout.faults.push(fault),
+            Err(fat::Failure::Error(error)) => return Err(error),
+        }
+    }
+    Ok(layout)
+}
+
+/// Tells the file system at the start of a volume by its magic number.
+fn file_system(volume: &dyn ReadVolume) -> Result<Option<&'static str>> {
+    const MAGICS: [(u64, &[u8], &str); 5] = [
+        (0, b"XFSB", "xfs"),
+        (1080, b"\x53\xef", "ext"),
+        (65_600, b"_BHRfS_M", "btrfs"),
+        (65_588, b"ReIsEr", "reiserfs"),
+        (32_768, b"JFS1", "jfs"),
+    ];
+    for (offset, magic, name) in MAGICS {
+        let len = u64::try_from(magic.len()).expect("a few bytes");
+        if read(volume, offset, len)?.is_some_and(|found| found == magic) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,268 @@
+//! All of a volume: its table, its partitions, what they hold, and whose every byte is.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::guest::claims::Claims;
+use crate::guest::claims::Proof;
+use crate::guest::claims::prove;
+use crate::guest::failure::Failure;
+use crate::guest::failure::Outcome;
+use crate::guest::file::FileSystem;
+use crate::guest::layout::Layout;
+use crate::guest::layout::PartitionKind;
+use crate::guest::layout::SECTOR_SIZE;
+use crate::guest::layout::Table;
+use crate::guest::owner::Owner;
+use crate::guest::owner::OwnerMap;
+use crate::guest::slice::Slice;
+use crate::guest::systems;
+use crate::guest::systems::Found;
+use crate::volume::ReadVolume;
+
+/// Bytes of boot code in sector 0.
+const BOOT_CODE_LEN: u64 = 440;
+
+/// Sectors of a GPT as every tool makes it: the header, and 128 entries.
+const GPT_SECTORS: u64 = 33;
+
+/// A partition, or a whole volume that nothing divides.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Number in the table; none for a whole volume.
+    pub number: Option<u32>,
+    /// Bytes of the volume.
+    pub range: Range<u64>,
+    /// What it is for.
+    pub kind: PartitionKind,
+    /// What it holds.
+    pub found: Found<'a>,
+}
+
+/// Whose every byte of a partition is.
+#[derive(Debug)]
+pub struct PartOwners {
+    /// Tiles the partition, from its first byte; what lies behind a file system is unknown.
+    pub map: OwnerMap,
+    /// What came of holding the file system's two derivations against each other.
+    pub proof: Option<Proof>,
+    /// Why what is free must be kept all the same, one sentence each; none if free blocks are proven free.
+    pub refusals: Vec<String>,
+}
+
+impl<'a> Part<'a> {
+    /// Returns the file system, if there is one that can be read.
+    #[must_use]
+    pub fn system(&self) -> Option<&(dyn FileSystem + 'a)> {
+        match &self.found {
+            Found::System(system) => Some(&**system),
+            _ => None,
+        }
+    }
+
+    /// Finds whose every byte is, and proves it.
+    ///
+    /// # Errors
+    ///
+    /// If the volume cannot be read; damage is part of the answer.
+    pub fn owners(&self) -> Result<PartOwners> {
+        let len = self.range.end.strict_sub(self.range.start);
+        let mut owners = PartOwners { map: OwnerMap::default(), proof: None, refusals: Vec::new() };
+        match &self.found {
+            Found::System(system) => match derive(&**system) {
+                Ok((map, proof)) => {
+                    owners.map = map;
+                    if let Some(first) = &proof.first {
+                        owners.refusals.push(first.to_string());
+                    }
+                    owners.proof = Some(proof);
+                    let cautions = &system.about().cautions;
+                    owners.refusals.extend(cautions.iter().map(ToString::to_string));
+                }
+                Err(Failure::Fault(fault)) => owners.refusals.push(fault.to_string()),
+                Err(Failure::Error(error)) => return Err(error),
+            },
+            Found::Named(name) => owners.refusals.push(format!("{name} is not looked into")),
+            Found::Broken { fault, .. } => owners.refusals.push(fault.to_string()),
+            Found::Nothing => {
+                if self.kind == PartitionKind::BiosBoot {
+                    owners.map.fill(len, Owner::BootCode);
+                }
+                owners.refusals.push("it holds no file system that is known".into());
+            }
+        }
+        owners.map.fill(len, Owner::Unknown);
+        Ok(owners)
+    }
+}
+
+/// Makes both derivations and holds them against each other.
+///
+/// # Errors
+///
+/// A fault where the file system is damaged; an error if the volume cannot be read.
+pub fn derive(system: &dyn FileSystem) -> Outcome<(OwnerMap, Proof)> {
+    let about = system.about();
+    let mut claims = Claims::new(about.size);
+    system.claim(&mut claims)?;
+    let free = system.free()?;
+    // An allocator of single blocks rounds nothing.
+    let grain = if about.grain > about.block_len { about.grain } else { 1 };
+    Ok(prove(claims, &free, grain))
+}
+
+/// What a volume holds.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    /// Table, partitions, boot code and loaders.
+    pub layout: Layout,
+    /// The partitions, in the table's order; one for a volume that nothing divides.
+    pub parts: Vec<Part<'a>>,
+    size: u64,
+}
+
+impl<'a> Guest<'a> {
+    /// Looks into a volume.
+    ///
+    /// # Errors
+    ///
+    /// If the volume cannot be read; damage inside is part of the answer.
+    pub fn open(volume: &'a dyn ReadVolume) -> Result<Self> {
+        let layout = crate::guest::look::look(volume)?;
+        let mut parts = Vec::new();
+        let mut add = |number, range: Range<u64>, kind| -> Result<()> {
+            let found = systems::find(&|| Slice::new(volume, range.clone()))?;
+            parts.push(Part { number, range, kind, found });
+            Ok(())
+        };
+        for partition in &layout.partitions {
+            // Partitions lie inside the volume, or they would not be listed.
+            let range = partition.start..partition.start.strict_add(partition.len);
+            add(Some(partition.number), range, partition.kind)?;
+        }
+        if layout.table == Table::None {
+            add(None, 0..volume.size(), PartitionKind::Other)?;
+        }
+        Ok(Self { layout, parts, size: volume.size() })
+    }
+
+    /// Finds whose every byte of the volume is.
+    ///
+    /// # Errors
+    ///
+    /// If the volume cannot be read.
+    pub fn owners(&self) -> Result<VolumeOwners> {
+        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        order.sort_by_key(|index| self.parts[*index].range.start);
+        let mut sections = Vec::new();
+        let mut at = 0;
+        let mut parts = Vec::new();
+        parts.resize_with(self.parts.len(), || None);
+        for index in order {
+            let part = &self.parts[index];
+            let owners = part.owners()?;
+            parts[index] = Some(PartSummary { proof: owners.proof, refusals: owners.refusals });
+            // Of partitions that overlap, the first one has what both hold.
+            if part.range.start < at {
+                let text = "it overlaps another partition".to_owned();
+                parts[index].as_mut().expect("just put there").refusals.push(text);
+                continue;
+            }
+            if at < part.range.start {
+                sections.push(self.between(at..part.range.start));
+            }
+            sections.push(Section {
+                range: part.range.clone(),
+                part: Some(index),
+                map: owners.map,
+            });
+            at = part.range.end;
+        }
+        if at < self.size {
+            sections.push(self.between(at..self.size));
+        }
+        let parts = parts.into_iter().map(|part| part.expect("each was visited")).collect();
+        Ok(VolumeOwners { sections, parts })
+    }
+
+    /// Returns the section of bytes that no partition holds.
+    fn between(&self, range: Range<u64>) -> Section {
+        let map = self.outside(range.clone());
+        Section { range, part: None, map }
+    }
+
+    /// Returns the owners of bytes that no partition holds.
+    fn outside(&self, range: Range<u64>) -> OwnerMap {
+        let mut marks: Vec<(u64, Owner)> = Vec::new();
+        let table_end = SECTOR_SIZE.strict_mul(GPT_SECTORS.strict_add(1));
+        let copy = self.size.saturating_sub(SECTOR_SIZE.strict_mul(GPT_SECTORS));
+        if self.layout.table != Table::None {
+            let code = if self.layout.has_boot_code { Owner::BootCode } else { Owner::Table };
+            marks.extend([(BOOT_CODE_LEN, code), (SECTOR_SIZE, Owner::Table)]);
+        }
+        if self.layout.table == Table::Gpt {
+            marks.extend([
+                (table_end, Owner::Table),
+                (copy, Owner::Gap),
+                (self.size, Owner::Table),
+            ]);
+        }
+        marks.push((u64::MAX, Owner::Gap));
+        let mut map = OwnerMap::default();
+        for (end, owner) in marks {
+            let until = end.min(range.end).saturating_sub(range.start);
+            map.fill(until, owner);
+        }
+        map
+    }
+}
+
+/// A section of a volume: a partition, or what lies between two.
+#[derive(Debug)]
+pub struct Section {
+    /// Bytes of the volume.
+    pub range: Range<u64>,
+    /// Which part it is, by its place among them.
+    pub part: Option<usize>,
+    /// Owners, from the section's first byte.
+    pub map: OwnerMap,
+}
+
+/// What is known of a partition, beside its map.
+#[derive(Debug)]
+pub struct PartSummary {
+    /// What came of the proof, where a file system could be walked.
+    pub proof: Option<Proof>,
+    /// Why what is free must be kept.
+    pub refusals: Vec<String>,
+}
+
+/// Whose every byte of a volume is: sections that tile it.
+#[derive(Debug)]
+pub struct VolumeOwners {
+    /// Ascending; they tile the volume.
+    pub sections: Vec<Section>,
+    /// One for each part, in the order of the guest's.
+    pub parts: Vec<PartSummary>,
+}
+
+impl VolumeOwners {
+    /// Iterates over the owners of a range, cut to it, ascending: bytes of the volume, part, owner.
+    pub fn within(
+        &self,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = (Range<u64>, Option<usize>, Owner)> + '_ {
+        let first = self.sections.partition_point(|it| it.range.end <= range.start);
+        let whole = range.clone();
+        self.sections[first..]
+            .iter()
+            .take_while(move |section| section.range.start < whole.end)
+            .flat_map(move |section| {
+                let base = section.range.start;
+                let cut = range.start.saturating_sub(base)..range.end.saturating_sub(base);
+                section.map.within(cut).map(move |(part, owner)| {
+                    (part.start.strict_add(base)..part.end.strict_add(base), section.part, owner)
+                })
+            })
+    }
+}
