@@ -1,6 +1,7 @@
 //! What a walk over all files and metadata finds owned, and the proof against the allocator's records.
 
 use std::fmt;
+use std::iter::once;
 use std::ops::Range;
 
 use crate::guest::failure::Outcome;
@@ -170,7 +171,7 @@ pub fn prove(claims: Claims, free: &Ranges, grain: u64) -> (OwnerMap, Proof) {
         }
         map.fill(before.end, Owner::Free);
         let mut at = range.start;
-        for kept in free.outside(range.clone()).chain([range.end..range.end]) {
+        for kept in free.outside(range.clone()).chain(once(range.end..range.end)) {
             if at < kept.start {
                 proof.offend(at..kept.start, Wrong::OwnedAndFree(owner));
             }
@@ -235,7 +236,7 @@ fn round(
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects)]
+#[allow(clippy::arithmetic_side_effects, clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
     use crate::guest::owner::FileId;

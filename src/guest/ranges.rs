@@ -1,5 +1,6 @@
 //! Ascending byte ranges that do not touch.
 
+use std::iter::once;
 use std::ops::Range;
 
 /// Ascending byte ranges that do not touch each other.
@@ -47,7 +48,7 @@ impl Ranges {
         });
         let mut at = whole.start;
         let end = whole.end;
-        inside.cloned().chain([end..end]).filter_map(move |range| {
+        inside.cloned().chain(once(end..end)).filter_map(move |range| {
             let gap = at..range.start.min(end);
             at = range.end.max(at);
             (!gap.is_empty()).then_some(gap)
@@ -56,6 +57,7 @@ impl Ranges {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

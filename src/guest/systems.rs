@@ -87,9 +87,8 @@ pub(super) fn find<'a>(again: &dyn Fn() -> Slice<'a>) -> crate::error::Result<Fo
     let slice = again();
     for row in FILE_SYSTEMS {
         match (row.is_one)(&slice) {
-            Ok(false) => continue,
             Ok(true) => {}
-            Err(Failure::Fault(_)) => continue,
+            Ok(false) | Err(Failure::Fault(_)) => continue,
             Err(Failure::Error(error)) => return Err(error),
         }
         return match (row.open)(slice) {

@@ -90,6 +90,12 @@ fn damaged(text: &'static str) -> Failure {
     Problem::Damaged.text(text)
 }
 
+/// Checks how many things of a group a bitmap of one block has a bit for.
+fn check_bitmap(count: u64, bits: u64, text: &'static str) -> Result<(), Failure> {
+    let possible = count > 0 && count <= bits && count.is_multiple_of(8);
+    if possible { Ok(()) } else { Err(damaged(text)) }
+}
+
 impl Superblock {
     /// Tells whether these bytes are a superblock at all.
     pub(super) fn is_one(bytes: &[u8]) -> bool {
@@ -97,6 +103,7 @@ impl Superblock {
     }
 
     /// Reads and checks it, for a slice of `len` bytes.
+    #[allow(clippy::too_many_lines, reason = "one check after another, in the order of the fields")]
     pub(super) fn parse(bytes: &[u8; SUPERBLOCK_LEN], len: u64) -> Result<Self, Failure> {
         if !Self::is_one(bytes) {
             return Err(damaged("s_magic is not 0xef53"));
@@ -141,21 +148,16 @@ impl Superblock {
         }
         let blocks_per_group = u32_at(0x20);
         let clusters_per_group = if bigalloc { u32_at(0x24) } else { blocks_per_group };
-        let bits = block_len.strict_mul(8);
-        if clusters_per_group == 0
-            || clusters_per_group > bits
-            || !clusters_per_group.is_multiple_of(8)
-            || clusters_per_group.strict_mul(cluster_blocks) != blocks_per_group
-        {
+        if clusters_per_group.checked_mul(cluster_blocks) != Some(blocks_per_group) {
             return Err(damaged("s_blocks_per_group is impossible"));
         }
-        let groups = blocks.strict_sub(first_block).div_ceil(blocks_per_group);
         let (inodes, inodes_per_group) = (u32_at(0), u32_at(0x28));
-        if inodes_per_group == 0
-            || inodes_per_group > bits
-            || groups.checked_mul(inodes_per_group) != Some(inodes)
-        {
-            return Err(damaged("s_inodes_per_group is impossible"));
+        let bits = block_len.strict_mul(8);
+        check_bitmap(clusters_per_group, bits, "s_blocks_per_group is impossible")?;
+        let groups = blocks.strict_sub(first_block).div_ceil(blocks_per_group);
+        check_bitmap(inodes_per_group, bits, "s_inodes_per_group is impossible")?;
+        if groups.checked_mul(inodes_per_group) != Some(inodes) {
+            return Err(damaged("s_inodes_count is impossible"));
         }
         let inode_len = if is_dynamic { u16_at(0x58) } else { 128 };
         if !inode_len.is_power_of_two() || inode_len < 128 || inode_len > block_len {

@@ -269,6 +269,7 @@ fn next_bit(bitmap: &[u8], at: u64, wanted: bool) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

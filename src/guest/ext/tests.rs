@@ -122,9 +122,9 @@ fn make(folder: &Path, mib: u64, kind: &str) -> Option<Vec<u8>> {
         return None;
     }
     let commands = folder.with_extension("cmd");
-    let mut text = String::new();
+    let mut text = Vec::new();
     for number in (0..300).step_by(3) {
-        text.push_str(&format!("rm many/with-a-longer-name-{number:04}\n"));
+        writeln!(text, "rm many/with-a-longer-name-{number:04}").unwrap();
     }
     fs::write(&commands, text).unwrap();
     Command::new("debugfs").args(["-w", "-f"]).arg(&commands).arg(&image).output().unwrap();
