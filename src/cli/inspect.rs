@@ -11,6 +11,7 @@ use crate::cli::shared::instance_store;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
+use crate::cli::shared::text::Table;
 use crate::cli::shared::text::ami;
 use crate::cli::shared::text::blocks;
 use crate::cli::shared::text::length;
@@ -21,9 +22,11 @@ use crate::cli::shared::volumes::Reading;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::ops;
+use crate::ops::GuestReport;
 use crate::ops::Inspected;
 use crate::ops::PackContent;
 use crate::ops::ReadContent;
+use crate::ops::escaped;
 use crate::units::format_size;
 
 /// Shows what a file is and what is in it: an image, a bundle, a device of one, a manifest, a pack
@@ -89,6 +92,65 @@ fn packed(
     Ok(())
 }
 
+/// Says what is inside a volume.
+fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
+    let code = if guest.boot_code { ", boot code in sector 0" } else { "" };
+    let table = if guest.table == "none" { "none" } else { guest.table };
+    writeln!(out, "  partition table: {table}{code}")?;
+    let mut rows =
+        Table::new(&["partition", "holds", "size", "used", "free", "stored free", "mounted at"]);
+    let size = |bytes: Option<u64>| bytes.map_or("-".into(), format_size);
+    for part in &guest.partitions {
+        rows.row(vec![
+            part.number.map_or("whole".into(), |number| number.to_string()),
+            part.file_system
+                .unwrap_or(match part.purpose {
+                    "bios-boot" => "boot code",
+                    _ => "-",
+                })
+                .to_owned(),
+            format_size(part.size_bytes),
+            size(part.used_bytes),
+            size(part.free_bytes),
+            size(part.free_stored_bytes),
+            part.mounted_at.clone().unwrap_or_else(|| "-".into()),
+        ]);
+    }
+    rows.print(out)?;
+    for part in &guest.partitions {
+        let name = part.number.map_or("the volume".into(), |number| format!("partition {number}"));
+        let label = part.label.as_ref().map(|it| format!(", label {it}")).unwrap_or_default();
+        if let Some(uuid) = &part.uuid {
+            writeln!(out, "  {name}: UUID {uuid}{label}")?;
+        }
+        if let Some(stale) = part.stale_bytes {
+            writeln!(out, "  {name}: {} of free blocks hold old data", format_size(stale))?;
+        }
+        if part.replayed {
+            writeln!(out, "  {name}: read as its journal will leave it")?;
+        }
+        for reason in part.kept_because.iter().filter(|_| part.file_system.is_some()) {
+            writeln!(out, "  {name}: free blocks are kept: {reason}")?;
+        }
+    }
+    if let Some(os) = &guest.os {
+        let name = os.name.as_ref().or(os.id.as_ref()).map_or("unknown".into(), |it| escaped(it));
+        writeln!(out, "  system: {name}")?;
+    }
+    if let Some(architecture) = guest.architecture {
+        writeln!(out, "  programs are for {architecture}")?;
+    }
+    for loader in &guest.boot_loaders {
+        let machine = loader.machine.as_deref().unwrap_or("nothing that is known");
+        writeln!(
+            out,
+            "  boot loader {} in partition {}, for {machine}",
+            loader.path, loader.partition
+        )?;
+    }
+    guest.faults.iter().try_for_each(|fault| writeln!(out, "  damaged: {fault}"))
+}
+
 fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     match report {
         Inspected::Bundle {
@@ -150,6 +212,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             ebs_volume_size_gib,
             content,
             read,
+            guest,
             notes,
         } => {
             writeln!(
@@ -169,6 +232,9 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
                 format_size(content.hole_bytes)
             )?;
             read_content(read.as_ref(), out)?;
+            if let Some(guest) = guest {
+                inside(guest, out)?;
+            }
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }
         Inspected::Stream { path, format, file_bytes, volume_size_bytes, read, notes } => {

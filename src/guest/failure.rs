@@ -37,6 +37,14 @@ pub struct FileSystemFault {
     place: Option<u64>,
 }
 
+impl FileSystemFault {
+    /// Returns what is wrong, without where.
+    #[must_use]
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+}
+
 impl fmt::Display for FileSystemFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(owner) = self.owner {

@@ -11,13 +11,14 @@
 //!     80    4 NumberOfPartitionEntries
 //!     84    4 SizeOfPartitionEntry: 128 times a power of two
 //!     88    4 PartitionEntryArrayCRC32
-//! an entry: 0 type GUID, 32 first sector, 40 last sector
+//! an entry: 0 type GUID, 16 its own GUID, 32 first sector, 40 last sector, 48 attributes
 //! ```
 
 use crate::digest::crc32;
 use crate::error::Result;
 use crate::field;
 use crate::guest::fault::GuestFault;
+use crate::guest::layout::Identity;
 use crate::guest::layout::Layout;
 use crate::guest::layout::Partition;
 use crate::guest::layout::PartitionKind;
@@ -131,7 +132,12 @@ pub(super) fn parse(volume: &dyn ReadVolume, layout: &mut Layout) -> Result<()> 
         };
         match range(field::u64_le(entry, 32), field::u64_le(entry, 40), volume.size()) {
             Some((start, len)) => {
-                layout.partitions.push(Partition { number, start, len, kind });
+                let identity = Identity {
+                    type_id: field::array(entry, 0),
+                    id: field::array(entry, 16),
+                    attributes: field::u64_le(entry, 48),
+                };
+                layout.partitions.push(Partition { number, start, len, kind, identity });
             }
             None => layout.faults.push(GuestFault::PartitionRange { number }),
         }

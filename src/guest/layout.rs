@@ -1,6 +1,9 @@
 //! What is found in a volume: its table, partitions and loaders.
 
+use std::ops::Range;
+
 use crate::error::Result;
+use crate::field;
 use crate::guest::fault::GuestFault;
 use crate::volume::ReadVolume;
 
@@ -53,6 +56,53 @@ pub struct Partition {
     pub len: u64,
     /// What it is for.
     pub kind: PartitionKind,
+    /// What its table says of it beside that.
+    pub identity: Identity,
+}
+
+/// What a table says of a partition, beside its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Type GUID as it is stored; of an MBR the type alone, in the first byte.
+    pub type_id: [u8; 16],
+    /// GUID of the partition as it is stored; of an MBR the disk's signature, in the first four bytes.
+    pub id: [u8; 16],
+    /// Attribute bits of a GPT.
+    pub attributes: u64,
+}
+
+impl Partition {
+    /// Returns what `blkid` calls its PARTUUID.
+    #[must_use]
+    pub fn uuid(&self, table: Table) -> String {
+        let id = &self.identity.id;
+        if table == Table::Mbr {
+            return format!("{:08x}-{:02x}", field::u32_le(id, 0), self.number);
+        }
+        guid(id)
+    }
+}
+
+/// Writes a UUID whose bytes stand in their own order, as `blkid` does.
+pub(super) fn guid_bytes(id: &[u8; 16]) -> String {
+    let digits = |range: Range<usize>| {
+        id[range].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    };
+    [digits(0..4), digits(4..6), digits(6..8), digits(8..10), digits(10..16)].join("-")
+}
+
+/// Writes a GUID, whose first three fields are little-endian.
+#[must_use]
+pub fn guid(id: &[u8; 16]) -> String {
+    let rest: String =
+        id[10..].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{rest}",
+        field::u32_le(id, 0),
+        field::u16_le(id, 4),
+        field::u16_le(id, 6),
+        field::u16_be(id, 8)
+    )
 }
 
 /// Processor that an EFI program is for.

@@ -39,10 +39,9 @@ pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
         layout.partitions = partitions;
     }
     for partition in layout.partitions.iter().filter(|it| it.kind == PartitionKind::Esp) {
-        match fat::loaders(volume, partition) {
+        match fat::loaders(volume, partition)? {
             Ok(found) => layout.loaders.extend(found),
-            Err(fat::Failure::Fault(fault)) => layout.faults.push(fault),
-            Err(fat::Failure::Error(error)) => return Err(error),
+            Err(fault) => layout.faults.push(fault),
         }
     }
     Ok(layout)

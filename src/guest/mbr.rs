@@ -3,15 +3,17 @@
 //! ```text
 //! offset size field
 //!      0  440 boot code
+//!    440    4 signature of the disk
 //!    446   64 four entries of 16 bytes: +4 type, +8 first sector, +12 sectors
 //!    510    2 signature 0xaa55
 //! ```
 
 use crate::field;
-use crate::guest::GuestFault;
-use crate::guest::Partition;
-use crate::guest::PartitionKind;
-use crate::guest::SECTOR_SIZE;
+use crate::guest::fault::GuestFault;
+use crate::guest::layout::Identity;
+use crate::guest::layout::Partition;
+use crate::guest::layout::PartitionKind;
+use crate::guest::layout::SECTOR_SIZE;
 
 /// Last two bytes of sector 0.
 pub(super) const SIGNATURE: u16 = 0xaa55;
@@ -48,7 +50,10 @@ pub(super) fn parse(sector: &[u8], size: u64, faults: &mut Vec<GuestFault>) -> V
             faults.push(GuestFault::PartitionRange { number });
             continue;
         }
-        partitions.push(Partition { number, start, len, kind });
+        let mut identity = Identity::default();
+        identity.type_id[0] = entry[4];
+        identity.id[..4].copy_from_slice(&sector[440..444]);
+        partitions.push(Partition { number, start, len, kind, identity });
     }
     partitions
 }

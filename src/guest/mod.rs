@@ -1,9 +1,11 @@
-//! What is inside a volume, as far as booting needs it: partitions, boot code, EFI loaders.
+//! What is inside a volume: partitions, boot code, EFI loaders, file systems, and whose every byte is.
+//! `docs/formats/guest.md` says what has to hold before a free block is believed to be free.
 //!
 //! A volume that is damaged inside is not a failure of ours: what was found wrong is part of the
 //! answer. Only bytes that cannot be read are an error.
 
 mod claims;
+mod escape;
 mod ext;
 mod failure;
 mod fat;
@@ -17,13 +19,18 @@ mod owner;
 mod ranges;
 mod slice;
 mod survey;
+mod swap;
+mod system_facts;
 mod systems;
+mod tree;
 
 pub use claims::Claims;
 pub use claims::Offender;
 pub use claims::Proof;
 pub use claims::Wrong;
 pub use claims::prove;
+pub use escape::escape;
+pub use escape::matches_pattern;
 pub use failure::Failure;
 pub use failure::FileSystemFault;
 pub use failure::Outcome;
@@ -40,6 +47,7 @@ pub use file::FileSystem;
 pub use file::Node;
 pub use file::Piece;
 pub use file::Time;
+pub use layout::Identity;
 pub use layout::Layout;
 pub use layout::Loader;
 pub use layout::Machine;
@@ -47,6 +55,7 @@ pub use layout::Partition;
 pub use layout::PartitionKind;
 pub use layout::SECTOR_SIZE;
 pub use layout::Table;
+pub use layout::guid;
 pub use look::look;
 pub use owner::FileId;
 pub use owner::Metadata;
@@ -62,7 +71,13 @@ pub use survey::PartSummary;
 pub use survey::Section;
 pub use survey::VolumeOwners;
 pub use survey::derive;
+pub use swap::Swap;
+pub use system_facts::OsRelease;
+pub use system_facts::architecture;
+pub use system_facts::os_release;
 pub use systems::Found;
+pub use tree::Spot;
+pub use tree::Tree;
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]

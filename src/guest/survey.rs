@@ -8,11 +8,13 @@ use crate::guest::claims::Proof;
 use crate::guest::claims::prove;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
+use crate::guest::file::Caution;
 use crate::guest::file::FileSystem;
 use crate::guest::layout::Layout;
 use crate::guest::layout::PartitionKind;
 use crate::guest::layout::SECTOR_SIZE;
 use crate::guest::layout::Table;
+use crate::guest::owner::Metadata;
 use crate::guest::owner::Owner;
 use crate::guest::owner::OwnerMap;
 use crate::guest::slice::Slice;
@@ -35,6 +37,8 @@ pub struct Part<'a> {
     pub range: Range<u64>,
     /// What it is for.
     pub kind: PartitionKind,
+    /// What `blkid` calls its PARTUUID; empty for a whole volume.
+    pub uuid: String,
     /// What it holds.
     pub found: Found<'a>,
 }
@@ -82,6 +86,13 @@ impl<'a> Part<'a> {
                 Err(Failure::Fault(fault)) => owners.refusals.push(fault.to_string()),
                 Err(Failure::Error(error)) => return Err(error),
             },
+            Found::Swap(swap) => {
+                owners.map.fill(swap.page_len, Owner::Metadata(Metadata::Superblock));
+                owners.map.fill(swap.size, Owner::Swap);
+                if swap.is_hibernated {
+                    owners.refusals.push(Caution::Hibernated.to_string());
+                }
+            }
             Found::Named(name) => owners.refusals.push(format!("{name} is not looked into")),
             Found::Broken { fault, .. } => owners.refusals.push(fault.to_string()),
             Found::Nothing => {
@@ -130,18 +141,19 @@ impl<'a> Guest<'a> {
     pub fn open(volume: &'a dyn ReadVolume) -> Result<Self> {
         let layout = crate::guest::look::look(volume)?;
         let mut parts = Vec::new();
-        let mut add = |number, range: Range<u64>, kind| -> Result<()> {
+        let mut add = |number, range: Range<u64>, kind, uuid| -> Result<()> {
             let found = systems::find(&|| Slice::new(volume, range.clone()))?;
-            parts.push(Part { number, range, kind, found });
+            parts.push(Part { number, range, kind, uuid, found });
             Ok(())
         };
         for partition in &layout.partitions {
             // Partitions lie inside the volume, or they would not be listed.
             let range = partition.start..partition.start.strict_add(partition.len);
-            add(Some(partition.number), range, partition.kind)?;
+            let uuid = partition.uuid(layout.table);
+            add(Some(partition.number), range, partition.kind, uuid)?;
         }
         if layout.table == Table::None {
-            add(None, 0..volume.size(), PartitionKind::Other)?;
+            add(None, 0..volume.size(), PartitionKind::Other, String::new())?;
         }
         Ok(Self { layout, parts, size: volume.size() })
     }

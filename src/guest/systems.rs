@@ -4,8 +4,11 @@ use crate::guest::ext;
 use crate::guest::failure::Failure;
 use crate::guest::failure::FileSystemFault;
 use crate::guest::failure::Outcome;
+use crate::guest::fat;
 use crate::guest::file::FileSystem;
 use crate::guest::slice::Slice;
+use crate::guest::swap;
+use crate::guest::swap::Swap;
 
 /// A file system that can be read: how it is recognised, and how it is opened.
 struct Row {
@@ -15,7 +18,10 @@ struct Row {
 }
 
 /// The file systems that can be read. What walks this table needs no change for a new row.
-const FILE_SYSTEMS: &[Row] = &[Row { name: "ext", is_one: ext::is_one, open: ext::open }];
+const FILE_SYSTEMS: &[Row] = &[
+    Row { name: "ext", is_one: ext::is_one, open: ext::open },
+    Row { name: "vfat", is_one: fat::is_one, open: fat::open },
+];
 
 /// What is recognised and not read: name, offset, bytes. The first one that matches counts.
 const NAMED: &[(&str, u64, &[u8])] = &[
@@ -53,6 +59,8 @@ const ZFS_MAGICS: [[u8; 8]; 2] = [*b"\x0c\xb1\xba\0\0\0\0\0", *b"\0\0\0\0\0\xba\
 pub enum Found<'a> {
     /// A file system that can be read.
     System(Box<dyn FileSystem + 'a>),
+    /// Swap space.
+    Swap(Swap),
     /// Something that is known by name and not read.
     Named(&'static str),
     /// A file system that is damaged, or that has features that are not known.
@@ -72,6 +80,7 @@ impl Found<'_> {
     pub fn name(&self) -> Option<&'static str> {
         match self {
             Self::System(system) => Some(system.about().name),
+            Self::Swap(_) => Some("swap"),
             Self::Named(name) | Self::Broken { name, .. } => Some(name),
             Self::Nothing => None,
         }
@@ -97,7 +106,10 @@ pub(super) fn find<'a>(again: &dyn Fn() -> Slice<'a>) -> crate::error::Result<Fo
             Err(Failure::Error(error)) => Err(error),
         };
     }
-    named(&slice).map_err(Into::into)
+    match swap::find(&slice)? {
+        Some(swap) => Ok(Found::Swap(swap)),
+        None => named(&slice).map_err(Into::into),
+    }
 }
 
 fn named<'a>(slice: &Slice<'_>) -> Outcome<Found<'a>> {

@@ -27,6 +27,7 @@ use crate::ami::Virtualization;
 use crate::ami::VolumeType;
 use crate::digest::crc32c;
 use crate::guest::GuestFault;
+use crate::guest::Identity;
 use crate::guest::Layout;
 use crate::guest::Loader;
 use crate::guest::Machine;
@@ -81,7 +82,9 @@ impl World {
     /// An AMI without a fault: a GPT disk that boots by UEFI and by BIOS.
     fn sound() -> Self {
         let x86 = Machine::X86_64;
-        let partition = |number, kind| Partition { number, start: 1 << 20, len: 1 << 20, kind };
+        let identity = Identity::default();
+        let partition =
+            |number, kind| Partition { number, start: 1 << 20, len: 1 << 20, kind, identity };
         Self {
             ami: Ami {
                 name: "web".to_owned(),

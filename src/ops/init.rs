@@ -98,13 +98,15 @@ pub fn init(request: &InitRequest, watch: &dyn Watch) -> Result<InitReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::Identity;
     use crate::guest::Loader;
     use crate::guest::Partition;
 
     #[test]
     fn a_boot_mode_fits_what_is_there() {
         let loader = |named_for| Loader { partition: 1, path: "", named_for, machine: None };
-        let partition = |kind| Partition { number: 1, start: 0, len: 512, kind };
+        let partition =
+            |kind| Partition { number: 1, start: 0, len: 512, kind, identity: Identity::default() };
         let layout = |loaders: &[Machine], partitions: &[PartitionKind], boot, table| Layout {
             table,
             has_boot_code: boot,

@@ -21,6 +21,8 @@ use crate::io::ReadAt;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
+use crate::ops::shared::guest_report::GuestReport;
+use crate::ops::shared::guest_report::report;
 use crate::ops::shared::instance_store::InstanceStoreContent;
 use crate::ops::shared::instance_store::content_of as content_of_instance_store;
 use crate::ops::shared::open::Found;
@@ -132,6 +134,9 @@ pub enum Inspected {
         /// Blocks of 512 KiB in each state and EBS's checksum, if the image was read for them.
         #[serde(skip_serializing_if = "Option::is_none")]
         read: Option<ReadContent>,
+        /// What is inside the volume, where anything is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guest: Option<Box<GuestReport>>,
         /// What the user should hear although nothing failed.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
@@ -210,6 +215,7 @@ pub fn inspect(
     for extent in extents(volume) {
         count(&mut content, &extent?);
     }
+    let guest = report(volume, read.is_some(), watch).map_err(fail)?.map(Box::new);
     let read = match read {
         Some(threads) => {
             watch.begin(Some(volume.size()));
@@ -229,6 +235,7 @@ pub fn inspect(
         ebs_volume_size_gib: ebs_gib(volume.size()),
         content,
         read,
+        guest,
         notes: opened.notes(),
     })
 }

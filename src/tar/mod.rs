@@ -8,6 +8,7 @@ pub mod layout;
 mod limits;
 mod member;
 mod number;
+mod pax;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,9 @@ use crate::tar::layout::text;
 use crate::tar::limits::MAX_MEMBERS;
 use crate::tar::limits::MAX_RECORDS_LEN;
 
+pub use pax::MemberKind;
+pub use pax::PaxMember;
+pub use pax::padding;
 pub use stream::Found;
 pub use stream::StreamMember;
 pub use stream::StreamReader;

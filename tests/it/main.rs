@@ -35,6 +35,7 @@ mod guide;
 mod hostile;
 mod in_place_kills;
 mod in_place_proof;
+mod inside;
 mod instance_store;
 mod instance_store_hostile;
 mod instance_store_oracles;

@@ -1,6 +1,7 @@
 //! What several commands share: arguments, output, progress, pieces of text.
 
 pub(super) mod description;
+pub(super) mod inside;
 pub(super) mod instance_store;
 pub(super) mod options;
 pub(super) mod output;

@@ -30,6 +30,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "instance-store-unbundle"
     "instance-store-verify"
     "lint"
+    "ls"
     "man"
     "map"
     "merge"

@@ -8,11 +8,10 @@
 
 use crate::digest::crc32c_register;
 use crate::field;
-use crate::guest::ext::Ext;
 use crate::guest::ext::inode::Inode;
 use crate::guest::ext::mapping::Mapped;
 use crate::guest::ext::mapping::Walk;
-use crate::guest::ext::tree::live;
+use crate::guest::ext::open::Ext;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
 use crate::guest::failure::Problem;
@@ -78,7 +77,7 @@ fn value(ext: &Ext<'_>, raw: &Raw<'_>, room: &[u8]) -> Outcome<Vec<u8>> {
         let end = raw.value_at.strict_add(len);
         return room.get(raw.value_at..end).map(<[u8]>::to_vec).ok_or_else(broken);
     }
-    let inode = live(ext, FileId(raw.value_inode))?;
+    let inode = ext.live(FileId(raw.value_inode))?;
     if !inode.holds_attribute() || inode.size != u64::from(raw.value_len) {
         return Err(broken());
     }
@@ -114,7 +113,7 @@ pub(super) fn inline_data(ext: &Ext<'_>, inode: &Inode) -> Outcome<(Vec<u8>, Vec
 
 /// Returns the attributes of a file, as the system call shows them.
 pub(super) fn attributes(ext: &Ext<'_>, id: FileId) -> Outcome<Vec<Attribute>> {
-    let inode = live(ext, id)?;
+    let inode = ext.live(id)?;
     let mut found = Vec::new();
     if let Some(room) = in_inode(&inode) {
         for entry in raw(room, 0)? {

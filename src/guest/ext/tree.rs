@@ -2,13 +2,13 @@
 
 use crate::digest::crc32c_register;
 use crate::field;
-use crate::guest::ext::Ext;
 use crate::guest::ext::attributes;
 use crate::guest::ext::inode::Inode;
 use crate::guest::ext::layout::INCOMPAT_FILETYPE;
 use crate::guest::ext::layout::dir_entries;
 use crate::guest::ext::mapping::Mapped;
 use crate::guest::ext::mapping::Walk;
+use crate::guest::ext::open::Ext;
 use crate::guest::failure::Outcome;
 use crate::guest::failure::Problem;
 use crate::guest::file::Bytes;
@@ -24,18 +24,9 @@ const MAX_PIECES: usize = 4 << 20;
 /// Most bytes of a directory: 10 million names of common length.
 const MAX_DIR_LEN: u64 = 512 << 20;
 
-/// Reads an inode that is in use.
-pub(super) fn live(ext: &Ext<'_>, id: FileId) -> Outcome<Inode> {
-    let inode = ext.inode(id.0)?;
-    if inode.links == 0 {
-        return Err(Problem::Damaged.text("it is named, and its inode is not in use"));
-    }
-    Ok(inode)
-}
-
 /// Returns the names in a directory.
 pub(super) fn entries(ext: &Ext<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
-    let inode = live(ext, folder)?;
+    let inode = ext.live(folder)?;
     if inode.kind() != Some(FileKind::Directory) {
         return Err(Problem::Request.text("it is not a directory"));
     }
@@ -99,10 +90,7 @@ fn check_sum(ext: &Ext<'_>, inode: &Inode, block: &[u8]) -> Outcome<()> {
 
 /// Returns where the content of a file or of a link lies.
 pub(super) fn content(ext: &Ext<'_>, id: FileId) -> Outcome<Content> {
-    content_of(ext, &live(ext, id)?)
-}
-
-pub(super) fn content_of(ext: &Ext<'_>, inode: &Inode) -> Outcome<Content> {
+    let inode = &ext.live(id)?;
     let size = inode.size;
     if !matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink)) {
         return Err(Problem::Request.text("it is not a regular file"));

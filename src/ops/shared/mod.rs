@@ -3,6 +3,8 @@
 pub(super) mod base;
 pub(super) mod case;
 pub(super) mod description;
+pub(super) mod guest;
+pub(super) mod guest_report;
 pub(super) mod image_output;
 pub(super) mod instance_store;
 pub(super) mod journal;

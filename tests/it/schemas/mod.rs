@@ -34,6 +34,20 @@ fn all() -> BTreeSet<String> {
     files.map(|file| name(file.unwrap())).collect()
 }
 
+/// Returns a FAT12 of 1 MiB with one file.
+fn small_fat() -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 20];
+    bytes[..3].copy_from_slice(b"\xeb\x3c\x90");
+    bytes[11..25].copy_from_slice(&[0, 2, 1, 1, 0, 1, 16, 0, 0, 8, 0xf8, 6, 0, 0]);
+    bytes[510..512].copy_from_slice(b"\x55\xaa");
+    bytes[512..517].copy_from_slice(b"\xf8\xff\xff\xff\x0f");
+    let entry = &mut bytes[7 * 512..][..32];
+    entry[..12].copy_from_slice(b"README  TXT\x20");
+    (entry[26], entry[28]) = (2, 5);
+    bytes[8 * 512..][..5].copy_from_slice(b"hello");
+    bytes
+}
+
 /// Makes what the lines below are about.
 fn scene(here: &Path) {
     let mut bytes = vec![0; 3 << 20];
@@ -43,6 +57,7 @@ fn scene(here: &Path) {
     fs::write(here.join("new.raw"), &bytes).unwrap();
     bytes[..100].fill(3);
     fs::write(here.join("newer.raw"), &bytes).unwrap();
+    fs::write(here.join("esp.raw"), small_fat()).unwrap();
     fs::write(here.join("garbage.qcow2"), b"QFI\xfb and then nothing").unwrap();
     for name in ["test-user.key", "test-user.crt", "test-ec2.key", "test-ec2.crt"] {
         fs::copy(fixture("instance-store").join(name), here.join(name)).unwrap();
@@ -90,6 +105,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("compare", "compare old.raw unpacked.raw", 0),
     ("compare", "compare old.raw new.raw", 1),
     ("diff", "diff old.raw new.raw", 1),
+    ("inspect", "inspect esp.raw --read", 0),
+    ("ls", "ls esp.raw -R --digests", 0),
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
     ("map", "map old.ami", 0),
@@ -138,7 +155,7 @@ const LINES: &[(&str, &str, i32)] = &[
 ];
 
 /// Outputs of which each line is a document.
-const BY_LINES: [&str; 2] = ["diff", "plan"];
+const BY_LINES: [&str; 3] = ["diff", "ls", "plan"];
 
 #[test]
 fn each_output_follows_its_schema() {

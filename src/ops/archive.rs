@@ -1,0 +1,235 @@
+//! `tar`: the files of a volume as an archive, with all their attributes.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::guest::FileKind;
+use crate::guest::Node;
+use crate::guest::Spot;
+use crate::guest::Tree;
+use crate::guest::escape;
+use crate::ops::shared::guest::InsideRequest;
+use crate::ops::shared::guest::with_tree;
+use crate::tar;
+use crate::tar::MemberKind;
+use crate::tar::PaxMember;
+use crate::work::Watch;
+
+/// What gives a program more rights than its user has; left out unless all is wanted.
+const SPECIAL_MODE: u32 = 0o6000;
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// What is archived.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveRequest {
+    /// Where.
+    pub inside: InsideRequest,
+    /// Devices too, and the bits and attributes that give a program more rights than its user has.
+    pub all: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveReport {
+    /// Members.
+    pub members: u64,
+    /// What was left out or changed, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Writes an archive of a file, or of a directory and all that is below it, piece by piece.
+///
+/// Names are relative to the guest's root. Nothing of the guest is written to the host's file system.
+///
+/// # Errors
+///
+/// As [`with_tree`]; `Corrupt` for a file that is damaged; whatever `take` returns.
+pub fn archive(
+    request: &ArchiveRequest,
+    watch: &dyn Watch,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<ArchiveReport> {
+    with_tree(&request.inside, watch, |tree| {
+        let start = tree.find(&request.inside.path, true)?;
+        let mut writer = Writer {
+            tree,
+            all: request.all,
+            watch,
+            take,
+            len: 0,
+            first_names: HashMap::new(),
+            report: ArchiveReport::default(),
+            left_out: [0; 4],
+        };
+        let name = relative(&request.inside.path);
+        writer.below(start, name)?;
+        let end = usize::try_from(tar::end_len(writer.len)).expect("a few records");
+        (writer.take)(&vec![0; end])?;
+        Ok(writer.finish())
+    })
+}
+
+/// Returns a path without slashes at its ends, and without `.` and `..`.
+fn relative(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// What is left out, in the order of the counters.
+const LEFT_OUT: [&str; 4] =
+    ["sockets, which no archive holds", "devices", "setuid and setgid bits", "file capabilities"];
+
+struct Writer<'a> {
+    tree: &'a Tree<'a>,
+    all: bool,
+    watch: &'a dyn Watch,
+    take: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+    len: u64,
+    /// The first name of each file that has several.
+    first_names: HashMap<Spot, Vec<u8>>,
+    report: ArchiveReport,
+    left_out: [u64; 4],
+}
+
+impl Writer<'_> {
+    fn below(&mut self, start: Spot, name: Vec<u8>) -> Result<()> {
+        let mut seen = HashSet::from([start]);
+        let mut left = vec![(start, name)];
+        while let Some((spot, name)) = left.pop() {
+            self.watch.check()?;
+            let node = self.tree.node(spot)?;
+            self.member(spot, &node, &name)?;
+            if node.kind != FileKind::Directory {
+                continue;
+            }
+            for (entry, spot) in self.tree.entries(spot)?.into_iter().rev() {
+                let path = if name.is_empty() { entry } else { [&name[..], b"/", &entry].concat() };
+                if self.tree.node(spot)?.kind == FileKind::Directory && !seen.insert(spot) {
+                    let path = escape(&path);
+                    return Err(Error::corrupt(format!("directory {path} has a second name")));
+                }
+                left.push((spot, path));
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.len = self.len.strict_add(u64::try_from(bytes.len()).expect("memory"));
+        (self.take)(bytes)
+    }
+
+    fn leave_out(&mut self, what: usize) {
+        self.left_out[what] = self.left_out[what].strict_add(1);
+    }
+
+    fn member(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Result<()> {
+        let Some(kind) = self.kind(spot, node, name)? else { return Ok(()) };
+        let mut mode = node.mode;
+        if mode & SPECIAL_MODE != 0 && !self.all && kind == MemberKind::File {
+            mode &= !SPECIAL_MODE;
+            self.leave_out(2);
+        }
+        let mut attributes = Vec::new();
+        if !matches!(kind, MemberKind::HardLink(_)) {
+            for attribute in self.tree.system(spot).attributes(spot.id)? {
+                if attribute.name == CAPABILITY && !self.all {
+                    self.leave_out(3);
+                } else {
+                    attributes.push((attribute.name, attribute.value));
+                }
+            }
+            attributes.sort();
+        }
+        let is_file = kind == MemberKind::File;
+        let data = if is_file { self.data(spot)? } else { Vec::new() };
+        let mut name = name.to_vec();
+        if kind == MemberKind::Directory {
+            name = if name.is_empty() { b"./".to_vec() } else { [&name[..], b"/"].concat() };
+        }
+        let member = PaxMember {
+            name,
+            kind,
+            mode,
+            uid: node.uid,
+            gid: node.gid,
+            modified: (node.modified.seconds, node.modified.nanoseconds),
+            size: if is_file { node.size } else { 0 },
+            data,
+            attributes,
+        };
+        self.put(&member.head())?;
+        for range in &member.data {
+            self.copy(spot, range)?;
+        }
+        let padding = tar::padding(tar::stored_len(&member.data));
+        self.put(&vec![0; usize::try_from(padding).expect("below a record")])?;
+        self.report.members = self.report.members.strict_add(1);
+        Ok(())
+    }
+
+    /// Returns what a file is in the archive; `None` for what is left out.
+    fn kind(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Result<Option<MemberKind>> {
+        if node.links > 1 && node.kind != FileKind::Directory {
+            if let Some(first) = self.first_names.get(&spot) {
+                return Ok(Some(MemberKind::HardLink(first.clone())));
+            }
+            let is_kept = self.all || matches!(node.kind, FileKind::Regular | FileKind::Symlink);
+            if is_kept && node.kind != FileKind::Socket {
+                self.first_names.insert(spot, name.to_vec());
+            }
+        }
+        Ok(Some(match node.kind {
+            FileKind::Regular => MemberKind::File,
+            FileKind::Directory => MemberKind::Directory,
+            FileKind::Symlink => MemberKind::Symlink(self.tree.link(spot)?),
+            FileKind::Fifo => MemberKind::Fifo,
+            FileKind::Socket => {
+                self.leave_out(0);
+                return Ok(None);
+            }
+            FileKind::CharDevice(..) | FileKind::BlockDevice(..) if !self.all => {
+                self.leave_out(1);
+                return Ok(None);
+            }
+            FileKind::CharDevice(major, minor) => MemberKind::CharDevice(major, minor),
+            FileKind::BlockDevice(major, minor) => MemberKind::BlockDevice(major, minor),
+        }))
+    }
+
+    /// Returns where a file has data, in whole records.
+    fn data(&self, spot: Spot) -> Result<Vec<Range<u64>>> {
+        let content = self.tree.system(spot).content(spot.id)?;
+        let pieces = content.pieces.iter().map(|it| it.start..it.start.saturating_add(it.len));
+        Ok(tar::align(pieces, content.size))
+    }
+
+    fn copy(&mut self, spot: Spot, range: &Range<u64>) -> Result<()> {
+        let tree = self.tree;
+        let len = range.end.strict_sub(range.start);
+        tree.copy(spot, range.start, len, &mut |bytes| {
+            self.watch.check()?;
+            self.put(bytes)
+        })?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> ArchiveReport {
+        for (count, what) in self.left_out.iter().zip(LEFT_OUT) {
+            if *count > 0 {
+                self.report.notes.push(format!("left out {count}: {what}"));
+            }
+        }
+        self.report
+    }
+}

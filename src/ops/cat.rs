@@ -1,0 +1,38 @@
+//! `cat`: the content of one file of a volume.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::guest::FileKind;
+use crate::guest::escape;
+use crate::ops::shared::guest::InsideRequest;
+use crate::ops::shared::guest::with_tree;
+use crate::work::Watch;
+
+/// Hands over the content of a regular file, piece by piece.
+///
+/// # Errors
+///
+/// As [`with_tree`]; `Invalid` if there is no such file, or if it is not a regular one; whatever `take`
+/// returns.
+pub fn cat(
+    request: &InsideRequest,
+    watch: &dyn Watch,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    with_tree(request, watch, |tree| {
+        let spot = tree.find(&request.path, true)?;
+        let node = tree.node(spot)?;
+        if node.kind != FileKind::Regular {
+            let (path, kind) = (escape(&request.path), node.kind.name());
+            let text = format!("{path} is a {kind}, expected a regular file");
+            return Err(Error::invalid(text));
+        }
+        watch.begin(Some(node.size));
+        tree.copy(spot, 0, u64::MAX, &mut |bytes| {
+            watch.check()?;
+            watch.advance(u64::try_from(bytes.len()).expect("a piece"));
+            take(bytes)
+        })
+        .map_err(Into::into)
+    })
+}
