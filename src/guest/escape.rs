@@ -1,4 +1,4 @@
-//! Names of a guest as they are shown: bytes that are no text, or that would move a terminal's cursor, are
+//! Names of a guest as they are shown: bytes that are not text, or that would move a terminal's cursor, are
 //! escaped.
 
 use std::fmt::Write;

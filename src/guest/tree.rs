@@ -66,7 +66,10 @@ impl<'g> Tree<'g> {
         let readable: Vec<(usize, &'g (dyn FileSystem + 'g))> = (0..)
             .zip(&guest.parts)
             .filter(|(_, part)| partition.is_none() || part.number == partition)
-            .filter_map(|(index, part)| Some((index, part.system()? as _)))
+            .filter_map(|(index, part)| {
+                let system: &'g (dyn FileSystem + 'g) = part.system()?;
+                Some((index, system))
+            })
             .collect();
         let of = |(part, system)| Self {
             systems: vec![Mounted { system, part, path: Vec::new() }],
@@ -429,16 +432,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
             .get(..3)
             .filter(|it| *first == b'\\' && it.iter().all(|d| (b'0'..=b'7').contains(d)));
         let value = octal.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 8).ok());
-        match value {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &behind[3..];
-            }
-            None => {
-                plain.push(*first);
-                rest = behind;
-            }
-        }
+        plain.push(value.unwrap_or(*first));
+        rest = if value.is_some() { &behind[3..] } else { behind };
     }
     plain
 }

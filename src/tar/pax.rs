@@ -1,6 +1,7 @@
 //! Members of any kind with all their attributes, as POSIX.1-2001 (PAX) has them, and files with holes in
 //! the form that GNU tar calls 1.0.
 
+use std::fmt::Write;
 use std::ops::Range;
 
 use crate::field;
@@ -69,7 +70,7 @@ impl PaxMember {
         let mut map = format!("{}\n", entries.len());
         for entry in entries {
             let len = entry.end.strict_sub(entry.start);
-            map.push_str(&format!("{}\n{len}\n", entry.start));
+            writeln!(map, "{}\n{len}", entry.start).expect("a string takes all");
         }
         let mut map = map.into_bytes();
         map.resize(map.len().next_multiple_of(RECORD_LEN), 0);

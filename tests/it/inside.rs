@@ -1,6 +1,7 @@
 //! Inside a volume, through the program: listing, copying out, archives, and what `inspect` says.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -129,7 +130,6 @@ fn an_archive_unpacks_to_what_was_put_in() {
                 (fs::read(out.join(path)).unwrap(), fs::read(here.join("root").join(path)));
             assert!(made == put.unwrap(), "{path}");
         }
-        use std::os::unix::fs::MetadataExt;
         let (one, other) =
             (out.join("setuid").metadata().unwrap(), out.join("twin").metadata().unwrap());
         assert_eq!(one.ino(), other.ino());

@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(time(date(1980, 1, 1), 0).seconds, 315_532_800);
         assert_eq!(time(date(2000, 2, 29), 0).seconds, 951_782_400);
         assert_eq!(time(date(2000, 3, 1), 0).seconds, 951_868_800);
-        let noon = time(date(2026, 11, 29), 12 << 11 | 34 << 5 | 28).seconds;
+        let noon = time(date(2026, 11, 29), 12 << 11 | 34 << 5 | 0x1c).seconds;
         assert_eq!(noon, 1_795_955_696);
         assert_eq!(time(0, 0).seconds, 315_532_800);
     }

@@ -4,6 +4,7 @@ mod layout;
 mod loaders;
 
 use std::collections::HashSet;
+use std::iter::once;
 use std::ops::Range;
 
 use crate::field;
@@ -181,7 +182,7 @@ impl<'a> Fat<'a> {
         if id == ROOT {
             if self.boot.width != Width::Fat32 {
                 let (offset, len) = self.boot.fixed_root;
-                return Ok(vec![offset..offset.strict_add(len)]);
+                return Ok(once(offset..offset.strict_add(len)).collect());
             }
         } else {
             let entry = self.entry(id)?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::guest::Bytes;
-use crate::guest::FileSystem;
 use crate::guest::Guest;
 use crate::volume::Place;
 use crate::volume::RunMap;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::digest::is_zero;
 use crate::error::Result;
+use crate::guest::FileSystem;
 use crate::guest::Found;
 use crate::guest::Guest;
 use crate::guest::Loader;
@@ -184,7 +185,7 @@ fn loader_report(loader: &Loader) -> LoaderReport {
 }
 
 fn part_report(part: &Part<'_>, proof: Option<&Proof>) -> PartReport {
-    let about = part.system().map(|system| system.about());
+    let about = part.system().map(FileSystem::about);
     let (label, uuid) = match (&part.found, about) {
         (Found::Swap(swap), _) => (swap.label.clone(), Some(swap.uuid.clone())),
         (_, Some(about)) => (about.label.clone(), about.uuid.clone()),
