@@ -32,7 +32,7 @@ const PLACES: &[&str] = &[
     "inspect {}",
     "inspect --read {}",
     "map {}",
-    "serve nbd {} --socket taken",
+    "serve nbd {} --socket missing/nbd.sock",
     "map --bmap {}",
     "snapshot {} -o out.snap",
     "convert {} out.vhdx",
@@ -58,8 +58,6 @@ const PLACES: &[&str] = &[
 fn scene(here: &Path) {
     let bytes: Vec<u8> = (0..=250).cycle().take(1 << 20).collect();
     fs::create_dir(here.join("below")).unwrap();
-    // No socket: a server that could open its volume ends there.
-    fs::write(here.join("taken"), b"").unwrap();
     for name in ["good.raw", "base.raw", "below/base.raw", "half.raw"] {
         fs::write(here.join(name), &bytes).unwrap();
     }

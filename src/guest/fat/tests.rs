@@ -20,7 +20,7 @@ const KINDS: &[(u64, &str)] = &[
     (16, "-F 16 -f 1 -s 2"),
     (64, "-F 32 -s 1"),
     (64, "-F 32 -s 1 -R 64"),
-    (40, "-F 16 -S 4096"),
+    (64, "-F 16 -S 4096 -s 1"),
 ];
 
 fn runs(program: &str, arguments: &[&str], image: &Path) -> bool {

@@ -271,6 +271,10 @@ impl Model {
 
     /// Brings pages and states in line with the bytes: what is not zero was written.
     pub(crate) fn settle(mut self) -> Self {
+        // What is text from end to end is refused as one, and a byte or two are text now and then.
+        if self.bytes.len() < PAGE && self.bytes.iter().all(|byte| (9..0x7f).contains(byte)) {
+            self.bytes.fill(0xff);
+        }
         self.written.resize(self.bytes.len().div_ceil(PAGE), false);
         for (page, written) in self.bytes.chunks(PAGE).zip(&mut self.written) {
             *written |= page.iter().any(|byte| *byte != 0);
