@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use amikit::internals::compress::MAX_WINDOW_LEN;
 use amikit::internals::format::Format;
 use amikit::internals::format::OpenRequest;
 use amikit::internals::format::by_name;
@@ -56,7 +57,7 @@ fn look(format: &Format, bytes: &[u8]) {
         let _ = (in_order.needed)(&input);
         let mut stream =
             Stream::new(Path::new("image"), Box::new(std::io::Cursor::new(bytes.to_vec())));
-        stream.unpack(in_order.wrapping).unwrap();
+        stream.unpack(in_order.wrapping, MAX_WINDOW_LEN).unwrap();
         let _ = stream.read_full(&mut vec![0; MOST_UNPACKED], &Unwatched);
     }
     if let Some(disks) = format.disks() {

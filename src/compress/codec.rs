@@ -10,10 +10,20 @@ use libdeflater::Decompressor;
 use zstd::zstd_safe::DCtx;
 use zstd::zstd_safe::find_frame_compressed_size;
 
+use crate::compress::Damage;
+use crate::compress::frame_head::Frame;
+use crate::compress::frame_head::FrameHead;
+use crate::compress::frame_head::MAX_HEAD_LEN;
+use crate::compress::zlib::ZLIB_HEAD_LEN;
+use crate::compress::zlib::has_zlib_head;
 use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
+
+/// zstd's codes for what the caller must tell apart.
+const ZSTD_CHECKSUM_WRONG: usize = 22;
+const ZSTD_DESTINATION_TOO_SMALL: usize = 70;
 
 /// How a unit of an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,16 +36,32 @@ pub enum Codec {
     Zstd,
 }
 
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deflate => "deflate",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
 /// What is wrong with a packed unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnpackFault {
     /// The stream breaks its codec's format, or ends early.
+    #[error("what stands in these {len} bytes is not a valid {codec} stream: {damage}")]
     Damaged {
         /// The codec.
         codec: Codec,
+        /// In which way.
+        damage: Damage,
+        /// Bytes in which it stands.
+        len: usize,
     },
     /// The stream holds fewer bytes than the unit has.
+    #[error("the compressed bytes hold {found} bytes, expected {expected}")]
     Short {
         /// Bytes found.
         found: usize,
@@ -43,38 +69,25 @@ pub enum UnpackFault {
         expected: usize,
     },
     /// The stream holds more bytes than the unit has.
+    #[error("the compressed bytes hold over {expected} bytes, expected exactly that")]
     Long {
         /// Bytes of the unit.
         expected: usize,
     },
+    /// The stream was compressed against a dictionary.
+    #[error("the zstd frame needs the dictionary with id {id}, which is not in the file")]
+    Dictionary {
+        /// The dictionary's id.
+        id: u32,
+    },
 }
-
-impl fmt::Display for UnpackFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Damaged { codec } => {
-                let name = match codec {
-                    Codec::Deflate => "deflate",
-                    Codec::Zlib => "zlib",
-                    Codec::Zstd => "zstd",
-                };
-                write!(f, "the compressed bytes are not a valid {name} stream")
-            }
-            Self::Short { found, expected } => {
-                write!(f, "the compressed bytes hold {found} bytes, expected {expected}")
-            }
-            Self::Long { expected } => {
-                write!(f, "the compressed bytes hold over {expected} bytes, expected exactly that")
-            }
-        }
-    }
-}
-
-impl std::error::Error for UnpackFault {}
 
 impl Fault for UnpackFault {
     fn kind(&self) -> Kind {
-        Kind::Corrupt
+        match self {
+            Self::Dictionary { .. } => Kind::Unsupported,
+            Self::Damaged { .. } | Self::Short { .. } | Self::Long { .. } => Kind::Corrupt,
+        }
     }
 }
 
@@ -121,19 +134,62 @@ impl Unpacker {
         unit: &mut [u8],
     ) -> Result<usize, UnpackFault> {
         let expected = unit.len();
-        let deflated = |result| match result {
-            Ok(found) => Ok(found),
-            Err(DecompressionError::InsufficientSpace) => Err(UnpackFault::Long { expected }),
-            Err(DecompressionError::BadData) => Err(UnpackFault::Damaged { codec }),
+        let result = match codec {
+            Codec::Deflate => self.deflate.deflate_decompress(packed, unit),
+            Codec::Zlib => self.deflate.zlib_decompress(packed, unit),
+            Codec::Zstd => return self.unpack_frame(packed, unit),
         };
-        match codec {
-            Codec::Deflate => deflated(self.deflate.deflate_decompress(packed, unit)),
-            Codec::Zlib => deflated(self.deflate.zlib_decompress(packed, unit)),
-            Codec::Zstd => {
-                let fault = UnpackFault::Damaged { codec };
-                let len = find_frame_compressed_size(packed).map_err(|_| fault)?;
-                self.zstd.decompress(unit, &packed[..len]).map_err(|_| fault)
+        result.map_err(|error| match error {
+            DecompressionError::InsufficientSpace => UnpackFault::Long { expected },
+            DecompressionError::BadData => {
+                let damage = match codec {
+                    Codec::Zlib => self.zlib_damage(packed, unit),
+                    _ => Damage::Code,
+                };
+                UnpackFault::Damaged { codec, damage, len: packed.len() }
             }
+        })
+    }
+
+    /// Fills the start of `unit` with what one frame holds.
+    fn unpack_frame(&mut self, packed: &[u8], unit: &mut [u8]) -> Result<usize, UnpackFault> {
+        let damaged = |damage, len| UnpackFault::Damaged { codec: Codec::Zstd, damage, len };
+        let whole = packed.len();
+        let head = FrameHead::parse(packed.get(..MAX_HEAD_LEN).unwrap_or(packed));
+        let content_len = match head {
+            Ok(FrameHead::Frame(Frame { dictionary: Some(id), .. })) => {
+                return Err(UnpackFault::Dictionary { id });
+            }
+            Ok(FrameHead::Frame(frame)) => frame.content_len,
+            Ok(FrameHead::Skipped { .. }) | Err(_) => {
+                return Err(damaged(Damage::Header, whole));
+            }
+        };
+        if content_len.is_some_and(|len| usize::try_from(len).map_or(true, |len| len > unit.len()))
+        {
+            return Err(UnpackFault::Long { expected: unit.len() });
+        }
+        let len = find_frame_compressed_size(packed).map_err(|_| damaged(Damage::Code, whole))?;
+        self.zstd.decompress(unit, &packed[..len]).map_err(|code| {
+            match 0_usize.wrapping_sub(code) {
+                ZSTD_CHECKSUM_WRONG => damaged(Damage::Checksum, len),
+                ZSTD_DESTINATION_TOO_SMALL => UnpackFault::Long { expected: unit.len() },
+                _ => damaged(Damage::Code, len),
+            }
+        })
+    }
+
+    /// Says in which way a zlib stream is damaged: the library has one word for all of them.
+    fn zlib_damage(&mut self, packed: &[u8], unit: &mut [u8]) -> Damage {
+        let Some((head, code)) = packed.split_at_checked(ZLIB_HEAD_LEN) else {
+            return Damage::Header;
+        };
+        if !has_zlib_head(head) {
+            return Damage::Header;
+        }
+        match self.deflate.deflate_decompress(code, unit) {
+            Ok(_) => Damage::Checksum,
+            Err(_) => Damage::Code,
         }
     }
 }
@@ -291,6 +347,52 @@ mod tests {
             let found = unpacker.unpack_up_to(Codec::Zlib, &out[start..], &mut unit).unwrap();
             assert_eq!(&unit[..found], plain);
         }
+    }
+
+    /// Each way in which a packed unit can be damaged has its own name.
+    #[test]
+    fn damage_is_told_by_its_kind() {
+        let plain: Vec<u8> =
+            (0..=255_u8).flat_map(|n| [n, n / 3, n / 7, 9]).cycle().take(9000).collect();
+        let mut unpacker = Unpacker::new();
+        let mut unit = vec![0; plain.len()];
+        let mut damage = |codec, bytes: &[u8]| match unpacker.unpack(codec, bytes, &mut unit) {
+            Err(UnpackFault::Damaged { damage, len, .. }) if len == bytes.len() => Some(damage),
+            other => panic!("{other:?}"),
+        };
+        let mut zlib = packed(Codec::Zlib, &plain);
+        let end = zlib.len().strict_sub(1);
+        zlib[end] ^= 1;
+        assert_eq!(damage(Codec::Zlib, &zlib), Some(Damage::Checksum));
+        zlib[1] ^= 1;
+        assert_eq!(damage(Codec::Zlib, &zlib), Some(Damage::Header));
+        let mut frame = Vec::new();
+        crate::compress::Encoder::with_checksums(3).unwrap().append(&plain, &mut frame);
+        let end = frame.len().strict_sub(1);
+        frame[end] ^= 1;
+        assert_eq!(damage(Codec::Zstd, &frame), Some(Damage::Checksum));
+        frame[0] ^= 1;
+        assert_eq!(damage(Codec::Zstd, &frame), Some(Damage::Header));
+        for codec in [Codec::Deflate, Codec::Zlib, Codec::Zstd] {
+            // Cut in the middle, and with a block of a kind that there is not.
+            let bytes = packed(codec, &plain);
+            assert_eq!(damage(codec, &bytes[..bytes.len() / 2]), Some(Damage::Code), "{codec}");
+            let mut bytes = bytes;
+            let first = match codec {
+                Codec::Deflate => 0,
+                Codec::Zlib => 2,
+                Codec::Zstd => 7,
+            };
+            bytes[first] |= 6;
+            assert_eq!(damage(codec, &bytes), Some(Damage::Code), "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_frame_with_a_dictionary_names_it() {
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x21, 77, 5, 0x21, 0, 0];
+        let found = Unpacker::new().unpack(Codec::Zstd, &frame, &mut [0; 5]);
+        assert_eq!(found, Err(UnpackFault::Dictionary { id: 77 }));
     }
 
     #[test]

@@ -109,11 +109,12 @@ impl GzipSum {
 mod tests {
     use super::*;
 
+    use crate::compress::MAX_WINDOW_LEN;
     use crate::compress::StreamDecoder;
     use crate::compress::Wrapping;
 
     fn gunzip(bytes: &[u8]) -> Vec<u8> {
-        let mut decoder = StreamDecoder::new(Wrapping::Gzip).unwrap();
+        let mut decoder = StreamDecoder::new(Wrapping::Gzip, MAX_WINDOW_LEN).unwrap();
         let (mut plain, mut at) = (Vec::new(), 0);
         loop {
             let mut out = [0; 4096];

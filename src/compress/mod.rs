@@ -2,6 +2,8 @@
 //! the speed at level 3.
 
 mod codec;
+mod damage;
+mod frame_head;
 mod gzip;
 mod prefix;
 mod stream;
@@ -25,6 +27,7 @@ pub use codec::DEFLATE_LEVELS;
 pub use codec::Packer;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
+pub use damage::Damage;
 pub use gzip::DEFAULT_GZIP_LEVEL;
 pub use gzip::GZIP_HEADER;
 pub use gzip::GZIP_LEVELS;
@@ -34,7 +37,9 @@ pub use gzip::GzipSum;
 pub use prefix::MAX_PREFIXED_LEN;
 pub use prefix::append_prefixed;
 pub use prefix::decode_prefixed;
+pub use stream::DamagedUnit;
 pub use stream::MAX_WINDOW_LEN;
+pub use stream::MOST_WINDOW_LEN;
 pub use stream::Step;
 pub use stream::StreamDecoder;
 pub use stream::StreamFault;

@@ -7,14 +7,22 @@ use flate2::Status;
 /// Bytes that are unpacked at once.
 const PIECE_LEN: usize = 16 << 10;
 
+/// Bytes of a stream's header.
+pub(super) const ZLIB_HEAD_LEN: usize = 2;
+
+/// Tells whether bytes begin with the header of a zlib stream.
+pub(super) fn has_zlib_head(bytes: &[u8]) -> bool {
+    let [method, flags, ..] = bytes else { return false };
+    let check = u16::from_be_bytes([*method, *flags]);
+    // A dictionary is never asked for in files.
+    method & 0x8f == 8 && flags & 0x20 == 0 && check.is_multiple_of(31)
+}
+
 /// Tells whether bytes begin with a zlib stream: its header is sound, and so is what follows, as far as it is
 /// there.
 #[must_use]
 pub fn is_zlib(head: &[u8]) -> bool {
-    let [method, flags, ..] = head else { return false };
-    let check = u16::from_be_bytes([*method, *flags]);
-    // A dictionary is never asked for in files.
-    if method & 0x8f != 8 || flags & 0x20 != 0 || !check.is_multiple_of(31) {
+    if !has_zlib_head(head) {
         return false;
     }
     let mut inflate = Decompress::new(true);

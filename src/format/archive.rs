@@ -156,7 +156,7 @@ pub(super) fn open_part(
     let laid = match format.in_order() {
         Some(InOrder { wrapping, .. }) => {
             let mut stream = Stream::of_input(Arc::clone(&part));
-            stream.unpack(wrapping)?;
+            stream.unpack(wrapping, archive.max_window)?;
             Some(lay_down(stream, archive.watch)?)
         }
         None => None,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::compress::MAX_WINDOW_LEN;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -54,6 +55,9 @@ pub struct ImageRequest {
     /// Read the image although another process has it open for writing, or although it says of
     /// itself that it may be damaged.
     pub force: bool,
+    /// Most bytes back that a compressed stream may refer to, which is the memory that unpacking takes;
+    /// `None` is [`MAX_WINDOW_LEN`].
+    pub max_window: Option<u64>,
 }
 
 impl ImageRequest {
@@ -89,6 +93,10 @@ impl ImageRequest {
         let mut gate = self.gate.clone();
         gate.beside &= self.inputs.iter().all(|input| input.is_in_file());
         gate
+    }
+
+    fn max_window(&self) -> u64 {
+        self.max_window.unwrap_or(MAX_WINDOW_LEN)
     }
 
     fn has_parts(&self) -> bool {
@@ -229,7 +237,7 @@ fn first(request: &ImageRequest, watch: &dyn Watch) -> Result<First> {
         && (needed(&input).map_err(fail)? || !holds_raw(request, format, &input).map_err(fail)?)
     {
         let mut stream = Stream::of_input(Arc::clone(&input));
-        stream.unpack(wrapping)?;
+        stream.unpack(wrapping, request.max_window())?;
         let inner = inner(request, format, &mut stream, member.as_deref(), watch)?;
         let may_be_text = Head::of(&mut stream, watch)?.may_be_text();
         let inputs = vec![input];
@@ -245,7 +253,7 @@ fn of_pipe(request: &ImageRequest, mut stream: Stream, watch: &dyn Watch) -> Res
     let outer = outer(request, &head, None).map_err(|e| e.in_file(stream.path()))?;
     let (outer, inner) = match outer.in_order() {
         Some(InOrder { wrapping, .. }) => {
-            stream.unpack(wrapping)?;
+            stream.unpack(wrapping, request.max_window())?;
             let inner = inner(request, outer, &mut stream, None, watch)?;
             may_be_text = Head::of(&mut stream, watch)?.may_be_text();
             (outer, inner)
@@ -463,6 +471,7 @@ fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Res
         member_format: request.format.filter(|named| *named != format && !named.holds_files()),
         gate: request.gate(),
         force: *force,
+        max_window: request.max_window(),
         watch,
         ..OpenRequest::default()
     };

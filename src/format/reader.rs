@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::compress::MAX_WINDOW_LEN;
 use crate::compress::Wrapping;
 use crate::error::Error;
 use crate::error::Result;
@@ -124,6 +125,8 @@ pub struct OpenRequest<'a> {
     pub gate: Gate,
     /// Open an image that says of itself that it may be damaged or in use.
     pub force: bool,
+    /// Most bytes back that a compressed stream may refer to, which is the memory that unpacking takes.
+    pub max_window: u64,
     /// Follows the run, and may stop it while much has to be read.
     pub watch: &'a dyn Watch,
     /// The files that were opened because an image names them.
@@ -138,6 +141,7 @@ impl Default for OpenRequest<'_> {
             member_format: None,
             gate: Gate::default(),
             force: false,
+            max_window: MAX_WINDOW_LEN,
             watch: &Unwatched,
             named: Mutex::default(),
         }

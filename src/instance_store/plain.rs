@@ -1,5 +1,6 @@
 //! The plain archive of a bundle: its parts in a row, decrypted and unpacked.
 
+use crate::compress::MAX_WINDOW_LEN;
 use crate::compress::StreamDecoder;
 use crate::compress::Wrapping;
 use crate::error::Error;
@@ -37,7 +38,7 @@ impl<'a> Archive<'a> {
         Ok(Self {
             parts,
             decryptor: Decryptor::new(secret),
-            decoder: StreamDecoder::new(Wrapping::Gzip)?,
+            decoder: StreamDecoder::new(Wrapping::Gzip, MAX_WINDOW_LEN)?,
             part: None,
             next_part: 0,
             at: 0,

@@ -13,10 +13,14 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::event::poll;
 
+use crate::compress::MOST_WINDOW_LEN;
 use crate::compress::StreamDecoder;
+use crate::compress::StreamFault;
 use crate::compress::Wrapping;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::work::Watch;
@@ -99,19 +103,20 @@ impl Stream {
         Self { path: path.to_owned(), origin, packed: None, ahead: Vec::new(), shown: 0, end: None }
     }
 
-    /// Takes the bytes from here on as a compressed stream, and gives what is in it.
+    /// Takes the bytes from here on as a compressed stream that refers back over at most `max_window` bytes,
+    /// and gives what is in it.
     ///
     /// # Errors
     ///
-    /// `Io` if out of memory.
+    /// As [`StreamDecoder::new`].
     ///
     /// # Panics
     ///
     /// If the stream is unpacked already.
-    pub fn unpack(&mut self, wrapping: Wrapping) -> Result<()> {
+    pub fn unpack(&mut self, wrapping: Wrapping, max_window: u64) -> Result<()> {
         assert!(self.packed.is_none(), "a stream is unpacked once");
         let (bytes, start) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.shown));
-        let decoder = StreamDecoder::new(wrapping)?;
+        let decoder = StreamDecoder::new(wrapping, max_window)?;
         self.packed = Some(Box::new(Packed { decoder, bytes, start, taken: 0, last: false }));
         Ok(())
     }
@@ -242,7 +247,7 @@ impl Packed {
             let step = self
                 .decoder
                 .step(fed, self.last, buf)
-                .map_err(|fault| Error::from(fault).at(self.taken).in_file(path))?;
+                .map_err(|fault| failed(fault, self.taken).in_file(path))?;
             self.start = self.start.strict_add(step.taken);
             // No stream is of 2^64 bytes.
             self.taken = self.taken.strict_add(u64::try_from(step.taken).expect("a buffer"));
@@ -251,6 +256,21 @@ impl Packed {
                 return Ok(step.given);
             }
         }
+    }
+}
+
+/// Says where in a compressed stream a fault is: where the decoder stopped, if nothing better is known.
+fn failed(fault: StreamFault, taken: u64) -> Error {
+    let error = Error::from(fault).at(fault.place().unwrap_or(taken));
+    match fault {
+        StreamFault::Window { needed, .. } if needed <= MOST_WINDOW_LEN => {
+            error.advise(Advice::Give {
+                setting: Setting::Window,
+                example: format!("{}M", needed.div_ceil(1 << 20)).into(),
+            })
+        }
+        StreamFault::Dictionary { .. } => error.advise("unpack it with `zstd -d -D DICTIONARY`"),
+        _ => error,
     }
 }
 

@@ -24,6 +24,7 @@ mod floors;
 mod format_archives;
 mod format_cases;
 mod format_qcow2;
+mod format_streams;
 mod format_vhd;
 mod format_vhdx;
 mod format_vmdk;

@@ -1,7 +1,7 @@
 //! Arguments about the volumes that a command reads, the same for every command.
 //!
 //! A command calls each of its volumes by a *role*: the name of its argument, as `old`, or a device. An
-//! option that concerns one volume is typed as `[ROLE=]VALUE`. Without a role, a format, a key, and
+//! option that concerns one volume is typed as `[ROLE=]VALUE`. Without a role, a format, a key, a window, and
 //! `--backing` and `--force` apply to all volumes; a file that belongs to one image (a part, a parent,
 //! a sidecar) belongs to the first.
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
@@ -15,10 +15,12 @@ use clap::Args;
 
 use crate::ami::bare;
 use crate::cli::shared::options::format_names;
+use crate::compress::MOST_WINDOW_LEN;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format;
 use crate::ops::VolumeRequest;
+use crate::units::parse_size;
 
 /// How volumes are opened.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +49,11 @@ pub(in crate::cli) struct Opening {
     /// Read an image although another process writes to it, or it says that it may be damaged
     #[arg(long, value_name = "ROLE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force: Vec<String>,
+
+    /// Accept xz and zstd streams that refer back up to SIZE, at most 2GiB: unpacking takes as much memory
+    /// [default: 128MiB]
+    #[arg(long, value_name = "[ROLE=]SIZE")]
+    max_window: Vec<PathBuf>,
 }
 
 /// The keys of instance-store bundles that are read.
@@ -163,6 +170,9 @@ impl Opening {
         if let Some(name) = roles.values(role, &formats, Unnamed::All).last() {
             image.format = Some(input_format(&name.to_string_lossy(), roles)?);
         }
+        if let Some(size) = roles.values(role, &self.max_window, Unnamed::All).last() {
+            image.max_window = Some(max_window(&size.to_string_lossy())?);
+        }
         let first = Unnamed::First;
         image.parts = roles.values(role, &self.parts, first).map(Path::to_owned).collect();
         image.extents = roles.values(role, &self.extents, first).last().map(Path::to_owned);
@@ -242,6 +252,13 @@ impl Reading {
     pub(in crate::cli) fn only(&self, typed: &Path) -> Result<VolumeRequest> {
         self.volume(&Roles::of(&["image"]), "image", typed)
     }
+}
+
+fn max_window(typed: &str) -> Result<u64> {
+    let size = parse_size(typed).ok().filter(|size| *size <= MOST_WINDOW_LEN);
+    size.ok_or_else(|| {
+        Error::invalid(format!("--max-window is {typed:?}, expected a size of at most 2GiB"))
+    })
 }
 
 fn input_format(name: &str, roles: &Roles) -> Result<&'static format::Format> {

@@ -264,6 +264,20 @@ pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, writer: &Writer,
     target.commit().unwrap();
 }
 
+/// Returns the bytes of an image of a volume.
+pub(crate) fn written(volume: &dyn ReadVolume, name: &str) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    write_unsynced(volume, file.path(), writer(name), 2);
+    fs::read(file.path()).unwrap()
+}
+
+/// Makes a volume of bytes, all of them data.
+pub(crate) fn volume_of(bytes: Vec<u8>) -> Volume {
+    let mut map = RunMap::default();
+    map.push(bytes.len() as u64, Place::Stored { source: 0, offset: 0 });
+    Volume::new(map, vec![Arc::new(bytes).into()]).unwrap()
+}
+
 /// Writes bytes, their pages of zeros as holes.
 pub(crate) fn write_with_holes(path: &Path, bytes: &[u8]) {
     let file = File::create(path).unwrap();
