@@ -67,7 +67,8 @@ fn look(format: &Format, bytes: &[u8]) {
     let force = bytes.len() % 2 == 1;
     let mut request = OpenRequest::of(input);
     request.force = force;
-    let Ok(volume) = (format.open)(&request) else { return };
+    let Ok(parsed) = (format.open)(&request) else { return };
+    let volume = parsed.volume;
     let size = volume.size();
     let mut at = 0;
     for extent in extents(&volume).take(MOST_EXTENTS) {

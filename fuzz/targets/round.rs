@@ -93,7 +93,12 @@ fn bytes_of(volume: &dyn ReadVolume) -> Vec<u8> {
 /// Writes a volume in memory.
 fn written(volume: &Volume, writer: &Writer, level: Option<i32>) -> Vec<u8> {
     // Threads would only make a run last longer: that they change no byte is tested elsewhere.
-    let options = WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched, level };
+    let options = WriteOptions {
+        threads: NonZero::<usize>::MIN,
+        watch: &Unwatched,
+        level,
+        zeros_as_data: false,
+    };
     let sink = Memory(Mutex::default());
     writer.write(&[volume], &sink, &options).unwrap();
     sink.0.into_inner().unwrap()
@@ -103,7 +108,7 @@ fn check(writer: &Writer, options: u8, runs: &[u8]) {
     let Some(volume) = volume(runs) else { return };
     let level = writer.levels.as_ref().map(|levels| levels.start() + i32::from(options & 3));
     let image = Arc::new(Input::memory("image", written(&volume, writer, level)));
-    let again = (writer.format.open)(&OpenRequest::of(image)).unwrap();
+    let again = (writer.format.open)(&OpenRequest::of(image)).unwrap().volume;
     let size = volume.size().next_multiple_of(writer.size_grain);
     assert_eq!(again.size(), size, "{}", writer.name);
     let mut expected = bytes_of(&volume);

@@ -15,6 +15,7 @@ use crate::cli::shared::description::default_name;
 use crate::cli::shared::instance_store;
 use crate::cli::shared::instance_store::Machine;
 use crate::cli::shared::instance_store::MakerKeys;
+use crate::cli::shared::options::ImageZeros;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::Zeros;
 use crate::cli::shared::options::values;
@@ -62,13 +63,14 @@ pub(super) struct Convert {
     #[arg(long, value_parser = made_formats())]
     format: Option<Made>,
 
-    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12, gzip 1 to 9
+    /// Level of compression, in the scale of the format: zstd 1 to 22, vmdk and ova 1 to 12, qcow2-zlib and gzip 1 to 9
     #[arg(long, allow_negative_numbers = true)]
     level: Option<i32>,
 
-    /// Keep written zeros, or make holes of them, 64 KiB at a time: unsafe on encrypted volumes
+    /// Keep written zeros; make holes of them, 64 KiB at a time, which is unsafe on encrypted volumes; or store
+    /// them as data, for readers that do not know zeros
     #[arg(long, default_value = "keep", value_name = "STATE")]
-    zeros: Zeros,
+    zeros: ImageZeros,
 
     #[command(flatten)]
     opening: Opening,
@@ -136,9 +138,16 @@ impl Convert {
 
     fn to_image(&self, format: &'static Writer, output: Output, follower: &Follower) -> Result<u8> {
         let volume = VolumeRequest { keys: self.input_keys(), ..self.volume()? };
-        let zeros_as_holes = self.zeros.are_holes(output);
+        let zeros = match self.zeros {
+            ImageZeros::Keep => ops::Zeros::Keep,
+            ImageZeros::Hole => {
+                Zeros::Hole.are_holes(output);
+                ops::Zeros::Hole
+            }
+            ImageZeros::Data => ops::Zeros::Data,
+        };
         if let (Found::InstanceStore, Some(key)) = (ops::find(&volume)?, &volume.keys.key)
-            && !zeros_as_holes
+            && zeros == ops::Zeros::Keep
         {
             let request = instance_ops::UnbundleRequest {
                 manifest: self.path.clone(),
@@ -155,7 +164,7 @@ impl Convert {
             output: self.output.clone(),
             format,
             level: self.level,
-            zeros_as_holes,
+            zeros,
             threads: self.threads.count(),
         };
         let report = ops::convert(&request, follower)?;
@@ -210,10 +219,10 @@ impl Convert {
 
     /// A bundle is made with the states that there are.
     fn refuse_zeros(&self) -> Result<()> {
-        if self.zeros == Zeros::Keep {
+        if self.zeros == ImageZeros::Keep {
             return Ok(());
         }
-        let text = "zeros can become holes in an image only";
+        let text = "zeros can become holes or data in an image only";
         Err(Error::invalid(text).advise(Advice::Omit(Setting::Zeros)))
     }
 }

@@ -210,6 +210,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             file_bytes,
             volume_size_bytes,
             ebs_volume_size_gib,
+            logical_sector_bytes,
             content,
             read,
             guest,
@@ -231,6 +232,9 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
                 format_size(content.zero_bytes),
                 format_size(content.hole_bytes)
             )?;
+            if let Some(bytes) = logical_sector_bytes {
+                writeln!(out, "  logical sectors of {bytes} bytes")?;
+            }
             read_content(read.as_ref(), out)?;
             if let Some(guest) = guest {
                 inside(guest, out)?;

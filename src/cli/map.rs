@@ -55,7 +55,9 @@ impl Map {
                 sidecar::write_bmap(volume, out, follower, self.threads.count())
             } else if output.json {
                 match opened.opened() {
-                    OpenedVolume::Image(image) => sidecar::write_qemu_map(&image.volume, out),
+                    OpenedVolume::Image(image) => {
+                        sidecar::write_qemu_map(&image.volume, image.holes, out)
+                    }
                     _ => sidecar::write_qemu_extents(volume, out),
                 }
             } else {

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use flate2::Compress;
+use flate2::Compression;
+use flate2::FlushCompress;
+use flate2::Status;
 use libdeflater::CompressionLvl;
 use libdeflater::Compressor;
 use libdeflater::DecompressionError;
@@ -28,7 +32,7 @@ const ZSTD_DESTINATION_TOO_SMALL: usize = 70;
 /// How a unit of an image is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// A raw deflate stream (RFC 1951).
+    /// A raw deflate stream (RFC 1951). Packed, it refers back over at most 4 KiB.
     Deflate,
     /// A zlib stream (RFC 1950).
     Zlib,
@@ -206,17 +210,24 @@ impl fmt::Debug for Unpacker {
     }
 }
 
-/// Levels of deflate: level 0 would only store.
-pub const DEFLATE_LEVELS: RangeInclusive<i32> = 1..=12;
+/// Levels of [`Codec::Deflate`]: level 0 would only store.
+pub const DEFLATE_LEVELS: RangeInclusive<i32> = 1..=9;
 
-/// Level of deflate where the user names none: what zlib's own default level makes is not smaller.
+/// Levels of [`Codec::Zlib`].
+pub const ZLIB_LEVELS: RangeInclusive<i32> = 1..=12;
+
+/// Level of both where the user names none: zlib's own.
 const DEFAULT_DEFLATE_LEVEL: i32 = 6;
+
+/// Binary logarithm of how far back our raw deflate streams refer: QEMU's own, and all that some readers of its
+/// images keep. See `docs/formats/qcow2.md` for what it costs.
+const WINDOW_BITS: u8 = 12;
 
 /// A compressor of units, kept from one to the next.
 pub struct Packer(Inner);
 
 enum Inner {
-    Deflate(Compressor),
+    Deflate(Compress),
     Zlib(Compressor),
     Zstd(zstd::bulk::Compressor<'static>),
 }
@@ -226,20 +237,26 @@ impl Packer {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a level that the codec does not have: 1 to 12 of deflate and zlib, 1 to 22 of
+    /// `Invalid` for a level that the codec does not have: 1 to 9 of deflate, 1 to 12 of zlib, 1 to 22 of
     /// zstd; `Io` if out of memory.
     pub fn new(codec: Codec, level: Option<i32>) -> Result<Self> {
-        let deflate = || {
+        let within = |levels: RangeInclusive<i32>| {
             let level = level.unwrap_or(DEFAULT_DEFLATE_LEVEL);
-            let known = DEFLATE_LEVELS.contains(&level).then(|| CompressionLvl::new(level).ok());
-            known.flatten().map(Compressor::new).ok_or_else(|| {
-                let text = format!("compression level is {level}, expected {DEFLATE_LEVELS:?}");
-                Error::invalid(text)
-            })
+            if levels.contains(&level) {
+                return Ok(level);
+            }
+            Err(Error::invalid(format!("compression level is {level}, expected {levels:?}")))
         };
         Ok(Self(match codec {
-            Codec::Deflate => Inner::Deflate(deflate()?),
-            Codec::Zlib => Inner::Zlib(deflate()?),
+            Codec::Deflate => {
+                let level = u32::try_from(within(DEFLATE_LEVELS)?).expect("at most 9");
+                let level = Compression::new(level);
+                Inner::Deflate(Compress::new_with_window_bits(level, false, WINDOW_BITS))
+            }
+            Codec::Zlib => {
+                let level = CompressionLvl::new(within(ZLIB_LEVELS)?).expect("at most 12");
+                Inner::Zlib(Compressor::new(level))
+            }
             Codec::Zstd => {
                 let (level, levels) = (level.unwrap_or(super::DEFAULT_LEVEL), super::LEVELS);
                 if !levels.contains(&level) {
@@ -258,11 +275,22 @@ impl Packer {
     /// Packs `unit` to the start of `out` and returns the packed bytes; `None` if they do not fit.
     pub fn pack(&mut self, unit: &[u8], out: &mut [u8]) -> Option<usize> {
         match &mut self.0 {
-            Inner::Deflate(deflate) => deflate.deflate_compress(unit, out).ok(),
+            Inner::Deflate(deflate) => {
+                deflate.reset();
+                let packed = deflate.compress(unit, out, FlushCompress::Finish);
+                let is_whole = packed.is_ok_and(|status| status == Status::StreamEnd);
+                let len = usize::try_from(deflate.total_out()).expect("at most the buffer");
+                is_whole.then_some(len)
+            }
             Inner::Zlib(deflate) => deflate.zlib_compress(unit, out).ok(),
             Inner::Zstd(zstd) => zstd.compress_to_buffer(unit, out).ok(),
         }
     }
+}
+
+/// Returns the most bytes that zlib makes of `len` bytes with a window that is not its usual one.
+fn deflate_bound(len: usize) -> usize {
+    len.strict_add(len.div_ceil(8)).strict_add(len.div_ceil(64)).strict_add(5)
 }
 
 impl Packer {
@@ -270,7 +298,7 @@ impl Packer {
     pub fn append(&mut self, unit: &[u8], out: &mut Vec<u8>) -> usize {
         let start = out.len();
         let bound = match &mut self.0 {
-            Inner::Deflate(deflate) => deflate.deflate_compress_bound(unit.len()),
+            Inner::Deflate(_) => deflate_bound(unit.len()),
             Inner::Zlib(deflate) => deflate.zlib_compress_bound(unit.len()),
             Inner::Zstd(_) => super::frame_bound(unit.len()),
         };
@@ -307,7 +335,8 @@ mod tests {
             let mut packer = Packer::new(codec, None).unwrap();
             assert_eq!(packer.pack(&noise, &mut [0; 1000]), None, "{codec:?}");
             assert!(packer.pack(&[7; 4096], &mut [0; 1000]).is_some(), "{codec:?}");
-            for (level, good) in [(0, false), (1, true), (12, true), (23, false), (-1, false)] {
+            let most = if codec == Codec::Deflate { 9 } else { 12 };
+            for (level, good) in [(0, false), (1, true), (most, true), (23, false), (-1, false)] {
                 let made = Packer::new(codec, Some(level));
                 assert_eq!(made.map_err(|e| e.kind()).err(), (!good).then_some(Kind::Invalid));
             }
@@ -329,6 +358,26 @@ mod tests {
             assert_eq!(unit, plain, "{codec:?}");
             for cut in [0, 1, whole / 2, whole.strict_sub(1)] {
                 assert!(unpacker.unpack(codec, &bytes[..cut], &mut unit).is_err(), "{codec:?}");
+            }
+        }
+    }
+
+    /// A reader that keeps 4 KiB reads what is packed, and one that keeps less does not have to.
+    #[test]
+    fn deflate_refers_back_over_four_kibibytes_at_most() {
+        let noise: Vec<u8> = (0..5000_u32)
+            .map(|n| n.wrapping_mul(n).wrapping_mul(0x9e37_79b9).to_be_bytes()[0])
+            .collect();
+        for (distance, shrinks) in [(3000, true), (4500, false)] {
+            let plain = noise[..distance].repeat(65_536 / distance);
+            for level in DEFLATE_LEVELS {
+                let mut out = vec![0; deflate_bound(plain.len())];
+                let packed =
+                    Packer::new(Codec::Deflate, Some(level)).unwrap().pack(&plain, &mut out);
+                assert_eq!(packed.unwrap() < plain.len() / 4, shrinks, "level {level}, {distance}");
+                let mut unit = vec![0; plain.len()];
+                Unpacker::new().unpack(Codec::Deflate, &out[..packed.unwrap()], &mut unit).unwrap();
+                assert_eq!(unit, plain);
             }
         }
     }

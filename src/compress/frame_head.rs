@@ -9,8 +9,6 @@
 //!    0 to 8  content size          of 2 bytes: less 256
 //! ```
 
-use crate::field;
-
 /// Most bytes of a header.
 pub(super) const MAX_HEAD_LEN: usize = 18;
 
@@ -77,7 +75,9 @@ impl FrameHead {
         if is_skipped {
             return match bytes.len() {
                 ..8 => Err(Lacking::Bytes(8)),
-                _ => Ok(Self::Skipped { len: field::u32_le(bytes, 4).into() }),
+                _ => Ok(Self::Skipped {
+                    len: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]).into(),
+                }),
             };
         }
         let descriptor = bytes[4];

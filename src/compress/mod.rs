@@ -27,6 +27,7 @@ pub use codec::DEFLATE_LEVELS;
 pub use codec::Packer;
 pub use codec::UnpackFault;
 pub use codec::Unpacker;
+pub use codec::ZLIB_LEVELS;
 pub use damage::Damage;
 pub use gzip::DEFAULT_GZIP_LEVEL;
 pub use gzip::GZIP_HEADER;

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::format::laid_down::lay_down;
+use crate::format::parsed::Parsed;
 use crate::format::probe;
 use crate::format::raw;
 use crate::format::reader::Format;
@@ -21,7 +22,6 @@ use crate::tar::layout::RECORD_LEN;
 use crate::tar::layout::RECORD_SIZE;
 use crate::tar::layout::has_magic;
 use crate::tar::layout::is_header;
-use crate::volume::Volume;
 
 /// Names that an error lists at most.
 const MOST_NAMES: usize = 8;
@@ -147,7 +147,7 @@ fn list(members: &[Member]) -> String {
 pub(super) fn open_part(
     part: Arc<Input>,
     archive: &OpenRequest<'_>,
-) -> Result<(&'static Format, Volume)> {
+) -> Result<(&'static Format, Parsed)> {
     let named = archive.member_format;
     let format = match named {
         Some(named) => named_format(&part, named)?,
@@ -177,16 +177,17 @@ pub(super) fn open_part(
         let text = format!("it is {} inside an archive, expected a disk image", format.name);
         return Err(Error::new(Kind::Unsupported, text).in_file(&path).advise("unpack it first"));
     }
-    let volume = match laid {
-        Some(laid) if format.is_plain() => laid.into_raw(),
+    let parsed = match laid {
+        Some(laid) if format.is_plain() => laid.into_raw().map(Parsed::from),
         // What an image inside an archive names is never opened: the gate is closed.
         _ => (format.open)(&OpenRequest {
             force: archive.force,
+            max_window: archive.max_window,
             watch: archive.watch,
             ..OpenRequest::of(image)
         }),
     };
-    Ok((format, volume.map_err(|e| e.in_file(&path))?))
+    Ok((format, parsed.map_err(|e| e.in_file(&path))?))
 }
 
 fn format_of(part: &Arc<Input>) -> Result<&'static Format> {

@@ -15,6 +15,8 @@ use crate::format::head::HEAD_LEN;
 use crate::format::head::Head;
 use crate::format::laid_down::lay_down;
 use crate::format::named::Named;
+use crate::format::parsed::Holes;
+use crate::format::parsed::Parsed;
 use crate::format::probe;
 use crate::format::raw;
 use crate::format::reader::Format;
@@ -32,6 +34,9 @@ use crate::volume::Volume;
 use crate::work::Quiet;
 use crate::work::Watch;
 use crate::work::default_threads;
+
+/// Bytes of a sector of an EBS volume.
+const EBS_SECTOR_LEN: u32 = 512;
 
 /// An image as the user names it.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +136,10 @@ pub struct OpenedImage {
     pub format: &'static Format,
     /// Its volume.
     pub volume: Volume,
+    /// Where the holes of the volume are.
+    pub holes: Holes,
+    /// Bytes of a logical sector, where the image says it.
+    pub sector_len: Option<u32>,
     /// The files that it consists of, in order, and those that it names; a sidecar is not one of them.
     pub inputs: Vec<Arc<Input>>,
     /// What the user should hear although nothing failed: sentences without a full stop.
@@ -319,7 +328,7 @@ fn holds_raw(request: &ImageRequest, format: &'static Format, input: &Arc<Input>
         Some(_) => return Ok(false),
         None => {}
     }
-    let volume = (format.open)(&OpenRequest::of(Arc::clone(input)))?;
+    let volume = (format.open)(&OpenRequest::of(Arc::clone(input)))?.volume;
     let head_len = usize::try_from(volume.size()).unwrap_or(HEAD_LEN).min(HEAD_LEN);
     let mut head = vec![0; head_len];
     volume.read_at(0, &mut head)?;
@@ -397,8 +406,8 @@ impl Coming {
         let mut notes = vec![laid.note.clone()];
         let mut image = if inner.is_plain() {
             notes.push(zeros_note);
-            let volume = laid.into_raw()?;
-            let image = OpenedImage { format: wrapping, volume, inputs, notes: Vec::new() };
+            let Parsed { volume, holes, sector_len, notes } = laid.into_raw()?.into();
+            let image = OpenedImage { format: wrapping, volume, holes, sector_len, inputs, notes };
             with_sidecar(request, image, watch)?
         } else {
             let mut request = request.clone();
@@ -475,9 +484,18 @@ fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Res
         watch,
         ..OpenRequest::default()
     };
-    let volume = (format.open)(&opening).map_err(|e| e.in_file(path))?;
+    let Parsed { volume, holes, sector_len, notes } =
+        (format.open)(&opening).map_err(|e| e.in_file(path))?;
     let inputs = opening.into_inputs();
-    let image = OpenedImage { format, volume, inputs, notes: Vec::new() };
+    let sectors = sector_len.filter(|len| *len != EBS_SECTOR_LEN).map(|len| {
+        format!(
+            "the disk has logical sectors of {len} bytes, and EBS volumes have {EBS_SECTOR_LEN}: a \
+             partition table that was made for it is not found there"
+        )
+    });
+    let notes = notes.into_iter().chain(sectors);
+    let notes = notes.map(|note| format!("{}: {note}", path.display())).collect();
+    let image = OpenedImage { format, volume, holes, sector_len, inputs, notes };
     with_sidecar(request, image, watch)
 }
 

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::format::foreign::Foreign;
 use crate::format::foreign::GENERAL;
 use crate::format::foreign::SPECIFIC;
-use crate::format::foreign::has;
 use crate::format::raw;
 use crate::format::reader::Format;
 use crate::format::sentence;
@@ -111,11 +110,6 @@ fn matching(kinds: &'static [Foreign], source: &dyn ReadAt) -> Result<Vec<&'stat
         }
     }
     Ok(found)
-}
-
-/// Tells whether `bytes` stand at the start; what lies outside the source does not.
-pub(super) fn starts_with(source: &dyn ReadAt, bytes: &[u8]) -> Result<bool> {
-    has(source, 0, bytes)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::parsed::Holes;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
@@ -54,8 +56,9 @@ pub static WRITER: Writer = Writer {
 ///
 /// `Invalid` if it is empty or there are several; `Limit` over 64 TiB or over [`MAX_RUNS`] extents;
 /// `Io` if the file system does not tell its holes.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
-    volume(request.single("raw")?)
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
+    let volume = volume(request.single("raw")?)?;
+    Ok(Parsed { holes: Holes::InFile(0), ..volume.into() })
 }
 
 /// Returns the volume that a raw file or block device holds.
@@ -177,8 +180,12 @@ mod tests {
     #[test]
     fn the_size_comes_first_and_each_state_is_kept() {
         let recorder = Recorder { room: 34, ..Recorder::default() };
-        let options =
-            WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched, level: None };
+        let options = WriteOptions {
+            threads: NonZero::<usize>::MIN,
+            watch: &Unwatched,
+            level: None,
+            zeros_as_data: false,
+        };
         write(&volume(), &recorder, &options).unwrap();
         let calls = recorder.calls.into_inner().unwrap();
         assert_eq!(calls, [("size", 0, 34), ("hole", 0, 10), ("zero", 10, 20), ("data", 30, 4)]);
@@ -187,8 +194,12 @@ mod tests {
     #[test]
     fn an_output_that_is_too_small_is_left_untouched() {
         let recorder = Recorder::default();
-        let options =
-            WriteOptions { threads: NonZero::new(2).unwrap(), watch: &Unwatched, level: None };
+        let options = WriteOptions {
+            threads: NonZero::new(2).unwrap(),
+            watch: &Unwatched,
+            level: None,
+            zeros_as_data: false,
+        };
         let error = write(&volume(), &recorder, &options).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(recorder.calls.into_inner().unwrap().is_empty());

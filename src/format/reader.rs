@@ -11,9 +11,9 @@ use crate::compress::Wrapping;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::gate::Gate;
+use crate::format::parsed::Parsed;
 use crate::io::Input;
 use crate::io::ReadAt;
-use crate::volume::Volume;
 use crate::work::Unwatched;
 use crate::work::Watch;
 
@@ -33,7 +33,7 @@ pub struct Format {
     /// How its images are recognized; `None` for raw, which no byte tells from anything else.
     pub probe: Option<ProbeFn>,
     /// Makes a volume of an image.
-    pub open: fn(&OpenRequest<'_>) -> Result<Volume>,
+    pub open: fn(&OpenRequest<'_>) -> Result<Parsed>,
     /// What a file of it holds.
     pub content: Content,
 }

@@ -11,12 +11,12 @@ use crate::format::archive::is_archive;
 use crate::format::archive::is_ova;
 use crate::format::archive::open_part;
 use crate::format::ova::Package;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
 use crate::io::Input;
 use crate::tar::members;
-use crate::volume::Volume;
 use crate::work::Unwatched;
 
 /// The row of this format.
@@ -36,7 +36,7 @@ pub static FORMAT: Format = Format {
 ///
 /// As [`members`]; `Invalid` if there is no such file, or none is named and there are many; as the
 /// file's own format has it.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("tar")?;
     let members = members(input)?;
     if let Some(package) = Package::find(input, &members, request.watch)?

@@ -4,11 +4,13 @@ use std::fmt;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 
+use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::reader::Format;
 use crate::io::WriteAt;
 use crate::volume::ReadVolume;
+use crate::volume::ZerosAsData;
 use crate::work::Watch;
 
 /// One way to write images.
@@ -55,6 +57,9 @@ impl Writer {
         sink: &dyn WriteAt,
         options: &WriteOptions<'_>,
     ) -> Result<()> {
+        let stored: Vec<_> = volumes.iter().map(|volume| ZerosAsData::new(*volume)).collect();
+        let stored: Vec<_> = stored.iter().map(|volume| -> &dyn ReadVolume { volume }).collect();
+        let volumes = if options.zeros_as_data { &stored[..] } else { volumes };
         match (self.write, volumes) {
             (WriteFn::One(write), [volume]) => write(*volume, sink, options),
             (WriteFn::Many(write), _) => write(volumes, sink, options),
@@ -101,7 +106,7 @@ impl Writer {
     }
 }
 
-/// How a writer works; only the level changes the bytes that it writes.
+/// How a writer works; the level and what is done about zeros change the bytes that it writes.
 #[derive(Clone, Copy)]
 pub struct WriteOptions<'a> {
     /// Threads that read and classify.
@@ -111,6 +116,15 @@ pub struct WriteOptions<'a> {
     /// Level of compression, in the codec's own scale; `None` is the format's default. Formats that
     /// do not compress ignore it.
     pub level: Option<i32>,
+    /// Store zeros as data, whatever the format has for them: not all readers know that.
+    pub zeros_as_data: bool,
+}
+
+impl WriteOptions<'_> {
+    /// Tells whether bytes are zeros that are stored as such.
+    pub(super) fn is_zero(&self, bytes: &[u8]) -> bool {
+        !self.zeros_as_data && is_zero(bytes)
+    }
 }
 
 impl fmt::Debug for WriteOptions<'_> {

@@ -11,6 +11,11 @@ use crate::error::Kind;
 pub enum GuestFault {
     /// A protective MBR announces a GPT, and there is none.
     NoGpt,
+    /// The GPT is where sectors of another length would put it.
+    GptSectors {
+        /// That length, in bytes.
+        found: u64,
+    },
     /// A field of the GPT header is impossible.
     GptHeader {
         /// The field, as the specification names it.
@@ -52,6 +57,10 @@ impl fmt::Display for GuestFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoGpt => f.write_str("the MBR announces a GPT, and sector 1 holds none"),
+            Self::GptSectors { found } => write!(
+                f,
+                "the GPT is at byte {found}: it was made for sectors of {found} bytes, and EBS volumes have 512"
+            ),
             Self::GptHeader { field, found } => {
                 write!(f, "{field} of the GPT header is {found}, which is impossible")
             }

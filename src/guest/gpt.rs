@@ -26,6 +26,9 @@ use crate::guest::layout::SECTOR_SIZE;
 use crate::guest::layout::read;
 use crate::volume::ReadVolume;
 
+/// Bytes of a sector of disks that do not pretend to have smaller ones.
+const LARGE_SECTOR_SIZE: u64 = 4096;
+
 const MAGIC: &[u8; 8] = b"EFI PART";
 
 /// Most bytes of the entries that are read: 64 times what every tool makes.
@@ -43,6 +46,13 @@ const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 pub(super) fn find(volume: &dyn ReadVolume) -> Result<Option<Vec<u8>>> {
     let sector = read(volume, SECTOR_SIZE, SECTOR_SIZE)?;
     Ok(sector.filter(|sector| sector.starts_with(MAGIC)))
+}
+
+/// Tells whether there is a header where a disk with sectors of 4096 bytes has it: it says itself that it is in
+/// sector 1.
+pub(super) fn is_for_large_sectors(volume: &dyn ReadVolume) -> Result<bool> {
+    let found = read(volume, LARGE_SECTOR_SIZE, SECTOR_SIZE)?;
+    Ok(found.is_some_and(|header| header.starts_with(MAGIC) && field::u64_le(&header, 24) == 1))
 }
 
 /// A header, checked.
@@ -105,7 +115,11 @@ impl Header {
 /// Reads the table into `layout`: the partitions, or what is wrong with it.
 pub(super) fn parse(volume: &dyn ReadVolume, layout: &mut Layout) -> Result<()> {
     let Some(sector) = find(volume)? else {
-        layout.faults.push(GuestFault::NoGpt);
+        layout.faults.push(if is_for_large_sectors(volume)? {
+            GuestFault::GptSectors { found: LARGE_SECTOR_SIZE }
+        } else {
+            GuestFault::NoGpt
+        });
         return Ok(());
     };
     let header = match Header::parse(&sector, 1) {

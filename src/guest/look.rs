@@ -27,7 +27,7 @@ pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
     layout.has_boot_code = has_signature && sector[..440].iter().any(|byte| *byte != 0);
     let header = gpt::find(volume)?;
     let protective = has_signature && mbr::is_protective(&sector);
-    if header.is_some() || protective {
+    if header.is_some() || protective || gpt::is_for_large_sectors(volume)? {
         layout.table = Table::Gpt;
         layout.file_system = None;
         gpt::parse(volume, &mut layout)?;

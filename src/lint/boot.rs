@@ -3,6 +3,7 @@
 use crate::ami::Architecture;
 use crate::ami::BootMode;
 use crate::ami::Virtualization;
+use crate::guest::GuestFault;
 use crate::guest::Layout;
 use crate::guest::Machine;
 use crate::guest::PartitionKind;
@@ -81,7 +82,13 @@ pub(super) fn partition_table(subject: &Subject<'_>) -> Vec<Found> {
     for facts in subject.volumes {
         for fault in facts.layout.iter().flat_map(|layout| &layout.faults) {
             let place = format!("{}: content", facts.device);
-            let instead = "a volume with a sound partition table: the image may be cut or damaged";
+            let instead = match fault {
+                GuestFault::GptSectors { .. } => {
+                    "a table for sectors of 512 bytes: firmware and kernel look for it at byte 512 of an EBS \
+                     volume, so build the image on a disk with such sectors"
+                }
+                _ => "a volume with a sound partition table: the image may be cut or damaged",
+            };
             found.push(Found::new(place, fault.to_string(), instead));
         }
     }

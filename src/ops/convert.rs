@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::WriteOptions;
 use crate::format::Writer;
+use crate::guest::SECTOR_SIZE;
 use crate::io::Stream;
 use crate::io::Target;
 use crate::io::WriteAt;
@@ -30,6 +31,18 @@ use crate::work::default_threads;
 /// Bytes that are taken from a pipe at once.
 const STREAM_PIECE_LEN: usize = 1 << 20;
 
+/// What becomes of written zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Zeros {
+    /// They stay what they are, in formats that know them.
+    #[default]
+    Keep,
+    /// Holes, a piece of [`ZERO_PIECE_LEN`] bytes at a time.
+    Hole,
+    /// Data like any other, for readers that do not know zeros.
+    Data,
+}
+
 /// What is converted, and to where.
 #[derive(Clone, Debug)]
 pub struct ConvertRequest {
@@ -41,8 +54,8 @@ pub struct ConvertRequest {
     pub format: &'static Writer,
     /// Level of compression, in the new format's own scale; `None` is its default.
     pub level: Option<i32>,
-    /// Whether zeros become holes, a piece of [`ZERO_PIECE_LEN`] bytes at a time.
-    pub zeros_as_holes: bool,
+    /// What becomes of written zeros.
+    pub zeros: Zeros,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -56,7 +69,7 @@ impl ConvertRequest {
             output: output.into(),
             format,
             level: None,
-            zeros_as_holes: false,
+            zeros: Zeros::Keep,
             threads: default_threads(),
         }
     }
@@ -94,9 +107,13 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         open(&request.image, watch)?.into_opened()
     };
     let (from, mut notes) = (source.format_name(), source.notes());
+    notes.extend(dropped(&source, request));
+    let as_holes = request.zeros == Zeros::Hole;
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
-        let options = WriteOptions { threads: request.threads, watch, level: request.level };
+        let zeros_as_data = request.zeros == Zeros::Data;
+        let ConvertRequest { threads, level, .. } = *request;
+        let options = WriteOptions { threads, watch, level, zeros_as_data };
         write_image(request.format, &[volume], target, &options)
     };
     let fail = |e: Error| request.image.fail(e);
@@ -104,7 +121,7 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         OpenedVolume::Stream(mut opened) => {
             watch.begin(None);
             target.finish(|target| {
-                let size = save(&mut opened.stream, target, request.zeros_as_holes, watch)?;
+                let size = save(&mut opened.stream, target, as_holes, watch)?;
                 target.set_size(size)?;
                 Ok(size)
             })?
@@ -112,7 +129,7 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         other => {
             let volume = other.volume().expect("what comes in order was dealt with");
             let size = volume.size();
-            let written = if request.zeros_as_holes {
+            let written = if as_holes {
                 watch.prepare("looking for zeros", Some(size));
                 let volume = zeros_as_holes(volume, request.threads, watch).map_err(fail)?;
                 watch.begin(Some(size));
@@ -132,6 +149,16 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
         volume_size_bytes,
         notes,
     })
+}
+
+/// Says what the image records of its disk, and the new one will not.
+fn dropped(source: &OpenedVolume, request: &ConvertRequest) -> Option<String> {
+    let len = source.sector_len().filter(|len| u64::from(*len) != SECTOR_SIZE)?;
+    Some(format!(
+        "{}: it does not record the logical sectors of {len} bytes; as {}, the disk has {SECTOR_SIZE}",
+        request.output.display(),
+        request.format.name
+    ))
 }
 
 /// Writes what a stream gives, without its zeros if they are to be holes, and returns how many bytes

@@ -128,6 +128,9 @@ pub enum Inspected {
         volume_size_bytes: u64,
         /// GiB that EBS makes of it.
         ebs_volume_size_gib: u64,
+        /// Bytes of a logical sector, where the image says it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logical_sector_bytes: Option<u32>,
         /// What the format says of its extents.
         #[serde(flatten)]
         content: ExtentBytes,
@@ -233,6 +236,7 @@ pub fn inspect(
         },
         volume_size_bytes: volume.size(),
         ebs_volume_size_gib: ebs_gib(volume.size()),
+        logical_sector_bytes: opened.sector_len(),
         content,
         read,
         guest,

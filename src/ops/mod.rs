@@ -57,6 +57,7 @@ pub use complete::CompleteRequest;
 pub use complete::complete;
 pub use convert::ConvertReport;
 pub use convert::ConvertRequest;
+pub use convert::Zeros;
 pub use convert::convert;
 pub use diff::ChangedRange;
 pub use diff::ChangedSum;

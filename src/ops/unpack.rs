@@ -96,7 +96,12 @@ pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport
     request.format.check_level(request.level)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
-    let options = WriteOptions { threads: request.threads, watch, level: request.level };
+    let options = WriteOptions {
+        threads: request.threads,
+        watch,
+        level: request.level,
+        zeros_as_data: false,
+    };
     let layers: Vec<_> = match (&request.device, request.format.takes_many()) {
         (None, true) => all_layers(&bundle)?,
         (device, _) => vec![bundle.find(device.as_deref())?.clone()],

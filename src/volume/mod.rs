@@ -31,6 +31,7 @@ pub use source::Markers;
 pub use source::Source;
 pub use source::Unit;
 pub use zeros::ZERO_PIECE_LEN;
+pub use zeros::ZerosAsData;
 pub use zeros::ZerosAsHoles;
 pub use zeros::zeros_as_holes;
 

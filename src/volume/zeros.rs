@@ -1,4 +1,4 @@
-//! A volume whose zeros are holes.
+//! A volume whose zeros are holes, or data.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -59,6 +59,44 @@ impl ReadVolume for ZerosAsHoles<'_> {
 
     fn check_unchanged(&self) -> Result<()> {
         self.inner.check_unchanged()
+    }
+}
+
+/// A volume whose written zeros are data like any other.
+#[derive(Debug)]
+pub struct ZerosAsData<'a>(&'a dyn ReadVolume);
+
+impl<'a> ZerosAsData<'a> {
+    /// Looks at a volume so.
+    #[must_use]
+    pub fn new(inner: &'a dyn ReadVolume) -> Self {
+        Self(inner)
+    }
+}
+
+impl ReadVolume for ZerosAsData<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        let mut extent = self.0.extent_at(offset)?;
+        if extent.kind == ExtentKind::Zero {
+            extent.kind = ExtentKind::Data;
+        }
+        Ok(extent)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn unit_len(&self) -> usize {
+        self.0.unit_len()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.0.check_unchanged()
     }
 }
 

@@ -517,7 +517,7 @@ fn an_archive_that_is_cut_or_lies_about_its_map_is_refused() {
 fn write_ova(volumes: &[&dyn ReadVolume], path: &Path, threads: usize) {
     let target = Target::open(path).unwrap();
     let threads = NonZero::new(threads).unwrap();
-    let options = WriteOptions { threads, watch: &Unwatched, level: None };
+    let options = WriteOptions { threads, watch: &Unwatched, level: None, zeros_as_data: false };
     write_all(volumes, &target, &options).unwrap();
     target.commit().unwrap();
 }

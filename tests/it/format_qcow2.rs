@@ -633,7 +633,7 @@ fn a_level_changes_the_bytes_and_a_wrong_one_is_refused() {
             let out = dir.path().join("out");
             let target = Target::open(&out).unwrap();
             let threads = NonZero::<usize>::MIN;
-            let options = WriteOptions { threads, watch: &Unwatched, level };
+            let options = WriteOptions { threads, watch: &Unwatched, level, zeros_as_data: false };
             common::writer(row).write(&[&image.volume], &target, &options)?;
             target.commit()?;
             assert!(common::bytes_of(&open(&out).unwrap().volume) == fs::read(&path).unwrap());

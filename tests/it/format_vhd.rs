@@ -159,7 +159,7 @@ fn the_size_is_the_one_that_qemu_img_shows() {
     let dir = common::scratch();
     let path = dir.path().join("a.vhd");
     let size = 40_000 * 512;
-    let fixed = Footer { header_at: u64::MAX, size, disk_type: DiskType::Fixed, id: [1; 16] };
+    let fixed = Footer::new(u64::MAX, size, DiskType::Fixed, [1; 16]);
     let creators = [
         *b"vpc ", *b"qemu", *b"qem2", *b"win ", *b"d2v ", *b"tap\0", *b"CTXS", *b"wa\0\0",
         *b"vbox", *b"vs  ", [0; 4], *b"amik", [0xff; 4],
@@ -225,7 +225,7 @@ impl Model {
     fn encode(&self, random: &mut Random, all_bits: bool) -> Vec<u8> {
         let size = (self.sectors.len() * SECTOR) as u64;
         let header_at = 512 * (1 + random.below(4));
-        let footer = Footer { header_at, size, disk_type: self.disk_type, id: [self.id; 16] };
+        let footer = Footer::new(header_at, size, self.disk_type, [self.id; 16]);
         let table_at = header_at + 1024 + 512 * random.below(4);
         let blocks = self.there.len();
         let entry_count = blocks as u32 + random.below(300) as u32;
@@ -364,7 +364,7 @@ fn a_parent_may_be_a_fixed_image() {
     let mut below = vec![0; 100 * SECTOR];
     random.fill(&mut below);
     let size = below.len() as u64;
-    let footer = Footer { header_at: u64::MAX, size, disk_type: DiskType::Fixed, id: [2; 16] };
+    let footer = Footer::new(u64::MAX, size, DiskType::Fixed, [2; 16]);
     fs::write(&base, [&below[..], &footer.encode()].concat()).unwrap();
     let gate = Gate { beside: true, parents: Vec::new() };
     let image = format::open(&ImageRequest { gate, ..ImageRequest::of(&top) }, &Unwatched).unwrap();
@@ -572,8 +572,7 @@ fn random_damage_never_panics() {
 fn a_damaged_footer_does_not_make_an_image_raw() {
     let dir = common::scratch();
     let path = dir.path().join("a.vhd");
-    let footer =
-        Footer { header_at: u64::MAX, size: 1024, disk_type: DiskType::Fixed, id: [0; 16] };
+    let footer = Footer::new(u64::MAX, 1024, DiskType::Fixed, [0; 16]);
     let mut bytes = [&[7; 1024][..], &footer.encode()].concat();
     bytes[1024 + 200] = 1;
     fs::write(&path, &bytes).unwrap();

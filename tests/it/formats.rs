@@ -422,7 +422,7 @@ fn write_sidecars(image: &OpenedImage, bmap: &Path, map: &Path) {
     let mut out = File::create(bmap).unwrap();
     sidecar::write_bmap(&image.volume, &mut out, &Unwatched, threads).unwrap();
     let mut out = File::create(map).unwrap();
-    sidecar::write_qemu_map(&image.volume, &mut out).unwrap();
+    sidecar::write_qemu_map(&image.volume, image.holes, &mut out).unwrap();
 }
 
 // --- foreign tools -------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ fn qemu_img_tells_the_extents_that_we_tell() {
             let theirs = common::run_tool(&mut command);
             let image = open(path).unwrap();
             let mut ours = Vec::new();
-            sidecar::write_qemu_map(&image.volume, &mut ours).unwrap();
+            sidecar::write_qemu_map(&image.volume, image.holes, &mut ours).unwrap();
             let size = image.volume.size();
             if size.is_multiple_of(512) {
                 let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -23,6 +23,7 @@ mod faults;
 mod floors;
 mod format_archives;
 mod format_cases;
+mod format_facts;
 mod format_qcow2;
 mod format_streams;
 mod format_vhd;

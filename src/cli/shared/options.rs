@@ -46,6 +46,17 @@ pub(in crate::cli) enum Zeros {
     Hole,
 }
 
+/// What becomes of written zeros in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ImageZeros {
+    /// They stay what they are, in formats that know them.
+    Keep,
+    /// Holes.
+    Hole,
+    /// Data like any other, for readers that do not know zeros.
+    Data,
+}
+
 impl Zeros {
     /// Tells whether zeros become holes, and warns if they do.
     pub(in crate::cli) fn are_holes(self, output: Output) -> bool {

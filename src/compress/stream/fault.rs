@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::compress::Damage;
-use crate::compress::Wrapping;
+use crate::compress::stream::step::Wrapping;
 use crate::error::Fault;
 use crate::error::Kind;
 

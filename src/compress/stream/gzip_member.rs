@@ -5,12 +5,12 @@ use flate2::FlushDecompress;
 use flate2::Status;
 
 use crate::compress::Damage;
-use crate::compress::StreamFault;
-use crate::compress::stream::DamagedUnit;
-use crate::compress::stream::Decoded;
-use crate::compress::stream::Step;
-use crate::compress::stream::Wrapping;
-use crate::compress::stream::count;
+use crate::compress::stream::fault::DamagedUnit;
+use crate::compress::stream::fault::StreamFault;
+use crate::compress::stream::step::Decoded;
+use crate::compress::stream::step::Step;
+use crate::compress::stream::step::Wrapping;
+use crate::compress::stream::step::count;
 
 /// Most bits of a distance.
 const WINDOW_BITS: u8 = 15;

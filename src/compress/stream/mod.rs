@@ -6,6 +6,7 @@
 mod bzip2_stream;
 mod fault;
 mod gzip_member;
+mod step;
 mod xz_stream;
 mod xz_walk;
 mod zstd_frames;
@@ -15,15 +16,17 @@ use std::fmt;
 use crate::error::Error;
 use crate::error::Result;
 
+use step::Decoded;
+
 pub use fault::DamagedUnit;
 pub use fault::StreamFault;
+pub use step::MOST_WINDOW_LEN;
+pub use step::Step;
+pub use step::Wrapping;
 
 /// Most bytes back that a stream may refer to where the caller names no other limit: what `xz` and `zstd` take
 /// without being asked, but for their largest levels. Unpacking takes as much memory as a stream refers back.
 pub const MAX_WINDOW_LEN: u64 = 128 << 20;
-
-/// The largest limit that a caller can name: what `zstd --long=31` makes.
-pub const MOST_WINDOW_LEN: u64 = 2 << 30;
 
 /// What gzip's members begin with.
 const GZIP_MAGIC: u8 = 0x1f;
@@ -36,39 +39,6 @@ const BZIP2_MAGIC: u8 = b'B';
 
 /// Zeros behind an xz stream are a multiple of this.
 const XZ_PADDING_LEN: usize = 4;
-
-/// How a stream is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wrapping {
-    /// RFC 1952.
-    Gzip,
-    /// The .xz file format 1.2.
-    Xz,
-    /// RFC 8878.
-    Zstd,
-    /// What bzip2 1.0 reads.
-    Bzip2,
-}
-
-impl fmt::Display for Wrapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-            Self::Bzip2 => "bzip2",
-        })
-    }
-}
-
-/// How far one step came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    /// Bytes taken from the input.
-    pub taken: usize,
-    /// Bytes put into the output.
-    pub given: usize,
-}
 
 /// Where in a stream a decoder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +53,6 @@ enum At {
         /// How many, as far as they are counted.
         len: usize,
     },
-}
-
-/// How far one step came in a member, and whether it was its end.
-struct Decoded {
-    step: Step,
-    is_over: bool,
 }
 
 /// What unpacks the member at hand.
@@ -216,11 +180,6 @@ impl StreamDecoder {
     }
 }
 
-/// Returns how far a count went: no further than a buffer is long.
-fn count(now: u64, then: u64) -> usize {
-    usize::try_from(now.strict_sub(then)).expect("a buffer")
-}
-
 impl fmt::Debug for StreamDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamDecoder").field("wrapping", &self.wrapping).finish_non_exhaustive()
@@ -237,6 +196,7 @@ mod tests {
     use liblzma::stream as lzma;
 
     use crate::compress::Damage;
+    use crate::compress::stream::step::count;
 
     const ALL: [Wrapping; 4] = [Wrapping::Gzip, Wrapping::Xz, Wrapping::Zstd, Wrapping::Bzip2];
 

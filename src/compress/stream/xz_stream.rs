@@ -3,12 +3,12 @@
 use liblzma::stream as lzma;
 
 use crate::compress::Damage;
-use crate::compress::StreamFault;
-use crate::compress::stream::DamagedUnit;
-use crate::compress::stream::Decoded;
-use crate::compress::stream::Step;
-use crate::compress::stream::Wrapping;
-use crate::compress::stream::count;
+use crate::compress::stream::fault::DamagedUnit;
+use crate::compress::stream::fault::StreamFault;
+use crate::compress::stream::step::Decoded;
+use crate::compress::stream::step::Step;
+use crate::compress::stream::step::Wrapping;
+use crate::compress::stream::step::count;
 use crate::compress::stream::xz_walk::Place;
 use crate::compress::stream::xz_walk::Walk;
 use crate::error::Error;

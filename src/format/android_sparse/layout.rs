@@ -29,6 +29,9 @@ use crate::error::Fault;
 use crate::error::Kind;
 use crate::field;
 
+/// Bytes that the size of a volume is a multiple of: those between cannot be recorded.
+pub const SIZE_GRAIN: u64 = 1024;
+
 /// Bytes of the file header that we write, and the least that is legal.
 pub const HEADER_LEN: usize = 28;
 

@@ -10,7 +10,8 @@ mod write;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::android_sparse::layout::SparseFault;
-use crate::format::probe;
+use crate::format::magic::starts_with;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
@@ -29,7 +30,7 @@ pub use write::write;
 pub static FORMAT: Format = Format {
     name: "android-sparse",
     summary: "Android sparse image (simg), one file or a split set",
-    probe: Some(|source| probe::starts_with(source, &layout::MAGIC)),
+    probe: Some(|source| starts_with(source, &layout::MAGIC)),
     open,
     content: Content::Mapped,
 };
@@ -39,8 +40,7 @@ pub static WRITER: Writer = Writer {
     name: "android-sparse",
     summary: "Android sparse image (simg), one file",
     format: &FORMAT,
-    // Sizes that are not a multiple of 1 KiB cannot be recorded.
-    size_grain: 1024,
+    size_grain: layout::SIZE_GRAIN,
     write: WriteFn::One(write),
     levels: None,
     suffixes: &["simg"],
@@ -55,7 +55,7 @@ const MAX_PARTS: usize = 4096;
 /// # Errors
 ///
 /// As the format has it, with file and offset; `Invalid` if the parts are not of one set.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let inputs = &request.inputs;
     if inputs.len() > MAX_PARTS {
         let text = format!("the set has {} parts, expected at most {MAX_PARTS}", inputs.len());
@@ -91,5 +91,5 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
             return Err(Error::from(SparseFault::Runs).in_file(input.path()));
         }
     }
-    Volume::new(map, inputs.iter().cloned().map(Source::from).collect())
+    Ok(Volume::new(map, inputs.iter().cloned().map(Source::from).collect())?.into())
 }

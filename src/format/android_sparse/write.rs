@@ -8,6 +8,7 @@ use crate::format::android_sparse::layout::ChunkHeader;
 use crate::format::android_sparse::layout::ChunkKind;
 use crate::format::android_sparse::layout::HEADER_LEN;
 use crate::format::android_sparse::layout::Header;
+use crate::format::android_sparse::layout::SIZE_GRAIN;
 use crate::format::spans::spans;
 use crate::format::tiles::tiles;
 use crate::format::writer::WriteOptions;
@@ -38,7 +39,7 @@ pub fn write(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::WRITER.size_grain);
+    let volume = &Padded::to_multiple(volume, SIZE_GRAIN);
     let (block_len, block_count) = geometry(volume.size())?;
     let buffers = Buffers::default();
     let mut writer = Writer::new(sink, block_len);
@@ -60,7 +61,7 @@ pub fn write(
                     buffer.resize(usize::try_from(tile.len()).expect("at most a span"), 0);
                     volume.read_at(tile.range.start, &mut buffer)?;
                     let block_len = usize::try_from(block_len).expect("a small number");
-                    classify(&buffer, block_len, &mut pieces);
+                    classify(&buffer, block_len, options.zeros_as_data, &mut pieces);
                 }
             }
             Ok((tile.len(), buffer, pieces))
@@ -106,10 +107,12 @@ fn geometry(size: u64) -> Result<(u32, u32)> {
 }
 
 /// Finds the runs of whole blocks that are fills, and those that are not.
-fn classify(bytes: &[u8], block_len: usize, pieces: &mut Vec<Piece>) {
+fn classify(bytes: &[u8], block_len: usize, zeros_as_data: bool, pieces: &mut Vec<Piece>) {
     let len = u64::try_from(block_len).expect("a small number");
     for block in bytes.chunks_exact(block_len) {
-        let content = word_of(block).map_or(Content::Raw, Content::Fill);
+        let content = word_of(block)
+            .filter(|word| !zeros_as_data || *word != [0; 4])
+            .map_or(Content::Raw, Content::Fill);
         match pieces.last_mut() {
             Some(last) if last.content == content => last.len = last.len.strict_add(len),
             _ => pieces.push(Piece { len, content }),
@@ -276,6 +279,7 @@ mod tests {
             threads: NonZero::new(threads).unwrap(),
             watch: &Unwatched,
             level: None,
+            zeros_as_data: false,
         };
         write(volume, &memory, &options).unwrap();
         memory.0.into_inner().unwrap()

@@ -13,7 +13,7 @@ use crate::format::compressed_raw::layout::SeekTableFault;
 use crate::format::foreign::begins_skippable;
 use crate::format::foreign::is_pack;
 use crate::format::foreign::is_padded_lz4;
-use crate::format::probe;
+use crate::format::magic::starts_with;
 use crate::io::ReadAt;
 use crate::volume::MAX_RUNS;
 use crate::volume::MAX_UNIT_LEN;
@@ -39,7 +39,7 @@ const MAX_LENGTHS: usize = 4096;
 /// Tells whether the file begins with a zstd frame, or with one that is to be skipped: parallel
 /// compressors write such ones first. LZ4 has them too, and so do our packs.
 pub(super) fn probe(bytes: &dyn ReadAt) -> Result<bool> {
-    if probe::starts_with(bytes, &ZSTD_MAGIC)? {
+    if starts_with(bytes, &ZSTD_MAGIC)? {
         return Ok(true);
     }
     Ok(begins_skippable(bytes)? && !is_pack(bytes)? && !is_padded_lz4(bytes)?)

@@ -15,7 +15,8 @@ use crate::compress::Wrapping;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::format::probe;
+use crate::format::magic::starts_with;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::InOrder;
@@ -23,7 +24,6 @@ use crate::format::reader::OpenRequest;
 use crate::format::writer::WriteFn;
 use crate::format::writer::Writer;
 use crate::io::ReadAt;
-use crate::volume::Volume;
 
 pub use write::write;
 
@@ -54,7 +54,7 @@ pub static ZSTD_WRITER: Writer = Writer {
 pub static GZIP: Format = Format {
     name: "raw-gzip",
     summary: "raw in a gzip stream, read sequentially",
-    probe: Some(|bytes| probe::starts_with(bytes, b"\x1f\x8b\x08")),
+    probe: Some(|bytes| starts_with(bytes, b"\x1f\x8b\x08")),
     open: |request| refuse(request, Wrapping::Gzip),
     content: in_order_only(Wrapping::Gzip),
 };
@@ -63,7 +63,7 @@ pub static GZIP: Format = Format {
 pub static XZ: Format = Format {
     name: "raw-xz",
     summary: "raw in an xz stream, read sequentially",
-    probe: Some(|bytes| probe::starts_with(bytes, b"\xfd7zXZ\0")),
+    probe: Some(|bytes| starts_with(bytes, b"\xfd7zXZ\0")),
     open: |request| refuse(request, Wrapping::Xz),
     content: in_order_only(Wrapping::Xz),
 };
@@ -98,17 +98,17 @@ fn is_bzip2(bytes: &dyn ReadAt) -> Result<bool> {
 /// # Errors
 ///
 /// `Unsupported` if there is none that can be used; `Corrupt` if it does not fit the file.
-fn open_zstd(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open_zstd(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("raw-zstd")?;
     let Some(frames) = map::read_table(input)? else {
         return refuse(request, Wrapping::Zstd);
     };
     let bytes: Arc<dyn ReadAt> = Arc::<crate::io::Input>::clone(input);
-    map::volume(&frames, &bytes)
+    Ok(map::volume(&frames, &bytes)?.into())
 }
 
 /// Says that a stream has no places to read at.
-fn refuse(request: &OpenRequest<'_>, wrapping: Wrapping) -> Result<Volume> {
+fn refuse(request: &OpenRequest<'_>, wrapping: Wrapping) -> Result<Parsed> {
     let input = request.single("compressed raw")?;
     let tool = match wrapping {
         Wrapping::Gzip => "gzip -d",

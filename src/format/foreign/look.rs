@@ -3,6 +3,7 @@
 use crate::compress;
 use crate::error::Result;
 use crate::field;
+use crate::format::magic::has;
 use crate::format::text;
 use crate::io::ReadAt;
 
@@ -21,19 +22,6 @@ const LARGE_TEXT_LEN: u64 = 16 << 20;
 /// Tells whether it is one of our packs, which begin as other zstd files may.
 pub(in crate::format) fn is_pack(source: &dyn ReadAt) -> Result<bool> {
     has(source, PACK_AT, PACK_MAGIC)
-}
-
-/// Tells whether `bytes` stand at `offset`; what lies outside the source does not.
-pub(in crate::format) fn has(source: &dyn ReadAt, offset: u64, bytes: &[u8]) -> Result<bool> {
-    let mut found = [0; 32];
-    let found = &mut found[..bytes.len()];
-    let len = u64::try_from(bytes.len()).expect("a magic is short");
-    // Cannot overflow: offsets of magics are small.
-    if offset.saturating_add(len) > source.len() {
-        return Ok(false);
-    }
-    source.read_exact_at(found, offset)?;
-    Ok(found == bytes)
 }
 
 /// Returns the first bytes, `most` of them or as many as there are.

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::error::Verb;
 use crate::format::foreign::look::PACK_AT;
 use crate::format::foreign::look::PACK_MAGIC;
+use crate::format::magic::has;
 use crate::format::text;
 use crate::io::ReadAt;
 
@@ -20,7 +21,6 @@ use self::Mark::Look;
 use self::Mark::Word;
 
 pub(super) use look::begins_skippable;
-pub(super) use look::has;
 pub(super) use look::is_pack;
 pub(super) use look::is_padded_lz4;
 
@@ -96,9 +96,9 @@ impl Mark {
     /// Tells whether a file has the mark.
     pub(super) fn is_in(&self, source: &dyn ReadAt) -> Result<bool> {
         match *self {
-            Self::At(offset, bytes) => look::has(source, offset, bytes),
+            Self::At(offset, bytes) => has(source, offset, bytes),
             Self::BeforeEnd(distance, bytes) => match source.len().checked_sub(distance) {
-                Some(offset) => look::has(source, offset, bytes),
+                Some(offset) => has(source, offset, bytes),
                 None => Ok(false),
             },
             Self::Word(word) => {

@@ -9,10 +9,11 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::compress::DEFLATE_LEVELS;
+use crate::compress::ZLIB_LEVELS;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::archive::is_ova;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
@@ -21,7 +22,6 @@ use crate::format::writer::Writer;
 use crate::io::Input;
 use crate::tar::Member;
 use crate::tar::members;
-use crate::volume::Volume;
 use crate::work::Unwatched;
 use crate::work::Watch;
 
@@ -45,7 +45,7 @@ pub static WRITER: Writer = Writer {
     // Whole sectors.
     size_grain: 512,
     write: WriteFn::Many(write_all),
-    levels: Some(DEFLATE_LEVELS),
+    levels: Some(ZLIB_LEVELS),
     suffixes: &["ova"],
 };
 
@@ -55,7 +55,7 @@ pub static WRITER: Writer = Writer {
 ///
 /// As the archive, the descriptor and the disk's own format have it; `Mismatch` if a file does not have
 /// the digest that the archive says.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("ova")?;
     let members = members(input)?;
     package(input, &members, request.watch)?.open(request)

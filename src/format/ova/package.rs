@@ -15,6 +15,7 @@ use crate::format::compressed_raw;
 use crate::format::ova::descriptor;
 use crate::format::ova::descriptor::Disk;
 use crate::format::ova::manifest::Manifest;
+use crate::format::parsed::Parsed;
 use crate::format::reader::OpenRequest;
 use crate::format::text;
 use crate::io::Input;
@@ -134,13 +135,13 @@ impl<'a> Package<'a> {
     ///
     /// As the disk's own format has it; `Mismatch` if its file does not have the digest that the package
     /// says.
-    pub(crate) fn open(&self, request: &OpenRequest<'_>) -> Result<Volume> {
+    pub(crate) fn open(&self, request: &OpenRequest<'_>) -> Result<Parsed> {
         match self.choose(request.member.as_deref())? {
             Disk::Empty { size, .. } => {
                 let mut map = RunMap::default();
                 map.push(*size, Place::Hole);
                 // No run points to it, and yet it must not change.
-                Volume::new(map, vec![Arc::clone(self.input).into()])
+                Ok(Volume::new(map, vec![Arc::clone(self.input).into()])?.into())
             }
             Disk::File { href, is_gzip } => {
                 let member = self.file(href).ok_or_else(|| {
@@ -159,7 +160,7 @@ impl<'a> Package<'a> {
         member: &Member,
         is_gzip: bool,
         request: &OpenRequest<'_>,
-    ) -> Result<Volume> {
+    ) -> Result<Parsed> {
         let part = Arc::new(member.open(self.input)?);
         if let Some(manifest) = &self.manifest {
             manifest.check(&member.name, &part, request.watch)?;
@@ -170,13 +171,13 @@ impl<'a> Package<'a> {
             let text = format!("it is {found}, expected {expected} by the descriptor");
             return Err(Error::corrupt(text).in_file(part.path()));
         }
-        let (format, volume) = open_part(Arc::clone(&part), request)?;
+        let (format, parsed) = open_part(Arc::clone(&part), request)?;
         if format.is_plain() && request.member_format.is_none() {
             // Nothing about it says that it is a disk at all.
             let text = "its format is unknown, expected a VMDK";
             return Err(Error::new(Kind::Unsupported, text).in_file(part.path()));
         }
-        Ok(volume)
+        Ok(parsed)
     }
 }
 

@@ -14,8 +14,11 @@ use crate::compress::DEFLATE_LEVELS;
 use crate::compress::LEVELS;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::magic::starts_with;
+use crate::format::parsed::Parsed;
 use crate::format::probe;
 use crate::format::qcow2::layout::Qcow2Fault;
+use crate::format::qcow2::layout::SECTOR_LEN;
 use crate::format::raw;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
@@ -35,7 +38,7 @@ use crate::volume::Volume;
 pub static FORMAT: Format = Format {
     name: "qcow2",
     summary: "QEMU's image, version 2 or 3",
-    probe: Some(|source| probe::starts_with(source, &layout::MAGIC)),
+    probe: Some(|source| starts_with(source, &layout::MAGIC)),
     open,
     content: Content::Mapped,
 };
@@ -45,7 +48,8 @@ pub static WRITER: Writer = Writer {
     name: "qcow2",
     summary: "QEMU's image, version 3, uncompressed",
     format: &FORMAT,
-    size_grain: SIZE_GRAIN,
+    // Whole sectors.
+    size_grain: SECTOR_LEN,
     write: WriteFn::One(|volume, sink, options| write::write(volume, sink, options, None)),
     levels: None,
     suffixes: &["qcow2"],
@@ -56,7 +60,8 @@ pub static ZSTD_WRITER: Writer = Writer {
     name: "qcow2-zstd",
     summary: "qcow2 written with zstd, for QEMU 5.1 and later",
     format: &FORMAT,
-    size_grain: SIZE_GRAIN,
+    // Whole sectors.
+    size_grain: SECTOR_LEN,
     write: WriteFn::One(|volume, sink, options| {
         write::write(volume, sink, options, Some(Codec::Zstd))
     }),
@@ -69,16 +74,14 @@ pub static ZLIB_WRITER: Writer = Writer {
     name: "qcow2-zlib",
     summary: "qcow2 written with deflate, for any reader",
     format: &FORMAT,
-    size_grain: SIZE_GRAIN,
+    // Whole sectors.
+    size_grain: SECTOR_LEN,
     write: WriteFn::One(|volume, sink, options| {
         write::write(volume, sink, options, Some(Codec::Deflate))
     }),
     levels: Some(DEFLATE_LEVELS),
     suffixes: &[],
 };
-
-/// Bytes that sizes are a multiple of: others cannot be said.
-const SIZE_GRAIN: u64 = 512;
 
 /// What one image of a chain is.
 enum Kind {
@@ -91,7 +94,7 @@ enum Kind {
 /// # Errors
 ///
 /// As the format has it, with file and offset; as the gate has it for a backing file.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("qcow2")?;
     let mut images = vec![Arc::clone(input)];
     let mut sources = Vec::new();
@@ -122,7 +125,7 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
         }
         images.push(image);
     }
-    Volume::new(map, sources)
+    Ok(Volume::new(map, sources)?.into())
 }
 
 /// Reads one qcow2 image; its runs point into a source that is added.
@@ -142,8 +145,7 @@ fn raw_layer(image: &Arc<Input>, sources: &mut Vec<Source>) -> Result<RunMap> {
     if image.is_empty() {
         return Ok(map);
     }
-    let request = OpenRequest::of(Arc::clone(image));
-    let raw = (raw::FORMAT.open)(&request).map_err(|e| e.in_file(image.path()))?;
+    let raw = raw::volume(image).map_err(|e| e.in_file(image.path()))?;
     let number = u16::try_from(sources.len()).expect("the gate bounds the depth");
     for (range, place) in raw.map().within(0..raw.map().size()) {
         let place = match place {

@@ -15,6 +15,7 @@ use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
 use crate::format::qcow2::layout::Header;
+use crate::format::qcow2::layout::SECTOR_LEN;
 use crate::format::qcow2::layout::ZERO_ENTRY;
 use crate::format::qcow2::layout::encode_packed;
 use crate::format::qcow2::layout::encode_stored;
@@ -60,7 +61,7 @@ pub(super) fn write(
     options: &WriteOptions<'_>,
     codec: Option<Codec>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
+    let volume = &Padded::to_multiple(volume, SECTOR_LEN);
     let size = volume.size();
     let mut image = Image::new(sink, size);
     match codec {
@@ -88,7 +89,7 @@ fn write_packed(
             let (mut pieces, mut packed) = (Vec::new(), buffers.take());
             if !told(&span, &mut pieces) {
                 read_clusters(volume, &span, plain)?;
-                pack(packer, plain, &mut packed, &mut pieces);
+                pack(packer, plain, options.zeros_as_data, &mut packed, &mut pieces);
             }
             Ok((span.len(), packed, pieces))
         },
@@ -119,7 +120,7 @@ fn write_plain(
             let mut pieces = Vec::new();
             if !told(&span, &mut pieces) {
                 read_clusters(volume, &span, plain)?;
-                classify(plain, &mut pieces);
+                classify(plain, options, &mut pieces);
             }
             Ok((span.len(), pieces))
         },
@@ -178,11 +179,11 @@ enum Piece {
 }
 
 /// Finds the clusters that are zero.
-fn classify(plain: &[u8], pieces: &mut Vec<Piece>) {
+fn classify(plain: &[u8], options: &WriteOptions<'_>, pieces: &mut Vec<Piece>) {
     let mut start = 0_usize;
     for cluster in plain.chunks_exact(CLUSTER_LEN) {
         let end = start.strict_add(CLUSTER_LEN);
-        pieces.push(if is_zero(cluster) {
+        pieces.push(if options.is_zero(cluster) {
             Piece::Zero { count: 1 }
         } else {
             Piece::Stored { bytes: start..end }
@@ -192,9 +193,15 @@ fn classify(plain: &[u8], pieces: &mut Vec<Piece>) {
 }
 
 /// Packs clusters back to back into `out`; one that does not shrink is stored there.
-fn pack(packer: &mut Packer, plain: &[u8], out: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
+fn pack(
+    packer: &mut Packer,
+    plain: &[u8],
+    zeros_as_data: bool,
+    out: &mut Vec<u8>,
+    pieces: &mut Vec<Piece>,
+) {
     for cluster in plain.chunks_exact(CLUSTER_LEN) {
-        if is_zero(cluster) {
+        if !zeros_as_data && is_zero(cluster) {
             pieces.push(Piece::Zero { count: 1 });
             continue;
         }
@@ -538,7 +545,7 @@ mod tests {
         for codec in [Codec::Deflate, Codec::Zstd] {
             let mut packer = Packer::new(codec, None).unwrap();
             let (mut out, mut pieces) = (Vec::new(), Vec::new());
-            pack(&mut packer, &plain, &mut out, &mut pieces);
+            pack(&mut packer, &plain, false, &mut out, &mut pieces);
             let [Piece::Zero { count: 1 }, Piece::Stored { bytes }, Piece::Packed { bytes: last }] =
                 &pieces[..]
             else {

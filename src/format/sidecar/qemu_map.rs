@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::format::parsed::Holes;
 use crate::format::sidecar::Says;
 use crate::units::ExtentKind;
 use crate::volume::MAX_RUNS;
@@ -212,31 +213,36 @@ const STORED: Flags =
 
 /// Writes the extents of a volume in the very shape of `qemu-img map --output=json`.
 ///
-/// For a raw image it is what qemu-img says of it, except that an odd size is told as it is. For
-/// other volumes a hole is not present and written zeros are, as qemu-img tells them of qcow2; an
-/// offset is given where the image is one file and holds the bytes as they are.
+/// What a row is like follows from the format, which says where holes are, and not from which rows there are: in
+/// raw files and those like them a hole is present, at its offset; in others it is not present and has none. An
+/// offset is given where the image is one file and holds the bytes as they are. Written zeros are present; in
+/// raw files they are data that is zero, so that they are told from holes.
 ///
 /// # Errors
 ///
 /// `Io` if `out` cannot be written.
-pub fn write_qemu_map(volume: &Volume, out: &mut dyn Write) -> Result<()> {
+pub fn write_qemu_map(volume: &Volume, holes: Holes, out: &mut dyn Write) -> Result<()> {
     let map = volume.map();
     let runs = || map.within(0..map.size());
-    let raw = runs().all(|(range, place)| match place {
-        Place::Stored { source, offset } => source == 0 && offset == range.start,
-        Place::Hole => true,
-        Place::Packed { .. } | Place::Fill(_) | Place::Zero | Place::Backing => false,
+    let mut sources = runs().filter_map(|(_, place)| match place {
+        Place::Stored { source, .. } => Some(source),
+        _ => None,
     });
-    let single =
-        runs().all(|(_, place)| !matches!(place, Place::Stored { source, .. } if source != 0));
+    let first = sources.next();
+    let single = sources.all(|source| Some(source) == first);
+    let behind = |at: u64| match holes {
+        Holes::InFile(start) => at.checked_add(start).filter(|_| single),
+        Holes::Absent => None,
+    };
+    let in_file = holes != Holes::Absent;
     let flags = |range: &Range<u64>, place| match place {
         Place::Packed { .. } => Flags { compressed: true, ..STORED },
         Place::Stored { offset, .. } => Flags { offset: single.then_some(offset), ..STORED },
         Place::Fill(_) => STORED,
-        Place::Zero => Flags { zero: true, data: false, ..STORED },
+        Place::Zero => Flags { zero: true, data: in_file, offset: behind(range.start), ..STORED },
         Place::Hole | Place::Backing => {
-            let offset = raw.then_some(range.start);
-            Flags { present: raw, zero: true, data: false, offset, ..STORED }
+            let offset = behind(range.start);
+            Flags { present: in_file, zero: true, data: false, offset, ..STORED }
         }
     };
     write_rows(runs().map(|(range, place)| Ok((range.clone(), flags(&range, place)))), out)
@@ -398,11 +404,12 @@ mod tests {
         }
     }
 
-    fn text(map: RunMap) -> String {
+    fn text(map: RunMap, holes: Holes) -> String {
         let source = || -> Arc<dyn ReadAt> { Arc::new(vec![0; 100]) };
         let mut out = Vec::new();
         write_qemu_map(
             &Volume::new(map, vec![source().into(), source().into()]).unwrap(),
+            holes,
             &mut out,
         )
         .unwrap();
@@ -415,7 +422,7 @@ mod tests {
         map.push(10, Place::Stored { source: 0, offset: 0 });
         map.push(5, Place::Hole);
         assert_eq!(
-            text(map),
+            text(map, Holes::InFile(0)),
             "[{ \"start\": 0, \"length\": 10, \"depth\": 0, \"present\": true, \"zero\": false, \
              \"data\": true, \"compressed\": false, \"offset\": 0},\n\
              { \"start\": 10, \"length\": 5, \"depth\": 0, \"present\": true, \"zero\": true, \
@@ -431,7 +438,7 @@ mod tests {
         map.push(8, Place::Fill(*b"wxyz"));
         map.push(5, Place::Zero);
         map.push(5, Place::Hole);
-        let text = text(map);
+        let text = text(map, Holes::Absent);
         assert_eq!(text.lines().count(), 4, "fills join: {text}");
         let read = QemuMap::parse(text.as_bytes()).unwrap();
         assert_eq!(
@@ -445,11 +452,32 @@ mod tests {
         );
     }
 
+    /// A volume without data is told as any other in its format.
+    #[test]
+    fn what_a_hole_is_like_follows_from_the_format() {
+        let all = |place, holes| {
+            let mut map = RunMap::default();
+            map.push(10, place);
+            text(map, holes)
+        };
+        for (place, holes, present, data, offset) in [
+            (Place::Hole, Holes::Absent, false, false, None),
+            (Place::Hole, Holes::InFile(0), true, false, Some(0)),
+            (Place::Hole, Holes::InFile(7), true, false, Some(7)),
+            (Place::Zero, Holes::Absent, true, false, None),
+            (Place::Zero, Holes::InFile(7), true, true, Some(7)),
+        ] {
+            let rows: Vec<Row> = serde_json::from_str(&all(place, holes)).unwrap();
+            let row = Row { present: Some(present), zero: true, data, offset, ..row(0, 10) };
+            assert_eq!(rows, [row], "{place:?}, {holes:?}");
+        }
+    }
+
     #[test]
     fn offsets_are_left_out_where_there_are_several_files() {
         let mut map = RunMap::default();
         map.push(10, Place::Stored { source: 0, offset: 40 });
         map.push(10, Place::Stored { source: 1, offset: 40 });
-        assert!(!text(map).contains("offset"));
+        assert!(!text(map, Holes::InFile(0)).contains("offset"));
     }
 }

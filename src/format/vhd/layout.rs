@@ -71,6 +71,9 @@ const MIN_BLOCK_LEN: u32 = 4096;
 /// Table entry of a block that is not there.
 pub const UNUSED: u32 = u32::MAX;
 
+/// The creator of our images is Hyper-V's: every reader takes their size from the size, not the geometry.
+const OURS: &[u8; 4] = b"win ";
+
 const HEADER_COOKIE: [u8; 8] = *b"cxsparse";
 const VERSION: u32 = 0x0001_0000;
 
@@ -372,6 +375,10 @@ pub struct Footer {
     pub header_at: u64,
     /// Bytes of the volume.
     pub size: u64,
+    /// Bytes that the image gives as its current size: another number only where the geometry counts.
+    pub current_size: u64,
+    /// Who made the image.
+    pub creator: [u8; 4],
     /// What the image is.
     pub disk_type: DiskType,
     /// What a child names its parent by.
@@ -379,6 +386,12 @@ pub struct Footer {
 }
 
 impl Footer {
+    /// Makes the footer of an image of ours.
+    #[must_use]
+    pub const fn new(header_at: u64, size: u64, disk_type: DiskType, id: [u8; 16]) -> Self {
+        Self { header_at, size, current_size: size, creator: *OURS, disk_type, id }
+    }
+
     /// Reads and checks a footer. One of 511 bytes is given with a zero behind it.
     ///
     /// # Errors
@@ -404,7 +417,14 @@ impl Footer {
             found => return Err(VhdFault::DiskType { found }),
         };
         let header_at = field::u64_be(bytes, 16);
-        Ok(Self { header_at, size, disk_type, id: field::array(bytes, 68) })
+        Ok(Self {
+            header_at,
+            size,
+            current_size,
+            creator: creator_application,
+            disk_type,
+            id: field::array(bytes, 68),
+        })
     }
 
     /// Returns the footer's bytes.
@@ -416,8 +436,7 @@ impl Footer {
         field::put_u32_be(&mut bytes, 8, 2);
         field::put_u32_be(&mut bytes, 12, VERSION);
         field::put_u64_be(&mut bytes, 16, self.header_at);
-        // Hyper-V's: every reader takes the size of its images from the size, not the geometry.
-        field::put_bytes(&mut bytes, 28, b"win ");
+        field::put_bytes(&mut bytes, 28, OURS);
         field::put_u32_be(&mut bytes, 32, VERSION);
         field::put_bytes(&mut bytes, 36, b"Wi2k");
         field::put_u64_be(&mut bytes, 40, self.size);
@@ -435,7 +454,7 @@ impl Footer {
 /// Returns the size of a volume, by who made the image.
 ///
 /// Virtual PC and early versions of qemu-img show the guest the disk that the geometry describes;
-/// everybody else shows the size. The largest geometry stands for any size from there on.
+/// all others show the size. The largest geometry stands for any size from there on.
 fn volume_size(
     creator_application: [u8; 4],
     current_size: u64,
@@ -568,8 +587,7 @@ fn checksum(bytes: &[u8], at: usize) -> u32 {
 mod tests {
     use super::*;
 
-    const FOOTER: Footer =
-        Footer { header_at: 512, size: 10 << 20, disk_type: DiskType::Dynamic, id: [7; 16] };
+    const FOOTER: Footer = Footer::new(512, 10 << 20, DiskType::Dynamic, [7; 16]);
 
     fn header() -> Header {
         Header { table_at: 1536, entry_count: 5, block_len: 2 << 20, parent: Parent::default() }

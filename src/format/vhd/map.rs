@@ -356,7 +356,7 @@ mod tests {
     /// A dynamic image of blocks of 8 KiB, each with its bitmap or absent; block n holds bytes n + 1
     /// where its bitmap is set.
     fn image(size: u64, disk_type: DiskType, bitmaps: &[Option<u16>]) -> Vec<u8> {
-        let footer = Footer { header_at: 512, size, disk_type, id: [1; 16] }.encode();
+        let footer = Footer::new(512, size, disk_type, [1; 16]).encode();
         let header = Header {
             table_at: 1536,
             entry_count: u32::try_from(bitmaps.len()).unwrap(),
@@ -461,8 +461,7 @@ mod tests {
             change(&mut bytes);
             bytes
         };
-        let other =
-            Footer { header_at: 512, size: BLOCK, disk_type: DiskType::Dynamic, id: [2; 16] };
+        let other = Footer::new(512, BLOCK, DiskType::Dynamic, [2; 16]);
         let cases: [(Vec<u8>, &str, bool); 6] = [
             (
                 with(&|bytes| bytes.truncate(len - 512)),
@@ -483,8 +482,7 @@ mod tests {
             assert!(fault(&bytes).contains(text), "{} lacks {text}", fault(&bytes));
             assert_eq!(runs(&bytes, true).ok(), forced.then(|| runs(&sound, false).unwrap()));
         }
-        let fixed =
-            Footer { header_at: u64::MAX, size: 512, disk_type: DiskType::Fixed, id: [0; 16] };
+        let fixed = Footer::new(u64::MAX, 512, DiskType::Fixed, [0; 16]);
         let twice = [fixed.encode(), fixed.encode()].concat();
         assert!(fault(&twice).contains("disk type is 2 (fixed), expected 3 or 4"));
         let damaged = with(&|bytes| {
@@ -498,8 +496,7 @@ mod tests {
 
     #[test]
     fn an_old_footer_of_511_bytes_is_found() {
-        let footer =
-            Footer { header_at: u64::MAX, size: 512, disk_type: DiskType::Fixed, id: [9; 16] };
+        let footer = Footer::new(u64::MAX, 512, DiskType::Fixed, [9; 16]);
         let mut bytes = vec![7; 512];
         bytes.extend(&footer.encode()[..511]);
         assert_eq!(footers(&bytes, false).unwrap(), Footers { footer, end: 512 });
@@ -547,8 +544,7 @@ mod tests {
             assert!(text.contains("two blocks overlap at byte"), "{sector}: {text}");
         }
         let footer = |header_at| {
-            let footer =
-                Footer { header_at, size, disk_type: DiskType::Dynamic, id: [1; 16] }.encode();
+            let footer = Footer::new(header_at, size, DiskType::Dynamic, [1; 16]).encode();
             let mut bytes = sound.clone();
             bytes[..512].copy_from_slice(&footer);
             let end = bytes.len() - 512;
@@ -585,8 +581,7 @@ mod tests {
     fn more_runs_than_fit_are_refused() {
         let sectors = 2 * MAX_RUNS + 2;
         let size = u64::try_from(sectors).unwrap() * 512;
-        let footer =
-            Footer { header_at: 512, size, disk_type: DiskType::Differencing, id: [1; 16] };
+        let footer = Footer::new(512, size, DiskType::Differencing, [1; 16]);
         let header = Header {
             table_at: 1536,
             entry_count: 4,

@@ -7,16 +7,20 @@ pub mod layout;
 mod map;
 mod write;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::parsed::Holes;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
 use crate::format::vhd::layout::DiskType;
 use crate::format::vhd::layout::Footer;
+use crate::format::vhd::layout::SECTOR_LEN;
 use crate::format::vhd::layout::VhdFault;
 use crate::format::vhd::map::Footers;
 use crate::format::writer::WriteFn;
@@ -49,7 +53,8 @@ pub static WRITER: Writer = Writer {
     name: "vhd",
     summary: "VHD image of Virtual PC and Hyper-V; written as a dynamic one",
     format: &FORMAT,
-    size_grain: SIZE_GRAIN,
+    // Whole sectors.
+    size_grain: SECTOR_LEN,
     write: WriteFn::One(write_dynamic),
     levels: None,
     suffixes: &["vhd", "vpc"],
@@ -60,14 +65,12 @@ pub static FIXED_WRITER: Writer = Writer {
     name: "vhd-fixed",
     summary: "fixed VHD image: the bytes of the disk and a footer, as Azure takes it",
     format: &FORMAT,
-    size_grain: SIZE_GRAIN,
+    // Whole sectors.
+    size_grain: SECTOR_LEN,
     write: WriteFn::One(write_fixed),
     levels: None,
     suffixes: &[],
 };
-
-/// Bytes of a sector: sizes are whole ones.
-const SIZE_GRAIN: u64 = 512;
 
 /// Opens one image, and the parents of a differencing one.
 ///
@@ -75,15 +78,23 @@ const SIZE_GRAIN: u64 = 512;
 ///
 /// As the format has it, with file and offset; for a parent as [`crate::format::gate::Gate::open`],
 /// and `Invalid` if it is not the one that the image above it was made from.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let mut input = Arc::clone(request.single("vhd")?);
     let mut flat: Option<RunMap> = None;
     let mut sources: Vec<Source> = Vec::new();
     let mut wanted: Option<[u8; 16]> = None;
+    let mut holes = Holes::Absent;
+    let mut notes = Vec::new();
     loop {
         let depth = sources.len();
         let source = u16::try_from(depth).expect("the gate ends a chain");
         let layer = parse(&input, source, request.force).map_err(|e| e.in_file(input.path()))?;
+        if depth == 0 {
+            notes.extend(size_note(&layer.footer));
+            if layer.footer.disk_type == DiskType::Fixed {
+                holes = Holes::InFile(0);
+            }
+        }
         if wanted.is_some_and(|id| id != layer.footer.id) {
             return Err(Error::from(VhdFault::ParentId)
                 .in_file(input.path())
@@ -97,10 +108,32 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
             return Err(Error::from(VhdFault::Runs).in_file(input.path()));
         }
         sources.push(Arc::clone(&input).into());
-        let Some(parent) = layer.parent else { return Volume::new(map, sources) };
+        let Some(parent) = layer.parent else {
+            return Ok(Parsed { holes, notes, ..Volume::new(map, sources)?.into() });
+        };
         flat = Some(map);
         wanted = Some(parent.id);
         input = request.open_named(input.path(), "parent", file_name(&parent.name), depth)?;
+    }
+}
+
+/// Says which bytes are left out, or added, where the geometry counts and gives another size.
+fn size_note(footer: &Footer) -> Option<String> {
+    let (size, current) = (footer.size, footer.current_size);
+    let creator = footer.creator.escape_ascii();
+    let rule = format!("images of the creator \"{creator}\" have the size of their geometry");
+    match current.cmp(&size) {
+        Ordering::Equal => None,
+        Ordering::Greater => Some(format!(
+            "{rule}, {size} bytes, so the last {} of its current size of {current} bytes are left out, as \
+             qemu-img does; where a disk is meant to have them, `qemu-img convert --image-opts \
+             driver=vpc,force_size_calc=current_size,file.filename=FILE` keeps them",
+            current.strict_sub(size)
+        )),
+        Ordering::Less => Some(format!(
+            "{rule}, {size} bytes, which is {} more than its current size, as qemu-img has it",
+            size.strict_sub(current)
+        )),
     }
 }
 

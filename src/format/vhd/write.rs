@@ -49,7 +49,7 @@ pub fn write_fixed(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
+    let volume = &Padded::to_multiple(volume, SECTOR_LEN);
     let size = checked(volume.size())?;
     // Cannot overflow: 2040 GiB at most.
     let len = size.strict_add(SECTOR_LEN);
@@ -74,7 +74,7 @@ pub fn write_dynamic(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::SIZE_GRAIN);
+    let volume = &Padded::to_multiple(volume, SECTOR_LEN);
     let size = checked(volume.size())?;
     let block_count = size.div_ceil(BLOCK_LEN);
     // At most 1,044,480 blocks, and a table of 4 MiB.
@@ -141,7 +141,7 @@ fn footer(size: u64, disk_type: DiskType, header_at: u64) -> Footer {
     id.update(&size.to_be_bytes());
     id.update(&disk_type.number().to_be_bytes());
     let Digest(digest) = id.finish();
-    Footer { header_at, size, disk_type, id: field::array(&digest, 0) }
+    Footer::new(header_at, size, disk_type, field::array(&digest, 0))
 }
 
 /// A block that is there, or some that are not.
@@ -291,8 +291,12 @@ mod tests {
         map.push(MAX_SIZE, Place::Hole);
         map.push(1, Place::Stored { source: 0, offset: 0 });
         let volume = Volume::new(map, vec![Arc::new(vec![1]).into()]).unwrap();
-        let options =
-            WriteOptions { threads: NonZero::<usize>::MIN, watch: &Unwatched, level: None };
+        let options = WriteOptions {
+            threads: NonZero::<usize>::MIN,
+            watch: &Unwatched,
+            level: None,
+            zeros_as_data: false,
+        };
         for write in [write_dynamic, write_fixed] {
             let error = write(&volume, &Untouched, &options).unwrap_err();
             assert_eq!(error.kind(), Kind::Unsupported);

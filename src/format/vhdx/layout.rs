@@ -64,6 +64,9 @@ use crate::field;
 /// Bytes of the unit in which everything is placed.
 pub const MIB: u64 = 1 << 20;
 
+/// Bytes that the sizes of images of ours are a multiple of: their sectors.
+pub const SIZE_GRAIN: u64 = 512;
+
 /// First eight bytes of a file.
 pub const SIGNATURE: [u8; 8] = *b"vhdxfile";
 

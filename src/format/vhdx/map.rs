@@ -27,7 +27,7 @@ const ENTRIES_LEN: u64 = 8 << 10;
 const MAX_FILE_LEN: u64 = 256 << 40;
 
 /// Reads the metadata of an image. Its runs point into source 0.
-pub(super) fn parse(bytes: &dyn ReadAt) -> Result<RunMap> {
+pub(super) fn parse(bytes: &dyn ReadAt) -> Result<(RunMap, Disk)> {
     let len = bytes.len();
     let fault = |fault: VhdxFault, at| Err(Error::from(fault).at(at));
     if len < MIB {
@@ -48,7 +48,7 @@ pub(super) fn parse(bytes: &dyn ReadAt) -> Result<RunMap> {
     }
     let regions = regions(bytes, header.log)?;
     let disk = disk(bytes, &regions)?;
-    blocks(bytes, &regions, disk)
+    Ok((blocks(bytes, &regions, disk)?, disk))
 }
 
 /// Returns the header that counts: the sound one, or of two the newer.
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn runs(bytes: &dyn ReadAt) -> Result<Vec<(u64, Place)>> {
-        let map = parse(bytes)?;
+        let (map, _) = parse(bytes)?;
         Ok(map.within(0..map.size()).map(|(range, place)| (range.end, place)).collect())
     }
 

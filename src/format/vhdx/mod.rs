@@ -9,7 +9,8 @@ mod write;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::probe;
+use crate::format::magic::starts_with;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
@@ -23,7 +24,7 @@ pub use write::write;
 pub static FORMAT: Format = Format {
     name: "vhdx",
     summary: "VHDX image of Hyper-V: fixed or dynamic",
-    probe: Some(|source| probe::starts_with(source, &layout::SIGNATURE)),
+    probe: Some(|source| starts_with(source, &layout::SIGNATURE)),
     open,
     content: Content::Mapped,
 };
@@ -33,8 +34,7 @@ pub static WRITER: Writer = Writer {
     name: "vhdx",
     summary: "VHDX image of Hyper-V; written as a dynamic one",
     format: &FORMAT,
-    // Whole sectors.
-    size_grain: 512,
+    size_grain: layout::SIZE_GRAIN,
     write: WriteFn::One(write),
     levels: None,
     suffixes: &["vhdx"],
@@ -46,7 +46,9 @@ pub static WRITER: Writer = Writer {
 ///
 /// As the format has it, with file and offset; `Unsupported` for an image whose log must be
 /// replayed, and for a differencing one.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("vhdx")?;
-    Volume::new(map::parse(input)?, vec![Arc::clone(input).into()])
+    let (map, disk) = map::parse(input)?;
+    let volume = Volume::new(map, vec![Arc::clone(input).into()])?;
+    Ok(Parsed { sector_len: Some(disk.sector_len), ..volume.into() })
 }

@@ -14,6 +14,7 @@ use crate::format::vhdx::layout::MIB;
 use crate::format::vhdx::layout::REGIONS_AT;
 use crate::format::vhdx::layout::Regions;
 use crate::format::vhdx::layout::SIGNATURE;
+use crate::format::vhdx::layout::SIZE_GRAIN;
 use crate::format::writer::WriteOptions;
 use crate::format::writes::Writes;
 use crate::io::PageBuffer;
@@ -56,7 +57,7 @@ pub fn write(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::WRITER.size_grain);
+    let volume = &Padded::to_multiple(volume, SIZE_GRAIN);
     let disk = geometry(volume.size());
     let mut image = Writer::new(sink, disk);
     in_turn(
@@ -72,7 +73,7 @@ pub fn write(
                 ExtentKind::Data => {
                     buffer.resize(usize::try_from(span.len()).expect("at most a span"));
                     volume.read_at(span.range.start, buffer)?;
-                    classify(buffer, &mut pieces);
+                    classify(buffer, options.zeros_as_data, &mut pieces);
                 }
             }
             Ok((span, pieces))
@@ -115,9 +116,9 @@ enum Content {
 }
 
 /// Tells the pieces of `bytes` that are zeros from those that are not.
-fn classify(bytes: &[u8], pieces: &mut Vec<(u64, Content)>) {
+fn classify(bytes: &[u8], zeros_as_data: bool, pieces: &mut Vec<(u64, Content)>) {
     for piece in bytes.chunks(READ_PIECE_LEN) {
-        let content = if is_zero(piece) { Content::Zero } else { Content::Data };
+        let content = if !zeros_as_data && is_zero(piece) { Content::Zero } else { Content::Data };
         let len = u64::try_from(piece.len()).expect("at most a piece");
         match pieces.last_mut() {
             Some((whole, last)) if *last == content => *whole = whole.strict_add(len),
@@ -283,7 +284,7 @@ mod tests {
         let mut pieces = Vec::new();
         let mut bytes = vec![0; 3 * READ_PIECE_LEN + 5];
         bytes[READ_PIECE_LEN] = 1;
-        classify(&bytes, &mut pieces);
+        classify(&bytes, false, &mut pieces);
         let piece = u64::try_from(READ_PIECE_LEN).unwrap();
         let expected = [(piece, Content::Zero), (piece, Content::Data), (piece + 5, Content::Zero)];
         assert_eq!(pieces, expected);

@@ -17,6 +17,7 @@ use crate::error::Fault;
 use crate::error::Kind;
 use crate::format::text;
 use crate::format::vmdk::layout::MAX_DESCRIPTOR_LEN;
+use crate::format::vmdk::layout::MAX_FILES;
 use crate::units::MAX_VOLUME_SIZE;
 
 /// First bytes of a file that is a descriptor and nothing else.
@@ -384,7 +385,7 @@ impl Descriptor {
         if create_type.is_embedded() != embedded {
             return Err(DescriptorFault::TypeOfFile { found: create_type });
         }
-        let most = if embedded { 1 } else { super::MAX_FILES };
+        let most = if embedded { 1 } else { MAX_FILES };
         if !(1..=most).contains(&extents.len()) {
             return Err(DescriptorFault::Extents { found: extents.len(), expected: most });
         }
@@ -705,7 +706,7 @@ mod tests {
             assert_eq!(parse(&FLAT.replacen(old, new, 1)), Err(fault), "{new}");
         }
         let none = "createType=\"vmfs\"\n";
-        assert_eq!(parse(none), Err(F::Extents { found: 0, expected: super::super::MAX_FILES }));
+        assert_eq!(parse(none), Err(F::Extents { found: 0, expected: MAX_FILES }));
         let many = format!("{none}{}", "RW 1 ZERO\n".repeat(4097));
         let fault = F::Extents { found: 4097, expected: 4096 };
         assert_eq!(parse(&many), Err(fault));

@@ -61,6 +61,9 @@ pub const MAGIC: [u8; 4] = *b"KDMV";
 /// Most entries of a grain table, and how many all tools write.
 pub const TABLE_LEN: u32 = 512;
 
+/// Most files of a disk with all its parents: a set of extents of 2 GiB is then 8 TiB.
+pub const MAX_FILES: usize = 4096;
+
 /// Most entries of a grain directory, the same as qemu-img's.
 pub const MAX_TABLES: u64 = 32 << 20;
 
@@ -326,7 +329,7 @@ impl fmt::Display for VmdkFault {
                 write!(f, "the grains make over {limit} runs, the limit")
             }
             Self::Files => {
-                write!(f, "the disk has over {} files, the limit", super::MAX_FILES)
+                write!(f, "the disk has over {} files, the limit", MAX_FILES)
             }
         }
     }

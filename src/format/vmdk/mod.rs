@@ -11,13 +11,15 @@ mod write;
 use std::sync::Arc;
 
 use crate::compress::Codec;
-use crate::compress::DEFLATE_LEVELS;
+use crate::compress::ZLIB_LEVELS;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
 use crate::format::gate::MAX_DEPTH;
-use crate::format::probe;
+use crate::format::magic::starts_with;
+use crate::format::parsed::Holes;
+use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
@@ -31,6 +33,7 @@ use crate::format::vmdk::layout::GRAIN_MARKER_LEN;
 use crate::format::vmdk::layout::Header;
 use crate::format::vmdk::layout::MAGIC;
 use crate::format::vmdk::layout::MAX_DESCRIPTOR_LEN;
+use crate::format::vmdk::layout::MAX_FILES;
 use crate::format::vmdk::layout::SECTOR_LEN;
 use crate::format::vmdk::layout::VmdkFault;
 use crate::format::vmdk::layout::parse_grain_marker;
@@ -56,9 +59,7 @@ pub use write::write_stream;
 pub static FORMAT: Format = Format {
     name: "vmdk",
     summary: "VMware disk: one file of compressed or plain grains, or a descriptor that names files",
-    probe: Some(|source| {
-        Ok(probe::starts_with(source, &MAGIC)? || probe::starts_with(source, FIRST_LINE)?)
-    }),
+    probe: Some(|source| Ok(starts_with(source, &MAGIC)? || starts_with(source, FIRST_LINE)?)),
     open,
     content: Content::Mapped,
 };
@@ -70,7 +71,7 @@ pub static STREAM_WRITER: Writer = Writer {
     format: &FORMAT,
     size_grain: SECTOR_LEN,
     write: WriteFn::One(write_stream),
-    levels: Some(DEFLATE_LEVELS),
+    levels: Some(ZLIB_LEVELS),
     suffixes: &["vmdk"],
 };
 
@@ -85,18 +86,16 @@ pub static SPARSE_WRITER: Writer = Writer {
     suffixes: &[],
 };
 
-/// Most files of a disk with all its parents: a set of extents of 2 GiB is then 8 TiB.
-pub const MAX_FILES: usize = 4096;
-
 /// Opens a disk: its file or its extents, and where it is a delta link, what lies below.
 ///
 /// # Errors
 ///
 /// As the format has it, with file and offset; as the gate has it for each file that is named.
-fn open(request: &OpenRequest<'_>) -> Result<Volume> {
+fn open(request: &OpenRequest<'_>) -> Result<Parsed> {
     let input = request.single("vmdk")?;
     let mut disk = Disk { request, sources: Vec::new(), named: 0 };
     let (mut map, mut descriptor) = disk.layer(input)?;
+    let holes = holes_of(&descriptor);
     let mut child = Arc::clone(input);
     let mut depth = 0_usize;
     while let Some(Parent { cid, hint }) = descriptor.parent {
@@ -118,7 +117,23 @@ fn open(request: &OpenRequest<'_>) -> Result<Volume> {
         descriptor = next;
         child = parent;
     }
-    Volume::new(map, disk.sources)
+    let volume = Volume::new(map, disk.sources)?;
+    Ok(Parsed { holes, ..volume.into() })
+}
+
+/// Says where the holes of a disk are: flat files have them where they are in the volume, as far as one file
+/// tells where that is.
+fn holes_of(descriptor: &Descriptor) -> Holes {
+    let flat = |extent: &DiskExtent| match extent.place {
+        ExtentPlace::Flat { offset, .. } => Some(offset.strict_mul(SECTOR_LEN)),
+        ExtentPlace::Sparse { .. } | ExtentPlace::Zero => None,
+    };
+    let mut places = descriptor.extents.iter().map(flat);
+    let first = places.next().flatten();
+    match first {
+        Some(first) if places.all(|place| place.is_some()) => Holes::InFile(first),
+        _ => Holes::Absent,
+    }
 }
 
 /// What was opened of a disk so far.
@@ -157,7 +172,7 @@ impl Disk<'_> {
         if magic == MAGIC {
             return about(input.path(), self.one_file(input));
         }
-        if probe::starts_with(input, FIRST_LINE)? {
+        if starts_with(input, FIRST_LINE)? {
             return about(input.path(), self.many_files(input));
         }
         let fault = VmdkFault::Magic { found: u32::from_le_bytes(magic) };

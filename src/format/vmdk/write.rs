@@ -4,7 +4,6 @@ use crc32fast::Hasher;
 
 use crate::compress::Codec;
 use crate::compress::Packer;
-use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -61,7 +60,7 @@ pub fn write_stream(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::SECTOR_LEN);
+    let volume = &Padded::to_multiple(volume, SECTOR_LEN);
     let mut header = new_header(volume.size());
     header.version = 3;
     header.packed = true;
@@ -94,7 +93,7 @@ pub fn write_stream(
                 ExtentKind::Data => {
                     read_grains(volume, &tile, plain)?;
                     for grain in plain.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB")) {
-                        if is_zero(grain) {
+                        if options.is_zero(grain) {
                             job.push(sector, &zeros);
                         } else {
                             job.pack(sector, grain, zlib);
@@ -128,7 +127,7 @@ pub fn write_sparse(
     sink: &dyn WriteAt,
     options: &WriteOptions<'_>,
 ) -> Result<()> {
-    let volume = &Padded::to_multiple(volume, super::SECTOR_LEN);
+    let volume = &Padded::to_multiple(volume, SECTOR_LEN);
     let mut header = new_header(volume.size());
     let tables = header.table_count();
     let directory_sectors = tables.strict_mul(4).div_ceil(SECTOR_LEN);
@@ -170,7 +169,9 @@ pub fn write_sparse(
             if tile.kind == ExtentKind::Data {
                 read_grains(volume, &tile, bytes)?;
                 let grains = bytes.chunks_exact(usize::try_from(GRAIN_LEN).expect("64 KiB"));
-                crcs.extend(grains.map(|grain| (!is_zero(grain)).then(|| crc32fast::hash(grain))));
+                crcs.extend(
+                    grains.map(|grain| (!options.is_zero(grain)).then(|| crc32fast::hash(grain))),
+                );
             }
             Ok((tile, crcs))
         },

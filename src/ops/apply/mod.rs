@@ -139,7 +139,8 @@ fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result
         })?;
         return Ok(ApplyReport { how: Applied::Cloned, ..report });
     }
-    let options = WriteOptions { threads: request.threads, watch, level: None };
+    let options =
+        WriteOptions { threads: request.threads, watch, level: None, zeros_as_data: false };
     write_image(&raw::WRITER, &[&snapshot], target, &options)?;
     Ok(report)
 }

@@ -400,7 +400,8 @@ impl<'a> Workbench<'a> {
                     let snapshot = Bundle::open(&self.path("sample.ami"))?.snapshot(None)?;
                     let target = Target::open(&output)?;
                     let (threads, watch) = (self.threads, self.watch);
-                    let options = WriteOptions { threads, watch, level: None };
+                    let options =
+                        WriteOptions { threads, watch, level: None, zeros_as_data: false };
                     write_image(&raw::WRITER, &[&snapshot], target, &options).map(|_| ())
                 })?;
                 remove(&output)?;

@@ -140,7 +140,8 @@ fn unpack_all(
         let path = staging.beside(&format!("{}.raw", crate::ami::bare(&layer.device)));
         if Node::itself(&path)?.is_none() {
             let snapshot = bundle.snapshot(Some(&layer.device))?;
-            let options = WriteOptions { threads, watch: &Quiet(watch), level: None };
+            let options =
+                WriteOptions { threads, watch: &Quiet(watch), level: None, zeros_as_data: false };
             let target = Target::open(&path)?;
             write_image(&raw::WRITER, &[&snapshot], target, &options)?;
         }

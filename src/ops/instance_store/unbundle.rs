@@ -96,7 +96,12 @@ pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<Unbundle
         (extracted, Vec::new())
     } else {
         let laid = opened.lay_down(request.threads, watch)?;
-        let options = WriteOptions { threads: request.threads, watch: &Quiet(watch), level: None };
+        let options = WriteOptions {
+            threads: request.threads,
+            watch: &Quiet(watch),
+            level: None,
+            zeros_as_data: false,
+        };
         let notes = write_image(request.format, &[&laid.volume], target, &options)?;
         (laid.extracted, notes)
     };

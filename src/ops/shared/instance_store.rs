@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
-use crate::format::OpenRequest;
 use crate::format::raw;
 use crate::instance_store::Bundler;
 use crate::instance_store::Certificate;
@@ -211,7 +210,7 @@ impl Checked {
         let extracted = self.extract(Some(&scratch), threads, watch)?;
         let name = Path::new(&self.bundle.manifest().name);
         let input = scratch.into_sparse_input(extracted.size, name)?;
-        let volume = (raw::FORMAT.open)(&OpenRequest::of(input.into()))?;
+        let volume = raw::volume(&input.into())?;
         Ok(Laid { volume, extracted })
     }
 

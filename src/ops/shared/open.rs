@@ -270,6 +270,15 @@ impl OpenedVolume {
         }
     }
 
+    /// Returns the bytes of a logical sector, where the image says it.
+    #[must_use]
+    pub fn sector_len(&self) -> Option<u32> {
+        match self {
+            Self::Image(image) => image.sector_len,
+            _ => None,
+        }
+    }
+
     /// Returns what the user should hear although nothing failed.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {

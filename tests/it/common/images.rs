@@ -251,7 +251,7 @@ pub(crate) fn write_unsynced(
     let _ = fs::remove_file(path);
     let file = Unsynced(File::create(path).unwrap());
     let threads = NonZero::new(threads).unwrap();
-    let options = WriteOptions { threads, watch: &Unwatched, level: None };
+    let options = WriteOptions { threads, watch: &Unwatched, level: None, zeros_as_data: false };
     writer.write(&[volume], &file, &options).unwrap();
 }
 
@@ -259,7 +259,7 @@ pub(crate) fn write_unsynced(
 pub(crate) fn write_image(volume: &dyn ReadVolume, path: &Path, writer: &Writer, threads: usize) {
     let target = Target::open(path).unwrap();
     let threads = NonZero::new(threads).unwrap();
-    let options = WriteOptions { threads, watch: &Unwatched, level: None };
+    let options = WriteOptions { threads, watch: &Unwatched, level: None, zeros_as_data: false };
     writer.write(&[volume], &target, &options).unwrap();
     target.commit().unwrap();
 }

@@ -41,12 +41,15 @@ fn may_use(room: &str, used: &str) -> bool {
 const OUTSIDE: &[&str] = &["lib.rs", "main.rs", "formats.rs"];
 
 /// Circles that are a recursion of data, each with its reason.
-const RECURSION: &[(&str, &str)] = &[];
+const RECURSION: &[(&str, &str)] = &[
+    // Probing knows the table of formats. A file of an archive is an image in any of them, so its bytes are
+    // probed, and so are those of a backing file whose format qcow2 does not name.
+    ("format/archive.rs", "format/probe.rs"),
+    ("format/qcow2/mod.rs", "format/probe.rs"),
+];
 
-/// Rooms that still have circles: probing knows all formats, and those that hold images probe; an output
-/// looks for who has its input open. This list
-/// only gets shorter.
-const LEFT: &[&str] = &["format", "io"];
+/// Rooms that still have circles: an output looks for who has its input open. This list only gets shorter.
+const LEFT: &[&str] = &["io"];
 
 /// Reads the sources below `src`, by their paths from there.
 fn files() -> Vec<(String, String)> {
