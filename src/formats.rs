@@ -26,6 +26,7 @@ macro_rules! pages {
             #[doc = "[plan.md]: crate::formats::plan"]
             #[doc = "[qcow2.md]: crate::formats::qcow2"]
             #[doc = "[raw.md]: crate::formats::raw"]
+            #[doc = "[readers.md]: crate::formats::readers"]
             #[doc = "[recipe.md]: crate::formats::recipe"]
             #[doc = "[sidecar.md]: crate::formats::sidecar"]
             #[doc = "[tar-sparse.md]: crate::formats::tar_sparse"]
@@ -56,6 +57,7 @@ pages! {
     plan "plan.md"
     qcow2 "qcow2.md"
     raw "raw.md"
+    readers "readers.md"
     recipe "recipe.md"
     sidecar "sidecar.md"
     tar_sparse "tar-sparse.md"

@@ -46,3 +46,4 @@ pub use write::Keys;
 pub use write::MakeOptions;
 pub use write::PART_LEN;
 pub use write::make;
+pub use write::shell_safe;

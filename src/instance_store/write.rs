@@ -17,7 +17,6 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::instance_store::cipher::Encryptor;
 use crate::instance_store::fault::MAX_IMAGE_SIZE;
-use crate::instance_store::fields::is_plain_name;
 use crate::instance_store::keys::Certificate;
 use crate::instance_store::keys::PrivateKey;
 use crate::instance_store::keys::Randomness;
@@ -92,6 +91,17 @@ impl std::fmt::Debug for MakeOptions<'_> {
     }
 }
 
+/// Makes a name of a bundle that means nothing to a shell, of any text.
+#[must_use]
+pub fn shell_safe(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    // What begins with a dash is an option, and with a dot hidden.
+    let name = name.trim_start_matches(['.', '-']);
+    let name = name.get(..MAX_NAME_LEN).unwrap_or(name);
+    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+}
+
 impl Description {
     /// Checks the description, and puts it into the order that the format has.
     ///
@@ -99,10 +109,11 @@ impl Description {
     ///
     /// `Invalid`: says what is wrong.
     pub fn check(&mut self) -> Result<()> {
-        let printable = self.name.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-        if !is_plain_name(&self.name) || !printable || self.name.len() > MAX_NAME_LEN {
+        if shell_safe(&self.name) != self.name {
             return Err(Error::invalid(format!(
-                "the bundle's name is {:?}, expected 1 to {MAX_NAME_LEN} printable ASCII characters without /",
+                "the bundle's name is {:?}, expected 1 to {MAX_NAME_LEN} letters, digits, dots, dashes and \
+                 underscores, the first not a dot or dash: Amazon's ec2-unbundle puts names of parts into a \
+                 shell command unquoted",
                 self.name
             )));
         }

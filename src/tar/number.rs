@@ -15,20 +15,23 @@ pub(super) fn number(field: &[u8]) -> Result<u64, TarFault> {
     if field[0] == 0x80 {
         return binary(&field[1..]);
     }
-    let digits = field.trim_ascii_start_of(b" \t");
+    let digits = field.trim_ascii_start_of(b" ");
     let end = digits.iter().position(|byte| !matches!(byte, b'0'..=b'7'));
     let (digits, rest) = digits.split_at(end.unwrap_or(digits.len()));
     match (digits, rest) {
         // Blanks alone are an error to GNU tar and 0 to the others.
         ([], []) => Err(TarFault::Number),
-        // 0 to all of them, but for digits behind the NUL: GNU tar passes over one NUL in front.
-        ([], [0, rest @ ..]) => {
-            let alone = field[0] != 0;
+        // 0 to all of them, but for digits behind the NUL: GNU tar passes over one NUL in front. libarchive
+        // takes such a field for one that may be of another kind, and does not look at it.
+        ([], [0, rest @ ..]) if field[0] == 0 => {
             let next = rest.trim_ascii_start_of(b" \t\n\x0b\x0c\r").first();
-            if alone || next == Some(&0) { Ok(0) } else { Err(TarFault::Number) }
+            if next == Some(&0) { Ok(0) } else { Err(TarFault::Number) }
         }
-        // What follows a NUL is not looked at. Python takes nothing but blanks before one.
-        (digits, rest) if is_end(rest) => octal(digits),
+        // To libarchive a file is no archive if anything but blanks and NULs stands behind the digits of its
+        // first header.
+        (digits, rest) if rest.iter().all(|byte| matches!(byte, b' ' | 0)) && is_end(rest) => {
+            octal(digits)
+        }
         _ => Err(TarFault::Number),
     }
 }
@@ -85,12 +88,12 @@ mod tests {
             (b"00000001000\0", 512),
             (b"000000001000", 512),
             (b"00000001000 ", 512),
-            (b"    1000 \0xy", 512),
-            (b"\t   1000\0xyz", 512),
+            (b"    1000 \0  ", 512),
+            (b"    1000\0 \0 ", 512),
             (b"777777777777", 0o777_777_777_777),
             (b"\0\0\0\x000001000\0", 0),
             (b"\0\0\0\0\0\0\0\0\0\0\0\0", 0),
-            (b"  \x0001000\0\0\0\0", 0),
+            (b"  \0\0\0\0\0\0\0\0\0\0", 0),
             (b"\x80\0\0\0\0\0\0\x02\0\0\0\0", 1 << 33),
         ];
         for (field, value) in cases {
@@ -104,6 +107,11 @@ mod tests {
             b"\0           ",
             b"1000x      \0",
             b"1000 7     \0",
+            // libarchive: not an archive; 512, 512 and 0 to the others.
+            b"    1000 \0xy",
+            b"\t   1000\0\0\0\0",
+            b"  \x0001000\0\0\0\0",
+            b"000000\x001000\0",
             b"1000\n      \0",
             b"00000001008\0",
             b"-1         \0",

@@ -168,6 +168,24 @@ fn what_is_advised_can_be_done_with_the_command_that_failed() {
     }
 }
 
+/// What is advised concerns the image that failed, not the first one (F-11).
+#[test]
+fn advice_about_a_further_volume_names_its_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    scene(here);
+    let pack = "pack good.raw --map /dev/sdf=luks.img -o out.ami --name test";
+    let (code, error) = run(here, pack);
+    let advice = error["error"]["advice"].as_str().unwrap();
+    assert_eq!(code, 5, "{error}");
+    assert!(advice.contains("--input-format /dev/sdf=raw"), "{advice}");
+    // What would concern the first image changes nothing.
+    let (code, _) = run(here, &format!("{pack} --input-format /dev/xvda=raw"));
+    assert_eq!(code, 5);
+    let (code, error) = run(here, &format!("{pack} --input-format /dev/sdf=raw"));
+    assert_eq!(code, 0, "{error}");
+}
+
 /// A command without an option does not name it.
 #[test]
 fn a_command_names_no_option_that_it_does_not_have() {

@@ -498,3 +498,48 @@ fn product_codes_are_read_as_they_were_written() {
         assert_eq!(bundle.manifest().machine.product_codes, ["A1", "B2"], "{given:?}");
     }
 }
+
+/// Amazon's `ec2-unbundle` puts names of parts into a shell command unquoted (F-17).
+#[test]
+fn no_name_of_a_bundle_means_anything_to_a_shell() {
+    let home = tempfile::tempdir().unwrap();
+    let here = home.path();
+    fs::write(here.join("disk.raw"), vec![7; 1 << 20]).unwrap();
+    let make = |image: &Path, name: Option<&str>, output: &Path| {
+        let name = name.map(str::to_owned);
+        let request = ops::MakeRequest { name, ..make_request(here, image, output) };
+        ops::make(&request, &Unwatched)
+    };
+    let odd: Vec<char> =
+        (' '..='~').filter(|c| !c.is_ascii_alphanumeric() && !"._-/".contains(*c)).collect();
+    assert_eq!(odd.len(), 29);
+    for c in odd {
+        let error =
+            make(&here.join("disk.raw"), Some(&format!("a{c}b")), &here.join("out")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid, "{c:?}");
+        assert!(error.to_string().contains("shell"), "{error}");
+    }
+    for name in ["", ".", "..", "-rf", ".hidden", "a/b", "a\nb", "caf\u{e9}", &"x".repeat(101)] {
+        assert!(make(&here.join("disk.raw"), Some(name), &here.join("out")).is_err(), "{name:?}");
+    }
+    for (number, (file, expected)) in [
+        ("my disk (1).raw", "my-disk--1-.raw"),
+        ("a;touch b&&$(id)`id`'\"|.raw", "a-touch-b----id--id----.raw"),
+        ("-o.raw", "o.raw"),
+        ("caf\u{e9}.raw", "caf-.raw"),
+        ("plain_1-2.raw", "plain_1-2.raw"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let image = here.join(file);
+        fs::write(&image, vec![7; 1 << 20]).unwrap();
+        let output = here.join(format!("out{number}"));
+        let report = make(&image, None, &output).unwrap();
+        assert_eq!(report.name, expected);
+        let said = report.notes.iter().filter(|note| note.contains("shell")).count();
+        assert_eq!(said, usize::from(file != expected), "{:?}", report.notes);
+        let all = names(&output);
+        assert!(all.iter().all(|name| name.starts_with(expected)), "{all:?}");
+    }
+}

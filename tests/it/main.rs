@@ -49,6 +49,7 @@ mod oracle;
 mod outputs;
 mod plan;
 mod promises;
+mod readers;
 mod roundtrip;
 mod schemas;
 mod serve_nbd;

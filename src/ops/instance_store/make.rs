@@ -19,6 +19,7 @@ use crate::instance_store::MakeOptions;
 use crate::instance_store::Mapping;
 use crate::instance_store::Randomness;
 use crate::instance_store::SystemRandomness;
+use crate::instance_store::shell_safe;
 use crate::io;
 use crate::io::Node;
 use crate::io::OutputDir;
@@ -167,11 +168,21 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
         _ => None,
     };
     let ami = ours.as_ref().map(|bundle| bundle.ami());
-    let name = match (&request.name, ami) {
-        (Some(name), _) => name.clone(),
-        (None, Some(ami)) => ami.name.replace('/', "-"),
-        (None, None) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    let mut notes = Vec::new();
+    let given = match ami {
+        Some(ami) => ami.name.clone(),
+        None => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => shell_safe(&given),
+    };
+    if request.name.is_none() && name != given {
+        notes.push(format!(
+            "the bundle is called {name:?} and not {given:?}: Amazon's ec2-unbundle puts names of parts into a \
+             shell command unquoted"
+        ));
+    }
     let architecture = match (&request.architecture, ami) {
         (Some(architecture), _) => architecture.clone(),
         (None, Some(ami)) => ami.effective_architecture().name().to_owned(),
@@ -201,7 +212,6 @@ fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     // Readers take a comma for the end of a code, so a list of several is several here, too.
     let codes = codes.flat_map(|text| text.split(',')).map(str::trim).filter(|it| !it.is_empty());
     let product_codes = codes.map(str::to_owned).collect();
-    let mut notes = Vec::new();
     if !matches!(architecture.as_str(), "i386" | "x86_64") {
         notes.push(format!(
             "no instance type with an instance-store root has the architecture {architecture}"
