@@ -95,7 +95,7 @@ impl AtHand {
             }
             Advice::NameAmi { example } => Some(format!("name one after an @, as in {example}")),
             Advice::FinishJournal { image, .. } => {
-                let image = shown(image);
+                let image = quoted(&shown(image));
                 let settle = format!(
                     "finish it with `amikit apply --to {image} --finish`, or undo it with `amikit \
                      apply --to {image} --undo`"
@@ -114,6 +114,15 @@ impl AtHand {
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
         }
     }
+}
+
+/// Returns a name as it is typed in a shell: what it says there is the name, whatever is in it.
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+/:,@%=".contains(c);
+    if name.chars().all(is_plain) && !name.is_empty() {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
 }
 
 fn some(sentence: &str) -> Option<String> {
@@ -166,5 +175,18 @@ fn verb_name(verb: Verb) -> &'static str {
         Verb::Unbundle => "instance-store unbundle",
         Verb::Unpack => "unpack",
         Verb::Verify => "verify",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_nothing_to_a_shell() {
+        assert_eq!(quoted("/a/b-1_2.raw"), "/a/b-1_2.raw");
+        assert_eq!(quoted("my disk;id"), "'my disk;id'");
+        assert_eq!(quoted("it's $(id)"), "'it'\\''s $(id)'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
+use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
 use crate::ops;
 
@@ -23,11 +24,15 @@ pub(super) struct Init {
     /// Image of the root volume, from which the boot mode is told [default: root.raw, if it exists]
     #[arg(long, value_name = "IMAGE")]
     image: Option<PathBuf>,
+
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Init {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
-        let request = ops::InitRequest { recipe: self.recipe.clone(), image: self.image.clone() };
+        let image = self.image.as_ref().map(|image| self.reading.only(image)).transpose()?;
+        let request = ops::InitRequest { recipe: self.recipe.clone(), image };
         let report = ops::init(&request, follower)?;
         follower.end();
         output.notes(&report.notes);

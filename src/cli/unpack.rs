@@ -47,7 +47,7 @@ pub(super) struct Unpack {
     #[arg(long, value_name = "OLD")]
     base: Option<PathBuf>,
 
-    /// Level of compression, in the scale of the format: zstd 1 to 22, deflate 1 to 12
+    /// Level of compression, in the scale of the format: zstd 1 to 22, vmdk and ova 1 to 12, qcow2-zlib 1 to 9
     #[arg(long, allow_negative_numbers = true)]
     level: Option<i32>,
 

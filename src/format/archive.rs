@@ -75,13 +75,21 @@ pub(super) fn normal(name: &str) -> String {
     parts.join("/")
 }
 
-/// Returns the normal form of a name that is relative to the folder of another file.
+/// Returns the normal form of a name that is relative to the folder of another file, as references to it are
+/// resolved: `..` leads out of a folder, and no further than to the top of the archive.
 pub(super) fn beside(file: &str, name: &str) -> String {
-    let file = normal(file);
-    match file.rsplit_once('/') {
-        Some((folder, _)) => normal(&format!("{folder}/{name}")),
-        None => normal(name),
+    let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts = Vec::new();
+    for part in folder.split('/').chain(name.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
     }
+    parts.join("/")
 }
 
 /// Finds a file by its name; the last of a name is what tar leaves when it unpacks.
@@ -217,6 +225,9 @@ mod tests {
         assert_eq!(normal("../a"), "../a");
         assert_eq!(beside("./x/y.ovf", "./d.vmdk"), "x/d.vmdk");
         assert_eq!(beside("y.ovf", "d.vmdk"), "d.vmdk");
+        assert_eq!(beside("y.ovf", "sub/../d.vmdk"), "d.vmdk");
+        assert_eq!(beside("x/y.ovf", "../d.vmdk"), "d.vmdk");
+        assert_eq!(beside("x/y.ovf", "../../z/./d.vmdk"), "z/d.vmdk");
     }
 
     #[test]

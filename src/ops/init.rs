@@ -28,7 +28,7 @@ pub struct InitRequest {
     /// Where the recipe goes; a file that is there already stays.
     pub recipe: PathBuf,
     /// The image of the root volume; where none is named, that of the template if it is there.
-    pub image: Option<PathBuf>,
+    pub image: Option<VolumeRequest>,
 }
 
 /// What was begun.
@@ -75,14 +75,15 @@ fn name_from(folder: &Path, image: &Path) -> Result<PathBuf> {
 /// cannot be written.
 pub fn init(request: &InitRequest, watch: &dyn Watch) -> Result<InitReport> {
     let folder = request.recipe.parent().unwrap_or(Path::new(""));
-    let (path, name) = match &request.image {
-        Some(image) => (image.clone(), Some(name_from(folder, image)?)),
-        None => (folder.join(recipe::TEMPLATE_IMAGE), None),
+    let (image, name) = match &request.image {
+        Some(image) => (image.clone(), Some(name_from(folder, &image.typed())?)),
+        None => (VolumeRequest::new(&folder.join(recipe::TEMPLATE_IMAGE)), None),
     };
+    let path = image.image.path.clone();
     let mut found = recipe::Beginning { image: name, ..recipe::Beginning::default() };
     let mut notes = Vec::new();
     if request.image.is_some() || Node::at(&path)? == Some(Node::File) {
-        let opened = open(&VolumeRequest::new(&path), watch)?;
+        let opened = open(&image, watch)?;
         let layout = guest::look(opened.volume()).map_err(|e| e.in_file(&path))?;
         (found.architecture, found.boot_mode) = starts(&layout);
         if found.boot_mode.is_none() {

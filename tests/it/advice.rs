@@ -53,6 +53,7 @@ const PLACES: &[&str] = &[
     "rebase good.ami --onto {} --thin -o out.ami",
     "merge thin.ami thin.ami --base {} -o out.ami",
     "build ami.toml --image /dev/xvda={} -o out.ami",
+    "init out.toml --image {}",
 ];
 
 /// Makes the volumes, and what the commands need beside them.
@@ -127,6 +128,7 @@ fn amikit(line: &str, here: &Path) -> Command {
 
 fn run(here: &Path, line: &str) -> (i32, Value) {
     let _ = fs::remove_dir_all(here.join("out.ami"));
+    let _ = fs::remove_file(here.join("out.toml"));
     let mut command: Command = amikit(&format!("--json {line}"), here);
     let done = command.output().unwrap();
     let error = serde_json::from_slice(&done.stderr).unwrap_or(Value::Null);
@@ -180,7 +182,7 @@ fn advice_about_a_further_volume_names_its_device() {
     assert_eq!(code, 5, "{error}");
     assert!(advice.contains("--input-format /dev/sdf=raw"), "{advice}");
     // What would concern the first image changes nothing.
-    let (code, _) = run(here, &format!("{pack} --input-format /dev/xvda=raw"));
+    let (code, _) = run(here, &format!("{pack} --input-format image=raw"));
     assert_eq!(code, 5);
     let (code, error) = run(here, &format!("{pack} --input-format /dev/sdf=raw"));
     assert_eq!(code, 0, "{error}");

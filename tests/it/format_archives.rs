@@ -196,9 +196,10 @@ fn a_stream_that_refers_back_too_far_is_over_a_limit() {
     let dir = common::scratch();
     let (raw, packed) = (dir.path().join("raw"), dir.path().join("packed"));
     fs::write(&raw, some_bytes(10_000, &mut Random::with_seed(1))).unwrap();
-    for (tool, arguments) in
-        [("xz", &["-c", "--lzma2=dict=128MiB"][..]), ("zstd", &["-c", "-q", "--long=27"][..])]
-    {
+    for (tool, arguments) in [
+        ("xz", &["-c", "--lzma2=dict=192MiB,mf=hc3"][..]),
+        ("zstd", &["-c", "-q", "--long=28"][..]),
+    ] {
         if pack(tool, arguments, &raw, &packed) {
             let error = read_in_order(&packed, None).unwrap_err();
             assert_eq!(error.kind(), Kind::Limit, "{tool}: {error}");

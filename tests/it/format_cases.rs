@@ -163,6 +163,11 @@ fn foreign_files() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("qed", begins(b"QED\0")),
+        ("ffu", at(0, b" \0\0\0SignedImage ")),
+        ("ubi", begins(b"UBI#\x01\0\0\0\0\0\0\0\0\0\0\0")),
+        ("warc", begins(b"WARC/1.0\r\nWARC-Type: resource\r\n")),
+        ("uuencode", begins(b"begin 644 disk.raw\nM")),
+        ("hyper-v guest state", begins(b"GUESTRTS")),
         ("cowd", begins(b"COWD")),
         ("vdi", at(64, b"\x7f\x10\xda\xbe")),
         ("parallels", begins(b"WithoutFreeSpace")),

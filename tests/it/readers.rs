@@ -9,7 +9,6 @@ use std::process::Command;
 use amikit::internals::format;
 use amikit::internals::format::ImageRequest;
 use amikit::internals::units::ExtentKind;
-use amikit::internals::volume::ReadVolume;
 use amikit::internals::volume::extents;
 use amikit::internals::work::Unwatched;
 
@@ -160,8 +159,12 @@ fn qemu_img_reads_what_we_write() {
     }
     check(QEMU_IMG, &|here, name| {
         let out = here.join("back.raw");
+        // It knows a fixed VHD only by being told.
+        let format = name.rsplit_once('.').map(|(_, suffix)| suffix.replace("vhd", "vpc")).unwrap();
+        let format = format.replace("vpcx", "vhdx");
         let mut command = Command::new("qemu-img");
-        common::run_tool(command.current_dir(here).args(["convert", "-O", "raw", name]).arg(&out));
+        command.current_dir(here).args(["convert", "-f", &format, "-O", "raw", name]);
+        common::run_tool(command.arg(&out));
         Some(fs::read(out).unwrap())
     });
 }

@@ -63,7 +63,7 @@ impl Stream {
         self.remember(&input[..taken]);
         let status = result.map_err(|error| self.fault(error))?;
         if taken > 0 || status == Status::StreamEnd {
-            return self.decoded(status, Step { taken, given: 0 });
+            return decoded(status, Step { taken, given: 0 });
         }
         let before = self.inner.total_out();
         let status = self.inner.decompress(&[], output).map_err(|error| match error {
@@ -72,14 +72,7 @@ impl Stream {
         })?;
         let given = count(self.inner.total_out(), before);
         self.gives |= given > 0;
-        self.decoded(status, Step { taken: 0, given })
-    }
-
-    fn decoded(&self, status: Status, step: Step) -> Result<Decoded, StreamFault> {
-        match status {
-            Status::MemNeeded => Err(StreamFault::Memory { wrapping: Wrapping::Bzip2 }),
-            status => Ok(Decoded { step, is_over: status == Status::StreamEnd }),
-        }
+        decoded(status, Step { taken: 0, given })
     }
 
     fn remember(&mut self, taken: &[u8]) {
@@ -118,5 +111,12 @@ impl Stream {
         let found = start;
         let unit = DamagedUnit { wrapping: Wrapping::Bzip2, name, start, found, end };
         StreamFault::Damaged { damage, unit }
+    }
+}
+
+fn decoded(status: Status, step: Step) -> Result<Decoded, StreamFault> {
+    match status {
+        Status::MemNeeded => Err(StreamFault::Memory { wrapping: Wrapping::Bzip2 }),
+        status => Ok(Decoded { step, is_over: status == Status::StreamEnd }),
     }
 }

@@ -51,11 +51,11 @@ impl Stream {
             given: count(self.inner.total_out(), given),
         };
         self.walk.advance(&input[..step.taken]);
-        let status = result.map_err(|error| self.fault(&error))?;
+        let status = result.map_err(|error| self.fault(error))?;
         Ok(Decoded { step, is_over: matches!(status, lzma::Status::StreamEnd) })
     }
 
-    fn fault(&mut self, error: &lzma::Error) -> StreamFault {
+    fn fault(&mut self, error: lzma::Error) -> StreamFault {
         match error {
             lzma::Error::MemLimit => {
                 let (needed, limit) = (self.needed(), self.max_window);

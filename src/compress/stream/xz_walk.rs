@@ -135,9 +135,8 @@ impl Walk {
     }
 
     fn chunk(&mut self, control: u8) {
-        let start = match self.place {
-            Place::BlockHead { start } | Place::Code { start, .. } => start,
-            _ => unreachable!("chunks stand in blocks"),
+        let (Place::BlockHead { start } | Place::Code { start, .. }) = self.place else {
+            unreachable!("chunks stand in blocks")
         };
         self.place = Place::Code { start, chunk: self.at };
         match control {

@@ -25,6 +25,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::field;
@@ -47,10 +49,11 @@ const DONT_CARE: u16 = 0xcac3;
 const CRC32: u16 = 0xcac4;
 
 /// What is wrong with an Android sparse image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SparseFault {
     /// The file ends inside its header.
+    #[error("the file has {len} bytes, expected a file header of {expected}")]
     HeaderCut {
         /// Bytes of the file.
         len: u64,
@@ -58,31 +61,46 @@ pub enum SparseFault {
         expected: u64,
     },
     /// The first four bytes are not the magic number.
+    #[error(
+        "magic is {found:#010x}, expected {expected:#010x}",
+        expected = u32::from_le_bytes(MAGIC)
+    )]
     Magic {
         /// Value found.
         found: u32,
     },
     /// The major version is not 1.
+    #[error("major version is {found}, expected 1")]
     Version {
         /// Value found.
         found: u16,
     },
     /// The file header is shorter than its fields.
+    #[error(
+        "file header size is {found} bytes, expected {header_len} or more",
+        header_len = HEADER_LEN
+    )]
     HeaderLen {
         /// Value found, in bytes.
         found: u16,
     },
     /// The chunk headers are shorter than their fields.
+    #[error(
+        "chunk header size is {found} bytes, expected {chunk_header_len} or more",
+        chunk_header_len = CHUNK_HEADER_LEN
+    )]
     ChunkHeaderLen {
         /// Value found, in bytes.
         found: u16,
     },
     /// The block size is 0 or no multiple of 4.
+    #[error("block size is {found} bytes, expected a multiple of 4 above 0")]
     BlockSize {
         /// Value found, in bytes.
         found: u32,
     },
     /// The file ends inside a chunk.
+    #[error("the file ends at byte {len}, expected chunk {chunk} to go on to byte {expected}")]
     ChunkCut {
         /// Number of the chunk, from 0.
         chunk: u32,
@@ -92,6 +110,7 @@ pub enum SparseFault {
         expected: u64,
     },
     /// A chunk is shorter than its header.
+    #[error("chunk size is {found} bytes, expected {expected} or more")]
     ChunkLen {
         /// Value found, in bytes.
         found: u32,
@@ -99,6 +118,7 @@ pub enum SparseFault {
         expected: u16,
     },
     /// A chunk's payload is not as long as its type and block count have it.
+    #[error("payload of a {kind} chunk is {found} bytes, expected {expected}")]
     PayloadLen {
         /// Type of the chunk.
         kind: ChunkKind,
@@ -108,16 +128,23 @@ pub enum SparseFault {
         expected: u64,
     },
     /// A CRC32 chunk claims to stand for blocks.
+    #[error("block count of a CRC32 chunk is {found}, expected 0")]
     CrcBlocks {
         /// Value found, in blocks.
         found: u32,
     },
     /// A chunk of a type that we do not know holds something.
+    #[error(
+        "chunk type is {found:#06x}, expected {raw:#06x} to {crc32:#06x}, or a chunk \
+         without content",
+        crc32 = CRC32, raw = RAW
+    )]
     ChunkType {
         /// Value found.
         found: u16,
     },
     /// The chunks stand for more blocks than the header says.
+    #[error("the chunks up to here have {found} blocks, expected {expected} in all")]
     TooManyBlocks {
         /// Blocks up to and with this chunk.
         found: u64,
@@ -125,6 +152,7 @@ pub enum SparseFault {
         expected: u32,
     },
     /// The chunks stand for fewer blocks than the header says.
+    #[error("the chunks have {found} blocks, expected {expected}")]
     TooFewBlocks {
         /// Blocks of all chunks.
         found: u32,
@@ -132,6 +160,7 @@ pub enum SparseFault {
         expected: u32,
     },
     /// The volume does not have the CRC that the image says.
+    #[error("CRC is {found:#010x}, expected {expected:#010x}, that of the content")]
     Crc {
         /// CRC that the image says.
         found: u32,
@@ -139,8 +168,10 @@ pub enum SparseFault {
         expected: u32,
     },
     /// Too many runs for the memory that a map may take.
+    #[error("the chunks make over {limit} runs, the limit", limit = crate::volume::MAX_RUNS)]
     Runs,
     /// A part of a split set has another block size than the first.
+    #[error("block size is {found} bytes, expected {expected} as in the first part")]
     PartBlockSize {
         /// Value found, in bytes.
         found: u32,
@@ -148,6 +179,7 @@ pub enum SparseFault {
         expected: u32,
     },
     /// A part of a split set has another volume size than the first.
+    #[error("block count is {found}, expected {expected} as in the first part")]
     PartBlockCount {
         /// Value found, in blocks.
         found: u32,
@@ -155,69 +187,6 @@ pub enum SparseFault {
         expected: u32,
     },
 }
-
-impl fmt::Display for SparseFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::HeaderCut { len, expected } => {
-                write!(f, "the file has {len} bytes, expected a file header of {expected}")
-            }
-            Self::Magic { found } => {
-                let expected = u32::from_le_bytes(MAGIC);
-                write!(f, "magic is {found:#010x}, expected {expected:#010x}")
-            }
-            Self::Version { found } => write!(f, "major version is {found}, expected 1"),
-            Self::HeaderLen { found } => {
-                write!(f, "file header size is {found} bytes, expected {HEADER_LEN} or more")
-            }
-            Self::ChunkHeaderLen { found } => {
-                write!(f, "chunk header size is {found} bytes, expected {CHUNK_HEADER_LEN} or more")
-            }
-            Self::BlockSize { found } => {
-                write!(f, "block size is {found} bytes, expected a multiple of 4 above 0")
-            }
-            Self::ChunkCut { chunk, len, expected } => write!(
-                f,
-                "the file ends at byte {len}, expected chunk {chunk} to go on to byte {expected}"
-            ),
-            Self::ChunkLen { found, expected } => {
-                write!(f, "chunk size is {found} bytes, expected {expected} or more")
-            }
-            Self::PayloadLen { kind, found, expected } => {
-                write!(f, "payload of a {kind} chunk is {found} bytes, expected {expected}")
-            }
-            Self::CrcBlocks { found } => {
-                write!(f, "block count of a CRC32 chunk is {found}, expected 0")
-            }
-            Self::ChunkType { found } => write!(
-                f,
-                "chunk type is {found:#06x}, expected {RAW:#06x} to {CRC32:#06x}, or a chunk \
-                 without content"
-            ),
-            Self::TooManyBlocks { found, expected } => {
-                write!(f, "the chunks up to here have {found} blocks, expected {expected} in all")
-            }
-            Self::TooFewBlocks { found, expected } => {
-                write!(f, "the chunks have {found} blocks, expected {expected}")
-            }
-            Self::Crc { found, expected } => {
-                write!(f, "CRC is {found:#010x}, expected {expected:#010x}, that of the content")
-            }
-            Self::Runs => {
-                let limit = crate::volume::MAX_RUNS;
-                write!(f, "the chunks make over {limit} runs, the limit")
-            }
-            Self::PartBlockSize { found, expected } => {
-                write!(f, "block size is {found} bytes, expected {expected} as in the first part")
-            }
-            Self::PartBlockCount { found, expected } => {
-                write!(f, "block count is {found}, expected {expected} as in the first part")
-            }
-        }
-    }
-}
-
-impl std::error::Error for SparseFault {}
 
 impl Fault for SparseFault {
     fn kind(&self) -> Kind {

@@ -14,7 +14,7 @@
 //!
 //! Source: `contrib/seekable_format/zstd_seekable_compression_format.md` of zstd.
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::error::Fault;
 use crate::error::Kind;
@@ -37,10 +37,11 @@ const HAS_CHECKSUMS: u8 = 0x80;
 const RESERVED: u8 = 0x7c;
 
 /// What is wrong with the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SeekTableFault {
     /// The table would begin before the file does.
+    #[error("the seek table has {found} bytes, expected a part of the file of {expected}")]
     Len {
         /// Bytes of the table.
         found: u64,
@@ -48,13 +49,19 @@ pub enum SeekTableFault {
         expected: u64,
     },
     /// It does not begin with the head of its frame.
+    #[error("the frame of the seek table has another length")]
     Head,
     /// Reserved bits are set.
+    #[error("the seek table's descriptor is {found:#04x}, expected bits 2 to 6 to be 0")]
     Descriptor {
         /// Descriptor found.
         found: u8,
     },
     /// The frames are not what stands before the table.
+    #[error(
+        "the frames of the seek table add up to {found} bytes, expected the {expected} \
+         before it"
+    )]
     Sum {
         /// Bytes of all frames.
         found: u64,
@@ -62,28 +69,6 @@ pub enum SeekTableFault {
         expected: u64,
     },
 }
-
-impl fmt::Display for SeekTableFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Len { found, expected } => write!(
-                f,
-                "the seek table has {found} bytes, expected a part of the file of {expected}"
-            ),
-            Self::Head => write!(f, "the frame of the seek table has another length"),
-            Self::Descriptor { found } => write!(
-                f,
-                "the seek table's descriptor is {found:#04x}, expected bits 2 to 6 to be 0"
-            ),
-            Self::Sum { found, expected } => write!(
-                f,
-                "the frames of the seek table add up to {found} bytes, expected the {expected} before it"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for SeekTableFault {}
 
 impl Fault for SeekTableFault {
     fn kind(&self) -> Kind {

@@ -180,6 +180,15 @@ pub(super) static SPECIFIC: &[Foreign] = &[
     kind("xfs dump", &[At(0, b"xFSdump0")], "restore it with `xfsrestore`"),
     kind("dump", &[Look(look::is_dump)], "restore it with `restore`"),
     kind("borg", &[At(0, b"BORG_SEG")], RESTORE),
+    kind("ffu", &[At(4, b"SignedImage ")], RESTORE),
+    kind("ubi", &[At(0, b"UBI#\x01\0\0\0")], "it is for a flash chip, and not a disk"),
+    kind("warc", &[At(0, b"WARC/1."), At(0, b"WARC/0.")], FILES),
+    kind(
+        "uuencode",
+        &[At(0, b"begin 644 "), At(0, b"begin 600 "), At(0, b"begin-base64 ")],
+        UNPACK,
+    ),
+    kind("hyper-v guest state", &[At(0, b"GUESTRTS")], STATE),
     kind("zchunk", &[At(0, b"\0ZCK1")], "unpack it with `unzck`"),
     kind(
         "casync index",

@@ -1,12 +1,13 @@
 //! The descriptor of an archive: which disks there are, read; and a whole one, written.
 
-use std::fmt;
 use std::fmt::Write;
 
 use quick_xml::XmlVersion;
 use quick_xml::events::BytesStart;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
+
+use thiserror::Error;
 
 use crate::error::Error;
 use crate::error::Fault;
@@ -21,53 +22,40 @@ pub const MAX_DISKS: usize = 1024;
 const MAX_DEPTH: usize = 64;
 
 /// What is wrong with a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OvfFault {
     /// The root element is not an envelope, or there is no end of it.
+    #[error("the descriptor is not a complete OVF Envelope")]
     Envelope,
     /// It defines entities of its own.
+    #[error("the descriptor has a document type, expected none")]
     Doctype,
     /// Elements lie too deep.
+    #[error("the descriptor is over {max_depth} elements deep", max_depth = MAX_DEPTH)]
     Depth,
     /// An element lacks an attribute that it must have.
+    #[error("an element has no attribute {name}")]
     Attribute {
         /// Name of the attribute.
         name: &'static str,
     },
     /// A disk's file is none of those listed.
+    #[error("a Disk's fileRef does not name a File")]
     FileRef,
     /// A file is compressed in a way that is not known, or cut in pieces.
+    #[error("a disk's File has a chunkSize, or a compression other than gzip")]
     Packed,
     /// A disk is what was written since another.
+    #[error("a Disk has a parentRef, which is not read")]
     Parent,
     /// A capacity is not a number, or in unknown units, or too large.
+    #[error("a Disk's capacity is not a number of known units up to 64 TiB")]
     Capacity,
     /// There are more files or disks than are read.
+    #[error("the descriptor has over {max_disks} files or disks", max_disks = MAX_DISKS)]
     Disks,
 }
-
-impl fmt::Display for OvfFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Envelope => write!(f, "the descriptor is not a complete OVF Envelope"),
-            Self::Doctype => write!(f, "the descriptor has a document type, expected none"),
-            Self::Depth => write!(f, "the descriptor is over {MAX_DEPTH} elements deep"),
-            Self::Attribute { name } => write!(f, "an element has no attribute {name}"),
-            Self::FileRef => write!(f, "a Disk's fileRef does not name a File"),
-            Self::Packed => {
-                write!(f, "a disk's File has a chunkSize, or a compression other than gzip")
-            }
-            Self::Parent => write!(f, "a Disk has a parentRef, which is not read"),
-            Self::Capacity => {
-                write!(f, "a Disk's capacity is not a number of known units up to 64 TiB")
-            }
-            Self::Disks => write!(f, "the descriptor has over {MAX_DISKS} files or disks"),
-        }
-    }
-}
-
-impl std::error::Error for OvfFault {}
 
 impl Fault for OvfFault {
     fn kind(&self) -> Kind {

@@ -48,6 +48,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 use crate::compress::Codec;
 use crate::error::Fault;
 use crate::error::Kind;
@@ -106,10 +108,11 @@ const ZERO: u64 = 1;
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 
 /// What is wrong with a qcow2 image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Qcow2Fault {
     /// The file ends inside its header.
+    #[error("the file has {len} bytes, expected a header of {expected}")]
     HeaderCut {
         /// Bytes of the file.
         len: u64,
@@ -117,47 +120,73 @@ pub enum Qcow2Fault {
         expected: u32,
     },
     /// The first four bytes are not the magic number.
+    #[error(
+        "magic is {found:#010x}, expected {expected:#010x}",
+        expected = u32::from_be_bytes(MAGIC)
+    )]
     Magic {
         /// Value found.
         found: u32,
     },
     /// The version is neither 2 nor 3.
+    #[error("version is {found}, expected 2 or 3")]
     Version {
         /// Value found.
         found: u32,
     },
     /// A cluster is smaller or larger than the format has it.
+    #[error(
+        "cluster bits are {found}, expected {least} to {most}",
+        least = CLUSTER_BITS.start(), most = CLUSTER_BITS.end()
+    )]
     ClusterBits {
         /// Value found.
         found: u32,
     },
     /// The volume has a part of a sector, which its makers' tools cut off.
+    #[error(
+        "volume size is {found} bytes, expected a multiple of {sector_len}",
+        sector_len = SECTOR_LEN
+    )]
     Size {
         /// Value found, in bytes.
         found: u64,
     },
     /// The image is encrypted.
+    #[error("encryption method is {method}, expected 0: no encryption")]
     Encrypted {
         /// Value found.
         method: u32,
     },
     /// There are more internal snapshots than any image has.
+    #[error(
+        "snapshot count is {found}, expected at most {max_snapshots}",
+        max_snapshots = MAX_SNAPSHOTS
+    )]
     Snapshots {
         /// Value found.
         found: u32,
     },
     /// The data stands in another file.
+    #[error("incompatible bit 2 (external data file) is set, expected the data in the image")]
     DataFile,
     /// An incompatible feature that nobody knows.
+    #[error("incompatible bits are {found:#x}, expected none beyond {known:#x}", known = KNOWN)]
     Features {
         /// The unknown bits.
         found: u64,
     },
     /// The image was not closed.
+    #[error("incompatible bit 0 (dirty) is set, expected a clean image")]
     Dirty,
     /// QEMU found the image damaged.
+    #[error("incompatible bit 1 (corrupt) is set, expected a sound image")]
     MarkedCorrupt,
     /// The header is shorter than its fields or longer than a cluster.
+    #[error(
+        "header length is {found} bytes, expected {header_len_v3} to {cluster_len}",
+        header_len_v3 = HEADER_LEN_V3
+    )]
     HeaderLen {
         /// Value found, in bytes.
         found: u32,
@@ -165,16 +194,22 @@ pub enum Qcow2Fault {
         cluster_len: u64,
     },
     /// A refcount has more than 64 bits.
+    #[error("refcount order is {found}, expected at most 6")]
     RefcountOrder {
         /// Value found.
         found: u32,
     },
     /// The codec is unknown.
+    #[error("compression type is {found}, expected 0 (deflate) or 1 (zstd)")]
     Compression {
         /// Value found.
         found: u8,
     },
     /// The codec and the bit that says whether one is named disagree.
+    #[error(
+        "compression type is {found} and incompatible bit 3 {is}, expected type {expected}",
+        is = if *.bit { "set" } else { "not set" }, expected = if *.bit { "not 0" } else { "0" }
+    )]
     CompressionBit {
         /// Codec that is named.
         found: u8,
@@ -182,11 +217,20 @@ pub enum Qcow2Fault {
         bit: bool,
     },
     /// Extended entries of clusters that cannot be cut into 32 parts of whole sectors.
+    #[error(
+        "cluster bits are {found}, expected at least {extended_cluster_bits} with extended \
+         L2 entries",
+        extended_cluster_bits = EXTENDED_CLUSTER_BITS
+    )]
     ExtendedClusterBits {
         /// Value found.
         found: u32,
     },
     /// The backing file's name does not stand between the header and the end of its cluster.
+    #[error(
+        "the backing file's name is {len} bytes from byte {start} on, expected it between \
+         the header and the end of the first cluster"
+    )]
     BackingPlace {
         /// Byte at which it starts.
         start: u64,
@@ -194,13 +238,19 @@ pub enum Qcow2Fault {
         len: u32,
     },
     /// The backing file's name is too long.
+    #[error(
+        "the backing file's name has {found} bytes, expected at most {max_name_len}",
+        max_name_len = MAX_NAME_LEN
+    )]
     BackingLen {
         /// Value found, in bytes.
         found: u32,
     },
     /// The name of the backing file or its format is not text.
+    #[error("the name of the backing file or its format is not UTF-8")]
     BackingText,
     /// A header extension passes the end of the extensions.
+    #[error("a header extension has {found} bytes, expected at most {expected}")]
     ExtensionLen {
         /// Value found, in bytes.
         found: u32,
@@ -208,22 +258,38 @@ pub enum Qcow2Fault {
         expected: u64,
     },
     /// The name of the backing file's format is too long.
+    #[error(
+        "the backing file's format has a name of {found} bytes, expected at most \
+         {max_format_len}",
+        max_format_len = MAX_FORMAT_LEN
+    )]
     FormatLen {
         /// Value found, in bytes.
         found: u32,
     },
     /// The backing file is in a format other than raw and qcow2.
+    #[error("the backing file is in another format, expected raw or qcow2")]
     BackingFormat,
     /// Nothing says what format the backing file is in.
+    #[error(
+        "the image does not name the format of its backing file, which has no magic number, \
+         expected a name"
+    )]
     BackingUnknown,
     /// The backing file lies above itself.
+    #[error("the backing file is already in the chain, expected another file")]
     BackingLoop,
     /// The L1 table has too many entries.
+    #[error(
+        "the L1 table has {found} entries, expected at most {max_l1_entries}",
+        max_l1_entries = MAX_L1_ENTRIES
+    )]
     L1Len {
         /// Value found, in entries.
         found: u32,
     },
     /// The L1 table has too few entries for the volume.
+    #[error("the L1 table has {found} entries, expected {expected} for the volume")]
     L1Short {
         /// Value found, in entries.
         found: u32,
@@ -231,6 +297,7 @@ pub enum Qcow2Fault {
         expected: u64,
     },
     /// A table or cluster does not start at a multiple of a cluster.
+    #[error("{what} starts at byte {start}, expected a multiple of {cluster_len}")]
     Unaligned {
         /// What it is.
         what: What,
@@ -240,6 +307,7 @@ pub enum Qcow2Fault {
         cluster_len: u64,
     },
     /// A table or cluster is not all in the file.
+    #[error("{}", outside(*.what, *.end, *.len))]
     Outside {
         /// What it is.
         what: What,
@@ -249,23 +317,31 @@ pub enum Qcow2Fault {
         len: u64,
     },
     /// Two L1 entries name one L2 table.
+    #[error("two L1 entries name the L2 table at byte {start}, expected one")]
     Shared {
         /// Byte at which the table starts.
         start: u64,
     },
     /// The L2 tables are too long together.
+    #[error(
+        "the L2 tables have {found} bytes, expected at most {max_tables_len}",
+        max_tables_len = MAX_TABLES_LEN
+    )]
     TablesLen {
         /// Bytes of them.
         found: u64,
     },
     /// A zero cluster in version 2.
+    #[error("a cluster of an image of version 2 is a zero cluster, expected version 3")]
     EarlyZero,
     /// A part of a cluster is stored and zero at once, or stored in a cluster that is not.
+    #[error("the parts of a cluster are {found:#018x}, expected each stored, zero or neither")]
     Parts {
         /// The bits of the 32 parts.
         found: u64,
     },
     /// Too many runs for the memory that a map may take.
+    #[error("the clusters make over {limit} runs, the limit", limit = crate::volume::MAX_RUNS)]
     Runs,
 }
 
@@ -293,139 +369,13 @@ impl fmt::Display for What {
     }
 }
 
-impl fmt::Display for Qcow2Fault {
-    #[allow(clippy::too_many_lines, reason = "a table: one sentence a fault")]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::HeaderCut { len, expected } => {
-                write!(f, "the file has {len} bytes, expected a header of {expected}")
-            }
-            Self::Magic { found } => {
-                let expected = u32::from_be_bytes(MAGIC);
-                write!(f, "magic is {found:#010x}, expected {expected:#010x}")
-            }
-            Self::Version { found } => write!(f, "version is {found}, expected 2 or 3"),
-            Self::ClusterBits { found } => {
-                let (least, most) = (CLUSTER_BITS.start(), CLUSTER_BITS.end());
-                write!(f, "cluster bits are {found}, expected {least} to {most}")
-            }
-            Self::Size { found } => {
-                write!(f, "volume size is {found} bytes, expected a multiple of {SECTOR_LEN}")
-            }
-            Self::Encrypted { method } => {
-                write!(f, "encryption method is {method}, expected 0: no encryption")
-            }
-            Self::Snapshots { found } => {
-                write!(f, "snapshot count is {found}, expected at most {MAX_SNAPSHOTS}")
-            }
-            Self::DataFile => {
-                write!(
-                    f,
-                    "incompatible bit 2 (external data file) is set, expected the data in the image"
-                )
-            }
-            Self::Features { found } => {
-                write!(f, "incompatible bits are {found:#x}, expected none beyond {KNOWN:#x}")
-            }
-            Self::Dirty => {
-                write!(f, "incompatible bit 0 (dirty) is set, expected a clean image")
-            }
-            Self::MarkedCorrupt => {
-                write!(f, "incompatible bit 1 (corrupt) is set, expected a sound image")
-            }
-            Self::HeaderLen { found, cluster_len } => write!(
-                f,
-                "header length is {found} bytes, expected {HEADER_LEN_V3} to {cluster_len}"
-            ),
-            Self::RefcountOrder { found } => {
-                write!(f, "refcount order is {found}, expected at most 6")
-            }
-            Self::Compression { found } => {
-                write!(f, "compression type is {found}, expected 0 (deflate) or 1 (zstd)")
-            }
-            Self::CompressionBit { found, bit } => {
-                let (is, expected) = if bit { ("set", "not 0") } else { ("not set", "0") };
-                write!(
-                    f,
-                    "compression type is {found} and incompatible bit 3 {is}, expected type \
-                     {expected}"
-                )
-            }
-            Self::ExtendedClusterBits { found } => write!(
-                f,
-                "cluster bits are {found}, expected at least {EXTENDED_CLUSTER_BITS} with extended \
-                 L2 entries"
-            ),
-            Self::BackingPlace { start, len } => write!(
-                f,
-                "the backing file's name is {len} bytes from byte {start} on, expected it between \
-                 the header and the end of the first cluster"
-            ),
-            Self::BackingLen { found } => write!(
-                f,
-                "the backing file's name has {found} bytes, expected at most {MAX_NAME_LEN}"
-            ),
-            Self::BackingText => {
-                write!(f, "the name of the backing file or its format is not UTF-8")
-            }
-            Self::ExtensionLen { found, expected } => {
-                write!(f, "a header extension has {found} bytes, expected at most {expected}")
-            }
-            Self::FormatLen { found } => write!(
-                f,
-                "the backing file's format has a name of {found} bytes, expected at most \
-                 {MAX_FORMAT_LEN}"
-            ),
-            Self::BackingFormat => {
-                write!(f, "the backing file is in another format, expected raw or qcow2")
-            }
-            Self::BackingUnknown => write!(
-                f,
-                "the image does not name the format of its backing file, which has no magic number, expected a name"
-            ),
-            Self::BackingLoop => {
-                write!(f, "the backing file is already in the chain, expected another file")
-            }
-            Self::L1Len { found } => {
-                write!(f, "the L1 table has {found} entries, expected at most {MAX_L1_ENTRIES}")
-            }
-            Self::L1Short { found, expected } => {
-                write!(f, "the L1 table has {found} entries, expected {expected} for the volume")
-            }
-            Self::Unaligned { what, start, cluster_len } => {
-                write!(f, "{what} starts at byte {start}, expected a multiple of {cluster_len}")
-            }
-            Self::Outside { what: What::Packed, end, len } => {
-                write!(f, "a compressed cluster starts at byte {end}, expected it below {len}")
-            }
-            Self::Outside { what, end, len } => {
-                write!(f, "{what} ends at byte {end}, expected at most {len}, the end of the file")
-            }
-            Self::Shared { start } => {
-                write!(f, "two L1 entries name the L2 table at byte {start}, expected one")
-            }
-            Self::TablesLen { found } => {
-                write!(f, "the L2 tables have {found} bytes, expected at most {MAX_TABLES_LEN}")
-            }
-            Self::EarlyZero => {
-                write!(
-                    f,
-                    "a cluster of an image of version 2 is a zero cluster, expected version 3"
-                )
-            }
-            Self::Parts { found } => write!(
-                f,
-                "the parts of a cluster are {found:#018x}, expected each stored, zero or neither"
-            ),
-            Self::Runs => {
-                let limit = crate::volume::MAX_RUNS;
-                write!(f, "the clusters make over {limit} runs, the limit")
-            }
-        }
+/// Says where something ends that is not all in the file, or where it starts.
+fn outside(what: What, end: u64, len: u64) -> String {
+    match what {
+        What::Packed => format!("{what} starts at byte {end}, expected it below {len}"),
+        what => format!("{what} ends at byte {end}, expected at most {len}, the end of the file"),
     }
 }
-
-impl std::error::Error for Qcow2Fault {}
 
 impl Fault for Qcow2Fault {
     fn kind(&self) -> Kind {

@@ -14,7 +14,6 @@
 //!
 //! The bytes of the last range end with the image, not with the bmap block.
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::num::NonZero;
@@ -24,6 +23,8 @@ use std::path::Path;
 use quick_xml::events::BytesStart;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
+
+use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -62,51 +63,68 @@ const MAX_RANGES: usize = 1 << 20;
 const RANGE_LEN: u64 = 64 << 20;
 
 /// What is wrong with a block map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BmapFault {
     /// The text is not UTF-8.
+    #[error("the text is not UTF-8")]
     Encoding,
     /// There is a document type, which could define entities.
+    #[error("there is a DOCTYPE, expected none")]
     Doctype,
     /// There is an entity, a character reference or a CDATA section.
+    #[error("there is an entity reference or CDATA section, expected plain text")]
     Entity,
     /// Elements are nested too deep.
+    #[error("elements are nested over {max_depth} deep, expected 3", max_depth = MAX_DEPTH)]
     Depth,
     /// The document ends early, or is none.
+    #[error("the XML is not one complete element, expected <bmap>")]
     Root,
     /// The version is not two numbers.
+    #[error("version is not two numbers, expected one such as 2.0")]
     VersionText,
     /// The major version is over 2.
+    #[error("major version is {found}, expected 1 or 2")]
     Version {
         /// Value found.
         found: u64,
     },
     /// An element is missing.
+    #[error("{field} is missing")]
     Missing {
         /// Its name.
         field: &'static str,
     },
     /// An element is there twice.
+    #[error("{field} appears twice, expected once")]
     Twice {
         /// Its name.
         field: &'static str,
     },
     /// An element's text is too long.
+    #[error("a text is over {max_text_len} characters long", max_text_len = MAX_TEXT_LEN)]
     TextLen,
     /// An element's text is not a number.
+    #[error("{field} is not a number below 2^64")]
     Number {
         /// Its name.
         field: &'static str,
     },
     /// A digest is not 64 hexadecimal digits.
+    #[error("{field} is not 64 hexadecimal digits")]
     Hex {
         /// Name of the element or attribute.
         field: &'static str,
     },
     /// The digests are of a kind that nobody writes, so that a damaged name turns no check off.
+    #[error(
+        "ChecksumType is not one of {others} and sha256, expected sha256",
+        others = OTHER_DIGESTS.join(", ")
+    )]
     ChecksumType,
     /// The text does not have its own checksum.
+    #[error("BmapFileChecksum is {found}, expected {expected}, that of the text")]
     Checksum {
         /// Checksum that the text says.
         found: Digest,
@@ -114,8 +132,10 @@ pub enum BmapFault {
         expected: Digest,
     },
     /// The block size is 0.
+    #[error("BlockSize is 0")]
     BlockSize,
     /// The block count does not follow from image size and block size.
+    #[error("BlocksCount is {found}, expected {expected} by ImageSize and BlockSize")]
     BlocksCount {
         /// Value found.
         found: u64,
@@ -123,10 +143,13 @@ pub enum BmapFault {
         expected: u64,
     },
     /// There are too many ranges.
+    #[error("there are over {max_ranges} ranges, the limit", max_ranges = MAX_RANGES)]
     Ranges,
     /// A range is not one number, or two with a dash between.
+    #[error("range is not a number, or two with a dash between")]
     RangeText,
     /// A range ends before it starts.
+    #[error("range {first}-{last} ends before it starts")]
     RangeBackward {
         /// First block.
         first: u64,
@@ -134,6 +157,7 @@ pub enum BmapFault {
         last: u64,
     },
     /// A range starts before the one above it ends.
+    #[error("range starts at block {found}, expected {expected} or more after the one above")]
     RangeOrder {
         /// First block.
         found: u64,
@@ -141,6 +165,7 @@ pub enum BmapFault {
         expected: u64,
     },
     /// A range ends past the image.
+    #[error("range ends with block {found}, expected one below {expected}")]
     RangeEnd {
         /// Last block.
         found: u64,
@@ -148,6 +173,7 @@ pub enum BmapFault {
         expected: u64,
     },
     /// The ranges do not cover the blocks that the text says.
+    #[error("MappedBlocksCount is {found}, expected {expected} as the ranges have")]
     MappedBlocksCount {
         /// Value found.
         found: u64,
@@ -155,57 +181,6 @@ pub enum BmapFault {
         expected: u64,
     },
 }
-
-impl fmt::Display for BmapFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Encoding => f.write_str("the text is not UTF-8"),
-            Self::Doctype => f.write_str("there is a DOCTYPE, expected none"),
-            Self::Entity => {
-                f.write_str("there is an entity reference or CDATA section, expected plain text")
-            }
-            Self::Depth => write!(f, "elements are nested over {MAX_DEPTH} deep, expected 3"),
-            Self::Root => f.write_str("the XML is not one complete element, expected <bmap>"),
-            Self::VersionText => {
-                f.write_str("version is not two numbers, expected one such as 2.0")
-            }
-            Self::Version { found } => write!(f, "major version is {found}, expected 1 or 2"),
-            Self::Missing { field } => write!(f, "{field} is missing"),
-            Self::Twice { field } => write!(f, "{field} appears twice, expected once"),
-            Self::TextLen => write!(f, "a text is over {MAX_TEXT_LEN} characters long"),
-            Self::Number { field } => write!(f, "{field} is not a number below 2^64"),
-            Self::Hex { field } => write!(f, "{field} is not 64 hexadecimal digits"),
-            Self::ChecksumType => {
-                let others = OTHER_DIGESTS.join(", ");
-                write!(f, "ChecksumType is not one of {others} and sha256, expected sha256")
-            }
-            Self::Checksum { found, expected } => {
-                write!(f, "BmapFileChecksum is {found}, expected {expected}, that of the text")
-            }
-            Self::BlockSize => f.write_str("BlockSize is 0"),
-            Self::BlocksCount { found, expected } => {
-                write!(f, "BlocksCount is {found}, expected {expected} by ImageSize and BlockSize")
-            }
-            Self::Ranges => write!(f, "there are over {MAX_RANGES} ranges, the limit"),
-            Self::RangeText => f.write_str("range is not a number, or two with a dash between"),
-            Self::RangeBackward { first, last } => {
-                write!(f, "range {first}-{last} ends before it starts")
-            }
-            Self::RangeOrder { found, expected } => write!(
-                f,
-                "range starts at block {found}, expected {expected} or more after the one above"
-            ),
-            Self::RangeEnd { found, expected } => {
-                write!(f, "range ends with block {found}, expected one below {expected}")
-            }
-            Self::MappedBlocksCount { found, expected } => {
-                write!(f, "MappedBlocksCount is {found}, expected {expected} as the ranges have")
-            }
-        }
-    }
-}
-
-impl std::error::Error for BmapFault {}
 
 impl Fault for BmapFault {
     fn kind(&self) -> Kind {

@@ -12,13 +12,14 @@
 //! offset          where in the file; only if they lie there as they are
 //! ```
 
-use std::fmt;
 use std::io::BufWriter;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
+
+use thiserror::Error;
 
 use crate::error::Error;
 use crate::error::Fault;
@@ -37,20 +38,23 @@ use crate::volume::extents;
 const SECTOR_SIZE: u64 = 512;
 
 /// What is wrong with a list of extents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum QemuMapFault {
     /// There are too many extents.
+    #[error("there are {found} extents, expected at most {max_runs}", max_runs = MAX_RUNS)]
     Rows {
         /// How many there are.
         found: usize,
     },
     /// An extent ends past 2^64.
+    #[error("the extent at byte {start} ends past 2^64")]
     Overflow {
         /// Byte at which it starts.
         start: u64,
     },
     /// An extent starts before the one above it ends.
+    #[error("an extent starts at byte {start}, expected {expected}: it overlaps the one above")]
     Overlap {
         /// Byte at which it starts.
         start: u64,
@@ -58,6 +62,7 @@ pub enum QemuMapFault {
         expected: u64,
     },
     /// An extent starts after the one above it ends.
+    #[error("an extent starts at byte {start}, expected {expected}: it leaves a gap")]
     Gap {
         /// Byte at which it starts.
         start: u64,
@@ -65,6 +70,7 @@ pub enum QemuMapFault {
         expected: u64,
     },
     /// The extents do not end with the volume.
+    #[error("the extents end at byte {found}, expected {expected}, the end of the volume")]
     End {
         /// Byte at which they end.
         found: u64,
@@ -72,32 +78,6 @@ pub enum QemuMapFault {
         expected: u64,
     },
 }
-
-impl fmt::Display for QemuMapFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Rows { found } => {
-                write!(f, "there are {found} extents, expected at most {MAX_RUNS}")
-            }
-            Self::Overflow { start } => {
-                write!(f, "the extent at byte {start} ends past 2^64")
-            }
-            Self::Overlap { start, expected } => write!(
-                f,
-                "an extent starts at byte {start}, expected {expected}: it overlaps the one above"
-            ),
-            Self::Gap { start, expected } => {
-                write!(f, "an extent starts at byte {start}, expected {expected}: it leaves a gap")
-            }
-            Self::End { found, expected } => write!(
-                f,
-                "the extents end at byte {found}, expected {expected}, the end of the volume"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for QemuMapFault {}
 
 impl Fault for QemuMapFault {
     fn kind(&self) -> Kind {

@@ -41,7 +41,7 @@
 //! to whole sectors; and then its bytes. A clear bit says that the sector is not in this image.
 //! ```
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::error::Fault;
 use crate::error::Kind;
@@ -81,15 +81,17 @@ const VERSION: u32 = 0x0001_0000;
 const MAX_GEOMETRY: Geometry = Geometry { cylinders: 65_535, heads: 16, sectors: 255 };
 
 /// What is wrong with a VHD image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VhdFault {
     /// The file ends inside its footer.
+    #[error("the file has {len} bytes, expected a footer of 512 at its end")]
     FooterCut {
         /// Bytes of the file.
         len: u64,
     },
     /// A footer's or header's first eight bytes are not its cookie.
+    #[error("cookie is \"{}\", expected \"{}\"", .found.escape_ascii(), .expected.escape_ascii())]
     Cookie {
         /// Value found.
         found: [u8; 8],
@@ -97,6 +99,7 @@ pub enum VhdFault {
         expected: [u8; 8],
     },
     /// A footer's or header's checksum is not that of its bytes.
+    #[error("checksum is {found:#010x}, expected {expected:#010x}")]
     Checksum {
         /// Value found.
         found: u32,
@@ -104,43 +107,58 @@ pub enum VhdFault {
         expected: u32,
     },
     /// The major version is not 1.
+    #[error("version is {found:#010x}, expected {version:#010x}", version = VERSION)]
     Version {
         /// Value found.
         found: u32,
     },
     /// The disk type is none of the three.
+    #[error("disk type is {found}, expected 2 (fixed), 3 (dynamic) or 4 (differencing)")]
     DiskType {
         /// Value found.
         found: u32,
     },
     /// The volume's size is not a multiple of a sector.
+    #[error("current size is {found} bytes, expected a multiple of 512")]
     SizeUnit {
         /// Value found, in bytes.
         found: u64,
     },
     /// The volume is larger than the format has it.
+    #[error("the volume has {found} bytes, expected at most 2040 GiB")]
     Size {
         /// Value found, in bytes.
         found: u64,
     },
     /// The footer and its copy are both sound and differ.
+    #[error(
+        "footers are not identical, they differ at byte {at}, expected the one at the end \
+         to be the one at the start"
+    )]
     FootersDiffer {
         /// First byte that differs.
         at: usize,
     },
     /// One of the two footers is not sound, or not there.
+    #[error(
+        "the footer at the {} is damaged or missing, expected a copy of that at the {}",
+        end(!*.end_is_sound), end(*.end_is_sound)
+    )]
     OneFooter {
         /// Whether the one at the end is sound.
         end_is_sound: bool,
     },
     /// The file starts with a footer that says that there is none.
+    #[error("disk type is 2 (fixed), expected 3 or 4 in a footer at the start")]
     FixedAtStart,
     /// A footer that only ends the file says that there is a copy of it at the start.
+    #[error("disk type is {found}, expected 2 (fixed) where the file does not start with a footer")]
     CopyMissing {
         /// Disk type found.
         found: u32,
     },
     /// A fixed image has fewer bytes than its volume.
+    #[error("there are {found} bytes before the footer, expected {expected}")]
     FixedCut {
         /// Bytes before the footer.
         found: u64,
@@ -148,6 +166,10 @@ pub enum VhdFault {
         expected: u64,
     },
     /// The dynamic header or the table lies outside the file, or over another part of it.
+    #[error(
+        "the {part} starts at byte {start}, expected it between bytes {from} and {to}, \
+         overlapping nothing else"
+    )]
     Place {
         /// What it is.
         part: &'static str,
@@ -159,11 +181,13 @@ pub enum VhdFault {
         to: u64,
     },
     /// The block size is not a power of two, or so small that tools differ over the bitmap's length.
+    #[error("block size is {found} bytes, expected a power of two, 4096 or more")]
     BlockSize {
         /// Value found, in bytes.
         found: u32,
     },
     /// The table has fewer entries than the volume has blocks.
+    #[error("table has {found} entries, expected {expected} or more for the volume")]
     TableEntries {
         /// Value found.
         found: u32,
@@ -171,6 +195,10 @@ pub enum VhdFault {
         expected: u64,
     },
     /// A block lies outside the file, or over the metadata.
+    #[error(
+        "block {block} starts at byte {start}, expected it after the metadata and to end by \
+         byte {to}"
+    )]
     BlockPlace {
         /// Number of the block.
         block: u64,
@@ -180,107 +208,31 @@ pub enum VhdFault {
         to: u64,
     },
     /// Two blocks share bytes of the file.
+    #[error("two blocks overlap at byte {start}, expected none to")]
     BlocksOverlap {
         /// Byte at which the second of them starts.
         start: u64,
     },
     /// A sector that a dynamic image says it does not have holds something.
+    #[error(
+        "a sector of block {block} holds data, expected zeros where its bitmap says that it \
+         is absent"
+    )]
     AbsentSector {
         /// Number of the block.
         block: u64,
     },
     /// Too many runs for the memory that a map may take.
+    #[error("the blocks make over {limit} runs, the limit", limit = crate::volume::MAX_RUNS)]
     Runs,
     /// The parent is another image than the one that was named.
+    #[error("unique id differs, expected that of the parent of the image above it")]
     ParentId,
 }
 
-impl fmt::Display for VhdFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::FooterCut { len } => {
-                write!(f, "the file has {len} bytes, expected a footer of 512 at its end")
-            }
-            Self::Cookie { found, expected } => write!(
-                f,
-                "cookie is \"{}\", expected \"{}\"",
-                found.escape_ascii(),
-                expected.escape_ascii()
-            ),
-            Self::Checksum { found, expected } => {
-                write!(f, "checksum is {found:#010x}, expected {expected:#010x}")
-            }
-            Self::Version { found } => {
-                write!(f, "version is {found:#010x}, expected {VERSION:#010x}")
-            }
-            Self::DiskType { found } => {
-                write!(
-                    f,
-                    "disk type is {found}, expected 2 (fixed), 3 (dynamic) or 4 (differencing)"
-                )
-            }
-            Self::SizeUnit { found } => {
-                write!(f, "current size is {found} bytes, expected a multiple of 512")
-            }
-            Self::Size { found } => {
-                write!(f, "the volume has {found} bytes, expected at most 2040 GiB")
-            }
-            Self::FootersDiffer { at } => write!(
-                f,
-                "footers are not identical, they differ at byte {at}, expected the one at the end to \
-                 be the one at the start"
-            ),
-            Self::OneFooter { end_is_sound } => {
-                let (bad, good) = if end_is_sound { ("start", "end") } else { ("end", "start") };
-                write!(
-                    f,
-                    "the footer at the {bad} is damaged or missing, expected a copy of that at the {good}"
-                )
-            }
-            Self::FixedAtStart => {
-                f.write_str("disk type is 2 (fixed), expected 3 or 4 in a footer at the start")
-            }
-            Self::CopyMissing { found } => write!(
-                f,
-                "disk type is {found}, expected 2 (fixed) where the file does not start with a footer"
-            ),
-            Self::FixedCut { found, expected } => {
-                write!(f, "there are {found} bytes before the footer, expected {expected}")
-            }
-            Self::Place { part, start, from, to } => write!(
-                f,
-                "the {part} starts at byte {start}, expected it between bytes {from} and {to}, overlapping nothing else"
-            ),
-            Self::BlockSize { found } => {
-                write!(f, "block size is {found} bytes, expected a power of two, 4096 or more")
-            }
-            Self::TableEntries { found, expected } => {
-                write!(f, "table has {found} entries, expected {expected} or more for the volume")
-            }
-            Self::BlockPlace { block, start, to } => write!(
-                f,
-                "block {block} starts at byte {start}, expected it after the metadata and to end by \
-                 byte {to}"
-            ),
-            Self::BlocksOverlap { start } => {
-                write!(f, "two blocks overlap at byte {start}, expected none to")
-            }
-            Self::AbsentSector { block } => write!(
-                f,
-                "a sector of block {block} holds data, expected zeros where its bitmap says that it is absent"
-            ),
-            Self::Runs => {
-                let limit = crate::volume::MAX_RUNS;
-                write!(f, "the blocks make over {limit} runs, the limit")
-            }
-            Self::ParentId => {
-                f.write_str("unique id differs, expected that of the parent of the image above it")
-            }
-        }
-    }
+fn end(is_end: bool) -> &'static str {
+    if is_end { "end" } else { "start" }
 }
-
-impl std::error::Error for VhdFault {}
 
 impl Fault for VhdFault {
     fn kind(&self) -> Kind {

@@ -53,8 +53,9 @@
 //! chunk ratio of them. Bits 0 to 2 are the state, bits 20 to 63 the MiB at which the block starts.
 //! ```
 
-use std::fmt;
 use std::ops::Range;
+
+use thiserror::Error;
 
 use crate::digest::crc32c;
 use crate::error::Fault;
@@ -112,25 +113,29 @@ const PARENT_LOCATOR: [u8; 16] =
     guid(0xa8d3_5f2d, 0xb30b, 0x454d, [0xab, 0xf7, 0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c]);
 
 /// What is wrong with a VHDX image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VhdxFault {
     /// The file ends inside its first MiB.
+    #[error("the file has {len} bytes, expected 1 MiB or more")]
     Cut {
         /// Bytes of the file.
         len: u64,
     },
     /// The file is longer than any image, and what is kept of it would be too.
+    #[error("the file has {len} bytes, expected at most 256 TiB")]
     FileLen {
         /// Bytes of the file.
         len: u64,
     },
     /// A structure does not start with its signature.
+    #[error("the {part} lacks its signature")]
     Signature {
         /// Which structure.
         part: &'static str,
     },
     /// A structure's checksum is not that of its bytes.
+    #[error("checksum is {found:#010x}, expected {expected:#010x}")]
     Checksum {
         /// Value found.
         found: u32,
@@ -138,17 +143,25 @@ pub enum VhdxFault {
         expected: u32,
     },
     /// The version is not 1.
+    #[error("version is {found}, expected 1")]
     Version {
         /// Value found.
         found: u16,
     },
     /// Both headers are sound, differ, and have one sequence number.
+    #[error("two headers have the same sequence number and differ, expected one to be newer")]
     SameSequence,
     /// Both region tables are sound and differ.
+    #[error("the region tables are both valid and differ, expected copies")]
     RegionTablesDiffer,
     /// The log holds something.
+    #[error("the log has unapplied changes, expected an empty log")]
     Log,
     /// A table has more entries than fit.
+    #[error(
+        "the {part} table has {found} entries, expected at most {max_entries}",
+        max_entries = MAX_ENTRIES
+    )]
     EntryCount {
         /// Which table.
         part: &'static str,
@@ -156,6 +169,10 @@ pub enum VhdxFault {
         found: u32,
     },
     /// A region or item that a reader must know is none that we know.
+    #[error(
+        "a {part} with an id of {found:08x}-... must be known to read the image, expected \
+         only known ones"
+    )]
     Unknown {
         /// Whether it is a region or an item.
         part: &'static str,
@@ -163,16 +180,22 @@ pub enum VhdxFault {
         found: u32,
     },
     /// A region or item is there twice.
+    #[error("the {part} appears twice, expected once")]
     Twice {
         /// Which.
         part: &'static str,
     },
     /// A region or item is not there.
+    #[error("the {part} is missing, expected once")]
     Missing {
         /// Which.
         part: &'static str,
     },
     /// A region or the log is not placed in whole MiB behind the first, or not in the file.
+    #[error(
+        "the {part} has {len} bytes from byte {start} on, expected whole MiB inside the \
+         file and after the first"
+    )]
     Place {
         /// Which.
         part: &'static str,
@@ -182,11 +205,16 @@ pub enum VhdxFault {
         len: u64,
     },
     /// Two of regions and log share bytes of the file.
+    #[error("regions or log overlap at byte {start}, expected them apart")]
     Overlap {
         /// Byte at which the second starts.
         start: u64,
     },
     /// An item lies outside its region, or is too short.
+    #[error(
+        "the {part} has {len} bytes from byte {start} of the region on, expected all of it \
+         after the table and inside the region"
+    )]
     Item {
         /// Which.
         part: &'static str,
@@ -196,16 +224,19 @@ pub enum VhdxFault {
         len: u32,
     },
     /// The block size is none that there is.
+    #[error("block size is {found} bytes, expected a power of two from 1 MiB to 256 MiB")]
     BlockSize {
         /// Value found, in bytes.
         found: u32,
     },
     /// The logical sector size is neither 512 nor 4096.
+    #[error("logical sector size is {found} bytes, expected 512 or 4096")]
     SectorSize {
         /// Value found, in bytes.
         found: u32,
     },
     /// The volume's size is 0 or no multiple of a sector.
+    #[error("virtual disk size is {found} bytes, expected a multiple of {sector} above 0")]
     Size {
         /// Value found, in bytes.
         found: u64,
@@ -213,8 +244,13 @@ pub enum VhdxFault {
         sector: u32,
     },
     /// The image is a differencing one.
+    #[error("it is a differencing image, expected a standalone image")]
     HasParent,
     /// The block allocation table is too short for the volume.
+    #[error(
+        "the block allocation table has {found} bytes, expected {expected} or more for the \
+         volume"
+    )]
     TableLen {
         /// Bytes found.
         found: u64,
@@ -222,6 +258,7 @@ pub enum VhdxFault {
         expected: u64,
     },
     /// A block's state is none that it can have.
+    #[error("state of block {block} is {found}, expected 0 to 3, 5 or 6")]
     BlockState {
         /// Number of the block.
         block: u64,
@@ -229,6 +266,10 @@ pub enum VhdxFault {
         found: u8,
     },
     /// A block lies outside the file, or over the metadata.
+    #[error(
+        "block {block} starts at byte {start} of a file of {len}, expected it inside and \
+         clear of the metadata"
+    )]
     BlockPlace {
         /// Number of the block.
         block: u64,
@@ -238,6 +279,7 @@ pub enum VhdxFault {
         len: u64,
     },
     /// Two blocks share bytes of the file.
+    #[error("block {block} starts at byte {start}, expected it clear of other blocks")]
     BlocksOverlap {
         /// Number of the second.
         block: u64,
@@ -245,87 +287,9 @@ pub enum VhdxFault {
         start: u64,
     },
     /// Too many runs for the memory that a map may take.
+    #[error("the blocks make over {limit} runs, the limit", limit = crate::volume::MAX_RUNS)]
     Runs,
 }
-
-impl fmt::Display for VhdxFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Cut { len } => write!(f, "the file has {len} bytes, expected 1 MiB or more"),
-            Self::FileLen { len } => {
-                write!(f, "the file has {len} bytes, expected at most 256 TiB")
-            }
-            Self::Signature { part } => write!(f, "the {part} lacks its signature"),
-            Self::Checksum { found, expected } => {
-                write!(f, "checksum is {found:#010x}, expected {expected:#010x}")
-            }
-            Self::Version { found } => write!(f, "version is {found}, expected 1"),
-            Self::SameSequence => f.write_str(
-                "two headers have the same sequence number and differ, expected one to be newer",
-            ),
-            Self::RegionTablesDiffer => {
-                f.write_str("the region tables are both valid and differ, expected copies")
-            }
-            Self::Log => f.write_str("the log has unapplied changes, expected an empty log"),
-            Self::EntryCount { part, found } => {
-                write!(f, "the {part} table has {found} entries, expected at most {MAX_ENTRIES}")
-            }
-            Self::Unknown { part, found } => write!(
-                f,
-                "a {part} with an id of {found:08x}-... must be known to read the image, expected \
-                 only known ones"
-            ),
-            Self::Twice { part } => write!(f, "the {part} appears twice, expected once"),
-            Self::Missing { part } => write!(f, "the {part} is missing, expected once"),
-            Self::Place { part, start, len } => write!(
-                f,
-                "the {part} has {len} bytes from byte {start} on, expected whole MiB inside the file and after the first"
-            ),
-            Self::Overlap { start } => {
-                write!(f, "regions or log overlap at byte {start}, expected them apart")
-            }
-            Self::Item { part, start, len } => write!(
-                f,
-                "the {part} has {len} bytes from byte {start} of the region on, expected all of it after the table and inside the region"
-            ),
-            Self::BlockSize { found } => write!(
-                f,
-                "block size is {found} bytes, expected a power of two from 1 MiB to 256 MiB"
-            ),
-            Self::SectorSize { found } => {
-                write!(f, "logical sector size is {found} bytes, expected 512 or 4096")
-            }
-            Self::Size { found, sector } => write!(
-                f,
-                "virtual disk size is {found} bytes, expected a multiple of {sector} above 0"
-            ),
-            Self::HasParent => {
-                f.write_str("it is a differencing image, expected a standalone image")
-            }
-            Self::TableLen { found, expected } => write!(
-                f,
-                "the block allocation table has {found} bytes, expected {expected} or more for the \
-                 volume"
-            ),
-            Self::BlockState { block, found } => {
-                write!(f, "state of block {block} is {found}, expected 0 to 3, 5 or 6")
-            }
-            Self::BlockPlace { block, start, len } => write!(
-                f,
-                "block {block} starts at byte {start} of a file of {len}, expected it inside and clear of the metadata"
-            ),
-            Self::BlocksOverlap { block, start } => {
-                write!(f, "block {block} starts at byte {start}, expected it clear of other blocks")
-            }
-            Self::Runs => {
-                let limit = crate::volume::MAX_RUNS;
-                write!(f, "the blocks make over {limit} runs, the limit")
-            }
-        }
-    }
-}
-
-impl std::error::Error for VhdxFault {}
 
 impl Fault for VhdxFault {
     fn kind(&self) -> Kind {

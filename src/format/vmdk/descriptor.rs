@@ -13,6 +13,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 use crate::error::Fault;
 use crate::error::Kind;
 use crate::format::text;
@@ -45,62 +47,96 @@ const OTHER_TYPES: &[&str] = &[
 ];
 
 /// What is wrong with a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DescriptorFault {
     /// It is too long.
+    #[error(
+        "the descriptor has {found} bytes, expected {max_descriptor_len} at most",
+        max_descriptor_len = MAX_DESCRIPTOR_LEN
+    )]
     Len {
         /// Bytes of it.
         found: u64,
     },
     /// A line is of no known shape.
+    #[error(
+        "line {line} of the descriptor is not recognized, expected a comment, `name=value`, \
+         or an extent"
+    )]
     Line {
         /// Number of the line, from 1.
         line: usize,
     },
     /// A number is none, or too large.
+    #[error("line {line} of the descriptor is malformed, expected a number")]
     Number {
         /// Number of the line, from 1.
         line: usize,
     },
     /// A name that must stand once stands twice.
+    #[error("line {line} of the descriptor repeats a value, expected it once")]
     Twice {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The version is none that we know.
+    #[error("line {line} of the descriptor has an unknown version, expected 1 to 3")]
     Version {
         /// Number of the line, from 1.
         line: usize,
     },
     /// There is no createType.
+    #[error("the descriptor has no createType, expected one")]
     NoType,
     /// The createType is none that anybody knows.
+    #[error(
+        "line {line} of the descriptor has an unknown createType, expected one of \
+         {expected}",
+        expected = CreateType::names()
+    )]
     Type {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The createType is one that we do not read.
+    #[error("createType is {found}, expected one of {expected}", expected = CreateType::names())]
     OtherType {
         /// Value found.
         found: &'static str,
     },
     /// A file of its own has the type of an embedded descriptor, or the other way round.
+    #[error(
+        "createType is {found}, expected its descriptor {expected} the disk's file",
+        expected = if .found.is_embedded() { "inside" } else { "outside" }
+    )]
     TypeOfFile {
         /// Value found.
         found: CreateType,
     },
     /// An extent may not be read.
+    #[error(
+        "line {line} of the descriptor has an extent of access NOACCESS, expected RW or \
+         RDONLY"
+    )]
     NoAccess {
         /// Number of the line, from 1.
         line: usize,
     },
     /// An extent's type is none that we read.
+    #[error(
+        "line {line} of the descriptor has an extent of an unknown type, expected FLAT, \
+         VMFS, SPARSE or ZERO"
+    )]
     ExtentType {
         /// Number of the line, from 1.
         line: usize,
     },
     /// An extent's type does not go with the createType.
+    #[error(
+        "line {line} of the descriptor has an extent of another type, expected one of a \
+         {expected} disk"
+    )]
     ExtentOf {
         /// Number of the line, from 1.
         line: usize,
@@ -108,11 +144,13 @@ pub enum DescriptorFault {
         expected: CreateType,
     },
     /// An extent names a file somewhere else.
+    #[error("line {line} of the descriptor names a file in another folder, expected a plain name")]
     ExtentPath {
         /// Number of the line, from 1.
         line: usize,
     },
     /// There are no extents, or too many.
+    #[error("the descriptor has {found} extents, expected 1 to {expected}")]
     Extents {
         /// How many there are.
         found: usize,
@@ -120,6 +158,7 @@ pub enum DescriptorFault {
         expected: usize,
     },
     /// An extent's sectors are not the capacity of its file.
+    #[error("the descriptor's extent has {found} sectors, expected {expected} as the file has")]
     Capacity {
         /// Sectors of the extent.
         found: u64,
@@ -127,8 +166,10 @@ pub enum DescriptorFault {
         expected: u64,
     },
     /// There is no parent, and yet a name of it.
+    #[error("the descriptor has a parentFileNameHint, expected none as parentCID is ffffffff")]
     Hint,
     /// The parent is not the one that the disk was made of.
+    #[error("CID is {found:08x}, expected {expected:08x}: the parent changed, or is another one")]
     Cid {
         /// CID of the parent.
         found: u32,
@@ -136,81 +177,6 @@ pub enum DescriptorFault {
         expected: u32,
     },
 }
-
-impl fmt::Display for DescriptorFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Len { found } => {
-                write!(f, "the descriptor has {found} bytes, expected {MAX_DESCRIPTOR_LEN} at most")
-            }
-            Self::Line { line } => write!(
-                f,
-                "line {line} of the descriptor is not recognized, expected a comment, \
-                 `name=value`, or an extent"
-            ),
-            Self::Number { line } => {
-                write!(f, "line {line} of the descriptor is malformed, expected a number")
-            }
-            Self::Twice { line } => {
-                write!(f, "line {line} of the descriptor repeats a value, expected it once")
-            }
-            Self::Version { line } => {
-                write!(f, "line {line} of the descriptor has an unknown version, expected 1 to 3")
-            }
-            Self::NoType => write!(f, "the descriptor has no createType, expected one"),
-            Self::Type { line } => write!(
-                f,
-                "line {line} of the descriptor has an unknown createType, expected one of {}",
-                CreateType::names()
-            ),
-            Self::OtherType { found } => {
-                write!(f, "createType is {found}, expected one of {}", CreateType::names())
-            }
-            Self::TypeOfFile { found } => {
-                let expected = if found.is_embedded() { "inside" } else { "outside" };
-                write!(
-                    f,
-                    "createType is {found}, expected its descriptor {expected} the disk's file"
-                )
-            }
-            Self::NoAccess { line } => write!(
-                f,
-                "line {line} of the descriptor has an extent of access NOACCESS, expected RW or RDONLY"
-            ),
-            Self::ExtentType { line } => write!(
-                f,
-                "line {line} of the descriptor has an extent of an unknown type, expected FLAT, \
-                 VMFS, SPARSE or ZERO"
-            ),
-            Self::ExtentOf { line, expected } => write!(
-                f,
-                "line {line} of the descriptor has an extent of another type, expected one of a \
-                 {expected} disk"
-            ),
-            Self::ExtentPath { line } => write!(
-                f,
-                "line {line} of the descriptor names a file in another folder, expected a plain name"
-            ),
-            Self::Extents { found, expected } => {
-                write!(f, "the descriptor has {found} extents, expected 1 to {expected}")
-            }
-            Self::Capacity { found, expected } => write!(
-                f,
-                "the descriptor's extent has {found} sectors, expected {expected} as the file has"
-            ),
-            Self::Hint => write!(
-                f,
-                "the descriptor has a parentFileNameHint, expected none as parentCID is ffffffff"
-            ),
-            Self::Cid { found, expected } => write!(
-                f,
-                "CID is {found:08x}, expected {expected:08x}: the parent changed, or is another one"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for DescriptorFault {}
 
 impl Fault for DescriptorFault {
     fn kind(&self) -> Kind {

@@ -37,7 +37,7 @@
 //! and the marker of the end.
 //! ```
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::error::Fault;
 use crate::error::Kind;
@@ -91,32 +91,44 @@ const DEFLATE: u16 = 1;
 const AT_END: u64 = u64::MAX;
 
 /// What is wrong with a sparse VMDK.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VmdkFault {
     /// The file ends inside its header.
+    #[error("the file has {len} bytes, expected a header of {header_len}", header_len = HEADER_LEN)]
     HeaderCut {
         /// Bytes of the file.
         len: u64,
     },
     /// The first four bytes are not the magic number.
+    #[error(
+        "magic is {found:#010x}, expected {expected:#010x}",
+        expected = u32::from_le_bytes(MAGIC)
+    )]
     Magic {
         /// Value found.
         found: u32,
     },
     /// The version is none that we know.
+    #[error("version is {found}, expected 1 to 3")]
     Version {
         /// Value found.
         found: u32,
     },
     /// A flag that must be understood is none that we know.
+    #[error("flags are {found:#010x}, expected none from bit 18 on")]
     Flags {
         /// Value found.
         found: u32,
     },
     /// The volume has no sectors.
+    #[error("capacity is 0 sectors, expected at least one")]
     Capacity,
     /// The grain size is not a power of two, or out of bounds.
+    #[error(
+        "grain size is {found} sectors, expected a power of two from {least} to {expected}",
+        least = GRAIN_SIZES.start()
+    )]
     GrainSize {
         /// Value found, in sectors.
         found: u64,
@@ -124,26 +136,41 @@ pub enum VmdkFault {
         expected: u64,
     },
     /// The grain tables have too many entries, or none.
+    #[error(
+        "entry count of a grain table is {found}, expected 1 to {table_len}",
+        table_len = TABLE_LEN
+    )]
     TableLen {
         /// Value found.
         found: u32,
     },
     /// The grain directory has too many entries.
+    #[error(
+        "entry count of the grain directory is {found}, expected {max_tables} at most",
+        max_tables = MAX_TABLES
+    )]
     DirectoryLen {
         /// Entries that it needs.
         found: u64,
     },
     /// The bytes that tell whether the file was copied as text are not what they must be.
+    #[error(
+        "newline test is {found:#010x}, expected {expected:#010x}: the file was copied as \
+         text",
+        expected = u32::from_le_bytes(NEWLINES)
+    )]
     Newlines {
         /// Value found.
         found: u32,
     },
     /// Grains are packed in a way that we do not know.
+    #[error("compression algorithm is {found}, expected 0 for none or 1 for deflate")]
     Algorithm {
         /// Value found.
         found: u16,
     },
     /// The flag for packed grains and the algorithm do not agree.
+    #[error("flags are {found:#010x}, expected bit 16 as in compression algorithm {expected}")]
     PackedFlag {
         /// The flags.
         found: u32,
@@ -151,13 +178,16 @@ pub enum VmdkFault {
         expected: u16,
     },
     /// Grains are packed, and there are no markers.
+    #[error("flags are {found:#010x}, expected bit 17 for markers, as grains are compressed")]
     NoMarkers {
         /// The flags.
         found: u32,
     },
     /// The disk is in use, or was not closed.
+    #[error("unclean shutdown is 1, expected 0: the disk is in use, or was when its machine died")]
     Unclean,
     /// Something that the header points to does not lie in the file.
+    #[error("{what} ends at byte {found}, expected {expected} at most, where the file ends")]
     Outside {
         /// What it is.
         what: &'static str,
@@ -167,6 +197,7 @@ pub enum VmdkFault {
         expected: u64,
     },
     /// A grain lies before the first grain.
+    #[error("a grain is at sector {found}, expected {expected} or more, where the metadata ends")]
     GrainInside {
         /// Sector of the grain.
         found: u32,
@@ -174,6 +205,7 @@ pub enum VmdkFault {
         expected: u64,
     },
     /// There is more of something than the file has room for.
+    #[error("the {what} take {found} bytes, expected {expected} at most, as the file has")]
     Crowded {
         /// What it is.
         what: &'static str,
@@ -183,18 +215,25 @@ pub enum VmdkFault {
         expected: u64,
     },
     /// The descriptor is not where it must be.
+    #[error("descriptor offset is {found} sectors, expected 1")]
     DescriptorOffset {
         /// Value found, in sectors.
         found: u64,
     },
     /// The file has no descriptor.
+    #[error("the file has no descriptor, expected one: it is an extent of a larger disk")]
     NoDescriptor,
     /// The file is too short for the footer that it must have.
+    #[error(
+        "the file has {len} bytes, expected a footer in the last {footer_len}",
+        footer_len = FOOTER_LEN
+    )]
     FooterCut {
         /// Bytes of the file.
         len: u64,
     },
     /// A marker of the footer is not what it must be.
+    #[error("marker type is {found}, expected {expected} and zeros in this sector")]
     FooterMarker {
         /// Type found.
         found: u32,
@@ -202,13 +241,16 @@ pub enum VmdkFault {
         expected: u32,
     },
     /// The footer points to another footer.
+    #[error("grain directory offset is all ones, expected a sector in the footer")]
     FooterAgain,
     /// The footer is not that of the header.
+    #[error("the footer differs from the header at byte {at}, expected a copy")]
     Footer {
         /// First byte of a sector that differs.
         at: usize,
     },
     /// A marker is that of another grain.
+    #[error("the grain's marker is for sector {found}, expected {expected}")]
     MarkerPlace {
         /// Value found, in sectors.
         found: u64,
@@ -216,6 +258,7 @@ pub enum VmdkFault {
         expected: u64,
     },
     /// A packed grain has no bytes or too many.
+    #[error("the compressed grain has {found} bytes, expected 1 to {expected}")]
     MarkerLen {
         /// Value found, in bytes.
         found: u32,
@@ -223,119 +266,12 @@ pub enum VmdkFault {
         expected: u32,
     },
     /// Too many runs for the memory that a map may take.
+    #[error("the grains make over {limit} runs, the limit", limit = crate::volume::MAX_RUNS)]
     Runs,
     /// A disk has more files than are opened.
+    #[error("the disk has over {limit} files, the limit", limit = MAX_FILES)]
     Files,
 }
-
-impl fmt::Display for VmdkFault {
-    // A table of texts.
-    #[allow(clippy::too_many_lines)]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::HeaderCut { len } => {
-                write!(f, "the file has {len} bytes, expected a header of {HEADER_LEN}")
-            }
-            Self::Magic { found } => {
-                let expected = u32::from_le_bytes(MAGIC);
-                write!(f, "magic is {found:#010x}, expected {expected:#010x}")
-            }
-            Self::Version { found } => write!(f, "version is {found}, expected 1 to 3"),
-            Self::Flags { found } => {
-                write!(f, "flags are {found:#010x}, expected none from bit 18 on")
-            }
-            Self::Capacity => write!(f, "capacity is 0 sectors, expected at least one"),
-            Self::GrainSize { found, expected } => write!(
-                f,
-                "grain size is {found} sectors, expected a power of two from {} to {expected}",
-                GRAIN_SIZES.start()
-            ),
-            Self::TableLen { found } => {
-                write!(f, "entry count of a grain table is {found}, expected 1 to {TABLE_LEN}")
-            }
-            Self::DirectoryLen { found } => {
-                write!(
-                    f,
-                    "entry count of the grain directory is {found}, expected {MAX_TABLES} at most"
-                )
-            }
-            Self::Newlines { found } => {
-                let expected = u32::from_le_bytes(NEWLINES);
-                write!(
-                    f,
-                    "newline test is {found:#010x}, expected {expected:#010x}: the file was copied as text"
-                )
-            }
-            Self::Algorithm { found } => {
-                write!(f, "compression algorithm is {found}, expected 0 for none or 1 for deflate")
-            }
-            Self::PackedFlag { found, expected } => write!(
-                f,
-                "flags are {found:#010x}, expected bit 16 as in compression algorithm {expected}"
-            ),
-            Self::NoMarkers { found } => write!(
-                f,
-                "flags are {found:#010x}, expected bit 17 for markers, as grains are compressed"
-            ),
-            Self::Unclean => write!(
-                f,
-                "unclean shutdown is 1, expected 0: the disk is in use, or was when its machine died"
-            ),
-            Self::Outside { what, found, expected } => {
-                write!(
-                    f,
-                    "{what} ends at byte {found}, expected {expected} at most, where the file ends"
-                )
-            }
-            Self::GrainInside { found, expected } => write!(
-                f,
-                "a grain is at sector {found}, expected {expected} or more, where the metadata ends"
-            ),
-            Self::Crowded { what, found, expected } => {
-                write!(
-                    f,
-                    "the {what} take {found} bytes, expected {expected} at most, as the file has"
-                )
-            }
-            Self::DescriptorOffset { found } => {
-                write!(f, "descriptor offset is {found} sectors, expected 1")
-            }
-            Self::NoDescriptor => {
-                write!(
-                    f,
-                    "the file has no descriptor, expected one: it is an extent of a larger disk"
-                )
-            }
-            Self::FooterCut { len } => {
-                write!(f, "the file has {len} bytes, expected a footer in the last {FOOTER_LEN}")
-            }
-            Self::FooterMarker { found, expected } => {
-                write!(f, "marker type is {found}, expected {expected} and zeros in this sector")
-            }
-            Self::FooterAgain => {
-                write!(f, "grain directory offset is all ones, expected a sector in the footer")
-            }
-            Self::Footer { at } => {
-                write!(f, "the footer differs from the header at byte {at}, expected a copy")
-            }
-            Self::MarkerPlace { found, expected } => {
-                write!(f, "the grain's marker is for sector {found}, expected {expected}")
-            }
-            Self::MarkerLen { found, expected } => {
-                write!(f, "the compressed grain has {found} bytes, expected 1 to {expected}")
-            }
-            Self::Runs => {
-                let limit = crate::volume::MAX_RUNS;
-                write!(f, "the grains make over {limit} runs, the limit")
-            }
-            Self::Files => {
-                write!(f, "the disk has over {} files, the limit", MAX_FILES)
-            }
-        }
-    }
-}
-
-impl std::error::Error for VmdkFault {}
 
 impl Fault for VmdkFault {
     fn kind(&self) -> Kind {
