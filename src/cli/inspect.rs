@@ -3,6 +3,7 @@
 
 use std::io;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -151,6 +152,18 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
     guest.faults.iter().try_for_each(|fault| writeln!(out, "  damaged: {fault}"))
 }
 
+fn pack(path: &Path, content: &PackContent, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{}: pack of {}, {} plain, {} stored, {}",
+        path.display(),
+        many(content.chunks, "chunk"),
+        format_size(content.plain_bytes),
+        format_size(content.stored_bytes),
+        percent(content.stored_bytes, content.plain_bytes)
+    )
+}
+
 fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
     match report {
         Inspected::Bundle {
@@ -195,15 +208,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             manifest(snapshot, out)
         }
         Inspected::InstanceStore(content) => instance_store::content(content, out),
-        Inspected::Pack { path, content } => writeln!(
-            out,
-            "{}: pack of {}, {} plain, {} stored, {}",
-            path.display(),
-            many(content.chunks, "chunk"),
-            format_size(content.plain_bytes),
-            format_size(content.stored_bytes),
-            percent(content.stored_bytes, content.plain_bytes)
-        ),
+        Inspected::Pack { path, content } => pack(path, content, out),
         Inspected::Image {
             path,
             format,

@@ -114,16 +114,17 @@ pub fn nbd(
     let listener = match &request.listen {
         ListenOn::Socket(path) => Listener::bind(Address::Unix(path.clone()))?,
         ListenOn::Tcp(address) => Listener::bind(Address::Tcp(*address))?,
-        ListenOn::Private => match Listener::activated()? {
-            Some(listener) => listener,
-            None => {
+        ListenOn::Private => {
+            if let Some(listener) = Listener::activated()? {
+                listener
+            } else {
                 let folder = folder.as_ref().map_err(|e| {
                     let error = std::io::Error::new(e.kind(), e.to_string());
                     Error::io("make a folder in", &std::env::temp_dir(), error)
                 })?;
                 Listener::bind(Address::Unix(folder.path().join("nbd.sock")))?
             }
-        },
+        }
     };
     let listed = exports.iter().map(|export| ListedExport {
         name: export.name.clone(),
@@ -203,7 +204,13 @@ fn percent_encoded(bytes: &[u8]) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 text.push(char::from(*byte));
             }
-            _ => text.push_str(&format!("%{byte:02X}")),
+            _ => {
+                text.push('%');
+                for half in [byte >> 4, byte & 15] {
+                    let digit = char::from_digit(u32::from(half), 16).expect("four bits");
+                    text.push(digit.to_ascii_uppercase());
+                }
+            }
         }
     }
     text

@@ -1,4 +1,5 @@
 //! `serve nbd`: a client of our own for what real clients never do, and real clients for the rest.
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
 use std::fs;
 use std::io;
@@ -310,8 +311,8 @@ fn whatever_a_peer_sends_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = scene(folder.path());
     let server = Server::start(folder.path(), "v.ami --connections 4");
-    let mut served = server.connect();
-    served.choose("");
+    let mut client = server.connect();
+    client.choose("");
     let mut silent = Vec::new();
     let mut state = 1_u64;
     for round in 0..200_usize {
@@ -333,7 +334,7 @@ fn whatever_a_peer_sends_the_others_are_served() {
             silent.push(peer);
         }
         let at = round * 13_000;
-        assert!(served.read(at as u64, 20).as_deref() == Ok(&bytes[at..at + 20]), "round {round}");
+        assert!(client.read(at as u64, 20).as_deref() == Ok(&bytes[at..at + 20]), "round {round}");
     }
     // A new one gets in although none of the silent ones went away.
     let mut another = server.connect();

@@ -47,6 +47,9 @@ const GRACE_TIME: Duration = Duration::from_secs(5);
 /// How often the wish to stop is looked at.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether the last peers are gone.
+const SHORT_TURN: Duration = Duration::from_millis(10);
+
 /// What happens to peers, for a log.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -225,7 +228,7 @@ impl Server<'_> {
         self.peers().shutdown(Shutdown::Read);
         let began = Instant::now();
         while !self.peers().serving.is_empty() && began.elapsed() < GRACE_TIME {
-            thread::sleep(TURN / 10);
+            thread::sleep(SHORT_TURN);
         }
         self.peers().shutdown(Shutdown::Both);
     }

@@ -28,6 +28,9 @@ use crate::volume::ReadVolume;
 /// Bytes that a thread reads and sends at once.
 const PIECE_LEN: usize = 256 << 10;
 
+/// [`PIECE_LEN`] as a part of a volume.
+const PIECE_SIZE: u64 = 256 << 10;
+
 /// Threads of a connection that answer. With [`PIECE_LEN`] each, a connection has a mebibyte of buffers.
 const WORKERS: usize = 4;
 
@@ -270,10 +273,10 @@ impl<W: Write> Peer<'_, W> {
     fn piece<'b>(&self, at: u64, end: u64, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Failure> {
         let left = usize::try_from(end.strict_sub(at)).unwrap_or(usize::MAX);
         // Pieces end where blocks do, so that a block is not unpacked for two of them.
-        let piece = u64::try_from(PIECE_LEN).expect("a length");
-        let aligned = usize::try_from(piece.strict_sub(at % piece)).expect("a piece");
+        let within = usize::try_from(at % PIECE_SIZE).expect("inside a piece");
+        let aligned = PIECE_LEN.strict_sub(within);
         buffer.resize(PIECE_LEN, 0);
-        let buffer = &mut buffer[..left.min(aligned).min(PIECE_LEN)];
+        let buffer = &mut buffer[..left.min(aligned)];
         self.volume().read_at(at, buffer).map_err(|error| self.fail(&error))?;
         Ok(buffer)
     }
