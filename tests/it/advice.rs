@@ -33,7 +33,7 @@ const PLACES: &[&str] = &[
     "inspect {}",
     "inspect --read {}",
     "map {}",
-    "serve nbd {} --socket missing/nbd.sock",
+    "serve nbd {} --socket nbd.sock",
     "map --bmap {}",
     "snapshot {} -o out.snap",
     "convert {} out.vhdx",
@@ -122,6 +122,12 @@ fn overlay(backing: &str) -> Vec<u8> {
 
 fn amikit(line: &str, here: &Path) -> Command {
     let mut command = common::amikit();
+    if line.contains("serve ") {
+        // A server that could open its volume runs until it is told to stop.
+        let server = command.get_program().to_owned();
+        command = Command::new("timeout");
+        command.args(["--preserve-status", "--signal=TERM", "1"]).arg(server);
+    }
     command.args(line.split(' ')).current_dir(here);
     command
 }
