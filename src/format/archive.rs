@@ -76,14 +76,14 @@ pub(super) fn normal(name: &str) -> String {
 }
 
 /// Returns the normal form of a name that is relative to the folder of another file, as references to it are
-/// resolved: `..` leads out of a folder, and no further than to the top of the archive.
+/// resolved: `..` leads out of a folder. What leads out of the archive stays so, and no file is called like that.
 pub(super) fn beside(file: &str, name: &str) -> String {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts = Vec::new();
     for part in folder.split('/').chain(name.split('/')) {
         match part {
             "" | "." => {}
-            ".." => {
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
                 parts.pop();
             }
             part => parts.push(part),
@@ -227,7 +227,8 @@ mod tests {
         assert_eq!(beside("y.ovf", "d.vmdk"), "d.vmdk");
         assert_eq!(beside("y.ovf", "sub/../d.vmdk"), "d.vmdk");
         assert_eq!(beside("x/y.ovf", "../d.vmdk"), "d.vmdk");
-        assert_eq!(beside("x/y.ovf", "../../z/./d.vmdk"), "z/d.vmdk");
+        assert_eq!(beside("x/y.ovf", "../../z/./d.vmdk"), "../z/d.vmdk");
+        assert_eq!(beside("y.ovf", "../../d.vmdk"), "../../d.vmdk");
     }
 
     #[test]
