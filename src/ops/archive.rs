@@ -46,7 +46,7 @@ pub struct ArchiveReport {
 ///
 /// # Errors
 ///
-/// As [`with_tree`]; `Corrupt` for a file that is damaged; whatever `take` returns.
+/// As opening the volume and looking for its file systems; `Corrupt` for a file that is damaged; whatever `take` returns.
 pub fn archive(
     request: &ArchiveRequest,
     watch: &dyn Watch,

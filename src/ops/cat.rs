@@ -12,7 +12,7 @@ use crate::work::Watch;
 ///
 /// # Errors
 ///
-/// As [`with_tree`]; `Invalid` if there is no such file, or if it is not a regular one; whatever `take`
+/// As opening the volume and looking for its file systems; `Invalid` if there is no such file, or if it is not a regular one; whatever `take`
 /// returns.
 pub fn cat(
     request: &InsideRequest,

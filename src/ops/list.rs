@@ -112,7 +112,7 @@ pub struct ListReport {
 ///
 /// # Errors
 ///
-/// As [`with_tree`]; `Invalid` if there is no such file; whatever `each` returns. Damage to a file is part
+/// As opening the volume and looking for its file systems; `Invalid` if there is no such file; whatever `each` returns. Damage to a file is part
 /// of what is listed.
 pub fn list(
     request: &ListRequest,
