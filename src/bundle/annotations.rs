@@ -1,6 +1,7 @@
 //! What an AMI's OCI documents say of it: media types and annotations.
 
 use crate::ami::bare;
+use crate::bundle::free::FreeRecord;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -21,6 +22,9 @@ pub(super) const ROOT_DIGEST: &str = "io.amikit.root-digest";
 
 /// Annotation that holds a volume's bytes.
 pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
+
+/// Annotation that says what became of free blocks.
+pub(super) const FREE: &str = "io.amikit.free";
 
 /// Annotation that holds the number of a pack's chunks.
 pub(super) const CHUNKS: &str = "io.amikit.chunks";
@@ -60,6 +64,15 @@ pub(super) fn root_of(layer: &Descriptor, name: &str) -> Result<Option<Digest>> 
         Some(root) => Ok(Some(root)),
         None => Err(Error::corrupt(format!("a layer's annotation {name} is {text:?}"))),
     }
+}
+
+/// Returns what a layer says of free blocks.
+///
+/// # Errors
+///
+/// `Corrupt` if it says what is not a record.
+pub(super) fn free_of(layer: &Descriptor) -> Result<Option<FreeRecord>> {
+    layer.annotations.get(FREE).map(|text| text.parse()).transpose()
 }
 
 /// Tells whether the layer is there because others depend on it.

@@ -1,6 +1,7 @@
 //! The layers of a bundle: snapshots, packs, and what they depend on.
 
 use crate::bundle::annotations;
+use crate::bundle::free::FreeRecord;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -23,6 +24,8 @@ pub struct SnapshotLayer {
     pub root: Digest,
     /// Root digest of the snapshot that has the chunks that no pack has.
     pub base: Option<Digest>,
+    /// What became of free blocks.
+    pub free: Option<FreeRecord>,
 }
 
 /// A pack layer of a bundle.
@@ -45,6 +48,8 @@ pub struct BaseLayer {
     pub root: Digest,
     /// How many of the packs come before it: its chunks are in those.
     pub packs_before: usize,
+    /// What became of its free blocks.
+    pub free: Option<FreeRecord>,
 }
 
 /// All layers of a bundle, sorted by what they are.
@@ -65,6 +70,7 @@ impl Layers {
             let blob = layer.clone();
             let base = annotations::root_of(layer, annotations::BASE)?;
             let of_base = annotations::is_of_base(layer)?;
+            let free = annotations::free_of(layer)?;
             match layer.media_type.as_str() {
                 crate::pack::MEDIA_TYPE => sorted.packs.push(PackLayer { blob, base, of_base }),
                 manifest::MEDIA_TYPE => {
@@ -72,11 +78,11 @@ impl Layers {
                         .ok_or_else(|| lacks(annotations::ROOT_DIGEST))?;
                     if of_base {
                         let packs_before = sorted.packs.len();
-                        sorted.bases.push(BaseLayer { blob, root, packs_before });
+                        sorted.bases.push(BaseLayer { blob, root, packs_before, free });
                     } else {
                         let device = layer.annotations.get(annotations::DEVICE).cloned();
                         let device = device.ok_or_else(|| lacks(annotations::DEVICE))?;
-                        sorted.snapshots.push(SnapshotLayer { blob, device, root, base });
+                        sorted.snapshots.push(SnapshotLayer { blob, device, root, base, free });
                     }
                 }
                 other => {

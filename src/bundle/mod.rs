@@ -5,6 +5,7 @@
 mod annotations;
 mod base;
 mod complete;
+mod free;
 mod layers;
 mod opened;
 mod packs;
@@ -16,6 +17,8 @@ pub use annotations::ARTIFACT_TYPE;
 pub use annotations::CONFIG_TYPE;
 pub use base::BaseBytes;
 pub use base::BaseSnapshot;
+pub use free::FreePolicy;
+pub use free::FreeRecord;
 pub use layers::BaseLayer;
 pub use layers::PackLayer;
 pub use layers::SnapshotLayer;

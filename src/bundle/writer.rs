@@ -8,6 +8,7 @@ use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
 use crate::bundle::annotations;
+use crate::bundle::free::FreeRecord;
 use crate::bundle::opened::index_of;
 use crate::bundle::replace::check_replaceable;
 use crate::digest::Digest;
@@ -100,6 +101,7 @@ impl Writer {
             builder: Builder::new(scratch),
             scratch,
             base,
+            free: None,
             pack: None,
             patched: false,
             new_chunks: 0,
@@ -232,6 +234,8 @@ pub struct VolumeWriter<'a> {
     scratch: &'a OutputFile,
     /// Root digest of the snapshot that the volume depends on.
     base: Option<Digest>,
+    /// What became of the volume's free blocks.
+    free: Option<FreeRecord>,
     pack: Option<(PackWriter, NewBlob)>,
     /// Whether the pack under way has a patched chunk.
     patched: bool,
@@ -241,6 +245,11 @@ pub struct VolumeWriter<'a> {
 }
 
 impl VolumeWriter<'_> {
+    /// Records what became of the volume's free blocks.
+    pub fn record_free(&mut self, free: Option<FreeRecord>) {
+        self.free = free;
+    }
+
     /// Adds `count` blocks that are all zero or all holes.
     ///
     /// # Errors
@@ -312,6 +321,9 @@ impl VolumeWriter<'_> {
             && let Some(base) = self.base
         {
             layer.annotations.insert(annotations::BASE.to_owned(), format!("sha256:{base}"));
+        }
+        if let Some(free) = self.free {
+            layer.annotations.insert(annotations::FREE.to_owned(), free.to_string());
         }
         self.layers.push(layer);
         Ok(())

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
 use crate::cli::shared::options::StateArgs;
@@ -66,6 +67,9 @@ pub(super) struct Build {
     states: StateArgs,
 
     #[command(flatten)]
+    free: FreeArgs,
+
+    #[command(flatten)]
     opening: Opening,
 
     #[command(flatten)]
@@ -98,6 +102,7 @@ impl Build {
             pack_size: self.pack_size.pack_size,
             threads: self.threads.count(),
             states: self.states.states(output),
+            free: self.free.record(),
         };
         let report = ops::build(&request, follower)?;
         follower.end();

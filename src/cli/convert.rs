@@ -15,6 +15,7 @@ use crate::cli::shared::description::default_name;
 use crate::cli::shared::instance_store;
 use crate::cli::shared::instance_store::Machine;
 use crate::cli::shared::instance_store::MakerKeys;
+use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::ImageZeros;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::Zeros;
@@ -73,6 +74,9 @@ pub(super) struct Convert {
     zeros: ImageZeros,
 
     #[command(flatten)]
+    free: FreeArgs,
+
+    #[command(flatten)]
     opening: Opening,
 
     #[command(flatten)]
@@ -128,7 +132,8 @@ impl Convert {
     fn volume(&self) -> Result<VolumeRequest> {
         let roles = Roles::of(&["image"]);
         let volume = self.opening.volume(&roles, "image", &self.path)?;
-        self.bases.add(&self.opening, &roles, "image", volume)
+        let volume = self.bases.add(&self.opening, &roles, "image", volume)?;
+        Ok(VolumeRequest { free: self.free.record(), ..volume })
     }
 
     fn input_keys(&self) -> instance_ops::BundleKeys {
@@ -148,6 +153,7 @@ impl Convert {
         };
         if let (Found::InstanceStore, Some(key)) = (ops::find(&volume)?, &volume.keys.key)
             && zeros == ops::Zeros::Keep
+            && volume.free.is_none()
         {
             let request = instance_ops::UnbundleRequest {
                 manifest: self.path.clone(),
@@ -182,6 +188,10 @@ impl Convert {
                 .in_file(&self.path)
                 .advise("use `amikit pack` to make a bundle of an image"));
         };
+        if volume.free.is_some() {
+            let text = "--free does not apply to an instance-store bundle that becomes a bundle";
+            return Err(Error::invalid(text).advise("convert it to an image first"));
+        }
         let BundleArgs { machine, virtualization, allow, .. } = &self.bundles;
         let request = instance_ops::ImportRequest {
             from: instance_ops::ImportSource {

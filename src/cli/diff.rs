@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::ValueEnum;
 
+use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::ops;
 use crate::ops::ChangedRange;
 use crate::ops::DiffReport;
+use crate::ops::VolumeRequest;
 use crate::units::BLOCK_SIZE;
 use crate::units::ebs_gib;
 use crate::units::format_size;
@@ -48,6 +50,9 @@ pub(super) struct Diff {
     shape: Shape,
 
     #[command(flatten)]
+    free: FreeArgs,
+
+    #[command(flatten)]
     reading: Reading,
 
     #[command(flatten)]
@@ -64,9 +69,10 @@ impl Diff {
     /// Nothing waits for the whole: each range is printed as it is found.
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let roles = Roles::of(&["old", "new"]);
+        let free = self.free.record();
         let request = ops::DiffRequest {
-            old: self.reading.volume(&roles, "old", &self.old)?,
-            new: self.reading.volume(&roles, "new", &self.new)?,
+            old: VolumeRequest { free, ..self.reading.volume(&roles, "old", &self.old)? },
+            new: VolumeRequest { free, ..self.reading.volume(&roles, "new", &self.new)? },
             digests: self.shape == Shape::Ebs,
             threads: self.threads.count(),
         };

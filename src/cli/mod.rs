@@ -57,6 +57,7 @@ commands! {
     ls::Ls,
     cat::Cat,
     tar::Tar,
+    packages::Packages,
     snapshot::Snapshot,
     convert::Convert,
     instance_store::InstanceStore,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::shared::description::DescriptionArgs;
+use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
 use crate::cli::shared::options::StateArgs;
@@ -76,6 +77,9 @@ pub(super) struct Pack {
     states: StateArgs,
 
     #[command(flatten)]
+    free: FreeArgs,
+
+    #[command(flatten)]
     opening: Opening,
 
     #[command(flatten)]
@@ -107,7 +111,8 @@ impl Pack {
         }
         let volume = |device: &str, role: &str, typed: &PathBuf| {
             let image = self.opening.with_keys(&self.keys, &roles, role, typed);
-            image.map(|image| ops::MappedVolume { device: device.to_owned(), image })
+            let free = self.free.record();
+            image.map(|image| ops::MappedVolume::new(device, ops::VolumeRequest { free, ..image }))
         };
         let mut volumes = vec![volume(&ami.root_device_name, "image", &self.image)?];
         for (device, typed) in &self.map {

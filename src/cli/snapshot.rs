@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
@@ -35,6 +36,9 @@ pub(super) struct Snapshot {
     states: StateArgs,
 
     #[command(flatten)]
+    free: FreeArgs,
+
+    #[command(flatten)]
     reading: Reading,
 
     #[command(flatten)]
@@ -43,10 +47,12 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        let image = self.reading.only(&self.image)?;
+        let image = ops::VolumeRequest { free: self.free.record(), ..image };
         let request = ops::SnapshotRequest {
             threads: self.threads.count(),
             states: self.states.states(output),
-            ..ops::SnapshotRequest::new(self.reading.only(&self.image)?, &self.output)
+            ..ops::SnapshotRequest::new(image, &self.output)
         };
         let report = ops::snapshot(&request, follower)?;
         follower.end();

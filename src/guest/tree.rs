@@ -8,6 +8,7 @@ use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
 use crate::guest::failure::Problem;
 use crate::guest::file::Bytes;
+use crate::guest::file::Content;
 use crate::guest::file::FileKind;
 use crate::guest::file::FileSystem;
 use crate::guest::file::Node;
@@ -56,6 +57,12 @@ struct Mounted<'g> {
 }
 
 impl<'g> Tree<'g> {
+    /// Takes one file system alone.
+    #[must_use]
+    pub fn of(system: &'g (dyn FileSystem + 'g)) -> Self {
+        Self { systems: vec![Mounted { system, part: 0, path: Vec::new() }], mounts: Vec::new() }
+    }
+
     /// Takes the root file system of a guest and what its `/etc/fstab` mounts, or one partition alone.
     ///
     /// # Errors
@@ -293,6 +300,16 @@ impl<'g> Tree<'g> {
         Ok(head)
     }
 
+    /// Opens a regular file to be read by position.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::content`].
+    pub fn reader(&self, spot: Spot) -> Outcome<FileReader<'g>> {
+        let system = self.system(spot);
+        Ok(FileReader { system, content: system.content(spot.id)? })
+    }
+
     fn whole(&self, spot: Spot, most: u64) -> Outcome<Vec<u8>> {
         if self.system(spot).content(spot.id)?.size > most {
             return Err(Problem::Limit.text("it is too long to be read whole"));
@@ -345,6 +362,57 @@ impl<'g> Tree<'g> {
             }
         }
         zeros(end.saturating_sub(at), &mut buffer, take)
+    }
+}
+
+/// A regular file, read by position.
+#[derive(Debug)]
+pub struct FileReader<'g> {
+    system: &'g (dyn FileSystem + 'g),
+    content: Content,
+}
+
+impl FileReader<'_> {
+    /// Returns the bytes of the file.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.content.size
+    }
+
+    /// Returns where its bytes lie.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Fills `buf` with the file's bytes from `offset` on; holes read as zeros.
+    ///
+    /// # Errors
+    ///
+    /// A fault if the file ends before that; as reading the file system.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Outcome<()> {
+        let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.content.size) else {
+            return Err(Problem::Damaged.text("a file ends before what is read of it"));
+        };
+        buf.fill(0);
+        let pieces = &self.content.pieces;
+        let first = pieces.partition_point(|it| it.start.saturating_add(it.len) <= offset);
+        for piece in pieces[first..].iter().take_while(|piece| piece.start < end) {
+            let from = piece.start.max(offset);
+            let until = piece.start.saturating_add(piece.len).min(end);
+            let skip = from.strict_sub(piece.start);
+            let at = |byte: u64| usize::try_from(byte.strict_sub(offset)).expect("in the buffer");
+            let part = &mut buf[at(from)..at(until)];
+            match &piece.bytes {
+                Bytes::At(place) => self.system.read(place.saturating_add(skip), part)?,
+                Bytes::Here(bytes) => {
+                    let skip = usize::try_from(skip).expect("inside memory");
+                    part.copy_from_slice(&bytes[skip..][..part.len()]);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

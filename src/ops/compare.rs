@@ -10,7 +10,9 @@ use crate::error::Result;
 use crate::io::PAIR_PIECE_LEN;
 use crate::io::PageBuffer;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open;
+use crate::ops::shared::open::recorded_free;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;
@@ -86,7 +88,10 @@ struct Job {
 ///
 /// As [`open`] and reading the volumes.
 pub fn compare(request: &CompareRequest, watch: &dyn Watch) -> Result<CompareReport> {
-    let (left, right) = (open(&request.left, watch)?, open(&request.right, watch)?);
+    // Where one of them leaves out free blocks, the other is read the same way.
+    let (of_left, of_right) = (recorded_free(&request.left)?, recorded_free(&request.right)?);
+    let left = open(&alike(&request.left, of_right.filter(|_| of_left.is_none())), watch)?;
+    let right = open(&alike(&request.right, of_left.filter(|_| of_right.is_none())), watch)?;
     let (left, right) = (left.volume(), right.volume());
     let (short, long) = (left.size().min(right.size()), left.size().max(right.size()));
     watch.begin(Some(long));

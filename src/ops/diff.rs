@@ -18,8 +18,10 @@ use crate::ops::shared::manifest::manifest_of;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::RandomVolume;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::alike;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open;
+use crate::ops::shared::open::recorded_free;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -153,7 +155,11 @@ impl Side {
     fn open(request: &VolumeRequest, watch: &dyn Watch) -> Result<Self> {
         let manifest = match find(request).map_err(|error| request.fail(error))? {
             Found::Bundle(bundle) => {
-                bundle.manifest(bundle.find(request.image.member.as_deref())?)?
+                let layer = bundle.find(request.image.member.as_deref())?;
+                if request.free.is_some() && request.free != layer.free {
+                    return Ok(Self::Volume(Box::new(open(request, watch)?)));
+                }
+                bundle.manifest(layer)?
             }
             Found::Manifest => Manifest::open(&Input::open(&request.image.path)?)?,
             _ => return Ok(Self::Volume(Box::new(open(request, watch)?))),
@@ -196,7 +202,10 @@ pub fn diff(
     watch: &dyn Watch,
     found: &mut dyn FnMut(&ChangedRange) -> Result<()>,
 ) -> Result<DiffReport> {
-    let (old, new) = (Side::open(&request.old, watch)?, Side::open(&request.new, watch)?);
+    // Where one of them leaves out free blocks, the other is read the same way.
+    let (of_old, of_new) = (recorded_free(&request.old)?, recorded_free(&request.new)?);
+    let old = Side::open(&alike(&request.old, of_new.filter(|_| of_old.is_none())), watch)?;
+    let new = Side::open(&alike(&request.new, of_old.filter(|_| of_new.is_none())), watch)?;
     let sizes = (old.size(), new.size());
     let mut sum = Sum::new(sizes, found);
     match (old, new) {

@@ -248,7 +248,8 @@ fn inspect_bundle(path: &Path, bundle: &Bundle) -> Result<Inspected> {
     let mut snapshots = Vec::new();
     for layer in bundle.snapshots() {
         let report = SnapshotReport::new(&bundle.manifest(layer)?.summary());
-        snapshots.push(SnapshotReport { device: Some(layer.device.clone()), ..report });
+        let (device, free) = (Some(layer.device.clone()), layer.free.map(|it| it.to_string()));
+        snapshots.push(SnapshotReport { device, free, ..report });
     }
     let mut packs = Vec::new();
     let mut absent_packs = Vec::new();

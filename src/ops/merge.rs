@@ -182,6 +182,7 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
                 level: request.level,
                 threads: request.threads,
                 states: States::default(),
+                free: layer.free,
                 known: &known,
             };
             pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?
@@ -198,6 +199,7 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
                 encoder: Encoder::new(request.level)?,
             };
             joiner.join(&second.manifest(layer)?, watch)?;
+            joiner.volume.record_free(layer.free);
             joiner.volume.finish(&layer.device, second.manifest(layer)?.volume_size())?
         };
         report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
@@ -282,6 +284,7 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
             level: request.level,
             threads: request.threads,
             states: States::default(),
+            free: layer.free,
             known: &known,
         };
         let written = pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?;

@@ -49,5 +49,6 @@ pub fn snapshot(request: &SnapshotRequest, watch: &dyn Watch) -> Result<Snapshot
         write_manifest(source.blocks(), output, request.states, request.threads, watch)
             .map_err(|error| request.image.fail(error))
     })?;
-    Ok(SnapshotReport { notes, ..SnapshotReport::new(&summary) })
+    let free = request.image.free.map(|record| record.to_string());
+    Ok(SnapshotReport { notes, free, ..SnapshotReport::new(&summary) })
 }

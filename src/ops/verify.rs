@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
 use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::States;
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::open::open_in_order;
 use crate::ops::shared::verification::BlockRange;
@@ -84,7 +86,7 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
         let readable = verified.manifests.iter().find(|(it, _)| it.device == layer.device);
         // A manifest that cannot be read is in the report already.
         let Some((_, manifest)) = readable else { continue };
-        report.differences.append(&mut compare(&layer.device, manifest, against, request, watch)?);
+        report.differences.append(&mut compare(layer, manifest, against, request, watch)?);
     }
     report.sound &= report.differences.is_empty();
     Ok(report)
@@ -106,13 +108,14 @@ pub fn verify_opened(
 
 /// Compares a snapshot with an image, block by block.
 fn compare(
-    device: &str,
+    layer: &SnapshotLayer,
     manifest: &Manifest,
     against: &Against,
     request: &VerifyRequest,
     watch: &dyn Watch,
 ) -> Result<Vec<Difference>> {
-    let mut source = open_in_order(&against.image, watch)?;
+    let device = &layer.device;
+    let mut source = open_in_order(&alike(&against.image, layer.free), watch)?;
     let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
     let options = chunking::Options {
         threads: request.threads,

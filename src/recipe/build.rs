@@ -62,4 +62,19 @@ pub struct Source {
     pub backing: bool,
     /// Files that the image names, wherever they are.
     pub parents: Vec<PathBuf>,
+    /// What becomes of free blocks of its file systems.
+    pub free: Free,
+}
+
+/// What becomes of free blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Free {
+    /// What they hold is kept.
+    #[default]
+    Keep,
+    /// What is stored of them becomes written zeros.
+    Zero,
+    /// They become holes.
+    Hole,
 }

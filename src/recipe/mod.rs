@@ -32,6 +32,7 @@ use crate::recipe::tables::fill_some;
 use crate::recipe::tables::fill_tags;
 use crate::recipe::tables::permissions;
 
+pub use build::Free;
 pub use build::Source;
 pub use build::Test;
 pub use fault::RecipeFault;

@@ -30,6 +30,7 @@ use crate::recipe::RecipeFault;
 use crate::recipe::Source;
 use crate::recipe::Test;
 use crate::recipe::Values;
+use crate::recipe::build::Free;
 use crate::recipe::given::Given;
 use crate::recipe::given::Member;
 use crate::recipe::given::Strange;
@@ -116,6 +117,8 @@ pub(super) struct VolumeTable {
     pub(super) backing: bool,
     #[serde(default)]
     pub(super) parents: Vec<String>,
+    #[serde(default)]
+    pub(super) free: Free,
     pub(super) snapshot_id: Option<String>,
     pub(super) volume_size: Option<u64>,
     pub(super) volume_type: Member<VolumeType>,
@@ -278,6 +281,7 @@ impl VolumeTable {
                 parts: paths(&self.parts)?,
                 backing: self.backing,
                 parents: paths(&self.parents)?,
+                free: self.free,
             }),
             None => None,
         };
@@ -312,6 +316,7 @@ impl VolumeTable {
             || !self.parts.is_empty()
             || !self.parents.is_empty()
             || self.backing
+            || self.free != Free::Keep
     }
 }
 

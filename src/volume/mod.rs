@@ -3,6 +3,7 @@
 //! After opening, a volume is immutable data, read by any number of threads. Only packed units lend
 //! each thread a context, with the unit that it unpacked last: a large unit is read in pieces.
 
+mod masked;
 mod padded;
 mod runs;
 mod source;
@@ -21,6 +22,7 @@ use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::units::MAX_VOLUME_SIZE;
 
+pub use masked::Masked;
 pub use padded::Padded;
 pub use runs::Place;
 pub use runs::RunMap;

@@ -174,3 +174,150 @@ fn inspect_shows_file_systems_and_the_system() {
     assert_eq!(bytes("used_bytes") + bytes("free_bytes"), 32 << 20);
     assert_eq!(bytes("conflict_bytes") + bytes("gap_bytes"), 0);
 }
+
+/// Fills most of an image's free space, and deletes that again: free blocks that hold something.
+fn with_litter(here: &Path) {
+    root_image(here);
+    let litter: Vec<u8> =
+        (0..6_000_000_u32).map(|at| u8::try_from(at % 251).unwrap() | 1).collect();
+    fs::write(here.join("litter"), litter).unwrap();
+    fs::write(here.join("commands"), "write litter litter\nrm litter\n").unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", "root.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+}
+
+fn fsck(here: &Path, image: &str) {
+    let output = Command::new("e2fsck").args(["-fn", image]).current_dir(here).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn report(here: &Path, line: &str) -> Value {
+    serde_json::from_str(&run_well(here, &format!("{line} --json"))).unwrap()
+}
+
+#[test]
+fn free_blocks_are_left_out_and_the_files_stay() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    with_litter(here);
+    let files = run_well(here, "ls root.raw -lR --digests");
+    let stale = |image: &str| {
+        let report = report(here, &format!("inspect {image} --read"));
+        report["guest"]["partitions"][0]["stale_bytes"].as_u64().unwrap()
+    };
+    assert!(stale("root.raw") > 5_000_000);
+    for policy in ["hole", "zero"] {
+        let image = format!("{policy}.raw");
+        run_well(here, &format!("convert root.raw {image} --free {policy}"));
+        fsck(here, &image);
+        assert_eq!(stale(&image), 0);
+        assert_eq!(run_well(here, &format!("ls {image} -lR --digests")), files);
+    }
+}
+
+/// A snapshot without free blocks stands for the image that it was made of, wherever both meet.
+#[test]
+fn an_image_meets_its_snapshot_as_it_was_packed() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    with_litter(here);
+    run_well(here, "pack root.raw -o plain.ami --name root");
+    for policy in ["hole", "zero"] {
+        let bundle = format!("{policy}.ami");
+        let packed =
+            report(here, &format!("pack root.raw -o {bundle} --name root --free {policy}"));
+        assert_eq!(packed["volumes"][0]["free"], format!("{policy}/1"));
+        let inspected = report(here, &format!("inspect {bundle}"));
+        assert_eq!(inspected["snapshots"][0]["free"], format!("{policy}/1"));
+        run_well(here, &format!("verify {bundle} --against root.raw"));
+        run_well(here, &format!("compare {bundle} root.raw --states"));
+        run_well(here, &format!("diff root.raw {bundle}"));
+        run_well(here, &format!("snapshot root.raw -o {policy}.snap --free {policy}"));
+        run_well(here, &format!("diff {policy}.snap {bundle}"));
+    }
+    let data = |bundle: &str| {
+        report(here, &format!("inspect {bundle}"))["snapshots"][0]["blocks"]["data"]
+            .as_u64()
+            .unwrap()
+    };
+    assert!(data("hole.ami") + 8 < data("plain.ami"));
+    assert_eq!(data("hole.ami"), data("zero.ami"));
+
+    // Over a base without free blocks, from the image that still has them.
+    fs::copy(here.join("root.raw"), here.join("new.raw")).unwrap();
+    fs::write(here.join("more"), vec![9; 300_000]).unwrap();
+    fs::write(here.join("commands"), "write more more\n").unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", "new.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+    run_well(here, "pack new.raw --free hole --base hole.ami --thin -o thin.ami --name new");
+    run_well(here, "apply thin.ami --to root.raw -o applied.raw");
+    run_well(here, "convert new.raw expected.raw --free hole");
+    run_well(here, "compare applied.raw expected.raw --states");
+    run_well(here, "verify thin.ami --base root.raw");
+    let files = run_well(here, "ls new.raw -lR --digests");
+    assert_eq!(run_well(here, "ls thin.ami -lR --digests --base root.raw"), files);
+    let output = run(here, "apply thin.ami --to root.raw --in-place");
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+}
+
+/// Whatever speaks against leaving anything out is named, and then nothing is.
+#[test]
+fn what_must_be_kept_is_kept_and_named() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    with_litter(here);
+    let sound = fs::read(here.join("root.raw")).unwrap();
+    let debugfs = |commands: &str| {
+        fs::write(here.join("commands"), commands).unwrap();
+        let mut debugfs = Command::new("debugfs");
+        debugfs.args(["-w", "-f", "commands", "trap.raw"]).current_dir(here);
+        debugfs.output().unwrap();
+    };
+    fs::write(here.join("grub.cfg"), "linux /vmlinuz root=/dev/dm-0 roothash=00\n").unwrap();
+    fs::write(here.join("veritytab"), "root /dev/a /dev/b 00\n").unwrap();
+    type Trap<'a> = (&'a str, Box<dyn Fn(&mut Vec<u8>) + 'a>);
+    let with = |commands: &'static str| Box::new(move |_: &mut Vec<u8>| debugfs(commands));
+    let traps: Vec<Trap<'_>> = vec![
+        ("not unmounted cleanly", with("set_super_value state 0\n")),
+        ("has errors", with("set_super_value state 3\n")),
+        ("deleted while open", with("set_super_value last_orphan 12\n")),
+        ("features 0x4000 may change", with("feature shared_blocks\n")),
+        ("are marked used and belong to nothing", with("setb 20000\n")),
+        ("are marked free", with("freeb 100 50\n")),
+        ("roothash=", with("mkdir boot\nmkdir boot/grub\nwrite grub.cfg boot/grub/grub.cfg\n")),
+        ("veritytab", with("write veritytab etc/veritytab\n")),
+        (
+            "superblock of hashes",
+            Box::new(|bytes| {
+                let end = bytes.len();
+                bytes.resize(end + (1 << 20), 0);
+                bytes[end + 8192..][..8].copy_from_slice(b"verity\0\0");
+            }),
+        ),
+        ("checksum", Box::new(|bytes| bytes[1024 + 0x3fc] ^= 1)),
+    ];
+    for (says, spoil) in traps {
+        let mut bytes = sound.clone();
+        fs::write(here.join("trap.raw"), &bytes).unwrap();
+        spoil(&mut bytes);
+        if bytes != sound {
+            fs::write(here.join("trap.raw"), &bytes).unwrap();
+        }
+        let report = report(here, "convert trap.raw kept.raw --free hole");
+        let notes = report["notes"].to_string();
+        assert!(notes.contains(says), "{says}: {notes}");
+        let (kept, trap) = (fs::read(here.join("kept.raw")), fs::read(here.join("trap.raw")));
+        assert!(kept.unwrap() == trap.unwrap(), "{says}");
+    }
+}

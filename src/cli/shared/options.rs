@@ -11,6 +11,8 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use clap::builder::ValueParser;
 
+use crate::bundle::FreePolicy;
+use crate::bundle::FreeRecord;
 use crate::chunking::States;
 use crate::cli::shared::output::Output;
 use crate::compress::DEFAULT_LEVEL;
@@ -18,6 +20,7 @@ use crate::format;
 use crate::format::FORMATS;
 use crate::format::WRITERS;
 use crate::format::Writer;
+use crate::guest::RULES_VERSION;
 use crate::units::parse_size;
 use crate::work::default_threads;
 
@@ -77,6 +80,33 @@ impl StateArgs {
             holes_as_zeros: self.holes == Holes::Zero,
             zeros_as_holes: self.zeros.are_holes(output),
         }
+    }
+}
+
+/// What becomes of free blocks.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FreeArgs {
+    /// Keep what free blocks of file systems hold, or leave it out: as written zeros, or as holes
+    #[arg(long, default_value = "keep", value_name = "STATE")]
+    free: Free,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Free {
+    Keep,
+    Zero,
+    Hole,
+}
+
+impl FreeArgs {
+    /// Returns what becomes of free blocks; none if they are kept.
+    pub(in crate::cli) fn record(&self) -> Option<FreeRecord> {
+        let policy = match self.free {
+            Free::Keep => return None,
+            Free::Zero => FreePolicy::Zero,
+            Free::Hole => FreePolicy::Hole,
+        };
+        Some(FreeRecord { policy, rules: RULES_VERSION })
     }
 }
 

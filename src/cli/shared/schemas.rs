@@ -35,6 +35,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "map"
     "merge"
     "pack"
+    "packages"
     "plan"
     "plan-totals"
     "rebase"

@@ -97,6 +97,10 @@ pub(in crate::cli) fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> 
     blocks(&report.blocks, out)?;
     writeln!(out, "  root digest sha256:{}", report.root_digest)?;
     writeln!(out, "  LINEAR aggregate {}", report.linear_sha256_base64)?;
+    if let Some(free) = &report.free {
+        let (state, rules) = free.split_once('/').unwrap_or((free, "1"));
+        writeln!(out, "  free blocks are left out as {state}s, by version {rules} of the rules")?;
+    }
     writeln!(out, "  manifest of {}", format_size(report.manifest_bytes))
 }
 

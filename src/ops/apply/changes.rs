@@ -3,6 +3,7 @@
 use std::num::NonZero;
 
 use crate::bundle::Bundle;
+use crate::bundle::FreeRecord;
 use crate::bundle::Snapshot;
 use crate::bundle::SnapshotLayer;
 use crate::error::Advice;
@@ -33,6 +34,8 @@ pub(super) struct Delta {
     pub(super) layer: SnapshotLayer,
     pub(super) old: Manifest,
     pub(super) new: Manifest,
+    /// What became of the old volume's free blocks, which an image still has.
+    pub(super) old_free: Option<FreeRecord>,
 }
 
 impl Delta {
@@ -47,8 +50,9 @@ impl Delta {
                 .in_file(bundle.path())
                 .advise(Advice::Use { verb: Verb::Unpack, to }));
         };
+        let old_free = base.free;
         let (old, new) = (bundle.base_manifest(base)?, bundle.manifest(&layer)?);
-        Ok(Self { layer, old, new })
+        Ok(Self { layer, old, new, old_free })
     }
 }
 

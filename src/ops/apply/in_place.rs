@@ -70,6 +70,10 @@ pub(super) fn in_place(
     let run = Run::open(&request.old, request.threads, watch)?;
     let bundle = open_typed_bundle(&request.bundle)?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
+    if delta.old_free.is_some() {
+        let text = "the bundle was packed against a base without its free blocks, which the image still has";
+        return Err(Error::new(Kind::Unsupported, text).advise("write a new image"));
+    }
     let (journal, outcome) = match find_journal(run.image)? {
         Some(path) => {
             let journal = Journal::open(&path)?;

@@ -71,7 +71,7 @@ impl Journal {
     /// As [`Bundle::open`]; `Corrupt` if a block that changes is not in it.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bundle = Bundle::open(path)?;
-        let Delta { layer, old, new } = Delta::find(&bundle, None)?;
+        let Delta { layer, old, new, .. } = Delta::find(&bundle, None)?;
         let chunks = Arc::new(bundle.chunks()?);
         let journal = Self {
             path: path.to_owned(),

@@ -129,7 +129,9 @@ fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result
     let report = changes.report(output, Applied::Written)?;
     watch.begin(Some(snapshot.size()));
     let mut target = Target::open(output)?;
+    // A clone would keep what the free blocks of the old image still hold.
     if let Target::File(file) = &mut target
+        && delta.old_free.is_none()
         && is_plain(&request.old)
         && file.clone_of(&Input::open(&request.old.path)?)?
     {

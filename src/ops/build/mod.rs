@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
+use crate::bundle::FreeRecord;
 use crate::bundle::Writer;
 use crate::bundle::check_replaceable;
 use crate::calls::Totals;
@@ -68,6 +69,8 @@ pub struct BuildRequest {
     pub threads: NonZero<usize>,
     /// What is done about states.
     pub states: States,
+    /// What becomes of free blocks, in the place of what the recipe says.
+    pub free: Option<FreeRecord>,
 }
 
 impl BuildRequest {
@@ -85,6 +88,7 @@ impl BuildRequest {
             pack_size: DEFAULT_PACK_SIZE,
             threads: default_threads(),
             states: States::default(),
+            free: None,
         }
     }
 }
@@ -134,7 +138,10 @@ pub fn build(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
 fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> {
     let mut prepared = open_recipe(&request.recipe, &request.templates, watch)?;
     replace_sources(&mut prepared, &request.images).map_err(|e| e.in_file(&request.recipe))?;
-    let volumes = mapped_volumes(&prepared, &request.images)?;
+    let mut volumes = mapped_volumes(&prepared, &request.images)?;
+    for volume in &mut volumes {
+        volume.image.free = request.free.or(volume.image.free);
+    }
     let case = Case::of_recipe(&prepared, &volumes, watch)?;
     crate::lint::check_ids(&request.allow)?;
     let findings = case.findings(&request.allow);

@@ -122,6 +122,7 @@ pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport,
         device: root_device,
         named: from.manifest.clone(),
         source: OpenedVolume::unsealed(&from.manifest, laid.volume, Vec::new()),
+        free: None,
     };
     Ok((pack_volumes(vec![mapping], &options, &Quiet(watch))?, notes))
 }

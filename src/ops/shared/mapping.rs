@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::ami::Ami;
 use crate::ami::check_devices;
 use crate::ami::check_name;
+use crate::bundle::FreeRecord;
 use crate::compress::Encoder;
 use crate::error::Advice;
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub(in crate::ops) struct OpenedMapping {
     pub(in crate::ops) named: PathBuf,
     /// The volume.
     pub(in crate::ops) source: OpenedVolume,
+    /// What became of its free blocks.
+    pub(in crate::ops) free: Option<FreeRecord>,
 }
 
 /// What further disks of an image are attached as, in order: EC2's own names for data volumes.
@@ -112,7 +115,8 @@ pub(in crate::ops) fn open_mapped(
     }
     let open = |volume: MappedVolume| {
         let source = open_in_order(&volume.image, watch)?;
-        Ok(OpenedMapping { device: volume.device, named: volume.image.typed(), source })
+        let (named, free) = (volume.image.typed(), volume.image.free);
+        Ok(OpenedMapping { device: volume.device, named, source, free })
     };
     volumes.into_iter().map(open).collect()
 }

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bundle::BaseBytes;
+use crate::bundle::BaseLayer;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::bundle::FreeRecord;
 use crate::bundle::Snapshot;
 use crate::chunking::Source;
 use crate::error::Advice;
@@ -29,6 +31,8 @@ use crate::io::Input;
 use crate::io::Node;
 use crate::io::ReadAt;
 use crate::manifest;
+use crate::ops::shared::free::OpenedMasked;
+use crate::ops::shared::free::mask;
 use crate::ops::shared::instance_store::BundleKeys;
 use crate::ops::shared::instance_store::Checked;
 use crate::ops::shared::journal::find_journal;
@@ -54,6 +58,8 @@ pub struct VolumeRequest {
     pub base: Option<Box<VolumeRequest>>,
     /// The private key and the certificate of an instance-store bundle.
     pub keys: BundleKeys,
+    /// What becomes of the volume's free blocks; they are kept otherwise.
+    pub free: Option<FreeRecord>,
 }
 
 impl From<ImageRequest> for VolumeRequest {
@@ -174,6 +180,8 @@ pub enum OpenedVolume {
     Snapshot(Box<OpenedSnapshot>),
     /// The volume of an instance-store bundle.
     Unsealed(Box<OpenedUnsealed>),
+    /// Any of these without its free blocks.
+    Masked(Box<OpenedMasked>),
 }
 
 /// A snapshot of a bundle, open.
@@ -235,6 +243,7 @@ impl OpenedVolume {
             Self::Stream(opened) => opened.stream.path(),
             Self::Snapshot(opened) => &opened.path,
             Self::Unsealed(opened) => &opened.path,
+            Self::Masked(opened) => &opened.path,
         }
     }
 
@@ -246,6 +255,7 @@ impl OpenedVolume {
             Self::Stream(_) => None,
             Self::Snapshot(opened) => Some(&**opened),
             Self::Unsealed(opened) => Some(&opened.volume),
+            Self::Masked(opened) => Some(&opened.volume),
         }
     }
 
@@ -256,6 +266,7 @@ impl OpenedVolume {
             Self::Stream(opened) => Source::Stream(&mut opened.stream),
             Self::Snapshot(opened) => Source::Volume(&**opened),
             Self::Unsealed(opened) => Source::Volume(&opened.volume),
+            Self::Masked(opened) => Source::Volume(&opened.volume),
         }
     }
 
@@ -267,6 +278,7 @@ impl OpenedVolume {
             Self::Stream(opened) => opened.format.name,
             Self::Snapshot(_) => "bundle",
             Self::Unsealed(_) => "instance-store",
+            Self::Masked(opened) => opened.format,
         }
     }
 
@@ -287,6 +299,7 @@ impl OpenedVolume {
             Self::Stream(opened) => opened.notes.clone(),
             Self::Snapshot(_) => Vec::new(),
             Self::Unsealed(opened) => opened.notes.clone(),
+            Self::Masked(opened) => opened.notes.clone(),
         }
     }
 }
@@ -321,6 +334,7 @@ impl RandomVolume {
             OpenedVolume::Image(image) => Box::new(image.volume),
             OpenedVolume::Snapshot(opened) => opened,
             OpenedVolume::Unsealed(opened) => Box::new(opened.volume),
+            OpenedVolume::Masked(opened) => Box::new(opened.volume),
             OpenedVolume::Stream(_) => unreachable!("opened at any place"),
         }
     }
@@ -334,6 +348,10 @@ impl RandomVolume {
 /// open for writing and the request does not force it; `Invalid` for a manifest or a pack alone, which
 /// hold no volume, and for an image that an interrupted run has changed in part.
 pub fn open_in_order(request: &VolumeRequest, watch: &dyn Watch) -> Result<OpenedVolume> {
+    if request.free.is_some() {
+        // What is free is known only after looking at all of it.
+        return open(request, watch).map(RandomVolume::into_opened);
+    }
     open_found(request, watch, |image| {
         Ok(match format::open_in_order(image, watch)? {
             format::Opened::Image(image) => OpenedVolume::Image(image),
@@ -351,7 +369,35 @@ pub fn open_in_order(request: &VolumeRequest, watch: &dyn Watch) -> Result<Opene
 pub fn open(request: &VolumeRequest, watch: &dyn Watch) -> Result<RandomVolume> {
     let at_any_place =
         |image: &ImageRequest| Ok(OpenedVolume::Image(Box::new(format::open(image, watch)?)));
-    open_found(request, watch, at_any_place).map(RandomVolume).map_err(|error| request.fail(error))
+    let opened = || {
+        let opened = RandomVolume(open_found(request, watch, at_any_place)?);
+        let Some(record) = request.free else { return Ok(opened) };
+        let (path, format) = (opened.0.name().to_owned(), opened.0.format_name());
+        let notes = opened.0.notes();
+        let masked = mask(opened.into_volume(), record, path, format, notes)?;
+        Ok(RandomVolume(OpenedVolume::Masked(Box::new(masked))))
+    };
+    opened().map_err(|error| request.fail(error))
+}
+
+/// Returns the request for an image that is compared with a snapshot: read as that was, unless the user
+/// says otherwise.
+pub(in crate::ops) fn alike(request: &VolumeRequest, record: Option<FreeRecord>) -> VolumeRequest {
+    VolumeRequest { free: request.free.or(record), ..request.clone() }
+}
+
+/// Returns what became of the free blocks of what a request names; nothing is recorded for an image.
+///
+/// # Errors
+///
+/// As [`find`].
+pub(in crate::ops) fn recorded_free(request: &VolumeRequest) -> Result<Option<FreeRecord>> {
+    match find(request).map_err(|error| request.fail(error))? {
+        Found::Bundle(bundle) if request.free.is_none() => {
+            Ok(bundle.find(request.image.member.as_deref())?.free)
+        }
+        _ => Ok(request.free),
+    }
 }
 
 fn open_found(
@@ -510,11 +556,21 @@ fn image_base(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Arc<BaseSnapshot>> {
-    let opened = open(request, watch)?;
-    let root = root_of(opened.volume(), threads, watch).map_err(|error| request.fail(error))?;
-    let Some(layer) = bundle.bases().iter().find(|base| base.root == root) else {
-        return Err(bundle.wrong_base(&[root]));
-    };
-    let bytes = BaseBytes::Image(opened.into_volume());
-    Ok(Arc::new(BaseSnapshot::new(bundle.base_manifest(layer)?, bytes)))
+    // A base is read without its free blocks only if its own record says that it was packed so.
+    let mut records: Vec<Option<FreeRecord>> = bundle.bases().iter().map(|it| it.free).collect();
+    records.sort_unstable();
+    records.dedup();
+    let mut found = Vec::new();
+    for record in records {
+        let request = alike(request, record);
+        let opened = open(&request, watch)?;
+        let root = root_of(opened.volume(), threads, watch).map_err(|error| request.fail(error))?;
+        let same = |base: &&BaseLayer| base.root == root && base.free == record;
+        if let Some(layer) = bundle.bases().iter().find(same) {
+            let bytes = BaseBytes::Image(opened.into_volume());
+            return Ok(Arc::new(BaseSnapshot::new(bundle.base_manifest(layer)?, bytes)));
+        }
+        found.push(root);
+    }
+    Err(bundle.wrong_base(&found))
 }

@@ -12,6 +12,7 @@ use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::bare;
 use crate::bundle::BaseSnapshot;
+use crate::bundle::FreeRecord;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
 use crate::bundle::WrittenVolume;
@@ -148,6 +149,8 @@ pub(in crate::ops) struct PackOne<'a> {
     pub(in crate::ops) level: i32,
     pub(in crate::ops) threads: NonZero<usize>,
     pub(in crate::ops) states: States,
+    /// What became of the volume's free blocks.
+    pub(in crate::ops) free: Option<FreeRecord>,
     pub(in crate::ops) known: &'a RwLock<KnownChunks>,
 }
 
@@ -175,6 +178,7 @@ pub(in crate::ops) fn pack_one(
     let root = one.base.as_ref().map(|base| base.manifest().root());
     let scratch = writer.scratch()?;
     let mut sink = BundleSink { volume: writer.volume(&scratch, root), known: one.known };
+    sink.volume.record_free(one.free);
     let size = chunking::run(source, &options, &mut sink)?;
     sink.volume.finish(one.device, size)
 }
@@ -240,7 +244,7 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
 fn check_rules(ami: &Ami, volumes: &[OpenedMapping], allow: &[String]) -> Result<()> {
     ami.check_stated()?;
     let mut facts = Vec::with_capacity(volumes.len());
-    for OpenedMapping { device, source, named } in volumes {
+    for OpenedMapping { device, source, named, .. } in volumes {
         let Some(size) = source.size() else { continue };
         let layout = match source.volume() {
             Some(volume) => Some(guest::look(volume).map_err(|e| e.in_file(named))?),
@@ -321,6 +325,7 @@ fn pack_volume(
         level: options.level,
         threads: options.threads,
         states: options.states,
+        free: volume.free,
         known,
     };
     let (name, format) = (volume.source.name().to_owned(), volume.source.format_name());
@@ -328,7 +333,8 @@ fn pack_volume(
     let written = pack_one(writer, volume.source.blocks(), &one, watch)
         .map_err(|e| e.in_file(&name).of_input(&volume.device))?;
     let device = Some(volume.device.clone());
-    let snapshot = SnapshotReport { device, notes, ..SnapshotReport::new(&written.summary) };
+    let free = volume.free.map(|record| record.to_string());
+    let snapshot = SnapshotReport { device, notes, free, ..SnapshotReport::new(&written.summary) };
     Ok(VolumeReport {
         image: volume.named.clone(),
         format,

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use crate::ami::Document;
 use crate::ami::Time;
 use crate::ami::decode;
+use crate::bundle::FreePolicy;
+use crate::bundle::FreeRecord;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -14,6 +16,7 @@ use crate::error::Result;
 use crate::error::Setting;
 use crate::format;
 use crate::format::gate::Gate;
+use crate::guest::RULES_VERSION;
 use crate::io;
 use crate::io::Node;
 use crate::io::OutputFile;
@@ -22,6 +25,7 @@ use crate::io::WriteAt;
 use crate::io::read_vec;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::open::VolumeRequest;
+use crate::recipe::Free;
 use crate::recipe::Prepared;
 use crate::recipe::Recipe;
 use crate::recipe::Source;
@@ -167,7 +171,18 @@ pub(in crate::ops) fn mapped_volume(source: &Source) -> Result<MappedVolume> {
     image.image.parts.clone_from(&source.parts);
     image.image.extents.clone_from(&source.extents);
     image.image.gate = Gate { beside: source.backing, parents: source.parents.clone() };
+    image.free = free_of(source);
     Ok(MappedVolume { device: source.device.clone(), image })
+}
+
+/// Returns what a recipe says of a volume's free blocks.
+fn free_of(source: &Source) -> Option<FreeRecord> {
+    let policy = match source.free {
+        Free::Keep => return None,
+        Free::Zero => FreePolicy::Zero,
+        Free::Hole => FreePolicy::Hole,
+    };
+    Some(FreeRecord { policy, rules: RULES_VERSION })
 }
 
 /// Returns the volumes of a recipe; those of `replaced` in the place of its own.
@@ -183,8 +198,9 @@ pub(in crate::ops) fn mapped_volumes(
         .iter()
         .map(|source| match replacing(source) {
             Some(volume) => {
-                let device = source.device.clone();
-                Ok(MappedVolume { device, image: volume.image.clone() })
+                let free = volume.image.free.or_else(|| free_of(source));
+                let image = VolumeRequest { free, ..volume.image.clone() };
+                Ok(MappedVolume { device: source.device.clone(), image })
             }
             None => mapped_volume(source),
         })
@@ -207,8 +223,10 @@ pub(in crate::ops) fn replace_sources(
             ebs.snapshot_id = None;
         }
         let device = mapping.device_name.clone();
+        let old = prepared.sources.iter().find(|it| it.device == device);
+        let free = old.map(|it| it.free).unwrap_or_default();
         prepared.sources.retain(|it| it.device != device);
-        prepared.sources.push(Source { device, image: image.typed(), ..Source::default() });
+        prepared.sources.push(Source { device, image: image.typed(), free, ..Source::default() });
     }
     Ok(())
 }

@@ -25,6 +25,9 @@ pub struct SnapshotReport {
     pub blocks: Counts,
     /// Bytes of the manifest.
     pub manifest_bytes: u64,
+    /// What became of free blocks, and by which rules they were called free: `hole/1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free: Option<String>,
     /// What the user should hear although nothing failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -40,6 +43,7 @@ impl SnapshotReport {
             ebs_volume_size_gib: ebs_gib(summary.volume_size),
             blocks: summary.counts,
             manifest_bytes: summary.file_len,
+            free: None,
             notes: Vec::new(),
         }
     }

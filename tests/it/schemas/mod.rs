@@ -107,6 +107,7 @@ const LINES: &[(&str, &str, i32)] = &[
     ("diff", "diff old.raw new.raw", 1),
     ("inspect", "inspect esp.raw --read", 0),
     ("ls", "ls esp.raw -R --digests", 0),
+    ("packages", "packages esp.raw", 0),
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
     ("map", "map old.ami", 0),

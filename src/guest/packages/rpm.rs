@@ -1,0 +1,176 @@
+//! Databases of rpm: SQLite and ndb. Each package is a header of tags.
+//!
+//! ```text
+//! header (big-endian): 0 4 entries, 4 4 bytes of data, 16 bytes an entry { tag, type, offset, count }, data
+//! ndb (little-endian): 0 "RpmP", 12 4 pages of slots; slots of 16 bytes from byte 32 on
+//!   { "Slot", package, place in units of 16 bytes, count of these }; there 16 bytes
+//!   { "BlbS", package, generation, length }, then the header
+//! ```
+
+use crate::field;
+use crate::guest::failure::Failure;
+use crate::guest::failure::Outcome;
+use crate::guest::failure::Problem;
+use crate::guest::packages::package::Package;
+use crate::guest::packages::sqlite::Database;
+use crate::guest::packages::sqlite::values;
+use crate::guest::tree::FileReader;
+use crate::guest::tree::Tree;
+
+const NAME: u32 = 1000;
+const VERSION: u32 = 1001;
+const RELEASE: u32 = 1002;
+const EPOCH: u32 = 1003;
+const ARCH: u32 = 1022;
+
+/// Most bytes of slots: 65,536 packages.
+const MAX_SLOTS_LEN: u64 = 1 << 20;
+
+/// Most bytes of a header: what rpm itself allows.
+const MAX_HEADER_LEN: u32 = 256 << 20;
+
+fn broken() -> Failure {
+    Problem::Damaged.text("its rpm database is damaged")
+}
+
+/// Reads the database that rpm has had since version 4.16.
+pub(super) fn from_sqlite(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    // What a log holds beside the database has not reached it.
+    let log = [path, b"-wal"].concat();
+    if let Some(spot) = tree.try_find(&log)?
+        && tree.node(spot)?.size > 0
+    {
+        let text = "its rpm database has a log that was not merged";
+        return Err(Problem::Unsupported.text(text));
+    }
+    let file = tree.reader(tree.find(path, true)?)?;
+    let read = |at, buf: &mut [u8]| file.read(at, buf);
+    let database = Database::open(&read, file.size())?;
+    let mut found = Vec::new();
+    database.rows(database.table("Packages")?, &mut |record| {
+        let values = values(record)?;
+        let blob = values.last().ok_or_else(broken)?;
+        found.extend(package(blob)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads the database of SUSE.
+pub(super) fn from_ndb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    let file = tree.reader(tree.find(path, true)?)?;
+    let mut head = [0; 32];
+    bytes(&file, 0, &mut head)?;
+    if !head.starts_with(b"RpmP") {
+        return Err(broken());
+    }
+    let slots_len = u64::from(field::u32_le(&head, 12)).strict_mul(4096);
+    if slots_len > MAX_SLOTS_LEN || slots_len < 32 {
+        return Err(broken());
+    }
+    let mut slots = vec![0; usize::try_from(slots_len.strict_sub(32)).expect("at most 1 MiB")];
+    bytes(&file, 32, &mut slots)?;
+    let mut found = Vec::new();
+    for slot in slots.chunks_exact(16).filter(|slot| slot.starts_with(b"Slot")) {
+        let number = field::u32_le(slot, 4);
+        if number == 0 {
+            continue;
+        }
+        let place = u64::from(field::u32_le(slot, 8)).strict_mul(16);
+        let mut blob = [0; 16];
+        bytes(&file, place, &mut blob)?;
+        let len = field::u32_le(&blob, 12);
+        let is_whole = u64::from(len) <= file.size().saturating_sub(place);
+        if !blob.starts_with(b"BlbS") || field::u32_le(&blob, 4) != number || !is_whole {
+            return Err(broken());
+        }
+        if len > MAX_HEADER_LEN {
+            return Err(Problem::Limit.text("a package's header is over 256 MiB long"));
+        }
+        let mut header = vec![0; usize::try_from(len).map_err(|_| broken())?];
+        bytes(&file, place.strict_add(16), &mut header)?;
+        found.extend(package(&header)?);
+    }
+    Ok(found)
+}
+
+/// Names the database that rpm had before 4.16.
+pub(super) fn from_bdb(_tree: &Tree<'_>, _path: &[u8]) -> Outcome<Vec<Package>> {
+    Err(Problem::Unsupported.text("it is a Berkeley DB, which is not read"))
+}
+
+fn bytes(file: &FileReader<'_>, at: u64, buf: &mut [u8]) -> Outcome<()> {
+    file.read(at, buf)
+}
+
+/// Reads name, version and architecture out of a header; keys that were imported are no packages.
+fn package(header: &[u8]) -> Outcome<Option<Package>> {
+    if header.len() < 8 {
+        return Err(broken());
+    }
+    let count = usize::try_from(field::u32_be(header, 0)).map_err(|_| broken())?;
+    let data_at = count.checked_mul(16).and_then(|len| len.checked_add(8)).ok_or_else(broken)?;
+    let (entries, data) = header[8..].split_at_checked(data_at.strict_sub(8)).ok_or_else(broken)?;
+    let at = |tag| {
+        let entry = entries.chunks_exact(16).find(|entry| field::u32_be(entry, 0) == tag)?;
+        data.get(usize::try_from(field::u32_be(entry, 8)).ok()?..)
+    };
+    let text = |tag| {
+        let bytes = at(tag)?;
+        let len = bytes.iter().position(|byte| *byte == 0)?;
+        Some(String::from_utf8_lossy(&bytes[..len]).into_owned())
+    };
+    let (Some(name), Some(version)) = (text(NAME), text(VERSION)) else { return Err(broken()) };
+    if name == "gpg-pubkey" {
+        return Ok(None);
+    }
+    let epoch = at(EPOCH).filter(|it| it.len() >= 4).map(|it| format!("{}:", field::u32_be(it, 0)));
+    let release = text(RELEASE).map(|release| format!("-{release}")).unwrap_or_default();
+    Ok(Some(Package {
+        manager: "rpm",
+        name,
+        architecture: text(ARCH).unwrap_or_default(),
+        version: format!("{}{version}{release}", epoch.unwrap_or_default()),
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    fn header(tags: &[(u32, u32, &[u8])]) -> Vec<u8> {
+        let (mut entries, mut data) = (Vec::new(), Vec::new());
+        for (tag, kind, value) in tags {
+            for number in [*tag, *kind, u32::try_from(data.len()).unwrap(), 1] {
+                entries.extend(number.to_be_bytes());
+            }
+            data.extend_from_slice(value);
+        }
+        let count = u32::try_from(tags.len()).unwrap().to_be_bytes();
+        let len = u32::try_from(data.len()).unwrap().to_be_bytes();
+        [&count[..], &len, &entries, &data].concat()
+    }
+
+    #[test]
+    fn a_header_gives_epoch_version_and_release() {
+        let tags: [(u32, u32, &[u8]); 5] = [
+            (NAME, 6, b"bash\0"),
+            (VERSION, 6, b"5.2\0"),
+            (RELEASE, 6, b"3.el9\0"),
+            (EPOCH, 4, &[0, 0, 0, 1]),
+            (ARCH, 6, b"x86_64\0"),
+        ];
+        let whole = header(&tags);
+        let found = package(&whole).unwrap().unwrap();
+        assert_eq!((&found.name[..], &found.version[..]), ("bash", "1:5.2-3.el9"));
+        assert_eq!(found.architecture, "x86_64");
+        let found = package(&header(&tags[..2])).unwrap().unwrap();
+        assert_eq!(found.version, "5.2");
+        for cut in 0..whole.len() - 60 {
+            let _ = package(&whole[..cut]);
+        }
+        assert!(package(&whole[..20]).is_err());
+        assert!(package(&[0xff; 8]).is_err());
+    }
+}
