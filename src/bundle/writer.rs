@@ -322,9 +322,6 @@ impl VolumeWriter<'_> {
         {
             layer.annotations.insert(annotations::BASE.to_owned(), format!("sha256:{base}"));
         }
-        if let Some(free) = self.free {
-            layer.annotations.insert(annotations::FREE.to_owned(), free.to_string());
-        }
         self.layers.push(layer);
         Ok(())
     }
@@ -343,6 +340,9 @@ impl VolumeWriter<'_> {
         layer.annotations.insert(annotations::DEVICE.to_owned(), device.to_owned());
         if let Some(base) = self.base {
             layer.annotations.insert(annotations::BASE.to_owned(), format!("sha256:{base}"));
+        }
+        if let Some(free) = self.free {
+            layer.annotations.insert(annotations::FREE.to_owned(), free.to_string());
         }
         self.layers.push(layer);
         Ok(WrittenVolume {

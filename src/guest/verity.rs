@@ -1,6 +1,6 @@
 //! Signs that blocks of a volume are hashed one by one: then free blocks count, too.
 //!
-//! dm-verity refuses to read a block whose hash is wrong, and the kernel reads free blocks ahead. Whoever
+//! dm-verity refuses to read a block whose hash is wrong, and the kernel reads free blocks ahead. A tool that
 //! leaves them out makes a volume that does not boot.
 
 use crate::error::Result;

@@ -293,7 +293,7 @@ fn what_must_be_kept_is_kept_and_named() {
         ("has errors", with("set_super_value state 3\n")),
         ("deleted while open", with("set_super_value last_orphan 12\n")),
         ("features 0x4000 may change", with("feature shared_blocks\n")),
-        ("are marked used and belong to nothing", with("setb 20000\n")),
+        ("are marked used and belong to nothing", with("setb 30000\n")),
         ("are marked free", with("freeb 100 50\n")),
         ("roothash=", with("mkdir boot\nmkdir boot/grub\nwrite grub.cfg boot/grub/grub.cfg\n")),
         ("veritytab", with("write veritytab etc/veritytab\n")),

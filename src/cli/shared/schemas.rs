@@ -21,6 +21,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "complete"
     "convert"
     "diff"
+    "diff-files"
     "error"
     "import"
     "init"

@@ -109,7 +109,7 @@ fn files(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     all
 }
 
-/// Makes an image of the files, and deletes a third of the folder `many`.
+/// Makes an image of the files, deletes a third of the folder `many`, and makes hash trees of large folders.
 fn make(folder: &Path, mib: u64, kind: &str) -> Option<Vec<u8>> {
     let image = folder.with_extension("img");
     let _ = fs::remove_file(&image);
@@ -128,7 +128,7 @@ fn make(folder: &Path, mib: u64, kind: &str) -> Option<Vec<u8>> {
     }
     fs::write(&commands, text).unwrap();
     Command::new("debugfs").args(["-w", "-f"]).arg(&commands).arg(&image).output().unwrap();
-    Command::new("e2fsck").arg("-fy").arg(&image).output().unwrap();
+    Command::new("e2fsck").arg("-fyD").arg(&image).output().unwrap();
     Some(fs::read(&image).unwrap())
 }
 

@@ -63,7 +63,7 @@ pub(super) fn entries(ext: &Ext<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
         for step in 0..count.min(blocks.saturating_sub(logical)) {
             let offset = physical.strict_add(step).strict_mul(block_len);
             let block = ext.slice.bytes(offset, block_len)?;
-            check_sum(ext, &inode, &block)?;
+            check_sum(ext, &inode, logical.strict_add(step), &block)?;
             take(&block)?;
         }
         Ok(())
@@ -71,21 +71,57 @@ pub(super) fn entries(ext: &Ext<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
     Ok(found)
 }
 
-/// Compares the checksum at the end of a block of a directory; nodes of a hash tree have another one.
-fn check_sum(ext: &Ext<'_>, inode: &Inode, block: &[u8]) -> Outcome<()> {
+/// Compares the checksum at the end of a block of a directory.
+fn check_sum(ext: &Ext<'_>, inode: &Inode, logical: u64, block: &[u8]) -> Outcome<()> {
     if !ext.sb.has_sums() {
         return Ok(());
     }
-    let at = block.len().strict_sub(12);
-    let tail = &block[at..];
-    let has_tail = field::u32_le(tail, 0) == 0
-        && field::u16_le(tail, 4) == 12
-        && field::u16_le(tail, 6) == 0xde00;
-    let sum = crc32c_register(inode.seed, &block[..at]);
-    if has_tail && sum == field::u32_le(tail, 8) || !has_tail && inode.is_indexed() {
+    let is_right = match node_of_hash_tree(inode, logical, block) {
+        Some(count_at) => hash_tree_sum(inode, block, count_at),
+        None => {
+            let at = block.len().strict_sub(12);
+            let tail = &block[at..];
+            let has_tail = field::u32_le(tail, 0) == 0
+                && field::u16_le(tail, 4) == 12
+                && field::u16_le(tail, 6) == 0xde00;
+            has_tail && crc32c_register(inode.seed, &block[..at]) == field::u32_le(tail, 8)
+        }
+    };
+    if is_right {
         return Ok(());
     }
     Err(Problem::Damaged.text("the checksum of a directory is wrong"))
+}
+
+/// Returns where a node of a hash tree counts its entries: the root is the first block, behind `.`, `..`
+/// and what they are followed by; other nodes look like one unused entry. `None` for a leaf.
+fn node_of_hash_tree(inode: &Inode, logical: u64, block: &[u8]) -> Option<usize> {
+    if !inode.is_indexed() {
+        return None;
+    }
+    if logical == 0 {
+        return Some(24_usize.strict_add(usize::from(block[29])));
+    }
+    let whole = match field::u16_le(block, 4) {
+        0 | 0xffff => 65_536,
+        len => usize::from(len),
+    };
+    (field::u32_le(block, 0) == 0 && whole == block.len()).then_some(8)
+}
+
+/// Compares the checksum of a node of a hash tree, which stands behind the room for its entries and sums
+/// those that are there.
+fn hash_tree_sum(inode: &Inode, block: &[u8], count_at: usize) -> bool {
+    let Some(head) = block.get(count_at..count_at.strict_add(4)) else { return false };
+    let end = |entries: u16| count_at.strict_add(usize::from(entries).strict_mul(8));
+    let (most, tail_at) = (end(field::u16_le(head, 2)), end(field::u16_le(head, 0)));
+    let Some(tail) = block.get(tail_at..tail_at.strict_add(8)) else { return false };
+    if most > tail_at {
+        return false;
+    }
+    let sum = crc32c_register(inode.seed, &block[..most]);
+    let sum = crc32c_register(sum, &tail[..4]);
+    crc32c_register(sum, &[0; 4]) == field::u32_le(tail, 4)
 }
 
 /// Returns where the content of a file or of a link lies.

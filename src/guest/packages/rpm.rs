@@ -103,7 +103,7 @@ fn bytes(file: &FileReader<'_>, at: u64, buf: &mut [u8]) -> Outcome<()> {
     file.read(at, buf)
 }
 
-/// Reads name, version and architecture out of a header; keys that were imported are no packages.
+/// Reads name, version and architecture out of a header; imported keys do not count.
 fn package(header: &[u8]) -> Outcome<Option<Package>> {
     if header.len() < 8 {
         return Err(broken());

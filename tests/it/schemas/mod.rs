@@ -57,7 +57,10 @@ fn scene(here: &Path) {
     fs::write(here.join("new.raw"), &bytes).unwrap();
     bytes[..100].fill(3);
     fs::write(here.join("newer.raw"), &bytes).unwrap();
-    fs::write(here.join("esp.raw"), small_fat()).unwrap();
+    let mut esp = small_fat();
+    fs::write(here.join("esp.raw"), &esp).unwrap();
+    esp[8 * 512] = b'j';
+    fs::write(here.join("esp2.raw"), &esp).unwrap();
     fs::write(here.join("garbage.qcow2"), b"QFI\xfb and then nothing").unwrap();
     for name in ["test-user.key", "test-user.crt", "test-ec2.key", "test-ec2.crt"] {
         fs::copy(fixture("instance-store").join(name), here.join(name)).unwrap();
@@ -107,6 +110,7 @@ const LINES: &[(&str, &str, i32)] = &[
     ("diff", "diff old.raw new.raw", 1),
     ("inspect", "inspect esp.raw --read", 0),
     ("ls", "ls esp.raw -R --digests", 0),
+    ("diff-files", "diff esp.raw esp2.raw --files", 1),
     ("packages", "packages esp.raw", 0),
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
@@ -156,7 +160,7 @@ const LINES: &[(&str, &str, i32)] = &[
 ];
 
 /// Outputs of which each line is a document.
-const BY_LINES: [&str; 3] = ["diff", "ls", "plan"];
+const BY_LINES: [&str; 4] = ["diff", "diff-files", "ls", "plan"];
 
 #[test]
 fn each_output_follows_its_schema() {

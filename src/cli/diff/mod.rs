@@ -1,6 +1,8 @@
 //! `diff`: which blocks changed between two volumes.
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
+mod files;
+
 use std::io;
 use std::io::Write;
 use std::path::PathBuf;
@@ -32,10 +34,12 @@ use crate::units::format_size;
 /// Each is an image of any format, a snapshot manifest, or a bundle: BUNDLE for its root device,
 /// BUNDLE:DEVICE for another. Manifests and bundles are compared without reading the volumes.
 /// The volumes are called old and new. With --json each range is an object on a line of its own
-/// (JSON Lines), and so is the sum at the end.
+/// (JSON Lines), and so is the sum at the end. With --files both file systems are read, and each change is
+/// named by the files that the changed pages belong to.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  amikit diff old.ami new.ami\n  amikit diff old.raw new.raw \
-                        --json\n  amikit diff old.snap new.raw --as ebs")]
+                        --json\n  amikit diff old.snap new.raw --as ebs\n  amikit diff old.raw \
+                        new.raw --files")]
 pub(super) struct Diff {
     /// The older volume
     #[arg(value_name = "OLD")]
@@ -48,6 +52,10 @@ pub(super) struct Diff {
     /// What is printed: a table, or the answer of `ListChangedBlocks` with digests as tokens
     #[arg(long = "as", default_value = "table", value_name = "SHAPE")]
     shape: Shape,
+
+    /// Say whose the changed pages are: files, directories, classes, packages, and what each costs
+    #[arg(long, conflicts_with = "shape")]
+    files: bool,
 
     #[command(flatten)]
     free: FreeArgs,
@@ -70,6 +78,18 @@ impl Diff {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let roles = Roles::of(&["old", "new"]);
         let free = self.free.record();
+        if self.files {
+            let old = self.reading.volume(&roles, "old", &self.old)?;
+            let new = self.reading.volume(&roles, "new", &self.new)?;
+            let request = ops::DiffFilesRequest {
+                threads: self.threads.count(),
+                ..ops::DiffFilesRequest::new(
+                    VolumeRequest { free, ..old },
+                    VolumeRequest { free, ..new },
+                )
+            };
+            return files::run(&request, output, follower);
+        }
         let request = ops::DiffRequest {
             old: VolumeRequest { free, ..self.reading.volume(&roles, "old", &self.old)? },
             new: VolumeRequest { free, ..self.reading.volume(&roles, "new", &self.new)? },
