@@ -1,5 +1,7 @@
 //! `packages`: what is installed in a volume.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
 use crate::error::Result;
@@ -70,7 +72,7 @@ impl PackagesReport {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     done.push(char::from(byte));
                 } else {
-                    done.push_str(&format!("%{byte:02X}"));
+                    write!(done, "%{byte:02X}").expect("a string takes all");
                 }
                 done
             })

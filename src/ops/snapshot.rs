@@ -50,5 +50,5 @@ pub fn snapshot(request: &SnapshotRequest, watch: &dyn Watch) -> Result<Snapshot
             .map_err(|error| request.image.fail(error))
     })?;
     let free = request.image.free.map(|record| record.to_string());
-    Ok(SnapshotReport { notes, free, ..SnapshotReport::new(&summary) })
+    Ok(SnapshotReport { free, notes, ..SnapshotReport::new(&summary) })
 }

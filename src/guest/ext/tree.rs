@@ -76,16 +76,15 @@ fn check_sum(ext: &Ext<'_>, inode: &Inode, logical: u64, block: &[u8]) -> Outcom
     if !ext.sb.has_sums() {
         return Ok(());
     }
-    let is_right = match node_of_hash_tree(inode, logical, block) {
-        Some(count_at) => hash_tree_sum(inode, block, count_at),
-        None => {
-            let at = block.len().strict_sub(12);
-            let tail = &block[at..];
-            let has_tail = field::u32_le(tail, 0) == 0
-                && field::u16_le(tail, 4) == 12
-                && field::u16_le(tail, 6) == 0xde00;
-            has_tail && crc32c_register(inode.seed, &block[..at]) == field::u32_le(tail, 8)
-        }
+    let is_right = if let Some(count_at) = node_of_hash_tree(inode, logical, block) {
+        hash_tree_sum(inode, block, count_at)
+    } else {
+        let at = block.len().strict_sub(12);
+        let tail = &block[at..];
+        let has_tail = field::u32_le(tail, 0) == 0
+            && field::u16_le(tail, 4) == 12
+            && field::u16_le(tail, 6) == 0xde00;
+        has_tail && crc32c_register(inode.seed, &block[..at]) == field::u32_le(tail, 8)
     };
     if is_right {
         return Ok(());

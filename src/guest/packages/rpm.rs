@@ -1,4 +1,4 @@
-//! Databases of rpm: SQLite and ndb. Each package is a header of tags.
+//! Databases of rpm: `SQLite` and ndb. Each package is a header of tags.
 //!
 //! ```text
 //! header (big-endian): 0 4 entries, 4 4 bytes of data, 16 bytes an entry { tag, type, offset, count }, data
@@ -65,7 +65,7 @@ pub(super) fn from_ndb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
         return Err(broken());
     }
     let slots_len = u64::from(field::u32_le(&head, 12)).strict_mul(4096);
-    if slots_len > MAX_SLOTS_LEN || slots_len < 32 {
+    if !(32..=MAX_SLOTS_LEN).contains(&slots_len) {
         return Err(broken());
     }
     let mut slots = vec![0; usize::try_from(slots_len.strict_sub(32)).expect("at most 1 MiB")];

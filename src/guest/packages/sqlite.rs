@@ -1,4 +1,4 @@
-//! One table of a SQLite database, read page by page (the file format, version 3).
+//! One table of an `SQLite` database, read page by page (the file format, version 3).
 //!
 //! ```text
 //! header of 100 bytes: 0 "SQLite format 3\0", 16 2 page size (1: 65,536), 20 1 reserved bytes a page

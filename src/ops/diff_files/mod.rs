@@ -175,6 +175,9 @@ fn classes(
     sums.into_iter().try_for_each(|sum| each(&Entry::Class(sum)))
 }
 
+/// Versions of a package before and now: a system may have several of a kernel.
+type Versions = (Vec<String>, Vec<String>);
+
 /// Tells which packages were added, removed and upgraded.
 fn package_changes(
     old: &Tree<'_>,
@@ -184,7 +187,6 @@ fn package_changes(
 ) -> Result<()> {
     let (before, after) = (packages(old)?, packages(new)?);
     report.notes.extend(before.faults.iter().chain(&after.faults).cloned());
-    type Versions = (Vec<String>, Vec<String>);
     let mut all: BTreeMap<(&'static str, String, String), Versions> = BTreeMap::new();
     let key = |it: &Package| (it.manager, it.name.clone(), it.architecture.clone());
     for package in &before.installed {

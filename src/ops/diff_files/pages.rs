@@ -54,7 +54,9 @@ pub(super) fn changed(
         },
         |(span, found)| {
             watch.advance(span.end.strict_sub(span.start));
-            found.into_iter().for_each(|range| changed.push(range));
+            for range in found {
+                changed.push(range);
+            }
             Ok(())
         },
     )?;

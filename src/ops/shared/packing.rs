@@ -334,7 +334,7 @@ fn pack_volume(
         .map_err(|e| e.in_file(&name).of_input(&volume.device))?;
     let device = Some(volume.device.clone());
     let free = volume.free.map(|record| record.to_string());
-    let snapshot = SnapshotReport { device, notes, free, ..SnapshotReport::new(&written.summary) };
+    let snapshot = SnapshotReport { device, free, notes, ..SnapshotReport::new(&written.summary) };
     Ok(VolumeReport {
         image: volume.named.clone(),
         format,
