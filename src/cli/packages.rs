@@ -70,7 +70,8 @@ fn document(document: &Value) -> Result<()> {
 fn render(report: &PackagesReport, out: &mut dyn Write) -> io::Result<()> {
     for package in &report.packages {
         let arch = escaped(&package.architecture);
-        writeln!(out, "{} {} {arch}", escaped(&package.name), escaped(&package.version))?;
+        let line = format!("{} {} {arch}", escaped(&package.name), escaped(&package.version));
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

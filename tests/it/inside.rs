@@ -237,7 +237,7 @@ fn an_image_meets_its_snapshot_as_it_was_packed() {
         let inspected = report(here, &format!("inspect {bundle}"));
         assert_eq!(inspected["snapshots"][0]["free"], format!("{policy}/1"));
         run_well(here, &format!("verify {bundle} --against root.raw"));
-        run_well(here, &format!("compare {bundle} root.raw --states"));
+        run_well(here, &format!("compare {bundle} root.raw"));
         run_well(here, &format!("diff root.raw {bundle}"));
         run_well(here, &format!("snapshot root.raw -o {policy}.snap --free {policy}"));
         run_well(here, &format!("diff {policy}.snap {bundle}"));
@@ -260,13 +260,17 @@ fn an_image_meets_its_snapshot_as_it_was_packed() {
     run_well(here, "pack new.raw --free hole --base hole.ami --thin -o thin.ami --name new");
     run_well(here, "apply thin.ami --to root.raw -o applied.raw");
     run_well(here, "convert new.raw expected.raw --free hole");
-    run_well(here, "compare applied.raw expected.raw --states");
+    run_well(here, "compare applied.raw expected.raw");
+    run_well(here, "diff applied.raw expected.raw");
     run_well(here, "verify thin.ami --base root.raw");
     let files = run_well(here, "ls new.raw -lR --digests");
     assert_eq!(run_well(here, "ls thin.ami -lR --digests --base root.raw"), files);
     let output = run(here, "apply thin.ami --to root.raw --in-place");
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
 }
+
+/// What is said of an image, and what makes it so.
+type Trap<'a> = (&'a str, Box<dyn Fn(&mut Vec<u8>) + 'a>);
 
 /// Whatever speaks against leaving anything out is named, and then nothing is.
 #[test]
@@ -286,7 +290,6 @@ fn what_must_be_kept_is_kept_and_named() {
     };
     fs::write(here.join("grub.cfg"), "linux /vmlinuz root=/dev/dm-0 roothash=00\n").unwrap();
     fs::write(here.join("veritytab"), "root /dev/a /dev/b 00\n").unwrap();
-    type Trap<'a> = (&'a str, Box<dyn Fn(&mut Vec<u8>) + 'a>);
     let with = |commands: &'static str| Box::new(move |_: &mut Vec<u8>| debugfs(commands));
     let traps: Vec<Trap<'_>> = vec![
         ("not unmounted cleanly", with("set_super_value state 0\n")),
@@ -320,4 +323,55 @@ fn what_must_be_kept_is_kept_and_named() {
         let (kept, trap) = (fs::read(here.join("kept.raw")), fs::read(here.join("trap.raw")));
         assert!(kept.unwrap() == trap.unwrap(), "{says}");
     }
+}
+
+/// Every page that differs has an owner before and now, and files are named.
+#[test]
+fn a_difference_is_told_by_files() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    fs::copy(here.join("root.raw"), here.join("new.raw")).unwrap();
+    fs::write(here.join("more"), vec![9; 300_000]).unwrap();
+    let status =
+        |version| format!("Package: p\nStatus: install ok installed\nVersion: {version}\n");
+    fs::write(here.join("status"), status(2)).unwrap();
+    let commands = "write more more\nrm etc/systemd/a.service\nset_inode_field twin mode 0100600\n\
+                    mkdir var\nmkdir var/lib\nmkdir var/lib/dpkg\nwrite status var/lib/dpkg/status\n";
+    fs::write(here.join("commands"), commands).unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", "new.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+    let output = run(here, "diff root.raw new.raw --files --json");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let entries = lines(&String::from_utf8(output.stdout).unwrap());
+    let of = |kind: &'static str| entries.iter().filter(move |it| it["entry"] == kind);
+    let change = |path: &str| {
+        let file = of("file").find(|it| it["path"] == path);
+        file.map(|it| it["change"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(change("/more").as_deref(), Some("added"));
+    assert_eq!(change("/etc/systemd/a.service").as_deref(), Some("removed"));
+    assert_eq!(change("/twin").as_deref(), Some("metadata"));
+    // Blocks of 1 KiB share pages: a neighbour may be rewritten, and none is changed or moved.
+    assert_eq!(
+        of("file").filter(|it| it["change"] == "changed" || it["change"] == "moved").count(),
+        0
+    );
+    let sum = of("sum").next().unwrap();
+    for key in ["changed_bytes", "old_changed_bytes"] {
+        let classes: u64 = of("class").map(|it| it[key].as_u64().unwrap()).sum();
+        assert_eq!(Some(classes), sum["changed_bytes"].as_u64(), "{key}");
+    }
+    let more = of("file").find(|it| it["path"] == "/more").unwrap();
+    assert!(more["changed_bytes"].as_u64().unwrap() >= 300_000);
+    let package = of("package").next().unwrap();
+    assert_eq!((&package["change"], &package["new_version"]), (&"added".into(), &"2".into()));
+    assert_eq!(run_well(here, "packages new.raw"), "p 2\n");
+    let text = run(here, "diff root.raw new.raw --files");
+    assert!(String::from_utf8(text.stdout).unwrap().contains("added  /more\n"));
+    run_well(here, "diff root.raw root.raw --files");
 }
