@@ -16,6 +16,7 @@ mod gpt;
 mod layout;
 mod look;
 mod mbr;
+mod names;
 mod owner;
 mod packages;
 mod ranges;
@@ -26,6 +27,7 @@ mod system_facts;
 mod systems;
 mod tree;
 mod verity;
+mod xfs;
 
 pub use claims::Claims;
 pub use claims::Offender;
@@ -89,6 +91,9 @@ pub use tree::FileReader;
 pub use tree::Spot;
 pub use tree::Tree;
 
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod samples;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;

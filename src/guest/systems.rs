@@ -9,6 +9,7 @@ use crate::guest::file::FileSystem;
 use crate::guest::slice::Slice;
 use crate::guest::swap;
 use crate::guest::swap::Swap;
+use crate::guest::xfs;
 
 /// A file system that can be read: how it is recognised, and how it is opened.
 struct Row {
@@ -21,6 +22,7 @@ struct Row {
 const FILE_SYSTEMS: &[Row] = &[
     Row { name: "ext", is_one: ext::is_one, open: ext::open },
     Row { name: "vfat", is_one: fat::is_one, open: fat::open },
+    Row { name: "xfs", is_one: xfs::is_one, open: xfs::open },
 ];
 
 /// What is recognised and not read: name, offset, bytes. The first one that matches counts.
@@ -37,7 +39,6 @@ const NAMED: &[(&str, u64, &[u8])] = &[
     ("bcachefs", 4120, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"),
     ("BitLocker", 3, b"-FVE-FS-"),
     ("ceph_bluestore", 0, b"bluestore block device"),
-    ("xfs", 0, b"XFSB"),
     ("btrfs", 65_600, b"_BHRfS_M"),
     ("ntfs", 3, b"NTFS    "),
     ("exfat", 3, b"EXFAT   "),
