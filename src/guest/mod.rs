@@ -16,7 +16,6 @@ mod gpt;
 mod layout;
 mod look;
 mod mbr;
-mod names;
 mod owner;
 mod packages;
 mod ranges;

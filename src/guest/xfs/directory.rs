@@ -43,7 +43,7 @@ pub(super) fn entries(xfs: &Xfs<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
         Format::Local => {
             let bytes = inode.fork(Fork::Data);
             let len = usize::try_from(inode.size).unwrap_or(usize::MAX).min(bytes.len());
-            in_inode(&bytes[..len], xfs.sb.has_types, &mut found)?;
+            in_inode(&bytes[..len], xfs.sb.has_types(), &mut found)?;
         }
         Format::Extents | Format::Tree => in_blocks(xfs, &inode, &mut found)?,
         Format::Device => return Err(damaged("a directory is kept like a device")),
@@ -141,7 +141,7 @@ fn in_block(
     xfs.check(block, offset, Stamp { sum: 4, place: 8, uuid: 24, owner: (40, 8, inode.number) })?;
     let start = if xfs.sb.is_v5 { 64 } else { 16 };
     let end = if is_single { index_start(block)? } else { block.len() };
-    names(block, start..end, xfs.sb.has_types, found)
+    names(block, start..end, xfs.sb.has_types(), found)
 }
 
 /// Returns where the index at the end of a single block begins.

@@ -85,14 +85,10 @@ pub(super) struct Superblock {
     pub(super) label: [u8; 12],
     pub(super) free_blocks: u64,
     pub(super) dir_block_len: u64,
-    pub(super) has_types: bool,
-    pub(super) has_sparse_inodes: bool,
-    pub(super) has_free_inode_tree: bool,
-    pub(super) has_reverse_map: bool,
-    pub(super) has_refcounts: bool,
-    pub(super) needs_repair: bool,
     compat: u32,
     ro_compat: u32,
+    incompat: u32,
+    features2: u32,
 }
 
 pub(super) fn damaged(text: &'static str) -> Failure {
@@ -160,8 +156,8 @@ impl Superblock {
         let inode_len = u64::from(field::u16_be(bytes, 104));
         let least = if is_v5 { 9 } else { 8 };
         let inodes_log = u32::from(bytes[123]);
-        let inode_log = power(inode_len, 122, least, block_log.strict_sub(1).min(11));
-        if inode_log.is_none_or(|log| Some(inodes_log) != block_log.checked_sub(log)) {
+        let len_log = power(inode_len, 122, least, block_log.strict_sub(1).min(11));
+        if len_log.is_none_or(|log| Some(inodes_log) != block_log.checked_sub(log)) {
             return Err(damaged("sb_inodesize is impossible"));
         }
         let (blocks, group_blocks, groups) = (u64_at(8), u32_at(84), u32_at(88));
@@ -201,19 +197,41 @@ impl Superblock {
             label: field::array(bytes, 108),
             free_blocks: u64_at(144),
             dir_block_len: block_len << dir_log,
-            has_types: incompat & INCOMPAT_FTYPE != 0 || features2 & FEATURE2_FTYPE != 0,
-            has_sparse_inodes: incompat & INCOMPAT_SPARSE_INODES != 0,
-            has_free_inode_tree: ro_compat & RO_FINOBT != 0,
-            has_reverse_map: ro_compat & RO_RMAPBT != 0,
-            has_refcounts: ro_compat & RO_REFLINK != 0,
-            needs_repair: incompat & INCOMPAT_NEEDS_REPAIR != 0,
             compat,
             ro_compat,
+            incompat,
+            features2,
         };
         if parsed.log_blocks == 0 || parsed.span(parsed.log_start, parsed.log_blocks).is_none() {
             return Err(damaged("sb_logstart or sb_logblocks is impossible"));
         }
         Ok(parsed)
+    }
+
+    /// Tells whether names in directories have types.
+    pub(super) fn has_types(&self) -> bool {
+        self.incompat & INCOMPAT_FTYPE != 0 || self.features2 & FEATURE2_FTYPE != 0
+    }
+
+    pub(super) fn has_sparse_inodes(&self) -> bool {
+        self.incompat & INCOMPAT_SPARSE_INODES != 0
+    }
+
+    pub(super) fn has_free_inode_tree(&self) -> bool {
+        self.ro_compat & RO_FINOBT != 0
+    }
+
+    pub(super) fn has_reverse_map(&self) -> bool {
+        self.ro_compat & RO_RMAPBT != 0
+    }
+
+    pub(super) fn has_refcounts(&self) -> bool {
+        self.ro_compat & RO_REFLINK != 0
+    }
+
+    /// Tells whether it says that it is damaged.
+    pub(super) fn needs_repair(&self) -> bool {
+        self.incompat & INCOMPAT_NEEDS_REPAIR != 0
     }
 
     /// Returns features that may change who owns blocks: set, and bits.
@@ -292,8 +310,8 @@ pub(super) struct InodeSpace {
 }
 
 /// Checks what the headers of a group have in common.
-fn check_group(bytes: &[u8], magic: &[u8; 4], group: u64, sb: &Superblock, uuid_at: usize) -> bool {
-    &bytes[..4] == magic
+fn check_group(bytes: &[u8], magic: [u8; 4], group: u64, sb: &Superblock, uuid_at: usize) -> bool {
+    bytes[..4] == magic
         && field::u32_be(bytes, 4) == 1
         && u64::from(field::u32_be(bytes, 8)) == group
         && u64::from(field::u32_be(bytes, 12)) == sb.group_len(group)
@@ -304,7 +322,7 @@ impl FreeSpace {
     /// Reads the AGF of a group, without its checksum.
     pub(super) fn parse(bytes: &[u8], group: u64, sb: &Superblock) -> Result<Self, Failure> {
         let u32_at = |at| field::u32_be(bytes, at);
-        if !check_group(bytes, b"XAGF", group, sb, 64) {
+        if !check_group(bytes, *b"XAGF", group, sb, 64) {
             return Err(damaged("the AGF of a group is impossible"));
         }
         let space = Self {
@@ -334,7 +352,7 @@ impl InodeSpace {
     /// Reads the AGI of a group, without its checksum.
     pub(super) fn parse(bytes: &[u8], group: u64, sb: &Superblock) -> Result<Self, Failure> {
         let u32_at = |at| field::u32_be(bytes, at);
-        if !check_group(bytes, b"XAGI", group, sb, 296) {
+        if !check_group(bytes, *b"XAGI", group, sb, 296) {
             return Err(damaged("the AGI of a group is impossible"));
         }
         Ok(Self {

@@ -6,7 +6,7 @@ use crate::field;
 use crate::guest::failure::Outcome;
 use crate::guest::file::About;
 use crate::guest::file::Caution;
-use crate::guest::names;
+use crate::guest::layout::guid_bytes;
 use crate::guest::owner::FileId;
 use crate::guest::owner::Owner;
 use crate::guest::slice::Slice;
@@ -43,7 +43,7 @@ pub(super) struct Stamp {
 
 /// Tells whether a slice holds one.
 pub(in crate::guest) fn is_one(slice: &Slice<'_>) -> Outcome<bool> {
-    Ok(slice.len() >= 512 && &slice.bytes(0, 4)? == MAGIC)
+    Ok(slice.len() >= 512 && slice.bytes(0, 4)? == MAGIC)
 }
 
 /// Opens it. A log that needs to be replayed is, in memory.
@@ -82,16 +82,17 @@ fn about(sb: &Superblock, is_dirty: bool) -> About {
     if is_dirty {
         cautions.push(Caution::Dirty);
     }
-    if sb.needs_repair {
+    if sb.needs_repair() {
         cautions.push(Caution::Errors);
     }
     if let Some((set, bits)) = sb.unknown_features() {
         cautions.push(Caution::Feature(set, bits));
     }
+    let label_len = sb.label.iter().position(|byte| *byte == 0).unwrap_or(sb.label.len());
     About {
         name: "xfs",
-        label: names::until_nul(&sb.label).to_vec(),
-        uuid: Some(names::uuid(&sb.uuid)),
+        label: sb.label[..label_len].to_vec(),
+        uuid: Some(guid_bytes(&sb.uuid)),
         // The superblock was checked against the slice.
         size: sb.blocks.strict_mul(sb.block_len),
         block_len: sb.block_len,

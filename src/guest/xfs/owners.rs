@@ -84,17 +84,17 @@ fn trees(xfs: &Xfs<'_>, group: u64, claims: &mut Claims, shared: &mut Ranges) ->
         (&btree::BY_COUNT, space.by_count, Metadata::Allocator),
         (&btree::INODES, inodes.tree, Metadata::Inodes),
     ];
-    if sb.has_free_inode_tree {
+    if sb.has_free_inode_tree() {
         all.push((&btree::FREE_INODES, inodes.free_tree, Metadata::Inodes));
     }
-    if sb.has_reverse_map {
+    if sb.has_reverse_map() {
         all.push((&btree::REVERSE_MAP, space.reverse_map, Metadata::Allocator));
     }
     for (kind, root, owner) in all {
         let mut on_block = |block| add(xfs, group, block, owner, claims);
         btree::walk(xfs, group, kind, root, &mut on_block, None)?;
     }
-    if !sb.has_refcounts {
+    if !sb.has_refcounts() {
         return Ok(());
     }
     let mut staged = Vec::new();
@@ -135,7 +135,7 @@ impl Chunk {
     fn parse(xfs: &Xfs<'_>, group: u64, record: &[u8], next: u64) -> Outcome<Self> {
         let first = u64::from(field::u32_be(record, 0));
         let free = field::u64_be(record, 8);
-        let (holes, count, free_count) = if xfs.sb.has_sparse_inodes {
+        let (holes, count, free_count) = if xfs.sb.has_sparse_inodes() {
             (field::u16_be(record, 4), record[6].into(), record[7].into())
         } else {
             (0, 64, field::u32_be(record, 4))
