@@ -103,7 +103,10 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
     let size = |bytes: Option<u64>| bytes.map_or("-".into(), format_size);
     for part in &guest.partitions {
         rows.row(vec![
-            part.number.map_or("whole".into(), |number| number.to_string()),
+            part.logical_volume
+                .clone()
+                .or_else(|| part.number.map(|number| number.to_string()))
+                .unwrap_or_else(|| "whole".into()),
             part.file_system
                 .unwrap_or(match part.purpose {
                     "bios-boot" => "boot code",
@@ -119,7 +122,11 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
     }
     rows.print(out)?;
     for part in &guest.partitions {
-        let name = part.number.map_or("the volume".into(), |number| format!("partition {number}"));
+        let name = match (&part.logical_volume, part.number) {
+            (Some(name), _) => format!("logical volume {name}"),
+            (None, Some(number)) => format!("partition {number}"),
+            (None, None) => "the volume".into(),
+        };
         let label = part.label.as_ref().map(|it| format!(", label {it}")).unwrap_or_default();
         if let Some(uuid) = &part.uuid {
             writeln!(out, "  {name}: UUID {uuid}{label}")?;

@@ -133,6 +133,15 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
+/// Takes `bytes` into the register of a CRC-32 that begins with any value, and is not inverted at the end, as
+/// LVM2 has it.
+#[must_use]
+pub fn crc32_register(register: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(!register);
+    hasher.update(bytes);
+    !hasher.finalize()
+}
+
 /// Bytes that are tested at once: enough for wide registers, few enough to stop early.
 const ZERO_GROUP: usize = 256;
 

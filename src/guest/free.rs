@@ -46,7 +46,11 @@ pub fn droppable(volume: &dyn ReadVolume) -> Result<Droppable> {
         all = Some(Caution::Hibernated.to_string());
     }
     for (index, part) in guest.parts.iter().enumerate() {
-        let name = part.number.map_or("the volume".into(), |number| format!("partition {number}"));
+        let name = match (&part.logical, part.number) {
+            (Some(logical), _) => format!("logical volume {}", logical.name),
+            (None, Some(number)) => format!("partition {number}"),
+            (None, None) => "the volume".into(),
+        };
         let has_free = part.system().is_some() || matches!(part.found, Found::Swap(_));
         let reasons = all.iter().chain(&owners.parts[index].refusals);
         if part.found.name().is_some() {

@@ -176,6 +176,16 @@ impl OwnerMap {
             .take_while(|(cut, _)| !cut.is_empty())
     }
 
+    /// Returns a map of a part alone.
+    #[must_use]
+    pub fn cut(&self, range: Range<u64>) -> Self {
+        let mut part = Self::default();
+        for (run, owner) in self.within(range) {
+            part.push(run.end.strict_sub(run.start), owner);
+        }
+        part
+    }
+
     /// Sums the bytes of the runs that `wanted` picks.
     pub fn sum(&self, wanted: impl Fn(Owner) -> bool) -> u64 {
         let picked = self.within(0..self.size).filter(|(_, owner)| wanted(*owner));
@@ -204,6 +214,8 @@ mod tests {
         assert_eq!(map.within(16..18).collect::<Vec<_>>(), [(16..18, file)]);
         assert_eq!(map.within(30..40).count(), 0);
         assert_eq!(map.sum(|owner| owner == Owner::Free), 15);
+        let part: Vec<_> = map.cut(10..25).within(0..30).collect();
+        assert_eq!(part, [(0..5, Owner::Free), (5..10, file), (10..15, Owner::Unknown)]);
         let mut twice = map.clone();
         twice.append(&map);
         assert_eq!((twice.size(), twice.run_count()), (60, 6));

@@ -42,7 +42,9 @@ pub enum Patch {
 #[derive(Debug)]
 pub struct Slice<'a> {
     volume: &'a dyn ReadVolume,
-    range: Range<u64>,
+    /// Where its bytes lie, in order: first byte of the slice, and bytes of the volume.
+    pieces: Vec<(u64, Range<u64>)>,
+    len: u64,
     cache: Mutex<Cache>,
     /// What is laid over, by the start of each; all are of one length.
     patches: BTreeMap<u64, Patch>,
@@ -59,27 +61,33 @@ impl<'a> Slice<'a> {
     /// Takes the bytes of `range`, cut at the end of the volume.
     #[must_use]
     pub fn new(volume: &'a dyn ReadVolume, range: Range<u64>) -> Self {
-        let range = range.start.min(volume.size())..range.end.min(volume.size());
+        Self::joined(volume, &[range])
+    }
+
+    /// Takes the bytes of several ranges one after another, each cut at the end of the volume.
+    #[must_use]
+    pub fn joined(volume: &'a dyn ReadVolume, ranges: &[Range<u64>]) -> Self {
+        let mut pieces = Vec::new();
+        let mut len = 0_u64;
+        for range in ranges {
+            let range = range.start.min(volume.size())..range.end.min(volume.size());
+            pieces.push((len, range.clone()));
+            len = len.saturating_add(range.end.saturating_sub(range.start));
+        }
         let cache = Mutex::default();
-        Self { volume, range, cache, patches: BTreeMap::new(), patch_len: 1 }
+        Self { volume, pieces, len, cache, patches: BTreeMap::new(), patch_len: 1 }
     }
 
     /// Returns how many bytes there are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.range.end.saturating_sub(self.range.start)
+        self.len
     }
 
     /// Tells whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
-    }
-
-    /// Returns the volume that it is a part of, and which part.
-    #[must_use]
-    pub fn volume(&self) -> (&'a dyn ReadVolume, Range<u64>) {
-        (self.volume, self.range.clone())
+        self.len == 0
     }
 
     /// Fills `buf` with the bytes from `offset` on.
@@ -93,7 +101,7 @@ impl<'a> Slice<'a> {
             return Err(Problem::Damaged.text("it points past its end"));
         };
         if len >= LONG_READ_LEN {
-            self.volume.read_at(self.range.start.strict_add(offset), buf)?;
+            self.read_volume(offset, buf)?;
         } else {
             self.read_cached(offset..end, buf)?;
         }
@@ -131,6 +139,26 @@ impl<'a> Slice<'a> {
         Ok(())
     }
 
+    /// Reads bytes that are inside out of the volume, a piece at a time.
+    fn read_volume(&self, offset: u64, buf: &mut [u8]) -> Outcome<()> {
+        let (mut at, mut rest) = (offset, buf);
+        let first = self.pieces.partition_point(|(start, _)| *start <= offset).saturating_sub(1);
+        for (start, range) in &self.pieces[first..] {
+            let from = range.start.saturating_add(at.strict_sub(*start)).min(range.end);
+            let there = usize::try_from(range.end.strict_sub(from)).unwrap_or(usize::MAX);
+            let (part, behind) = rest.split_at_mut(there.min(rest.len()));
+            if !part.is_empty() {
+                self.volume.read_at(from, part)?;
+            }
+            at = at.strict_add(u64::try_from(part.len()).expect("inside the slice"));
+            rest = behind;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn read_cached(&self, range: Range<u64>, buf: &mut [u8]) -> Outcome<()> {
         let mut at = range.start;
         let mut rest = buf;
@@ -159,7 +187,7 @@ impl<'a> Slice<'a> {
         let start = number.strict_mul(PIECE_LEN);
         let len = self.len().strict_sub(start).min(PIECE_LEN);
         let mut bytes = vec![0; usize::try_from(len).expect("at most a piece")];
-        self.volume.read_at(self.range.start.strict_add(start), &mut bytes)?;
+        self.read_volume(start, &mut bytes)?;
         let piece: Arc<[u8]> = bytes.into();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.pieces.insert(number, Arc::clone(&piece)).is_none() {
@@ -240,6 +268,23 @@ mod tests {
         assert!(slice.bytes(289_000, 1).is_err());
         assert!(slice.bytes(0, u64::MAX).is_err());
         assert_eq!(Slice::new(&volume, 299_999..u64::MAX).len(), 1);
+    }
+
+    #[test]
+    fn ranges_that_are_joined_read_as_one() {
+        let bytes = pattern(400_000);
+        let volume = volume(bytes.clone());
+        let ranges = [300_000..380_000, 5..6, 0..0, 100_000..250_000];
+        let joined = [&bytes[300_000..380_000], &bytes[5..6], &bytes[100_000..250_000]].concat();
+        let slice = Slice::joined(&volume, &ranges);
+        assert_eq!(slice.len(), 230_001);
+        for (start, len) in
+            [(0, 230_001), (79_990, 20), (80_000, 2), (80_001, 140_000), (230_000, 1)]
+        {
+            let read = slice.bytes(start.try_into().unwrap(), len.try_into().unwrap()).unwrap();
+            assert!(read == joined[start..start + len], "{start}, {len}");
+        }
+        assert!(slice.bytes(230_000, 2).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::guest::layout::Layout;
 use crate::guest::layout::PartitionKind;
 use crate::guest::layout::SECTOR_SIZE;
 use crate::guest::layout::Table;
+use crate::guest::lvm;
 use crate::guest::owner::Metadata;
 use crate::guest::owner::Owner;
 use crate::guest::owner::OwnerMap;
@@ -33,14 +34,29 @@ const GPT_SECTORS: u64 = 33;
 pub struct Part<'a> {
     /// Number in the table; none for a whole volume.
     pub number: Option<u32>,
-    /// Bytes of the volume.
+    /// Bytes of the volume. Of a logical volume in several pieces: from its first byte on, as many as it has.
     pub range: Range<u64>,
+    /// Set for a logical volume, which lies in another part.
+    pub logical: Option<Logical>,
     /// What it is for.
     pub kind: PartitionKind,
     /// What `blkid` calls its PARTUUID; empty for a whole volume.
     pub uuid: String,
     /// What it holds.
     pub found: Found<'a>,
+}
+
+/// A logical volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logical {
+    /// Its group and its own name, as `group/name`.
+    pub name: String,
+    /// The physical volume that it lies on, by its place among the parts.
+    pub device: usize,
+    /// Bytes of the volume, in the logical volume's order.
+    pub pieces: Vec<Range<u64>>,
+    /// Whether another logical volume of the group may need what is free in this one.
+    pub is_shared: bool,
 }
 
 /// Whose every byte of a partition is.
@@ -93,6 +109,9 @@ impl<'a> Part<'a> {
                     owners.refusals.push(Caution::Hibernated.to_string());
                 }
             }
+            Found::Named(lvm::NAME) => {
+                owners.refusals.push("what lies between logical volumes is kept".into());
+            }
             Found::Named(name) => owners.refusals.push(format!("{name} is not looked into")),
             Found::Broken { fault, .. } => owners.refusals.push(fault.to_string()),
             Found::Nothing => {
@@ -103,6 +122,10 @@ impl<'a> Part<'a> {
             }
         }
         owners.map.fill(len, Owner::Unknown);
+        if self.logical.as_ref().is_some_and(|logical| logical.is_shared) {
+            let text = "a logical volume of its group that is not linear may need its free blocks";
+            owners.refusals.push(text.into());
+        }
         Ok(owners)
     }
 }
@@ -143,7 +166,7 @@ impl<'a> Guest<'a> {
         let mut parts = Vec::new();
         let mut add = |number, range: Range<u64>, kind, uuid| -> Result<()> {
             let found = systems::find(&|| Slice::new(volume, range.clone()))?;
-            parts.push(Part { number, range, kind, uuid, found });
+            parts.push(Part { number, range, logical: None, kind, uuid, found });
             Ok(())
         };
         for partition in &layout.partitions {
@@ -155,6 +178,12 @@ impl<'a> Guest<'a> {
         if layout.table == Table::None {
             add(None, 0..volume.size(), PartitionKind::Other, String::new())?;
         }
+        for index in 0..parts.len() {
+            if matches!(parts[index].found, Found::Named(lvm::NAME)) {
+                let logical = logical_volumes(volume, index, &mut parts[index])?;
+                parts.extend(logical);
+            }
+        }
         Ok(Self { layout, parts, size: volume.size() })
     }
 
@@ -164,7 +193,8 @@ impl<'a> Guest<'a> {
     ///
     /// If the volume cannot be read.
     pub fn owners(&self) -> Result<VolumeOwners> {
-        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        let is_partition = |index: &usize| self.parts[*index].logical.is_none();
+        let mut order: Vec<usize> = (0..self.parts.len()).filter(is_partition).collect();
         order.sort_by_key(|index| self.parts[*index].range.start);
         let mut sections = Vec::new();
         let mut at = 0;
@@ -183,18 +213,62 @@ impl<'a> Guest<'a> {
             if at < part.range.start {
                 sections.push(self.between(at..part.range.start));
             }
-            sections.push(Section {
-                range: part.range.clone(),
-                part: Some(index),
-                map: owners.map,
-            });
+            sections.extend(self.sections(index, &owners.map, &mut parts)?);
             at = part.range.end;
         }
         if at < self.size {
             sections.push(self.between(at..self.size));
         }
-        let parts = parts.into_iter().map(|part| part.expect("each was visited")).collect();
+        // What lies on a partition that overlaps another has no section of its own.
+        let none =
+            || PartSummary { proof: None, refusals: vec!["its device overlaps another".into()] };
+        let parts = parts.into_iter().map(|part| part.unwrap_or_else(none)).collect();
         Ok(VolumeOwners { sections, parts })
+    }
+
+    /// Returns the sections of a partition: one, or those of the logical volumes on it and what is between.
+    fn sections(
+        &self,
+        index: usize,
+        map: &OwnerMap,
+        parts: &mut [Option<PartSummary>],
+    ) -> Result<Vec<Section>> {
+        let mut pieces = Vec::new();
+        for (place, part) in self.parts.iter().enumerate() {
+            let Some(logical) = part.logical.as_ref().filter(|it| it.device == index) else {
+                continue;
+            };
+            let owners = part.owners()?;
+            let mut at = 0_u64;
+            for range in &logical.pieces {
+                let end = at.strict_add(range.end.strict_sub(range.start));
+                let map = owners.map.cut(at..end);
+                pieces.push(Section { range: range.clone(), part: Some(place), map });
+                at = end;
+            }
+            parts[place] = Some(PartSummary { proof: owners.proof, refusals: owners.refusals });
+        }
+        pieces.sort_by_key(|piece| piece.range.start);
+        let base = self.parts[index].range.start;
+        let own = |range: Range<u64>| Section {
+            map: map.cut(range.start.strict_sub(base)..range.end.strict_sub(base)),
+            range,
+            part: Some(index),
+        };
+        let mut sections = Vec::new();
+        let mut at = base;
+        for piece in pieces {
+            // Logical volumes that overlap were refused.
+            if at < piece.range.start {
+                sections.push(own(at..piece.range.start));
+            }
+            at = piece.range.end;
+            sections.push(piece);
+        }
+        if at < self.parts[index].range.end {
+            sections.push(own(at..self.parts[index].range.end));
+        }
+        Ok(sections)
     }
 
     /// Returns the section of bytes that no partition holds.
@@ -227,6 +301,55 @@ impl<'a> Guest<'a> {
         }
         map
     }
+}
+
+/// Looks into the logical volumes on the part of place `device`. Those that cannot be looked into, and damage,
+/// become what the part holds.
+fn logical_volumes<'a>(
+    volume: &'a dyn ReadVolume,
+    device: usize,
+    part: &mut Part<'a>,
+) -> Result<Vec<Part<'a>>> {
+    let base = part.range.start;
+    let all = match lvm::volumes(&Slice::new(volume, part.range.clone())) {
+        Ok(all) => all,
+        Err(Failure::Fault(fault)) => {
+            part.found = Found::Broken { name: lvm::NAME, fault };
+            return Ok(Vec::new());
+        }
+        Err(Failure::Error(error)) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for logical in all {
+        let pieces = match logical.pieces {
+            Ok(pieces) => pieces,
+            Err(fault) => {
+                part.found = Found::Broken { name: lvm::NAME, fault };
+                continue;
+            }
+        };
+        let pieces: Vec<Range<u64>> = pieces
+            .iter()
+            .map(|piece| piece.start.strict_add(base)..piece.end.strict_add(base))
+            .collect();
+        let len: u64 = pieces.iter().map(|piece| piece.end.strict_sub(piece.start)).sum();
+        let start = pieces.first().map_or(base, |piece| piece.start);
+        let inside = systems::find(&|| Slice::joined(volume, &pieces))?;
+        found.push(Part {
+            number: part.number,
+            range: start..start.strict_add(len),
+            logical: Some(Logical {
+                name: logical.name,
+                device,
+                pieces,
+                is_shared: logical.is_shared,
+            }),
+            kind: PartitionKind::Other,
+            uuid: String::new(),
+            found: inside,
+        });
+    }
+    Ok(found)
 }
 
 /// A section of a volume: a partition, or what lies between two.

@@ -475,10 +475,21 @@ fn names(source: &[u8], part: &Part<'_>) -> bool {
             by(b"/dev/disk/by-uuid/").is_some_and(is_uuid)
                 || by(b"/dev/disk/by-label/").is_some_and(|it| !label.is_empty() && it == label)
                 || by(b"/dev/disk/by-partuuid/").is_some_and(is_part)
-                || by(b"/dev/").is_some_and(|name| device_number(name) == part.number)
+                || by(b"/dev/").is_some_and(|name| match &part.logical {
+                    Some(logical) => is_logical(name, &logical.name),
+                    None => device_number(name) == part.number,
+                })
         }
         _ => false,
     }
+}
+
+/// Tells whether a device's name is that of a logical volume: `group/name`, or `mapper/group-name`, in which
+/// hyphens of both names are doubled.
+fn is_logical(device: &[u8], name: &str) -> bool {
+    let doubled = || name.replace('-', "--").replacen('/', "-", 1);
+    device == name.as_bytes()
+        || device.strip_prefix(b"mapper/").is_some_and(|it| it == doubled().as_bytes())
 }
 
 /// Returns the number at the end of a device's name, as in `sda1`, `xvda1` and `nvme0n1p1`.

@@ -79,6 +79,9 @@ pub struct LoaderReport {
 pub struct PartReport {
     /// Its number.
     pub number: Option<u32>,
+    /// Group and name, for a logical volume on the partition of that number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logical_volume: Option<String>,
     /// First byte of the volume.
     pub start_bytes: u64,
     /// Bytes.
@@ -193,6 +196,7 @@ fn part_report(part: &Part<'_>, proof: Option<&Proof>) -> PartReport {
     };
     PartReport {
         number: part.number,
+        logical_volume: part.logical.as_ref().map(|logical| escape(logical.name.as_bytes())),
         start_bytes: part.range.start,
         size_bytes: part.range.end.strict_sub(part.range.start),
         purpose: match part.kind {
