@@ -17,6 +17,7 @@ mod layout;
 mod look;
 mod lvm;
 mod mbr;
+mod ntfs;
 mod owner;
 mod packages;
 mod ranges;

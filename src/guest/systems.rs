@@ -6,6 +6,7 @@ use crate::guest::failure::FileSystemFault;
 use crate::guest::failure::Outcome;
 use crate::guest::fat;
 use crate::guest::file::FileSystem;
+use crate::guest::ntfs;
 use crate::guest::slice::Slice;
 use crate::guest::swap;
 use crate::guest::swap::Swap;
@@ -22,6 +23,7 @@ struct Row {
 const FILE_SYSTEMS: &[Row] = &[
     Row { name: "ext", is_one: ext::is_one, open: ext::open },
     Row { name: "vfat", is_one: fat::is_one, open: fat::open },
+    Row { name: "ntfs", is_one: ntfs::is_one, open: ntfs::open },
     Row { name: "xfs", is_one: xfs::is_one, open: xfs::open },
 ];
 
@@ -40,7 +42,6 @@ const NAMED: &[(&str, u64, &[u8])] = &[
     ("BitLocker", 3, b"-FVE-FS-"),
     ("ceph_bluestore", 0, b"bluestore block device"),
     ("btrfs", 65_600, b"_BHRfS_M"),
-    ("ntfs", 3, b"NTFS    "),
     ("exfat", 3, b"EXFAT   "),
     ("ReFS", 3, b"ReFS\0\0\0\0"),
     ("squashfs", 0, b"hsqs"),
