@@ -80,6 +80,32 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Tells whether it lies where another part lies, which may be of another volume.
+    #[must_use]
+    pub fn is_where(&self, other: &Part<'_>) -> bool {
+        let pieces = |part: &Part<'_>| part.logical.as_ref().map(|it| it.pieces.clone());
+        self.range.start == other.range.start && pieces(self) == pieces(other)
+    }
+
+    /// Returns where bytes of the part lie in the volume, in order.
+    #[must_use]
+    pub fn spans(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let whole = std::slice::from_ref(&self.range);
+        let pieces = self.logical.as_ref().map_or(whole, |logical| &logical.pieces[..]);
+        let mut found = Vec::new();
+        let mut at = 0_u64;
+        for piece in pieces {
+            let end = at.strict_add(piece.end.strict_sub(piece.start));
+            let (from, to) = (range.start.max(at), range.end.min(end));
+            if from < to {
+                let place = |offset: u64| piece.start.strict_add(offset.strict_sub(at));
+                found.push(place(from)..place(to));
+            }
+            at = end;
+        }
+        found
+    }
+
     /// Finds whose every byte is, and proves it.
     ///
     /// # Errors

@@ -129,6 +129,9 @@ fn linear_volumes_are_looked_into_wherever_their_pieces_lie() {
     let mut ours = content(by_us(system));
     ours.remove(&b"lost+found"[..]);
     assert!(ours == content(by_the_system(&folder)));
+    let both = guest.parts[1].spans(39 * MIB..42 * MIB);
+    assert_eq!(both, [40 * MIB..41 * MIB, 53 * MIB..55 * MIB]);
+    assert_eq!(guest.parts[2].spans(0..MIB), [41 * MIB..42 * MIB]);
     let owners = guest.owners().unwrap();
     assert_eq!(owners.parts[1].refusals, Vec::<String>::new());
     assert!(!owners.parts[0].refusals.is_empty());

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::guest::Bytes;
 use crate::guest::FileKind;
 use crate::guest::Node;
+use crate::guest::Part;
 use crate::guest::Ranges;
 use crate::guest::Spot;
 use crate::guest::Tree;
@@ -32,8 +33,8 @@ const MAX_DEPTH: usize = 4096;
 pub(super) struct Side<'a> {
     pub(super) tree: &'a Tree<'a>,
     pub(super) costs: &'a Costs,
-    /// First byte of each part of the volume.
-    pub(super) starts: &'a [u64],
+    /// The parts of the volume.
+    pub(super) parts: &'a [Part<'a>],
     /// Directories and files with several names that were met.
     pub(super) seen: HashSet<Spot>,
 }
@@ -205,17 +206,21 @@ impl Walk<'_> {
     /// page changed, is not read.
     fn content(&self, old: Spot, new: Spot) -> Result<Option<Change>> {
         let (one, other) = (self.old.tree.reader(old)?, self.new.tree.reader(new)?);
-        let start = |side: &Side<'_>, spot| side.starts[side.tree.part(spot)];
-        let (old_start, new_start) = (start(&self.old, old), start(&self.new, new));
-        let same_place = one.content() == other.content() && old_start == new_start;
-        if same_place {
+        let old_part = &self.old.parts[self.old.tree.part(old)];
+        let new_part = &self.new.parts[self.new.tree.part(new)];
+        let same_place = one.content() == other.content() && old_part.is_where(new_part);
+        // A journal that was replayed may hold newer content than the place that it belongs to.
+        let replayed = |side: &Side<'_>, spot| side.tree.system(spot).about().replayed;
+        if same_place && !replayed(&self.old, old) && !replayed(&self.new, new) {
             let touched = other.content().pieces.iter().any(|piece| match &piece.bytes {
                 Bytes::At(at) => {
-                    let from = new_start.saturating_add(*at);
-                    let range = from..from.saturating_add(piece.len);
-                    let whole = range.end.saturating_sub(range.start);
-                    let outside = self.changed.outside(range).map(|it| it.end.strict_sub(it.start));
-                    outside.sum::<u64>() < whole
+                    let spans = new_part.spans(*at..at.saturating_add(piece.len));
+                    spans.into_iter().any(|span| {
+                        let whole = span.end.saturating_sub(span.start);
+                        let outside =
+                            self.changed.outside(span).map(|it| it.end.strict_sub(it.start));
+                        outside.sum::<u64>() < whole
+                    })
                 }
                 Bytes::Here(_) => false,
             });

@@ -83,21 +83,17 @@ pub fn diff_files(
     let trees = (Tree::open(&old_guest, None), Tree::open(&new_guest, None));
     match &trees {
         (Ok(old_tree), Ok(new_tree)) => {
-            let starts = |guest: &Guest<'_>| -> Vec<u64> {
-                guest.parts.iter().map(|part| part.range.start).collect()
-            };
-            let (old_starts, new_starts) = (starts(&old_guest), starts(&new_guest));
             let mut walk = Walk {
                 old: Side {
                     tree: old_tree,
                     costs: &before,
-                    starts: &old_starts,
+                    parts: &old_guest.parts,
                     seen: HashSet::new(),
                 },
                 new: Side {
                     tree: new_tree,
                     costs: &after,
-                    starts: &new_starts,
+                    parts: &new_guest.parts,
                     seen: HashSet::new(),
                 },
                 changed: &changed,
