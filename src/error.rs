@@ -319,6 +319,17 @@ impl Error {
         self
     }
 
+    /// Shows a file as it is known to the user, where it was reached by another path: `from`, or something in
+    /// it, is shown as `to`.
+    #[must_use]
+    pub fn shown_as(mut self, from: &Path, to: &Path) -> Self {
+        if let Some(inside) = self.0.path.as_deref().and_then(|path| path.strip_prefix(from).ok()) {
+            let nothing = inside.as_os_str().is_empty();
+            self.0.path = Some(if nothing { to.to_owned() } else { to.join(inside) });
+        }
+        self
+    }
+
     /// Adds what became of the output, unless that is known already: a failure may leave it changed.
     #[must_use]
     pub fn leaving(mut self, output: impl Into<String>) -> Self {

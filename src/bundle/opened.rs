@@ -203,7 +203,7 @@ impl Bundle {
 
     /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
     /// an archive has them.
-    pub(super) fn blobs(&self) -> Vec<Descriptor> {
+    pub(crate) fn blobs(&self) -> Vec<Descriptor> {
         let mut blobs = self.in_order();
         blobs.push(self.config.clone());
         blobs.push(self.manifest.clone());

@@ -8,8 +8,8 @@ use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
-use crate::io;
 use crate::io::Node;
+use crate::io::list;
 use crate::layout;
 
 /// Folders of a layout.
@@ -68,11 +68,15 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
 fn first_stranger(path: &Path, known: &BTreeSet<String>) -> Result<Option<String>> {
     for folder in ["", FOLDERS[0], FOLDERS[1]] {
         let at = path.join(folder);
-        for (name, node) in io::list(&at)?.unwrap_or_default() {
-            let name = Path::new(folder).join(name);
+        let fail = |e| Error::io("list", &at, e);
+        let entries = match list(&at) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !folder.is_empty() => continue,
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
+            let name = Path::new(folder).join(&entry.name);
             let ours = name.to_str().is_some_and(|name| {
-                node == Node::Folder && FOLDERS.contains(&name)
-                    || node == Node::File && known.contains(name)
+                entry.is_folder && FOLDERS.contains(&name) || entry.is_file && known.contains(name)
             });
             if !ours {
                 return Ok(Some(name.to_string_lossy().into_owned()));

@@ -15,9 +15,9 @@ use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::digest::sha256;
 use crate::error::Result;
-use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
+use crate::io::Scratch;
 use crate::io::WriteAt;
 use crate::layout;
 use crate::layout::Descriptor;
@@ -82,7 +82,7 @@ impl Writer {
     /// # Errors
     ///
     /// `Io` if it cannot be made.
-    pub fn scratch(&self) -> Result<OutputFile> {
+    pub fn scratch(&self) -> Result<Scratch> {
         self.sink.scratch()
     }
 
@@ -91,7 +91,7 @@ impl Writer {
     #[must_use]
     pub fn volume<'a>(
         &'a mut self,
-        scratch: &'a OutputFile,
+        scratch: &'a Scratch,
         base: Option<Digest>,
     ) -> VolumeWriter<'a> {
         VolumeWriter {
@@ -231,7 +231,7 @@ pub struct VolumeWriter<'a> {
     layers: &'a mut Vec<Descriptor>,
     pack_size: u64,
     builder: Builder<'a>,
-    scratch: &'a OutputFile,
+    scratch: &'a Scratch,
     /// Root digest of the snapshot that the volume depends on.
     base: Option<Digest>,
     /// What became of the volume's free blocks.
@@ -335,7 +335,7 @@ impl VolumeWriter<'_> {
         self.close_pack()?;
         let summary = self.builder.finish(size)?;
         let scratch = self.scratch;
-        let read = |buf: &mut [u8], at: u64| scratch.read_exact_at(buf, at);
+        let read = |buf: &mut [u8], at: u64| scratch.read_back_at(buf, at);
         let mut layer = manifest_blob(self.sink, &read, &summary)?;
         layer.annotations.insert(annotations::DEVICE.to_owned(), device.to_owned());
         if let Some(base) = self.base {

@@ -18,6 +18,7 @@ use crate::calls::registration::Action;
 use crate::calls::registration::NOT_YET_SECONDS;
 use crate::calls::registration::NotYet;
 use crate::calls::registration::Registration;
+use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::digest::sha256;
 use crate::error::Advice;
@@ -102,6 +103,8 @@ pub struct PlanVolume<'a> {
 /// What a plan is made for.
 #[derive(Clone, Debug)]
 pub struct PlanRequest<'a> {
+    /// The digest of the bundle.
+    pub bundle: Digest,
     /// The description.
     pub ami: &'a Ami,
     /// The volumes with content, in the order of the mapping.
@@ -143,6 +146,7 @@ pub struct Totals {
 pub enum Step {
     Plan {
         version: u32,
+        bundle: String,
         name: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         region: Option<String>,
@@ -330,6 +334,7 @@ impl<'a> Plan<'a> {
     fn head(&self) -> Step {
         Step::Plan {
             version: PLAN_VERSION,
+            bundle: format!("sha256:{}", self.request.bundle),
             name: self.request.ami.name.clone(),
             region: self.request.upload.region.clone(),
             holes: if self.request.upload.send_holes { "send" } else { "leave" },

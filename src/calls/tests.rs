@@ -188,6 +188,7 @@ fn request<'a>(
 ) -> PlanRequest<'a> {
     let base = base.map(|manifest| Base { manifest, snapshot_id: "snap-0a" });
     PlanRequest {
+        bundle: Digest([0; 32]),
         ami,
         volumes: vec![PlanVolume { device: "/dev/xvda", manifest: target, base }],
         upload,

@@ -2,7 +2,7 @@
 //!
 //! See `docs/formats/instance-store.md` for its elements and limits.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -337,7 +337,7 @@ fn read_parts(parts: &Element) -> Result<Vec<PartEntry>> {
     if list.is_empty() || count != Some(list.len()) {
         return Err(at(parts, ManifestFault::Count { found: list.len() }));
     }
-    let mut names = HashSet::new();
+    let mut names = BTreeSet::new();
     let mut entries = Vec::with_capacity(list.len());
     for (index, part) in list.into_iter().enumerate() {
         if attribute(part, "index").and_then(|text| text.parse().ok()) != Some(index) {

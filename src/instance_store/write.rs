@@ -345,7 +345,7 @@ impl Cutter<'_> {
     /// Puts the part that is open into the folder, under its number.
     fn close(&mut self) -> Result<()> {
         if let Some((file, hasher, _)) = self.open.take() {
-            self.folder.place(file, &temporary(self.done.len()))?;
+            self.folder.put(file, &temporary(self.done.len()))?;
             self.done.push(hasher.finish_hex());
         }
         Ok(())

@@ -14,11 +14,9 @@ use crate::error::Result;
 use crate::io::Input;
 use crate::io::WriteAt;
 use crate::io::direct::Direct;
+use crate::io::output::Place;
 use crate::io::output::punch_hole;
-use crate::io::output::sweep_of;
-use crate::io::output::sync_folder_of;
 use crate::io::output::write_both;
-use crate::io::output::write_failed;
 
 /// A regular file, open for changes, and locked against others who do the same.
 #[derive(Debug)]
@@ -96,11 +94,12 @@ impl WriteAt for InPlace {
     }
 
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
-        punch_hole(&self.file, len, offset).map_err(|e| write_failed(&self.path, offset, e))
+        punch_hole(&self.file, len, offset)
+            .map_err(|e| Error::io("write", &self.path, e).at(offset))
     }
 
     fn set_size(&self, size: u64) -> Result<()> {
-        self.file.set_len(size).map_err(|e| write_failed(&self.path, size, e))
+        self.file.set_len(size).map_err(|e| Error::io("write", &self.path, e).at(size))
     }
 }
 
@@ -111,7 +110,8 @@ impl WriteAt for InPlace {
 ///
 /// `Io` if the system refuses.
 pub fn remove(path: &Path) -> Result<()> {
+    let place = Place::of(path)?;
     fs::remove_file(path).map_err(|e| Error::io("remove", path, e))?;
-    sweep_of(path)?;
-    sync_folder_of(path)
+    place.sweep();
+    place.folder().sync_all().map_err(|e| Error::io("sync the folder of", path, e))
 }

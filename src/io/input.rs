@@ -17,7 +17,8 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::all_data;
-use crate::io::unwritten;
+use crate::io::unwritten::overlay;
+use crate::io::unwritten::unwritten_ranges;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 
@@ -235,9 +236,9 @@ impl Input {
                 return Err(self.too_many_extents(limit));
             }
         }
-        let zeros = unwritten::unwritten(file)
+        let zeros = unwritten_ranges(file)
             .map_err(|e| Error::io("find the unwritten ranges of", &self.path, e))?;
-        let extents = unwritten::overlay(extents, &zeros);
+        let extents = overlay(extents, &zeros);
         if extents.len() > limit { Err(self.too_many_extents(limit)) } else { Ok(extents) }
     }
 

@@ -3,7 +3,6 @@
 //! "Nothing is there" and "the system does not say" are different answers: only the first lets a caller go on as if the
 //! name were free.
 
-use std::ffi::OsString;
 use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -80,24 +79,6 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Returns the names in a folder and what stands at each, in no order; `None` if there is no folder.
-///
-/// # Errors
-///
-/// `Io` if the system refuses, also if `path` is not a folder.
-pub fn list(path: &Path) -> Result<Option<Vec<(OsString, Node)>>> {
-    let fail = |e| Error::io("list", path, e);
-    let entries = match path.read_dir() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        entries => entries.map_err(fail)?,
-    };
-    let entry = |entry: io::Result<std::fs::DirEntry>| {
-        let entry = entry.map_err(fail)?;
-        Ok((entry.file_name(), Node::of(entry.file_type().map_err(fail)?)))
-    };
-    entries.map(entry).collect::<Result<_>>().map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,18 +112,5 @@ mod tests {
         let path = dir.path().join("round");
         symlink(&path, &path).unwrap();
         assert_eq!(Node::at(&path).unwrap_err().kind(), crate::error::Kind::Io);
-        assert_eq!(list(&path).unwrap_err().kind(), crate::error::Kind::Io);
-    }
-
-    #[test]
-    fn a_folder_is_listed_with_what_is_in_it() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("file"), b"").unwrap();
-        symlink("file", dir.path().join("link")).unwrap();
-        let mut found = list(dir.path()).unwrap().unwrap();
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(found, [("file".into(), Node::File), ("link".into(), Node::Link)]);
-        assert_eq!(list(&dir.path().join("nothing")).unwrap(), None);
-        assert_eq!(list(&dir.path().join("file")).unwrap_err().kind(), crate::error::Kind::Io);
     }
 }

@@ -6,10 +6,21 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::openat;
+use rustix::fs::unlinkat;
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::Input;
+use crate::io::OutputDir;
+use crate::io::OutputFile;
 use crate::io::WRITE_PIECE_LEN;
 use crate::io::WriteAt;
 
@@ -20,11 +31,17 @@ const VARIABLE: &str = "TMPDIR";
 /// the second may be memory.
 const FOLDERS: [&str; 2] = ["/var/tmp", "/tmp"];
 
+/// How often a name is tried, where a file needs one for a moment.
+const TRIES: u32 = 64;
+
 /// A file without a name. However the process ends, nothing of it stays. No place of it is written twice.
 #[derive(Debug)]
 pub struct Scratch {
     file: File,
+    /// The folder, or the output that it is for.
     folder: PathBuf,
+    /// Whether it is for an output, and on the same file system.
+    for_output: bool,
 }
 
 impl Scratch {
@@ -39,21 +56,39 @@ impl Scratch {
             let there = FOLDERS.iter().map(Path::new).find(|folder| folder.is_dir());
             there.unwrap_or(Path::new(FOLDERS[1])).to_owned()
         });
-        let file = tempfile::tempfile_in(&folder).map_err(|e| {
-            // Behind the system's words, the error's text names a file that never was.
-            let words = e.to_string();
-            let words = words.split(" at path ").next().unwrap_or_default();
-            Error::io(
-                "make a temporary file there",
-                &folder,
-                io::Error::new(e.kind(), words.to_owned()),
-            )
-            .advise(format!("set {VARIABLE} to a folder that can be written"))
-        })?;
-        Ok(Self { file, folder })
+        let advise =
+            |error: Error| error.advise(format!("set {VARIABLE} to a folder that can be written"));
+        let file = unnamed(&folder)
+            .map_err(|e| advise(Error::io("make a temporary file there", &folder, e)))?;
+        Ok(Self { file, folder, for_output: false })
     }
 
-    /// Returns the folder that it is in.
+    /// Makes an empty file beside an output, on the same file system.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn beside(output: &OutputFile) -> Result<Self> {
+        let place = output.place();
+        Self::in_open(place.folder(), place.path())
+    }
+
+    /// As [`Scratch::beside`], for an output that is a folder.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn inside(output: &OutputDir) -> Result<Self> {
+        Self::in_open(output.open(), output.target())
+    }
+
+    fn in_open(folder: &File, output: &Path) -> Result<Self> {
+        let file =
+            unnamed_in(folder).map_err(|e| Error::io("make a temporary file for", output, e))?;
+        Ok(Self { file, folder: output.to_owned(), for_output: true })
+    }
+
+    /// Returns the folder that it is in, or the output that it is for.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -85,11 +120,18 @@ impl Scratch {
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         );
-        let error = Error::io("write a temporary file there", &self.folder, error);
-        if full {
-            error.advise(format!("free some space, or set {VARIABLE} to a folder with more"))
+        let doing = if self.for_output {
+            "write a temporary file for"
         } else {
-            error
+            "write a temporary file there"
+        };
+        let error = Error::io(doing, &self.folder, error);
+        match (full, self.for_output) {
+            (false, _) => error,
+            (true, true) => error.advise("free some space, or write the output elsewhere"),
+            (true, false) => {
+                error.advise(format!("free some space, or set {VARIABLE} to a folder with more"))
+            }
         }
     }
 }
@@ -116,6 +158,38 @@ impl WriteAt for Scratch {
     fn set_size(&self, size: u64) -> Result<()> {
         self.file.set_len(size).map_err(|e| self.fail(e))
     }
+}
+
+/// Makes a file without a name in a folder.
+fn unnamed(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    unnamed_in(&File::from(rustix::fs::open(folder, flags, Mode::empty())?))
+}
+
+/// Makes a file without a name in an open folder. Where the file system has no such files, it loses its name
+/// before anything is written.
+fn unnamed_in(folder: &File) -> io::Result<File> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match openat(folder, c".", flags | OFlags::TMPFILE, mode) {
+        Ok(file) => return Ok(File::from(file)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+        Err(e) => return Err(e.into()),
+    }
+    for _ in 0..TRIES {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".amikit-{:x}-{number:x}.amikit-part", std::process::id());
+        match openat(folder, &*name, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Ok(file) => {
+                unlinkat(folder, &*name, AtFlags::empty())?;
+                return Ok(File::from(file));
+            }
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::EXIST.into())
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::units::ExtentKind;
 /// # Errors
 ///
 /// Whatever the system refuses.
-pub(super) fn unwritten(file: &File) -> io::Result<Vec<Range<u64>>> {
+pub(super) fn unwritten_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
     let found = ranges(file, FiemapFlags::empty())?;
     // Bytes that wait in the page cache for such a range are seen as written once they are.
     if found.is_empty() { Ok(found) } else { ranges(file, FiemapFlags::SYNC) }

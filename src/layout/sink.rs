@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::io::Judge;
 use crate::io::OutputDir;
 use crate::io::OutputFile;
+use crate::io::Scratch;
 use crate::io::WriteAt;
 use crate::layout::name::LAYOUT_NAME;
 use crate::layout::name::blob_name;
@@ -69,11 +70,11 @@ impl Sink {
         Ok(Self::Folder(folder))
     }
 
-    /// Starts a file that is not part of the bundle and goes when it is dropped.
-    pub(crate) fn scratch(&self) -> Result<OutputFile> {
+    /// Starts a file without a name that is not part of the bundle.
+    pub(crate) fn scratch(&self) -> Result<Scratch> {
         match self {
-            Self::Folder(folder) => folder.new_file(),
-            Self::Archive { file, .. } => OutputFile::create(file.target()),
+            Self::Folder(folder) => Scratch::inside(folder),
+            Self::Archive { file, .. } => Scratch::beside(file),
         }
     }
 
@@ -107,7 +108,7 @@ impl Sink {
     /// Ends a blob of `size` bytes.
     pub(crate) fn place_blob(&mut self, blob: NewBlob, digest: &Digest, size: u64) -> Result<()> {
         match (self, blob) {
-            (Self::Folder(folder), NewBlob::Folder(file)) => folder.place(file, &blob_name(digest)),
+            (Self::Folder(folder), NewBlob::Folder(file)) => folder.put(file, &blob_name(digest)),
             (Self::Archive { file, end, blobs }, NewBlob::Archive { start }) => {
                 // Two volumes can have the same manifest: the next member overwrites the copy.
                 if blobs.insert(*digest) {

@@ -1,6 +1,6 @@
 //! From the table of frames to runs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::compress::Codec;
@@ -115,7 +115,7 @@ pub(super) fn volume(frames: &[Frame], bytes: &Arc<dyn ReadAt>) -> Result<Volume
     check_size(frames.iter().map(|frame| u64::from(frame.plain_len)).sum())?;
     let mut map = RunMap::default();
     let mut sources = Vec::new();
-    let mut by_len = HashMap::new();
+    let mut by_len = BTreeMap::new();
     let mut offset = 0_u64;
     for Frame { packed_len, plain_len } in frames {
         if *plain_len > 0 {

@@ -21,7 +21,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use tempfile::TempDir;
 use zstd::stream::read::Decoder as BareDecoder;
 use zstd::stream::write::Encoder as BareEncoder;
 
@@ -46,6 +45,7 @@ use crate::format;
 use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
+use crate::io::OutputDir;
 use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
@@ -86,7 +86,7 @@ pub(super) struct Workbench<'a> {
     /// The blocks as a raw image.
     volume: Volume,
     input: Input,
-    folder: TempDir,
+    folder: OutputDir,
 }
 
 impl<'a> Workbench<'a> {
@@ -101,11 +101,9 @@ impl<'a> Workbench<'a> {
         threads: NonZero<usize>,
         watch: &'a dyn Watch,
     ) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("amikit-bench.")
-            .tempdir()
-            .map_err(|e| Error::io("make a folder in", &std::env::temp_dir(), e))?;
-        let path = folder.path().join("sample.raw");
+        // It never gets this name: what is measured is not kept.
+        let folder = OutputDir::create(&std::env::temp_dir().join("amikit-bench"))?;
+        let path = folder.temporary_path().join("sample.raw");
         let file = create(&path)?;
         file.write_all_at(&plain, 0).map_err(|e| Error::io("write", &path, e))?;
         // The kernel must not write it to the disk while other things are measured.
@@ -138,7 +136,7 @@ impl<'a> Workbench<'a> {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.temporary_path().join(name)
     }
 
     /// Returns all stages, in the order of the work; `unpack` needs the bundle of `pack`.

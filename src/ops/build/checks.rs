@@ -11,11 +11,20 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::WaitId;
+use rustix::process::WaitIdOptions;
+use rustix::process::kill_process_group;
+use rustix::process::waitid;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
+use crate::digest::Digest;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::format::WriteOptions;
 use crate::format::raw;
 use crate::io::Input;
@@ -23,11 +32,13 @@ use crate::io::Node;
 use crate::io::ReadAt;
 use crate::io::Staging;
 use crate::io::Target;
+use crate::io::Witness;
 use crate::io::read_vec;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::Topic;
 use crate::lint::check_ids;
+use crate::ops::build::request::BuildRequest;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::verification::Depth;
@@ -66,36 +77,144 @@ impl TestReport {
     }
 }
 
-/// Runs one test.
-pub(super) fn run_test(
-    test: &Test,
-    recipe: &Path,
-    staging: &Staging,
-    prepared: &Prepared,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
-) -> Result<TestReport> {
-    match test {
-        Test::Verify { quick } => run_verify(staging.path(), *quick, threads, watch),
-        Test::Lint { allow, deny_warnings } => {
-            check_ids(allow)?;
-            let mut case = Case::of_bundle(&Bundle::open(staging.path())?)?;
-            case.upload = Some(prepared.upload.clone());
-            case.distribution.clone_from(&prepared.distribution);
-            let findings = case.findings(&[&prepared.allow[..], allow].concat());
-            Ok(judge("lint", findings, *deny_warnings))
+/// The tests of a bundle that is made and has no name yet.
+pub(super) struct Tests<'a> {
+    pub(super) request: &'a BuildRequest,
+    pub(super) prepared: &'a Prepared,
+    pub(super) staging: &'a Staging,
+    /// Digest of the bundle.
+    pub(super) digest: Digest,
+    pub(super) watch: &'a dyn Watch,
+}
+
+impl Tests<'_> {
+    /// Runs the tests up to the first that fails. Tells whether all passed.
+    pub(super) fn run(&self, reports: &mut Vec<TestReport>) -> Result<bool> {
+        let made = self.staging.path();
+        let before = Witness::of(&made)?;
+        let mut foreign = false;
+        for test in &self.prepared.tests {
+            self.watch.check()?;
+            let mut done = self.run_one(test, &made)?;
+            done.result = done.result.replace(&shown(&made), &shown(&self.request.output));
+            let passed = done.passed;
+            reports.push(done);
+            if !passed {
+                return Ok(false);
+            }
+            foreign |= matches!(test, Test::Command { .. });
         }
-        Test::Boot {} => {
-            let case = Case::of_bundle(&Bundle::open(staging.path())?)?;
-            let mut findings = case.findings(&prepared.allow);
-            findings.retain(|it| it.topic == Topic::Boot);
-            Ok(judge("boot", findings, false))
+        if foreign && let Err(error) = self.check_same(&made, &before) {
+            if error.kind() == Kind::Interrupted {
+                return Err(error);
+            }
+            let error = error.shown_as(&made, &self.request.output);
+            let text = format!("a test changed the bundle: {error}");
+            reports.push(TestReport::new("unchanged", false, text));
+            return Ok(false);
         }
-        Test::Command { command, timeout_seconds } => {
-            let folder = recipe.parent().unwrap_or(Path::new(""));
-            run_command(command, *timeout_seconds, folder, staging, threads, watch)
+        Ok(true)
+    }
+
+    /// Fails if the files are not those that were packed: a program that ran had their names.
+    fn check_same(&self, made: &Path, before: &Witness) -> Result<()> {
+        before.check()?;
+        // Times can be wrong where the clock stands for a moment. Digests cannot.
+        let bundle = Bundle::open(made)?;
+        if bundle.digest() != self.digest {
+            return Err(Error::new(Kind::Mismatch, "it is another bundle").in_file(made));
+        }
+        bundle.blobs().iter().try_for_each(|blob| bundle.check_blob(blob, self.watch))
+    }
+
+    fn run_one(&self, test: &Test, made: &Path) -> Result<TestReport> {
+        let Self { request, prepared, watch, .. } = self;
+        match test {
+            Test::Verify { quick } => run_verify(made, *quick, request.threads, *watch),
+            Test::Lint { allow, deny_warnings } => {
+                check_ids(allow)?;
+                let mut case = Case::of_bundle(&Bundle::open(made)?)?;
+                case.upload = Some(prepared.upload.clone());
+                case.distribution.clone_from(&prepared.distribution);
+                let findings = case.findings(&[&prepared.allow[..], allow].concat());
+                Ok(judge("lint", findings, *deny_warnings))
+            }
+            Test::Boot {} => {
+                let case = Case::of_bundle(&Bundle::open(made)?)?;
+                let mut findings = case.findings(&prepared.allow);
+                findings.retain(|it| it.topic == Topic::Boot);
+                Ok(judge("boot", findings, false))
+            }
+            Test::Command { command, timeout_seconds } => {
+                self.run_command(command, *timeout_seconds, made)
+            }
         }
     }
+
+    /// Unpacks every volume beside the bundle; returns the paths with their devices.
+    fn unpack_all(&self, bundle: &Bundle) -> Result<Vec<(String, PathBuf)>> {
+        let mut images = Vec::new();
+        for layer in bundle.snapshots() {
+            let name = format!("{}.raw", crate::ami::bare(&layer.device));
+            let path = self.staging.beside(&name);
+            if Node::itself(&path)?.is_none() {
+                let snapshot = bundle.snapshot(Some(&layer.device))?;
+                let (threads, watch) = (self.request.threads, &Quiet(self.watch));
+                let options = WriteOptions { threads, watch, level: None, zeros_as_data: false };
+                let target = Target::open(&path)?;
+                write_image(&raw::WRITER, &[&snapshot], target, &options)
+                    .map_err(|error| error.shown_as(&path, Path::new(&name)))?;
+            }
+            images.push((layer.device.clone(), absolute(&path)?));
+        }
+        Ok(images)
+    }
+
+    fn run_command(
+        &self,
+        command: &[String],
+        timeout_seconds: u64,
+        made: &Path,
+    ) -> Result<TestReport> {
+        let [program, args @ ..] = command else {
+            return Err(Error::invalid("a test of kind \"command\" names no program"));
+        };
+        let bundle = Bundle::open(made)?;
+        let folder = self.request.recipe.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        // Its own end only: what a test prints is not part of what amikit prints.
+        let (file, log) = self.staging.new_file("output")?;
+        let again = file.try_clone().map_err(|e| Error::io("write", Path::new("a test"), e))?;
+        // A relative name with a slash is meant from the recipe's folder on.
+        let path = match program.contains('/') {
+            true => absolute(&folder.join(program))?,
+            false => PathBuf::from(program),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the recipe's author names the program")]
+        let mut started = Command::new(&path);
+        started.args(args).current_dir(folder).stdin(Stdio::null()).stdout(file).stderr(again);
+        started.env("AMIKIT_BUNDLE", absolute(made)?);
+        for (device, image) in self.unpack_all(&bundle)? {
+            if device == bundle.ami().root_device_name {
+                started.env("AMIKIT_IMAGE", &image);
+            }
+            started.env(variable(&device), image);
+        }
+        // A group of its own, so that what the program starts ends with it.
+        started.process_group(0);
+        let mut child = started.spawn().map_err(|e| Error::io("run", &path, e))?;
+        let ended = wait(&mut child, timeout_seconds, self.watch);
+        let (passed, result) = match ended? {
+            Some(status) => (status.success(), format!("{program} ended with {status}")),
+            None => (false, format!("{program} did not end in {timeout_seconds} seconds")),
+        };
+        let output = tail(&log).map_err(|error| error.shown_as(&log, Path::new("a test")))?;
+        Ok(TestReport { output, ..TestReport::new("command", passed, result) })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io("find", path, e))
 }
 
 fn run_verify(
@@ -128,94 +247,29 @@ fn variable(device: &str) -> String {
     format!("AMIKIT_IMAGE_{}", crate::ami::bare(device).to_ascii_uppercase())
 }
 
-/// Unpacks every volume beside the bundle; returns the paths with their devices.
-fn unpack_all(
-    bundle: &Bundle,
-    staging: &Staging,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
-) -> Result<Vec<(String, PathBuf)>> {
-    let mut images = Vec::new();
-    for layer in bundle.snapshots() {
-        let path = staging.beside(&format!("{}.raw", crate::ami::bare(&layer.device)));
-        if Node::itself(&path)?.is_none() {
-            let snapshot = bundle.snapshot(Some(&layer.device))?;
-            let options =
-                WriteOptions { threads, watch: &Quiet(watch), level: None, zeros_as_data: false };
-            let target = Target::open(&path)?;
-            write_image(&raw::WRITER, &[&snapshot], target, &options)?;
-        }
-        let path = std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))?;
-        images.push((layer.device.clone(), path));
-    }
-    Ok(images)
-}
-
-fn run_command(
-    command: &[String],
-    timeout_seconds: u64,
-    folder: &Path,
-    staging: &Staging,
-    threads: NonZero<usize>,
-    watch: &dyn Watch,
-) -> Result<TestReport> {
-    let [program, args @ ..] = command else {
-        return Err(Error::invalid("a test of kind \"command\" names no program"));
-    };
-    let bundle = Bundle::open(staging.path())?;
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    // Its own end only: what a test prints is not part of what amikit prints.
-    let (file, log) = staging.new_file("test-output")?;
-    let again = file.try_clone().map_err(|e| Error::io("write", &log, e))?;
-    // A relative name with a slash is meant from the recipe's folder on.
-    let path = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-    let path = if program.contains('/') {
-        std::path::absolute(&path).map_err(|e| Error::io("find", &path, e))?
-    } else {
-        path
-    };
-    #[expect(clippy::disallowed_methods, reason = "the recipe's author names the program")]
-    let mut started = Command::new(&path);
-    started.args(args).current_dir(folder).stdin(Stdio::null()).stdout(file).stderr(again);
-    started.env("AMIKIT_BUNDLE", staging.path());
-    for (device, image) in unpack_all(&bundle, staging, threads, watch)? {
-        if device == bundle.ami().root_device_name {
-            started.env("AMIKIT_IMAGE", &image);
-        }
-        started.env(variable(&device), image);
-    }
-    // A group of its own, so that what the program starts ends with it.
-    started.process_group(0);
-    let mut child = started.spawn().map_err(|e| Error::io("run", &path, e))?;
-    let ended = wait(&mut child, timeout_seconds, watch);
-    let output = tail(&log)?;
-    let (passed, result) = match ended? {
-        Some(status) => (status.success(), format!("{program} ended with {status}")),
-        None => (false, format!("{program} did not end in {timeout_seconds} seconds")),
-    };
-    Ok(TestReport { output, ..TestReport::new("command", passed, result) })
-}
-
-/// Waits for a program; stops it, and gives `None`, when its time is over.
+/// Waits for a program; stops it, and gives `None`, when its time is over. Whatever it has started in its group
+/// ends with it, even if it ends by itself.
 fn wait(child: &mut Child, seconds: u64, watch: &dyn Watch) -> Result<Option<ExitStatus>> {
+    let fail = |e| Error::io("wait for", Path::new("a test"), e);
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
     let start = Instant::now();
-    loop {
-        let status = child.try_wait().map_err(|e| Error::io("wait for", Path::new("a test"), e))?;
-        if let Some(status) = status {
-            return Ok(Some(status));
+    let ended = loop {
+        // It is only looked at: until it is waited for, nobody else gets its number, or its group's.
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        match waitid(WaitId::Pid(id), how) {
+            Ok(None) => {}
+            ended => break ended,
         }
-        let over = start.elapsed() >= Duration::from_secs(seconds);
-        if over || watch.stopped() {
-            let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(group) = pid {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            let _ = child.wait();
-            watch.check()?;
-            return Ok(None);
+        if start.elapsed() >= Duration::from_secs(seconds) || watch.stopped() {
+            break Ok(None);
         }
         std::thread::sleep(LOOK);
-    }
+    };
+    // That the group is empty by now is fine.
+    let _ = kill_process_group(id, Signal::KILL);
+    let status = child.wait().map_err(fail)?;
+    watch.check()?;
+    Ok(ended.map_err(|e| fail(e.into()))?.map(|_| status))
 }
 
 /// Returns the end of what a program printed.

@@ -1,20 +1,17 @@
 //! `build`: from a recipe to a bundle that was checked, packed, tested and planned, in that order.
 
 mod checks;
+mod request;
 
-use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::bundle::FreeRecord;
 use crate::bundle::Writer;
 use crate::bundle::check_replaceable;
 use crate::calls::Totals;
-use crate::chunking::States;
-use crate::compress::DEFAULT_LEVEL;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -23,11 +20,13 @@ use crate::error::Setting;
 use crate::io::Judge;
 use crate::io::Node;
 use crate::io::Staging;
+use crate::io::Taken;
 use crate::io::unwritten;
 use crate::layout::is_archive_name;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
-use crate::ops::build::checks::run_test;
+use crate::ops::build::checks::Tests;
+pub use crate::ops::build::request::BuildRequest;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::case::refusal;
 use crate::ops::shared::mapping::MappedVolume;
@@ -35,63 +34,13 @@ use crate::ops::shared::mapping::open_mapped;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::PackReport;
 use crate::ops::shared::packing::pack_volumes;
-use crate::ops::shared::planning::write_plan_of;
-use crate::ops::shared::recipe::TemplateRequest;
+use crate::ops::shared::planning::stage_plan_of;
 use crate::ops::shared::recipe::mapped_volumes;
 use crate::ops::shared::recipe::open_recipe;
 use crate::ops::shared::recipe::replace_sources;
 use crate::ops::shared::report::path_text;
-use crate::pack::DEFAULT_PACK_SIZE;
 use crate::recipe::Prepared;
 use crate::work::Watch;
-use crate::work::default_threads;
-
-/// What is built.
-#[derive(Clone, Debug)]
-pub struct BuildRequest {
-    /// The recipe.
-    pub recipe: PathBuf,
-    /// Where the bundle goes.
-    pub output: PathBuf,
-    /// Where the plan of its upload goes; beside the bundle where there is none.
-    pub plan: Option<PathBuf>,
-    /// Volumes in the place of the recipe's own, by device.
-    pub images: Vec<MappedVolume>,
-    /// Values of the recipe's templates.
-    pub templates: TemplateRequest,
-    /// Rules that are not applied, beside the recipe's.
-    pub allow: Vec<String>,
-    /// Compression level.
-    pub level: i32,
-    /// Bytes at which packs are closed.
-    pub pack_size: u64,
-    /// Threads to work on.
-    pub threads: NonZero<usize>,
-    /// What is done about states.
-    pub states: States,
-    /// What becomes of free blocks, in the place of what the recipe says.
-    pub free: Option<FreeRecord>,
-}
-
-impl BuildRequest {
-    /// Asks for the bundle of a recipe with what `pack` does where nothing else is said.
-    #[must_use]
-    pub fn new(recipe: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
-        Self {
-            recipe: recipe.into(),
-            output: output.into(),
-            plan: None,
-            images: Vec::new(),
-            templates: TemplateRequest::default(),
-            allow: Vec::new(),
-            level: DEFAULT_LEVEL,
-            pack_size: DEFAULT_PACK_SIZE,
-            threads: default_threads(),
-            states: States::default(),
-            free: None,
-        }
-    }
-}
 
 /// The plan of a bundle that was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -151,7 +100,22 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     // What stands under the name must be a bundle: told before the work, not after it.
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
-    let options = pack_options(request, &prepared, staging.path());
+    let made = staging.path();
+    build_staged(request, prepared, volumes, findings, staging, watch)
+        .map_err(|error| error.shown_as(&made, &request.output))
+}
+
+/// Builds the bundle in its staging place, and names it.
+fn build_staged(
+    request: &BuildRequest,
+    prepared: Prepared,
+    volumes: Vec<MappedVolume>,
+    findings: Vec<Finding>,
+    staging: Staging,
+    watch: &dyn Watch,
+) -> Result<BuildReport> {
+    let made = staging.path();
+    let options = pack_options(request, &prepared, &made);
     let opened = open_mapped(&volumes, &options.ami, options.level, watch)
         .map_err(|e| missing_image(e, &volumes))?;
     let mut packed = pack_volumes(opened, &options, watch)?;
@@ -167,22 +131,33 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     for volume in &mut packed.volumes {
         report.notes.append(&mut volume.snapshot.notes);
     }
-    for test in &prepared.tests {
-        watch.check()?;
-        let done = run_test(test, &request.recipe, &staging, &prepared, request.threads, watch)?;
-        report.passed &= done.passed;
-        report.tests.push(done);
-        if !report.passed {
-            return Ok(report);
-        }
+    let tests =
+        Tests { request, prepared: &prepared, staging: &staging, digest: packed.digest, watch };
+    report.passed = tests.run(&mut report.tests)?;
+    if report.passed {
+        report.plan = Some(publish(request, &prepared, staging, watch)?);
     }
-    let path = request.plan.clone().unwrap_or_else(|| plan_path(&request.output));
-    let bundle = Bundle::open(staging.path())?;
-    let plan = write_plan_of(&bundle, &prepared.upload, &prepared.distribution, &path, watch)?;
-    drop(bundle);
-    staging.commit(may_replace(&request.output))?;
-    report.plan = Some(BuiltPlan { path, totals: plan.totals });
     Ok(report)
+}
+
+/// Gives the bundle its name and then the plan, both of which are on the disk by then. If the second does not
+/// get its name, the first loses it again; a kill between the two leaves a plan that names another digest
+/// than the bundle's.
+fn publish(
+    request: &BuildRequest,
+    prepared: &Prepared,
+    staging: Staging,
+    watch: &dyn Watch,
+) -> Result<BuiltPlan> {
+    let path = request.plan.clone().unwrap_or_else(|| plan_path(&request.output));
+    let bundle = Bundle::open(&staging.path())?;
+    let (upload, distribution) = (&prepared.upload, &prepared.distribution);
+    let (plan, report) = stage_plan_of(&bundle, upload, distribution, &path, watch)?;
+    drop(bundle);
+    let taken = staging.take_name(may_replace(&request.output))?;
+    let mut named = Some(taken);
+    plan.commit_or(|| named.take().map_or(Ok(()), Taken::undo))?;
+    Ok(BuiltPlan { path, totals: report.totals })
 }
 
 /// Returns what says whether the output may be replaced.

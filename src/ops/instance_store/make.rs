@@ -20,9 +20,9 @@ use crate::instance_store::Mapping;
 use crate::instance_store::Randomness;
 use crate::instance_store::SystemRandomness;
 use crate::instance_store::shell_safe;
-use crate::io;
 use crate::io::Node;
 use crate::io::OutputDir;
+use crate::io::list;
 use crate::ops::shared::instance_store::read_certificate;
 use crate::ops::shared::instance_store::read_key;
 use crate::ops::shared::open::Found;
@@ -145,7 +145,9 @@ pub fn make_with(
 fn check_folder(path: &Path) -> Result<()> {
     let is_free = match Node::itself(path)? {
         None => true,
-        Some(Node::Folder) => io::list(path)?.is_none_or(|names| names.is_empty()),
+        Some(Node::Folder) => {
+            list(path).map_err(|e| Error::io("list", path, e))?.is_empty()
+        }
         Some(_) => false,
     };
     if !is_free {

@@ -61,7 +61,8 @@ pub(in crate::ops) fn plan_bundle(
             PlanVolume { device, manifest, base }
         })
         .collect();
-    let mut plan = Plan::new(Planned { ami, volumes, upload, distribution, connections })?;
+    let bundle = bundle.digest();
+    let mut plan = Plan::new(Planned { bundle, ami, volumes, upload, distribution, connections })?;
     for step in plan.by_ref() {
         watch.check()?;
         emit(&step?)?;
@@ -69,15 +70,16 @@ pub(in crate::ops) fn plan_bundle(
     Ok(PlanReport { totals: plan.totals() })
 }
 
-/// Writes the plan of a bundle that is open.
-pub(in crate::ops) fn write_plan_of(
+/// Writes the plan of a bundle that is open. It is on the disk when this returns, and gets its name when it is
+/// committed.
+pub(in crate::ops) fn stage_plan_of(
     bundle: &Bundle,
     upload: &Upload,
     distribution: &[Distribution],
     path: &Path,
     watch: &dyn Watch,
-) -> Result<PlanReport> {
-    to_file(path, |emit| {
+) -> Result<(OutputFile, PlanReport)> {
+    staged(path, |emit| {
         plan_bundle(bundle, &[], upload, distribution, DEFAULT_CONNECTIONS, watch, emit)
     })
 }
@@ -87,6 +89,15 @@ pub(in crate::ops) fn to_file(
     path: &Path,
     make: impl FnOnce(&mut dyn FnMut(&Step) -> Result<()>) -> Result<PlanReport>,
 ) -> Result<PlanReport> {
+    let (output, report) = staged(path, make)?;
+    output.commit()?;
+    Ok(report)
+}
+
+fn staged(
+    path: &Path,
+    make: impl FnOnce(&mut dyn FnMut(&Step) -> Result<()>) -> Result<PlanReport>,
+) -> Result<(OutputFile, PlanReport)> {
     let output = OutputFile::create(path)?;
     let mut buffer = Vec::new();
     let mut written = 0_u64;
@@ -102,6 +113,6 @@ pub(in crate::ops) fn to_file(
         if buffer.len() < READ_PIECE_LEN { Ok(()) } else { flush(&mut buffer) }
     })?;
     flush(&mut buffer)?;
-    output.commit()?;
-    Ok(report)
+    output.sync()?;
+    Ok((output, report))
 }
