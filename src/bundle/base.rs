@@ -12,6 +12,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::field;
+use crate::io::Input;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::pack::ChunkReader;
@@ -44,6 +45,8 @@ pub struct BaseSnapshot {
     cache: Mutex<VecDeque<(BlockIndex, Arc<Vec<u8>>)>>,
     readers: Mutex<Vec<ChunkReader>>,
     places: OnceLock<Vec<(u64, u32)>>,
+    other_states: u64,
+    file: Option<Arc<Input>>,
 }
 
 impl BaseSnapshot {
@@ -56,7 +59,34 @@ impl BaseSnapshot {
             cache: Mutex::default(),
             readers: Mutex::default(),
             places: OnceLock::new(),
+            other_states: 0,
+            file: None,
         }
+    }
+
+    /// Says that the bytes of the image are those of a file, one after the other.
+    #[must_use]
+    pub fn with_file(self, file: Arc<Input>) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    /// Returns the file that the image is, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Input> {
+        self.file.as_deref()
+    }
+
+    /// Says that so many blocks, all zeros, are holes in the image and written in the snapshot, or the other
+    /// way round. Their bytes are the same.
+    #[must_use]
+    pub fn with_other_states(self, count: u64) -> Self {
+        Self { other_states: count, ..self }
+    }
+
+    /// Returns how many blocks are in another state in the image than in the snapshot.
+    #[must_use]
+    pub fn other_states(&self) -> u64 {
+        self.other_states
     }
 
     /// Returns the manifest.

@@ -7,6 +7,7 @@ use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
 use crate::layout;
 use crate::layout::Name;
 use crate::layout::Sink;
@@ -33,7 +34,7 @@ impl Bundle {
                 let text = format!(
                     "the blob sha256:{} is in neither bundle, expected it in {}",
                     blob.digest,
-                    base.path().display()
+                    shown(base.path())
                 );
                 return Err(Error::invalid(text)
                     .in_file(self.path())

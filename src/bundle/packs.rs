@@ -75,6 +75,12 @@ impl Bundle {
         Ok(self)
     }
 
+    /// Returns the snapshots that were named as what the bundle depends on.
+    #[must_use]
+    pub fn supplied(&self) -> &[Arc<BaseSnapshot>] {
+        &self.supplied
+    }
+
     /// Says that a snapshot is none that the bundle depends on.
     #[must_use]
     pub fn wrong_base(&self, named: &[Digest]) -> Error {

@@ -52,10 +52,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
         let text = format!("it already exists, and index.json gives it {count} names, not one");
         return Err(refuse(path, text));
     }
-    let mut known: BTreeSet<String> =
-        bundle.blobs().iter().map(|blob| layout::blob_name(&blob.digest)).collect();
-    known.extend([layout::LAYOUT_NAME.to_owned(), layout::INDEX_NAME.to_owned()]);
-    match first_stranger(path, &known)? {
+    match strangers(path, &bundle)?.first() {
         Some(name) => {
             let text = format!("it already exists and holds {name:?}, which is not the bundle's");
             Err(refuse(path, text))
@@ -64,8 +61,26 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     }
 }
 
-/// Returns the name of a file or folder in `path` that is neither a folder of a layout nor in `known`.
-fn first_stranger(path: &Path, known: &BTreeSet<String>) -> Result<Option<String>> {
+impl Bundle {
+    /// Lists the files and folders that lie in the bundle's folder and are not the bundle's, as far as that can
+    /// be said: of a layout of several AMIs, or of one that other manifests refer to, nothing is listed.
+    ///
+    /// # Errors
+    ///
+    /// As reading `index.json`; `Io` if the folder cannot be listed.
+    pub fn strangers(&self) -> Result<Vec<String>> {
+        let index = layout::read_index(&*self.store)?;
+        let others = index.manifests.iter().any(|it| it.digest != self.digest);
+        if others || !self.path().is_dir() { Ok(Vec::new()) } else { strangers(self.path(), self) }
+    }
+}
+
+/// Lists what is in `path` and neither a folder of a layout nor a file of the bundle.
+fn strangers(path: &Path, bundle: &Bundle) -> Result<Vec<String>> {
+    let mut known: BTreeSet<String> =
+        bundle.blobs().iter().map(|blob| layout::blob_name(&blob.digest)).collect();
+    known.extend([layout::LAYOUT_NAME.to_owned(), layout::INDEX_NAME.to_owned()]);
+    let mut found = Vec::new();
     for folder in ["", FOLDERS[0], FOLDERS[1]] {
         let at = path.join(folder);
         let fail = |e| Error::io("list", &at, e);
@@ -79,9 +94,10 @@ fn first_stranger(path: &Path, known: &BTreeSet<String>) -> Result<Option<String
                 entry.is_folder && FOLDERS.contains(&name) || entry.is_file && known.contains(name)
             });
             if !ours {
-                return Ok(Some(name.to_string_lossy().into_owned()));
+                found.push(name.to_string_lossy().into_owned());
             }
         }
     }
-    Ok(None)
+    found.sort();
+    Ok(found)
 }

@@ -14,6 +14,7 @@ use crate::cli::shared::text::many;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
+use crate::error::shown;
 use crate::format::raw;
 use crate::ops;
 use crate::ops::Applied;
@@ -104,7 +105,7 @@ fn render(report: &ApplyReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: raw image of {}, {}",
-        report.output.display(),
+        shown(&report.output),
         report.device,
         format_size(report.volume_size_bytes)
     )?;

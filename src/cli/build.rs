@@ -24,6 +24,7 @@ use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::BuildReport;
 
@@ -114,7 +115,7 @@ impl Build {
 
 fn render(report: &BuildReport, out: &mut dyn Write) -> io::Result<()> {
     report.warnings.iter().try_for_each(|it| finding(it, out))?;
-    writeln!(out, "{}: no rule is broken", report.recipe.display())?;
+    writeln!(out, "{}: no rule is broken", shown(&report.recipe))?;
     if report.passed {
         text::pack(&report.packed, out)?;
     }
@@ -130,6 +131,6 @@ fn render(report: &BuildReport, out: &mut dyn Write) -> io::Result<()> {
     }
     match &report.plan {
         Some(plan) => totals(&plan.path, &plan.totals, out),
-        None => writeln!(out, "{}: not built, a test failed", report.packed.bundle.display()),
+        None => writeln!(out, "{}: not built, a test failed", shown(&report.packed.bundle)),
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::many;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::CompleteReport;
 use crate::units::format_size;
@@ -45,7 +46,7 @@ impl Complete {
 }
 
 fn render(report: &CompleteReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: whole bundle", report.bundle.display())?;
+    writeln!(out, "{}: whole bundle", shown(&report.bundle))?;
     writeln!(
         out,
         "  {} from the base, {} in all",

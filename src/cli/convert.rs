@@ -32,6 +32,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::error::shown;
 use crate::format;
 use crate::format::Writer;
 use crate::ops;
@@ -254,7 +255,7 @@ fn render(report: &ConvertReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: {} image, made of {}, {}",
-        report.output.display(),
+        shown(&report.output),
         report.to,
         report.from,
         format_size(report.volume_size_bytes)

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::ImportReport;
 
@@ -53,7 +54,7 @@ impl Import {
 
 fn render(report: &ImportReport, out: &mut dyn Write) -> io::Result<()> {
     match &report.output {
-        Some(path) => writeln!(out, "{}: recipe of the AMI {:?}", path.display(), report.name),
+        Some(path) => writeln!(out, "{}: recipe of the AMI {:?}", shown(path), report.name),
         None => out.write_all(report.recipe.as_bytes()),
     }
 }

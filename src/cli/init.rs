@@ -9,6 +9,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 
 /// Writes a first recipe, with comments
@@ -38,7 +39,7 @@ impl Init {
         output.notes(&report.notes);
         output
             .report("init", &report, |_, out| {
-                let recipe = self.recipe.display();
+                let recipe = shown(&self.recipe);
                 writeln!(out, "{recipe}: recipe; `amikit build` makes a bundle of it")
             })
             .map(|()| 0)

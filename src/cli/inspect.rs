@@ -22,6 +22,7 @@ use crate::cli::shared::text::percent;
 use crate::cli::shared::volumes::Reading;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::GuestReport;
 use crate::ops::Inspected;
@@ -163,7 +164,7 @@ fn pack(path: &Path, content: &PackContent, out: &mut dyn Write) -> io::Result<(
     writeln!(
         out,
         "{}: pack of {}, {} plain, {} stored, {}",
-        path.display(),
+        shown(path),
         many(content.chunks, "chunk"),
         format_size(content.plain_bytes),
         format_size(content.stored_bytes),
@@ -183,7 +184,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             bases,
             absent_packs,
         } => {
-            writeln!(out, "{}: bundle of the AMI {:?}", path.display(), description.name)?;
+            writeln!(out, "{}: bundle of the AMI {:?}", shown(path), description.name)?;
             ami(description, out)?;
             if let Some(text) = &description.description {
                 writeln!(out, "  description {text:?}")?;
@@ -208,7 +209,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             writeln!(
                 out,
                 "{}: snapshot manifest of a volume of {}, {} GiB in EBS",
-                path.display(),
+                shown(path),
                 format_size(snapshot.volume_size_bytes),
                 snapshot.ebs_volume_size_gib
             )?;
@@ -232,7 +233,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
                 out,
                 "{}: {format} image{}, volume of {} ({volume_size_bytes} bytes), \
                  {ebs_volume_size_gib} GiB in EBS",
-                path.display(),
+                shown(path),
                 file_bytes.map(|bytes| format!(" of {}", format_size(bytes))).unwrap_or_default(),
                 format_size(*volume_size_bytes)
             )?;
@@ -260,7 +261,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
                 None => "; --read gives the size of its volume".to_owned(),
             };
             let file = file.unwrap_or_default();
-            writeln!(out, "{}: {format} image{file}{volume}", path.display())?;
+            writeln!(out, "{}: {format} image{file}{volume}", shown(path))?;
             read_content(read.as_ref(), out)?;
             notes.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
         }

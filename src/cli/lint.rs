@@ -15,6 +15,7 @@ use crate::cli::shared::templates::TemplateArgs;
 use crate::cli::shared::text::length;
 use crate::cli::shared::text::many;
 use crate::error::Result;
+use crate::error::shown;
 use crate::lint::LIMITS_AS_OF;
 use crate::lint::RULES;
 use crate::lint::Rule;
@@ -83,5 +84,5 @@ fn render(report: &LintReport, out: &mut dyn Write) -> io::Result<()> {
     let sums = format!("{}, {}", count(report.errors, "error"), count(report.warnings, "warning"));
     let names: Vec<String> = report.names.iter().map(|name| format!("{name:?}")).collect();
     let names = if names.len() > 3 { many(length(&names), "AMI") } else { names.join(", ") };
-    writeln!(out, "{}: {} of {names}: {sums}", report.path.display(), report.kind)
+    writeln!(out, "{}: {} of {names}: {sums}", shown(&report.path), report.kind)
 }

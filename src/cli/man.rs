@@ -9,6 +9,10 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
+use crate::io::OutputDir;
+use crate::io::OutputFile;
+use crate::io::WriteAt;
 
 /// Writes the manual pages into a folder
 #[derive(Debug, Args)]
@@ -25,20 +29,33 @@ impl Man {
         let fail = |e| Error::io("write the manual pages into", folder, e);
         // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
         let program = (output.program)();
-        clap_mangen::generate_to(program.clone(), folder).map_err(fail)?;
-        let mut names = vec![folder.join("amikit.1").display().to_string()];
+        // The folder has files of others, so each page gets its name by itself.
+        let pages = OutputDir::create(&folder.join("amikit-pages"))?;
+        clap_mangen::generate_to(program.clone(), pages.temporary_path()).map_err(fail)?;
+        let mut names = vec!["amikit.1".to_owned()];
         let mut left: Vec<_> =
             program.get_subcommands().map(|it| ("amikit".to_owned(), it.clone())).collect();
         left.reverse();
         while let Some((above, command)) = left.pop() {
             let name = format!("{above}-{}", command.get_name());
-            names.push(folder.join(format!("{name}.1")).display().to_string());
+            names.push(format!("{name}.1"));
             let below: Vec<_> = command.get_subcommands().cloned().collect();
             left.extend(below.into_iter().rev().map(|it| (name.clone(), it)));
         }
-        let report = serde_json::json!({ "files": names });
+        for name in &names {
+            let page = std::fs::read(pages.temporary_path().join(name)).map_err(fail)?;
+            let output = OutputFile::create(&folder.join(name))?;
+            output.write_all_at(&page, 0)?;
+            output.commit()?;
+        }
+        drop(pages);
+        let paths: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
+        let files: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        let report = serde_json::json!({ "files": files });
         output
-            .report("man", &report, |_, out| names.iter().try_for_each(|it| writeln!(out, "{it}")))
+            .report("man", &report, |_, out| {
+                paths.iter().try_for_each(|it| writeln!(out, "{}", shown(it)))
+            })
             .map(|()| 0)
     }
 }

@@ -18,6 +18,7 @@ use clap::Subcommand;
 
 use crate::cli::advice::AtHand;
 use crate::cli::shared::output::Output;
+use crate::cli::shared::output::check_standard_output;
 use crate::cli::shared::output::complain;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::progress::Follower;
@@ -25,6 +26,10 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::catch_bus_errors;
+use crate::io::take_leftovers;
+
+#[doc(hidden)]
+pub use crate::cli::shared::output::look_at_standard_output;
 
 /// Declares the commands, in the order of the help: a module and its arguments each.
 macro_rules! commands {
@@ -138,6 +143,12 @@ fn usage(error: &clap::Error) -> i32 {
             .error(&error_of_use, advice.as_deref());
         return error.exit_code();
     }
+    if !error.use_stderr()
+        && let Err(error) = check_standard_output()
+    {
+        complain(&format!("error: {error}"));
+        return exit_code(Kind::Io);
+    }
     match error.print() {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("error: {}", lost(e)));
@@ -179,8 +190,11 @@ fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
         }
     };
     let output = Output { json: cli.json, quiet: cli.quiet, program: Cli::command };
-    let done = catch_bus_errors().and_then(|()| cli.command.run(output, &follower));
+    let done = check_standard_output()
+        .and_then(|()| catch_bus_errors())
+        .and_then(|()| cli.command.run(output, &follower));
     follower.end();
+    output.leftovers(&take_leftovers());
     match done {
         Ok(code) => code,
         Err(error) if error.kind() == Kind::Interrupted => {

@@ -13,6 +13,7 @@ use crate::cli::shared::progress::Follower;
 use crate::cli::shared::templates::TemplateArgs;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 
 /// A call of EC2.
@@ -101,7 +102,7 @@ impl Register {
             let report = serde_json::json!({ "files": files });
             return output
                 .report("register-files", &report, |_, out| {
-                    files.iter().try_for_each(|it| writeln!(out, "{}", folder.join(it).display()))
+                    files.iter().try_for_each(|it| writeln!(out, "{}", shown(&folder.join(it))))
                 })
                 .map(|()| 0);
         }

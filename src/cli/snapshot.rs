@@ -16,6 +16,7 @@ use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::blocks;
 use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::SnapshotReport;
 use crate::units::format_size;
@@ -66,7 +67,7 @@ fn render(path: &Path, report: &SnapshotReport, out: &mut dyn Write) -> io::Resu
     writeln!(
         out,
         "{}: snapshot manifest of a volume of {}, {} GiB in EBS",
-        path.display(),
+        shown(path),
         format_size(report.volume_size_bytes),
         report.ebs_volume_size_gib
     )?;

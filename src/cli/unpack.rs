@@ -17,6 +17,7 @@ use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
+use crate::error::shown;
 use crate::format::Writer;
 use crate::ops;
 use crate::ops::UnpackReport;
@@ -75,6 +76,7 @@ impl Unpack {
             format: format_of(self.format, &self.output),
             base: base.transpose()?,
             level: self.level,
+            max_size: self.opening.max_size,
             threads: self.threads.count(),
         };
         let report = ops::unpack(&request, follower)?;
@@ -88,7 +90,7 @@ fn render(report: &UnpackReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: {} image of {}, {}",
-        report.output.display(),
+        shown(&report.output),
         report.format,
         report.device,
         format_size(report.volume_size_bytes)

@@ -18,6 +18,7 @@ use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops;
 use crate::ops::BlockRange;
 use crate::ops::VerifyReport;
@@ -169,18 +170,18 @@ fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result
     }
     let unreadable = length(&report.unreadable);
     if report.sound {
-        writeln!(out, "{}: intact ({checked})", path.display())
+        writeln!(out, "{}: intact ({checked})", shown(path))
     } else if report.damage.is_empty() && report.differences.is_empty() {
         writeln!(
             out,
             "{}: not verified: {unreadable} unreadable, nothing else damaged ({checked})",
-            path.display()
+            shown(path)
         )
     } else if unreadable > 0 {
         writeln!(
             out,
             "{}: NOT intact: {} damaged, {unreadable} unreadable, {} ({checked})",
-            path.display(),
+            shown(path),
             report.damage.len(),
             many(length(&report.differences), "difference")
         )
@@ -188,7 +189,7 @@ fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result
         writeln!(
             out,
             "{}: NOT intact: {} damaged, {} ({checked})",
-            path.display(),
+            shown(path),
             report.damage.len(),
             many(length(&report.differences), "difference")
         )

@@ -6,6 +6,8 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
+use crate::format::laid_down::file_size_of;
 use crate::format::laid_down::lay_down;
 use crate::format::parsed::Parsed;
 use crate::format::probe;
@@ -138,7 +140,7 @@ pub(super) fn choose<'a>(
 
 /// Advises to name a file of an archive.
 pub(super) fn name_member(input: &Input, name: &str) -> Advice {
-    Advice::NameMember { example: format!("{}:{name}", input.path().display()) }
+    Advice::NameMember { example: format!("{}:{name}", shown(input.path())) }
 }
 
 /// Lists the names of files, quoted.
@@ -165,6 +167,9 @@ pub(super) fn open_part(
         Some(InOrder { wrapping, .. }) => {
             let mut stream = Stream::of_input(Arc::clone(&part));
             stream.unpack(wrapping, archive.max_window)?;
+            if let Some(most) = archive.max_size {
+                stream.accept(file_size_of(most));
+            }
             Some(lay_down(stream, archive.watch)?)
         }
         None => None,

@@ -7,6 +7,7 @@ use crate::digest::is_zero;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::Input;
 use crate::io::READ_PIECE_LEN;
 use crate::io::Scratch;
@@ -22,6 +23,11 @@ use crate::work::Watch;
 
 /// Bytes that are taken at once: whole pieces.
 const TAKEN_LEN: usize = 16 * READ_PIECE_LEN;
+
+/// Returns how many bytes a file may have that holds a volume of `size` bytes: what formats add is little.
+pub(super) fn file_size_of(size: u64) -> u64 {
+    size.saturating_add(size.strict_div(8)).saturating_add(16 << 20)
+}
 
 /// A stream that was laid down.
 pub(super) struct LaidDown {
@@ -79,8 +85,8 @@ pub(super) fn lay_down(mut stream: Stream, watch: &dyn Watch) -> Result<LaidDown
     stream.check_unchanged()?;
     let note = format!(
         "{}: unpacked for this run to a temporary file of {size} bytes in {}",
-        stream.path().display(),
-        scratch.folder().display()
+        shown(stream.path()),
+        shown(scratch.folder())
     );
     let mut name = stream.path().as_os_str().to_owned();
     if stream.is_packed() {

@@ -10,9 +10,11 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::format::gate::Gate;
 use crate::format::head::HEAD_LEN;
 use crate::format::head::Head;
+use crate::format::laid_down::file_size_of;
 use crate::format::laid_down::lay_down;
 use crate::format::named::Named;
 use crate::format::parsed::Holes;
@@ -63,6 +65,8 @@ pub struct ImageRequest {
     /// Most bytes back that a compressed stream may refer to, which is the memory that unpacking takes;
     /// `None` is [`MAX_WINDOW_LEN`].
     pub max_window: Option<u64>,
+    /// Most bytes of the volume that the caller accepts.
+    pub max_size: Option<u64>,
 }
 
 impl ImageRequest {
@@ -366,7 +370,7 @@ impl Coming {
     fn zeros_note(&self) -> String {
         format!(
             "{}: {} cannot tell holes from zeros, so all zeros count as written",
-            self.stream.path().display(),
+            shown(self.stream.path()),
             self.what()
         )
     }
@@ -374,6 +378,9 @@ impl Coming {
     fn in_order(mut self, request: &ImageRequest) -> OpenedStream {
         if request.format.is_none() {
             self.stream.check_end(probe::check_end);
+        }
+        if let Some(most) = request.max_size {
+            self.stream.accept(most);
         }
         let notes = vec![self.zeros_note()];
         let Self { stream, inputs, outer, .. } = self;
@@ -390,7 +397,10 @@ impl Coming {
         }
         check_member(self.member.as_deref(), self.inner).map_err(fail)?;
         let (is_pipe, zeros_note) = (self.stream.is_pipe(), self.zeros_note());
-        let Self { stream, mut inputs, member, outer: wrapping, inner: found, .. } = self;
+        let Self { mut stream, mut inputs, member, outer: wrapping, inner: found, .. } = self;
+        if let Some(most) = request.max_size {
+            stream.accept(file_size_of(most));
+        }
         let laid = lay_down(stream, watch)?;
         if is_pipe {
             inputs.push(Arc::clone(&laid.input));
@@ -475,6 +485,7 @@ fn open_image(request: &ImageRequest, file: FirstFile, watch: &dyn Watch) -> Res
     inputs.extend(request.open_parts()?);
     let ImageRequest { path, force, .. } = request;
     let opening = OpenRequest {
+        max_size: request.max_size,
         inputs,
         member,
         member_format: request.format.filter(|named| *named != format && !named.holds_files()),
@@ -507,7 +518,7 @@ fn with_sidecar(
 ) -> Result<OpenedImage> {
     let Some(sidecar) = &request.extents else { return Ok(image) };
     let map = sidecar::read(sidecar)?;
-    image.notes.extend(map.note().map(|note| format!("{}: {note}", sidecar.display())));
+    image.notes.extend(map.note().map(|note| format!("{}: {note}", shown(sidecar))));
     let runs = map
         .apply(&image.volume, default_threads(), &Quiet(watch))
         .map_err(|e| e.in_file(sidecar))?;

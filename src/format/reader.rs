@@ -127,6 +127,8 @@ pub struct OpenRequest<'a> {
     pub force: bool,
     /// Most bytes back that a compressed stream may refer to, which is the memory that unpacking takes.
     pub max_window: u64,
+    /// Most bytes of the volume that the caller accepts.
+    pub max_size: Option<u64>,
     /// Follows the run, and may stop it while much has to be read.
     pub watch: &'a dyn Watch,
     /// The files that were opened because an image names them.
@@ -142,6 +144,7 @@ impl Default for OpenRequest<'_> {
             gate: Gate::default(),
             force: false,
             max_window: MAX_WINDOW_LEN,
+            max_size: None,
             watch: &Unwatched,
             named: Mutex::default(),
         }

@@ -12,6 +12,7 @@ use rustix::process::setrlimit;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::Opened;
 use crate::io::ReadAt;
 use crate::io::open;
@@ -35,7 +36,7 @@ pub fn read_secret(path: &Path, most: u64, watch: &dyn Watch) -> Result<Vec<u8>>
         let mode = mode.permissions().mode();
         if mode & OTHERS != 0 {
             let text = format!("others can use this file: its mode is {:04o}", mode & 0o7777);
-            let advice = format!("chmod 600 {}", path.display());
+            let advice = format!("chmod 600 {}", shown(path));
             return Err(Error::invalid(text).in_file(path).advise(advice));
         }
     }

@@ -19,6 +19,7 @@ use crate::compress::StreamFault;
 use crate::compress::Wrapping;
 use crate::error::Advice;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::io::Input;
@@ -77,6 +78,9 @@ pub struct Stream {
     ahead: Vec<u8>,
     shown: usize,
     end: Option<End>,
+    /// Bytes that were given, and the most that are accepted.
+    given: u64,
+    most: Option<u64>,
 }
 
 impl Stream {
@@ -100,7 +104,16 @@ impl Stream {
     }
 
     fn from_origin(path: &Path, origin: Origin) -> Self {
-        Self { path: path.to_owned(), origin, packed: None, ahead: Vec::new(), shown: 0, end: None }
+        Self {
+            path: path.to_owned(),
+            origin,
+            packed: None,
+            ahead: Vec::new(),
+            shown: 0,
+            end: None,
+            given: 0,
+            most: None,
+        }
     }
 
     /// Takes the bytes from here on as a compressed stream that refers back over at most `max_window` bytes,
@@ -125,6 +138,11 @@ impl Stream {
     /// there are. What it returns fails the read.
     pub fn check_end(&mut self, check: fn(&[u8]) -> Result<()>) {
         self.end = Some(End { check, bytes: Vec::new() });
+    }
+
+    /// Fails a read that would give more than `most` bytes in all.
+    pub fn accept(&mut self, most: u64) {
+        self.most = Some(most);
     }
 
     /// Returns the bytes of the file that were read so far, and all that it has; `None` for a pipe.
@@ -184,6 +202,12 @@ impl Stream {
         buf[..count].copy_from_slice(&known[..count]);
         self.shown = self.shown.strict_add(count);
         let filled = self.fill(&mut buf[count..], watch)?.strict_add(count);
+        self.given = self.given.saturating_add(u64::try_from(filled).expect("a buffer"));
+        if let Some(most) = self.most.filter(|most| self.given > *most) {
+            let text = format!("it has over {most} bytes, the most that are accepted");
+            let advice = Advice::Give { setting: Setting::MaxSize, example: "SIZE".into() };
+            return Err(Error::new(Kind::Limit, text).in_file(&self.path).advise(advice));
+        }
         if let Some(End { check, bytes }) = &mut self.end {
             bytes.extend_from_slice(&buf[filled.saturating_sub(END_LEN)..filled]);
             bytes.drain(..bytes.len().saturating_sub(END_LEN));

@@ -11,6 +11,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::layout::document::read_document;
 use crate::layout::entry::is_as_written;
 use crate::layout::name::Name;
@@ -237,8 +238,8 @@ fn several(path: &Path, entries: &BTreeMap<Digest, Vec<&Descriptor>>, meant: &[D
     if names.is_empty() {
         return Error::invalid(text);
     }
-    let (shown, more) = names.split_at(names.len().min(10));
+    let (listed, more) = names.split_at(names.len().min(10));
     let more = if more.is_empty() { "" } else { ", ..." };
-    Error::invalid(format!("{text}: {}{more}", shown.join(", ")))
-        .advise(Advice::NameAmi { example: format!("{}@{}", path.display(), names[0]) })
+    Error::invalid(format!("{text}: {}{more}", listed.join(", ")))
+        .advise(Advice::NameAmi { example: format!("{}@{}", shown(path), names[0]) })
 }

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::error::Verb;
 use crate::io::unwritten;
 use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
@@ -62,6 +63,7 @@ pub fn complete(request: &CompleteRequest, watch: &dyn Watch) -> Result<Complete
 }
 
 fn complete_into(request: &CompleteRequest, watch: &dyn Watch) -> Result<CompleteReport> {
+    check_outside(&request.output, [request.bundle.as_path(), request.base.as_path()])?;
     let bundle = open_typed_bundle(&request.bundle)?;
     let base = open_typed_bundle(&request.base)?;
     let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();

@@ -19,6 +19,8 @@ use crate::ops::shared::open::OpenedVolume;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open;
 use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::outside::check_apart;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::units::MAX_VOLUME_SIZE;
 use crate::volume::ReadVolume;
@@ -109,6 +111,11 @@ pub fn convert(request: &ConvertRequest, watch: &dyn Watch) -> Result<ConvertRep
     let (from, mut notes) = (source.format_name(), source.notes());
     notes.extend(dropped(&source, request));
     let as_holes = request.zeros == Zeros::Hole;
+    let base = request.image.base.iter().map(|base| base.image.path.as_path());
+    check_outside(&request.output, base.chain([request.image.image.path.as_path()]))?;
+    // The image itself may be replaced, once it is read; a file that is a part of more may not.
+    let alone = source.inputs().len() == 1 && request.image.image.member.is_none();
+    check_apart(&request.output, if alone { &[] } else { source.inputs() })?;
     let target = Target::open(&request.output)?;
     let write = |volume: &dyn ReadVolume, target: Target| {
         let zeros_as_data = request.zeros == Zeros::Data;

@@ -9,6 +9,7 @@ use crate::ami::Architecture;
 use crate::ami::BootMode;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
 use crate::guest;
 use crate::guest::Layout;
 use crate::guest::Machine;
@@ -89,7 +90,7 @@ pub fn init(request: &InitRequest, watch: &dyn Watch) -> Result<InitReport> {
         if found.boot_mode.is_none() {
             let text =
                 "has neither a boot loader for UEFI nor boot code: the recipe has no boot mode";
-            notes.push(format!("{} {text}", path.display()));
+            notes.push(format!("{} {text}", shown(&path)));
         }
     }
     write_new(&request.recipe, &recipe::begin(&found))?;

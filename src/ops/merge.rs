@@ -22,14 +22,18 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::unwritten;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
+use crate::ops::shared::likeness::base_notes;
+use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
 use crate::ops::shared::report::path_text;
@@ -138,6 +142,9 @@ pub struct MergeReport {
     pub patched_chunks: u64,
     /// Bytes of its own packs.
     pub stored_bytes: u64,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Joins two thin bundles to one that leads from the first one's base to the second one's volumes.
@@ -153,6 +160,9 @@ pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
 
 fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
+    let base = request.base.iter().map(|base| base.image.path.as_path());
+    let read = [request.first.as_path(), request.second.as_path()];
+    check_outside(&request.output, base.chain(read))?;
     let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let second = open_typed_bundle(&request.second)?;
     let mut pairs = Vec::new();
@@ -217,7 +227,7 @@ fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<Snap
             Some(base) => format!(
                 "the volume of {} is packed against the snapshot sha256:{base}, expected the result of {}: {}",
                 layer.device,
-                first.path().display(),
+                shown(first.path()),
                 leads.join(", ")
             ),
             None => format!("the volume of {} is packed against no base", layer.device),
@@ -259,6 +269,9 @@ pub fn rebase(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport>
 
 fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport> {
     Encoder::new(request.level)?;
+    let bases = request.base.iter().chain([&request.onto.image]);
+    let read = bases.map(|base| base.image.path.as_path()).chain([request.bundle.as_path()]);
+    check_outside(&request.output, read)?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let mut size = 0_u64;
@@ -276,7 +289,10 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
     for layer in bundle.snapshots() {
         let snapshot = bundle.snapshot(Some(&layer.device))?;
         let base = onto.of_device(&layer.device)?;
-        report.report.bases.extend(base.as_ref().map(|base| base.manifest().root()));
+        if let Some(base) = &base {
+            report.report.bases.push(base.manifest().root());
+            report.report.notes.extend(states_note(base.other_states()));
+        }
         let one = PackOne {
             device: &layer.device,
             base,
@@ -302,8 +318,15 @@ impl Report {
     fn new(bundle: PathBuf, leans_like: &Bundle) -> Self {
         let bases = leans_like.bases().iter().map(|base| base.root).collect();
         let digest = Digest([0; 32]);
-        let report =
-            MergeReport { bundle, digest, bases, chunks: 0, patched_chunks: 0, stored_bytes: 0 };
+        let report = MergeReport {
+            bundle,
+            digest,
+            bases,
+            chunks: 0,
+            patched_chunks: 0,
+            stored_bytes: 0,
+            notes: base_notes(leans_like),
+        };
         Self { report }
     }
 

@@ -20,6 +20,7 @@ use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::planning::DEFAULT_CONNECTIONS;
 use crate::ops::shared::planning::OpenBase;
 use crate::ops::shared::planning::PlanReport;
@@ -182,5 +183,7 @@ fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<O
 ///
 /// As [`plan`]; `Io` if the file cannot be written.
 pub fn write_plan(request: &PlanRequest, path: &Path, watch: &dyn Watch) -> Result<PlanReport> {
+    let bases = request.bases.iter().map(|base| base.path.as_path());
+    check_outside(path, bases.chain([request.bundle.as_path()]))?;
     to_file(path, |emit| plan(request, watch, emit))
 }

@@ -9,6 +9,8 @@ use crate::io::OutputFile;
 use crate::ops::shared::manifest::write_manifest;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::outside::check_apart;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::SnapshotReport;
 use crate::work::Watch;
 use crate::work::default_threads;
@@ -44,6 +46,8 @@ pub fn snapshot(request: &SnapshotRequest, watch: &dyn Watch) -> Result<Snapshot
     let mut source = open_in_order(&request.image, watch)?;
     watch.begin(source.size());
     let notes = source.notes();
+    check_outside(&request.output, [request.image.image.path.as_path()])?;
+    check_apart(&request.output, source.inputs())?;
     let output = OutputFile::create(&request.output)?;
     let summary = output.finish(|output| {
         write_manifest(source.blocks(), output, request.states, request.threads, watch)

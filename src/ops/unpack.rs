@@ -14,8 +14,11 @@ use crate::format::Writer;
 use crate::io::Target;
 use crate::manifest::Counts;
 use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::check_most;
 use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
@@ -38,6 +41,8 @@ pub struct UnpackRequest {
     pub base: Option<VolumeRequest>,
     /// Level of compression, in the format's own scale; `None` is its default.
     pub level: Option<i32>,
+    /// Most bytes of the volumes that are accepted.
+    pub max_size: Option<u64>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -57,6 +62,7 @@ impl UnpackRequest {
             format,
             base: None,
             level: None,
+            max_size: None,
             threads: default_threads(),
         }
     }
@@ -94,6 +100,8 @@ pub struct UnpackReport {
 /// `Invalid` if the output cannot take the volume; `Io` if it cannot be written.
 pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport> {
     request.format.check_level(request.level)?;
+    let base = request.base.iter().map(|base| base.image.path.as_path());
+    check_outside(&request.output, base.chain([request.bundle.as_path()]))?;
     let bundle =
         open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
     let options = WriteOptions {
@@ -108,11 +116,16 @@ pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport
     };
     let snapshots: Vec<_> =
         layers.iter().map(|layer| bundle.snapshot(Some(&layer.device))).collect::<Result<_>>()?;
-    watch.begin(Some(snapshots.iter().map(ReadVolume::size).sum()));
+    let size = snapshots.iter().map(ReadVolume::size).sum();
+    if let Some(most) = request.max_size {
+        check_most(size, most).map_err(|error| error.in_file(&request.bundle))?;
+    }
+    watch.begin(Some(size));
     let target = Target::open(&request.output)?;
     let volumes: Vec<&dyn ReadVolume> =
         snapshots.iter().map(|it| -> &dyn ReadVolume { it }).collect();
-    let notes = write_image(request.format, &volumes, target, &options)?;
+    let mut notes = base_notes(&bundle);
+    notes.extend(write_image(request.format, &volumes, target, &options)?);
     let layer = layers[0].clone();
     let snapshot = &snapshots[0];
     let others = layers[1..].iter().map(|layer| layer.device.clone()).collect();

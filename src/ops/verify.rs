@@ -12,6 +12,8 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
+use crate::ops::shared::likeness::base_notes;
+use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open_bundle;
@@ -53,7 +55,7 @@ pub struct VerifyRequest {
     pub quick: bool,
     /// What a thin bundle depends on: a bundle or an image.
     pub base: Option<VolumeRequest>,
-    /// Images that snapshots must equal, bytes and states.
+    /// Images whose bytes snapshots must equal.
     pub against: Vec<Against>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
@@ -81,15 +83,33 @@ pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport
     let depth = Depth { quick: request.quick, threads: request.threads };
     let verified = verify_bundle(&bundle, depth, watch)?;
     let mut report = verified.report;
+    report.notes.extend(base_notes(&bundle));
+    report.notes.extend(strangers_note(&bundle)?);
     for against in &request.against {
         let layer = bundle.find(against.device.as_deref())?;
         let readable = verified.manifests.iter().find(|(it, _)| it.device == layer.device);
         // A manifest that cannot be read is in the report already.
         let Some((_, manifest)) = readable else { continue };
-        report.differences.append(&mut compare(layer, manifest, against, request, watch)?);
+        let (mut differences, note) = compare(layer, manifest, against, request, watch)?;
+        report.differences.append(&mut differences);
+        report.notes.extend(note);
     }
     report.sound &= report.differences.is_empty();
     Ok(report)
+}
+
+/// Most files that a note names.
+const MOST_NAMED: usize = 10;
+
+/// Names what lies among the bundle's files and is not one of them: it does no harm, and takes up room.
+fn strangers_note(bundle: &Bundle) -> Result<Option<String>> {
+    let strangers = bundle.strangers()?;
+    let (named, more) = strangers.split_at(strangers.len().min(MOST_NAMED));
+    let named: Vec<_> = named.iter().map(|name| format!("{name:?}")).collect();
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    Ok((!named.is_empty()).then(|| {
+        format!("the folder holds files that are not the bundle's: {}{more}", named.join(", "))
+    }))
 }
 
 /// Verifies a bundle that is open, wherever its files are.
@@ -106,17 +126,19 @@ pub fn verify_opened(
     Ok(verify_bundle(bundle, Depth { quick, threads }, watch)?.report)
 }
 
-/// Compares a snapshot with an image, block by block.
+/// Compares a snapshot with an image, block by block. Blocks with the same bytes in another state are no
+/// difference: how many there are is a note.
 fn compare(
     layer: &SnapshotLayer,
     manifest: &Manifest,
     against: &Against,
     request: &VerifyRequest,
     watch: &dyn Watch,
-) -> Result<Vec<Difference>> {
+) -> Result<(Vec<Difference>, Option<String>)> {
     let device = &layer.device;
     let mut source = open_in_order(&alike(&against.image, layer.free), watch)?;
-    let mut sink = CompareSink { device, manifest, next: 0, differences: Vec::new() };
+    let mut sink =
+        CompareSink { device, manifest, next: 0, differences: Vec::new(), other_states: 0 };
     let options = chunking::Options {
         threads: request.threads,
         watch,
@@ -139,7 +161,7 @@ fn compare(
             if size < expected { ("there", "past the end") } else { ("past the end", "there") };
         sink.differences.push(Difference { blocks, bundle, image });
     }
-    Ok(sink.differences)
+    Ok((sink.differences, states_note(sink.other_states)))
 }
 
 /// A sink that holds an image's blocks against a manifest.
@@ -148,6 +170,8 @@ struct CompareSink<'a> {
     manifest: &'a Manifest,
     next: u32,
     differences: Vec<Difference>,
+    /// Blocks, all zeros, that are a hole in one and were written in the other.
+    other_states: u64,
 }
 
 impl CompareSink<'_> {
@@ -172,8 +196,10 @@ impl Sink for CompareSink<'_> {
         while self.next < end.min(self.manifest.block_count()) {
             let (stored, stop) = self.manifest.run_at(BlockIndex(self.next))?;
             let count = stop.0.min(end).strict_sub(self.next);
-            if stored != kind {
+            if stored == ExtentKind::Data {
                 self.differ(count, stored.name(), kind.name());
+            } else if stored != kind {
+                self.other_states = self.other_states.strict_add(count.into());
             }
             self.next = self.next.strict_add(count);
         }

@@ -15,6 +15,7 @@ use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Result;
+use crate::error::shown;
 use crate::ops::instance_store as ops;
 
 /// Checks an instance-store bundle: parts, signature, and with a key the archive in the parts
@@ -64,7 +65,7 @@ fn render(path: &Path, report: &ops::VerifyReport, out: &mut dyn Write) -> io::R
         writeln!(out, "{problem}")?;
     }
     let what = if report.sound { "intact" } else { "DAMAGED" };
-    writeln!(out, "{}: {what}: {}", path.display(), parts(report.parts))?;
+    writeln!(out, "{}: {what}: {}", shown(path), parts(report.parts))?;
     writeln!(out, "  signature {}", signature(report.signature))?;
     let archive = if report.archive_checked { "unpacked and checked" } else { "not unpacked" };
     writeln!(out, "  archive {archive}")

@@ -16,6 +16,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::error::shown;
 use crate::instance_store::Mapping;
 use crate::ops::VolumeRequest;
 use crate::ops::instance_store as ops;
@@ -146,7 +147,7 @@ fn made(report: &ops::MakeReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: instance-store bundle of {}, {} in {}",
-        report.manifest.display(),
+        shown(&report.manifest),
         format_size(report.volume_size_bytes),
         format_size(report.bundled_size_bytes),
         parts(report.parts)
@@ -158,7 +159,7 @@ fn unbundled(report: &ops::UnbundleReport, out: &mut dyn Write) -> io::Result<()
     writeln!(
         out,
         "{}: {} image of {:?}, {}, {} of it stored",
-        report.output.display(),
+        shown(&report.output),
         report.format,
         report.name,
         format_size(report.volume_size_bytes),
@@ -174,7 +175,7 @@ pub(in crate::cli) fn content(
     writeln!(
         out,
         "{}: instance-store bundle {:?}, {} of {}",
-        report.path.display(),
+        shown(&report.path),
         report.name,
         report.image_type,
         format_size(report.volume_size_bytes)

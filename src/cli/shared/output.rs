@@ -3,16 +3,56 @@
 use std::io;
 use std::io::Write;
 use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use anstream::AutoStream;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
 
 /// Prints a line on standard error, if there is one to print on.
 pub(in crate::cli) fn complain(line: &str) {
+    let line = on_one_line(line);
     let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
+}
+
+/// Shows what would end a line, or tell a terminal what to do, as what it is: names come from images, and
+/// from whoever made a bundle.
+fn on_one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, letter| {
+        if letter.is_control() {
+            line.extend(letter.escape_debug());
+        } else {
+            line.push(letter);
+        }
+        line
+    })
+}
+
+/// Passes a report on to standard output, line by line, and shows what would tell a terminal what to do.
+struct Plain<'a>(&'a mut dyn Write);
+
+impl Write for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(u8::is_ascii_control) {
+            match piece.split_last() {
+                Some((control, before)) if control.is_ascii_control() && *control != b'\n' => {
+                    self.0.write_all(before)?;
+                    write!(self.0, "{}", char::from(*control).escape_debug())?;
+                }
+                _ => self.0.write_all(piece)?,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Exit code of a run that was done and whose answer is no.
@@ -42,10 +82,12 @@ impl Output {
                     .map_err(io::Error::from)
                     .and_then(|()| writeln!(out))
             } else {
-                text(report, out)
+                text(report, &mut Plain(out))
             };
             written.map_err(lost)
         })
+        // An output that was made has its name by now, and stays.
+        .map_err(|error| error.leaving("all else was done"))
     }
 
     pub(in crate::cli) fn notes(self, notes: &[String]) {
@@ -53,6 +95,22 @@ impl Output {
             for note in notes {
                 complain(&format!("note: {note}"));
             }
+        }
+    }
+
+    /// Says which files should have gone and are still there.
+    pub(in crate::cli) fn leftovers(self, left: &[PathBuf]) {
+        let text = |path: &PathBuf| format!("{} could not be removed", shown(path));
+        if self.json && !self.quiet {
+            for path in left {
+                let document = serde_json::json!({ "schema": "amikit.note.v1", "note": {
+                    "message": text(path),
+                    "path": path.display().to_string(),
+                }});
+                let _ = writeln!(io::stderr().lock(), "{document}");
+            }
+        } else {
+            self.notes(&left.iter().map(text).collect::<Vec<_>>());
         }
     }
 
@@ -92,9 +150,32 @@ pub(in crate::cli) fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) ->
     out.flush().map_err(lost)
 }
 
+/// Whether standard output was closed before the program began.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Takes down whether there is a standard output. It must be called before Rust's runtime starts, which
+/// opens `/dev/null` in its place: what is printed would go nowhere, and nobody would know.
+#[doc(hidden)]
+pub fn look_at_standard_output() {
+    let there = rustix::io::fcntl_getfd(rustix::stdio::stdout()).is_ok();
+    CLOSED.store(!there, Ordering::Relaxed);
+}
+
+/// Fails if there is no standard output: what a command finds out would be lost.
+///
+/// # Errors
+///
+/// `Io`.
+pub(in crate::cli) fn check_standard_output() -> Result<()> {
+    if CLOSED.load(Ordering::Relaxed) {
+        return Err(lost(io::Error::other("it is closed")).advise("redirect it to /dev/null"));
+    }
+    Ok(())
+}
+
 /// Says that standard output takes no more.
 pub(in crate::cli) fn lost(error: io::Error) -> Error {
-    Error::io("write to", Path::new("standard output"), error)
+    Error::io("write", Path::new("standard output"), error)
 }
 
 /// Standard output; once its reader has gone, writes go nowhere in silence.

@@ -11,6 +11,7 @@ use crate::calls::Id;
 use crate::calls::Step;
 use crate::calls::Totals;
 use crate::cli::shared::text::many;
+use crate::error::shown;
 use crate::lint::Finding;
 use crate::units::format_size;
 
@@ -34,7 +35,7 @@ fn sums(totals: &Totals) -> String {
 }
 
 pub(in crate::cli) fn totals(path: &Path, totals: &Totals, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: plan of {}", path.display(), sums(totals))
+    writeln!(out, "{}: plan of {}", shown(path), sums(totals))
 }
 
 /// Says what a call or a wait is about.

@@ -35,6 +35,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "man"
     "map"
     "merge"
+    "note"
     "pack"
     "packages"
     "plan"

@@ -4,6 +4,7 @@ use std::io;
 use std::io::Write;
 
 use crate::ami::Ami;
+use crate::error::shown;
 use crate::manifest::Counts;
 use crate::ops::MergeReport;
 use crate::ops::PackReport;
@@ -105,7 +106,7 @@ pub(in crate::cli) fn manifest(report: &SnapshotReport, out: &mut dyn Write) -> 
 }
 
 pub(in crate::cli) fn pack(report: &PackReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: bundle of the AMI {:?}", report.bundle.display(), report.ami.name)?;
+    writeln!(out, "{}: bundle of the AMI {:?}", shown(&report.bundle), report.ami.name)?;
     ami(&report.ami, out)?;
     writeln!(out, "  digest sha256:{}", report.digest)?;
     let mut table =
@@ -140,7 +141,7 @@ pub(in crate::cli) fn pack(report: &PackReport, out: &mut dyn Write) -> io::Resu
 
 /// What `merge` and `rebase` say.
 pub(in crate::cli) fn joined(report: &MergeReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}: bundle", report.bundle.display())?;
+    writeln!(out, "{}: bundle", shown(&report.bundle))?;
     writeln!(
         out,
         "  {}, {} of them patches, {} stored",

@@ -54,6 +54,10 @@ pub(in crate::cli) struct Opening {
     /// [default: 128MiB]
     #[arg(long, value_name = "[ROLE=]SIZE")]
     max_window: Vec<PathBuf>,
+
+    /// Refuse a volume of more than SIZE bytes, as 64GiB: a few bytes can stand for terabytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(in crate::cli) max_size: Option<u64>,
 }
 
 /// The keys of instance-store bundles that are read.
@@ -179,6 +183,7 @@ impl Opening {
         image.gate.parents = roles.values(role, &self.parents, first).map(Path::to_owned).collect();
         image.gate.beside = roles.flag(role, &self.backing, "backing")?;
         image.force = roles.flag(role, &self.force, "force")?;
+        image.max_size = self.max_size;
         Ok(request)
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! The bytes of the last range end with the image, not with the bmap block.
 
+use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::num::NonZero;
@@ -28,7 +29,6 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::digest::Sha256;
-use crate::digest::sha256;
 use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
@@ -37,6 +37,9 @@ use crate::format::sidecar::MAX_LEN;
 use crate::format::sidecar::Says;
 use crate::format::sidecar::pieces;
 use crate::io::READ_PIECE_LEN;
+use crate::io::Scratch;
+use crate::io::WriteAt;
+use crate::units::Extent;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::volume::extents;
@@ -565,10 +568,9 @@ pub fn write_bmap(
     threads: NonZero<usize>,
 ) -> Result<()> {
     let size = volume.size();
-    let ranges = mapped_ranges(volume)?;
-    let mapped: u64 = ranges.iter().map(|range| range.end.strict_sub(range.start)).sum();
+    let count = count(volume)?;
     let zeros = "0".repeat(64);
-    let mut text = format!(
+    let head = format!(
         "<?xml version=\"1.0\" ?>\n\
          <!-- Block map: which blocks of a disk image hold data. Blocks that are not listed were\n     \
          never written and need not be copied. -->\n\
@@ -576,19 +578,30 @@ pub fn write_bmap(
          <ImageSize> {size} </ImageSize>\n    \
          <BlockSize> {BLOCK_LEN} </BlockSize>\n    \
          <BlocksCount> {} </BlocksCount>\n    \
-         <MappedBlocksCount> {mapped} </MappedBlocksCount>\n    \
+         <MappedBlocksCount> {} </MappedBlocksCount>\n    \
          <ChecksumType> sha256 </ChecksumType>\n    \
          <BmapFileChecksum> {zeros} </BmapFileChecksum>\n    \
          <BlockMap>\n",
         size.div_ceil(BLOCK_LEN),
+        count.blocks,
     );
-    let jobs = ranges.iter().map(Ok);
+    let framed = u64::try_from(head.len().strict_add(TAIL.len())).expect("some lines");
+    if count.text_len.strict_add(framed) > MAX_LEN {
+        let text = "the block map would have over 64 MiB, the limit";
+        return Err(Error::new(Kind::Limit, text)
+            .advise("copy the image with `cp --sparse=always` to join its extents"));
+    }
+    // The checksum of all lines stands before them, so they wait in a file until it is known.
+    let lines = Scratch::create()?;
+    let mut checksum = Sha256::new();
+    checksum.update(head.as_bytes());
+    let (mut piece, mut at) = (String::new(), 0_u64);
     in_order(
         threads,
         watch,
-        jobs,
+        mapped_ranges(volume),
         || Ok(vec![0; READ_PIECE_LEN]),
-        |buffer: &mut Vec<u8>, range: &Range<u64>| {
+        |buffer: &mut Vec<u8>, range: Range<u64>| {
             // Cannot overflow: blocks of a volume of at most 64 TiB.
             let bytes =
                 range.start.strict_mul(BLOCK_LEN)..range.end.strict_mul(BLOCK_LEN).min(size);
@@ -596,54 +609,107 @@ pub fn write_bmap(
             Ok((range, bytes.end.strict_sub(bytes.start), digest))
         },
         |(range, len, digest)| {
-            let last = range.end.strict_sub(1);
-            let blocks = if last == range.start {
-                last.to_string()
-            } else {
-                format!("{}-{last}", range.start)
-            };
-            writeln!(text, "        <Range chksum=\"{digest}\"> {blocks} </Range>")
-                .expect("a string takes all");
+            piece.push_str(&line(&range, &digest.to_string()));
+            if piece.len() >= READ_PIECE_LEN {
+                checksum.update(piece.as_bytes());
+                lines.write_all_at(piece.as_bytes(), at)?;
+                at = at.strict_add(u64::try_from(piece.len()).expect("some lines"));
+                piece.clear();
+            }
             watch.advance(len);
             Ok(())
         },
     )?;
-    text.push_str("    </BlockMap>\n</bmap>\n");
-    if u64::try_from(text.len()).is_ok_and(|len| len > MAX_LEN) {
-        return Err(Error::new(Kind::Limit, "the block map has over 64 MiB, the limit"));
+    checksum.update(piece.as_bytes());
+    checksum.update(TAIL.as_bytes());
+    let fail = |e| Error::io("write", Path::new("standard output"), e);
+    let head = head.replacen(&zeros, &checksum.finish().hex(), 1);
+    out.write_all(head.as_bytes()).map_err(fail)?;
+    let mut buffer = vec![0; READ_PIECE_LEN];
+    let mut from = 0_u64;
+    while from < at {
+        let rest = usize::try_from(at.strict_sub(from)).unwrap_or(READ_PIECE_LEN);
+        let part = &mut buffer[..rest.min(READ_PIECE_LEN)];
+        lines.read_back_at(part, from)?;
+        out.write_all(part).map_err(fail)?;
+        from = from.strict_add(u64::try_from(part.len()).expect("a piece"));
     }
-    let checksum = sha256(text.as_bytes()).hex();
-    out.write_all(text.replacen(&zeros, &checksum, 1).as_bytes())
+    out.write_all(piece.as_bytes())
+        .and_then(|()| out.write_all(TAIL.as_bytes()))
         .and_then(|()| out.flush())
-        .map_err(|e| Error::io("write", Path::new("standard output"), e))
+        .map_err(fail)
 }
 
-/// Returns the blocks that are not wholly hole, as ranges of at most [`RANGE_LEN`] bytes.
-fn mapped_ranges(volume: &dyn ReadVolume) -> Result<Vec<Range<u64>>> {
-    let longest = RANGE_LEN.strict_div(BLOCK_LEN);
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for extent in extents(volume) {
-        let extent = extent?;
-        if extent.kind == ExtentKind::Hole {
-            continue;
-        }
-        let end = extent.range.end.div_ceil(BLOCK_LEN);
-        let mut at = extent.range.start.strict_div(BLOCK_LEN);
-        if let Some(last) = ranges.last_mut() {
-            at = at.max(last.end);
-            // It goes on where the last one ends, inside the same stretch.
-            if last.end == at && !at.is_multiple_of(longest) {
-                last.end = end.min(at.next_multiple_of(longest));
-                at = last.end;
-            }
-        }
-        while at < end {
-            let stop = at.strict_add(1).next_multiple_of(longest).min(end);
-            ranges.push(at..stop);
-            at = stop;
+/// What stands behind the ranges.
+const TAIL: &str = "    </BlockMap>\n</bmap>\n";
+
+/// Writes the line of a range.
+fn line(range: &Range<u64>, digest: &str) -> String {
+    let last = range.end.strict_sub(1);
+    let blocks =
+        if last == range.start { last.to_string() } else { format!("{}-{last}", range.start) };
+    format!("        <Range chksum=\"{digest}\"> {blocks} </Range>\n")
+}
+
+/// What the lines of a volume come to.
+struct Count {
+    blocks: u64,
+    text_len: u64,
+}
+
+/// Counts blocks and lines without reading a byte of the volume.
+fn count(volume: &dyn ReadVolume) -> Result<Count> {
+    let digest = "0".repeat(64);
+    let mut count = Count { blocks: 0, text_len: 0 };
+    for range in mapped_ranges(volume) {
+        let range = range?;
+        count.blocks = count.blocks.strict_add(range.end.strict_sub(range.start));
+        let len = u64::try_from(line(&range, &digest).len()).expect("a line");
+        count.text_len = count.text_len.strict_add(len);
+        if count.text_len > MAX_LEN {
+            break;
         }
     }
-    Ok(ranges)
+    Ok(count)
+}
+
+/// Iterates over the blocks that are not wholly hole, as ranges of at most [`RANGE_LEN`] bytes.
+fn mapped_ranges(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<Range<u64>>> + '_ {
+    let longest = RANGE_LEN.strict_div(BLOCK_LEN);
+    let mut extents = extents(volume);
+    // The stretch that is being cut, and the range that the next one may go on with.
+    let mut rest = 0..0;
+    let mut held: Option<Range<u64>> = None;
+    std::iter::from_fn(move || {
+        loop {
+            if rest.is_empty() {
+                match extents.next() {
+                    None => return held.take().map(Ok),
+                    Some(Err(error)) => return Some(Err(error)),
+                    Some(Ok(extent)) if extent.kind == ExtentKind::Hole => continue,
+                    Some(Ok(Extent { range, .. })) => {
+                        rest = range.start.strict_div(BLOCK_LEN)..range.end.div_ceil(BLOCK_LEN);
+                    }
+                }
+                // Two stretches may share a block.
+                rest.start = rest.start.max(held.as_ref().map_or(0, |held| held.end));
+                continue;
+            }
+            let stop = rest.start.strict_add(1).next_multiple_of(longest).min(rest.end);
+            let next = std::mem::replace(&mut rest.start, stop)..stop;
+            match &mut held {
+                // It goes on where the last one ends, inside the same multiple.
+                Some(last) if last.end == next.start && !next.start.is_multiple_of(longest) => {
+                    last.end = next.end;
+                }
+                _ => {
+                    if let Some(done) = held.replace(next) {
+                        return Some(Ok(done));
+                    }
+                }
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -653,6 +719,7 @@ mod tests {
 
     use std::sync::Arc;
 
+    use crate::digest::sha256;
     use crate::volume::Place;
     use crate::volume::RunMap;
     use crate::volume::Volume;
@@ -716,7 +783,12 @@ mod tests {
             map.push(state % 200_000 + 1, place);
         }
         let volume = Volume::new(map.clone(), Vec::new()).unwrap();
-        let quick: Vec<u64> = mapped_ranges(&volume).unwrap().into_iter().flatten().collect();
+        let quick: Vec<u64> = mapped_ranges(&volume)
+            .collect::<Result<Vec<_>>>()
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .collect();
         let slow: Vec<u64> = (0..map.size().div_ceil(BLOCK_LEN))
             .filter(|block| {
                 let bytes = block * BLOCK_LEN..(block + 1) * BLOCK_LEN;
@@ -725,7 +797,7 @@ mod tests {
             .collect();
         assert_eq!(quick, slow);
         let longest = RANGE_LEN / BLOCK_LEN;
-        for range in mapped_ranges(&volume).unwrap() {
+        for range in mapped_ranges(&volume).collect::<Result<Vec<_>>>().unwrap() {
             assert_eq!(range.start / longest, (range.end - 1) / longest);
         }
     }
@@ -738,7 +810,7 @@ mod tests {
         map.push(RANGE_LEN, Place::Zero);
         let volume = Volume::new(map, Vec::new()).unwrap();
         let longest = RANGE_LEN / BLOCK_LEN;
-        let ranges = mapped_ranges(&volume).unwrap();
+        let ranges = mapped_ranges(&volume).collect::<Result<Vec<_>>>().unwrap();
         assert_eq!(ranges, [0..longest, longest..2 * longest - 10]);
     }
 

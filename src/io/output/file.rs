@@ -10,9 +10,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::AtFlags;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
+use rustix::fs::RenameFlags;
+use rustix::fs::linkat;
 use rustix::fs::renameat;
+use rustix::fs::renameat_with;
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -200,6 +204,30 @@ impl OutputFile {
         self.place.sync()
     }
 
+    /// As [`OutputFile::commit`], if nothing has the name.
+    ///
+    /// # Errors
+    ///
+    /// As [`OutputFile::commit`]; `Invalid` if something has it.
+    pub fn commit_new(mut self) -> Result<()> {
+        self.sync()?;
+        self.place.check_here()?;
+        let (folder, name) = (self.place.folder(), self.place.name());
+        let temporary = self.temporary.as_deref().expect("it has one until it is committed");
+        match renameat_with(folder, temporary, folder, name, RenameFlags::NOREPLACE) {
+            Ok(()) => self.temporary = None,
+            Err(Errno::EXIST) => return Err(already_there(self.target())),
+            // A file system without the flag: a second name cannot replace anything, either. The first one
+            // goes when this is dropped.
+            Err(_) => match linkat(folder, temporary, folder, name, AtFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => return Err(already_there(self.target())),
+                Err(e) => return Err(Error::io("name", self.target(), e.into())),
+            },
+        }
+        self.place.sync()
+    }
+
     fn take_name(&mut self) -> Result<()> {
         self.sync()?;
         self.place.check_here()?;
@@ -234,6 +262,12 @@ impl Drop for OutputFile {
             self.place.remove(temporary);
         }
     }
+}
+
+fn already_there(target: &Path) -> Error {
+    Error::invalid("it already exists")
+        .in_file(target)
+        .advise("choose another name for the output, or remove it first")
 }
 
 /// Fails if something stands there that is not a regular file.

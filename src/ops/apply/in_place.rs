@@ -39,6 +39,7 @@ use crate::ops::apply::request::SettleRequest;
 use crate::ops::apply::request::is_plain;
 use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::journal::journal_of;
+use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::check_unused;
 use crate::ops::shared::open::open_typed_bundle;
 use crate::units::BlockIndex;
@@ -275,7 +276,7 @@ impl<'a> Run<'a> {
         io::remove(&journal.path).map_err(|error| {
             error.leaving(format!("{} is done, and only its journal is left", shown(self.image)))
         })?;
-        Ok(notes(&likeness))
+        Ok(states_note(likeness.other_states).into_iter().collect())
     }
 
     fn finish_or_undo(&self, journal: &Journal) -> Advice {
@@ -319,16 +320,4 @@ fn not_the_snapshot(likeness: &Likeness, size: u64, expected: &Manifest) -> Stri
 /// Names a block.
 fn place(block: BlockIndex) -> String {
     format!("block {block} (from byte {} on)", block.offset())
-}
-
-/// Says where the holes are others than in the snapshot.
-fn notes(likeness: &Likeness) -> Vec<String> {
-    if likeness.other_states == 0 {
-        return Vec::new();
-    }
-    vec![format!(
-        "the image has the snapshot's bytes; {} of its blocks are holes where the snapshot has written \
-         zeros, or the other way round",
-        likeness.other_states
-    )]
 }

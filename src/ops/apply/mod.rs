@@ -16,7 +16,6 @@ use crate::error::Result;
 use crate::format::ImageRequest;
 use crate::format::WriteOptions;
 use crate::format::raw;
-use crate::io::Input;
 use crate::io::Target;
 use crate::manifest::Manifest;
 use crate::ops::apply::changes::Delta;
@@ -26,8 +25,10 @@ use crate::ops::apply::in_place::Outcome;
 use crate::ops::apply::proof::Sides;
 use crate::ops::apply::request::is_plain;
 use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
@@ -120,6 +121,7 @@ pub fn settle(request: &SettleRequest, watch: &dyn Watch) -> Result<ApplyReport>
 }
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {
+    check_outside(output, [request.bundle.as_path(), request.old.path.as_path()])?;
     let bundle =
         open_bundle(&request.bundle, Some(&base(&request.old)), request.threads, &Quiet(watch))?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
@@ -127,13 +129,17 @@ fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result
     let changes = Changes { device: &delta.layer.device, from: &delta.old, to: &delta.new };
     // What can fail comes before the output has its name.
     let report = changes.report(output, Applied::Written)?;
+    let report = ApplyReport { notes: base_notes(&bundle), ..report };
     watch.begin(Some(snapshot.size()));
     let mut target = Target::open(output)?;
-    // A clone would keep what the free blocks of the old image still hold.
+    // A clone would keep what the free blocks of the old image still hold, and what it shares has the old image's
+    // holes, so they must be the snapshot's.
     if let Target::File(file) = &mut target
         && delta.old_free.is_none()
         && is_plain(&request.old)
-        && file.clone_of(&Input::open(&request.old.path)?)?
+        && report.notes.is_empty()
+        && let Some(old) = bundle.supplied().iter().find_map(|base| base.file())
+        && file.clone_of(old)?
     {
         target.finish(|target| {
             write_changes(&delta.old, &snapshot, target, request.threads, watch)?;

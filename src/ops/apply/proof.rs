@@ -14,7 +14,8 @@ use crate::error::Result;
 use crate::manifest::Block;
 use crate::manifest::Cursor;
 use crate::manifest::Manifest;
-use crate::manifest::zero_block_digest;
+use crate::ops::shared::likeness::Content;
+use crate::ops::shared::likeness::content;
 use crate::pack::Stored;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
@@ -104,14 +105,6 @@ struct Side<'a> {
 }
 
 /// A block's bytes: the chunk, or `None` for zeros.
-type Content = Option<Digest>;
-
-fn content(block: Block) -> Content {
-    match block {
-        Block::Data(id) if id != zero_block_digest() => Some(id),
-        Block::Data(_) | Block::Zero | Block::Hole => None,
-    }
-}
 
 impl<'a> Side<'a> {
     fn new(manifest: &'a Manifest, size: u64) -> Self {

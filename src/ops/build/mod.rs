@@ -31,6 +31,7 @@ use crate::ops::shared::case::Case;
 use crate::ops::shared::case::refusal;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::PackReport;
 use crate::ops::shared::packing::pack_volumes;
@@ -91,6 +92,10 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     for volume in &mut volumes {
         volume.image.free = request.free.or(volume.image.free);
     }
+    let plan = request.plan.clone().unwrap_or_else(|| plan_path(&request.output));
+    let read = || volumes.iter().map(|it| it.image.image.path.as_path());
+    check_outside(&request.output, read())?;
+    check_outside(&plan, read().chain([request.output.as_path()]))?;
     let case = Case::of_recipe(&prepared, &volumes, watch)?;
     crate::lint::check_ids(&request.allow)?;
     let findings = case.findings(&request.allow);

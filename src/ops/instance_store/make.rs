@@ -29,6 +29,7 @@ use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
@@ -120,6 +121,7 @@ pub fn make_with(
     keys.private
         .check_pair(&keys.user)
         .map_err(|fault| Error::from(fault).in_file(&request.cert))?;
+    check_outside(&request.output, [request.image.image.path.as_path()])?;
     let opened = open(&request.image, watch)?;
     let volume = opened.volume();
     let folder = OutputDir::create(&request.output)?;

@@ -1,18 +1,23 @@
 //! `instance-store unbundle`: the volume of an instance-store bundle as an image.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::format::WriteOptions;
 use crate::format::Writer;
+use crate::instance_store::Manifest;
+use crate::io::Input;
 use crate::io::Target;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::instance_store::BundleKeys;
 use crate::ops::shared::instance_store::Checked;
 use crate::ops::shared::instance_store::Signature;
+use crate::ops::shared::outside::check_apart;
 use crate::ops::shared::report::path_text;
 use crate::work::Quiet;
 use crate::work::Watch;
@@ -76,7 +81,15 @@ pub struct UnbundleReport {
     pub notes: Vec<String>,
 }
 
-/// Writes the volume of an instance-store bundle as an image.
+/// Fails if the output would replace the manifest or a part.
+fn check_not_a_part(output: &Path, manifest: &Path, bundle: &Manifest) -> Result<()> {
+    let parts = bundle.parts.iter().map(|part| manifest.with_file_name(&part.filename));
+    let there = |path: PathBuf| Input::open(&path).ok().map(Arc::new);
+    let files: Vec<_> = parts.chain([manifest.to_owned()]).filter_map(there).collect();
+    check_apart(output, &files)
+}
+
+/// Writes the volume of an instance-store bundle as an image, which its owner alone may read.
 ///
 /// # Errors
 ///
@@ -85,7 +98,8 @@ pub struct UnbundleReport {
 pub fn unbundle(request: &UnbundleRequest, watch: &dyn Watch) -> Result<UnbundleReport> {
     let keys = BundleKeys { key: Some(request.key.clone()), cert: request.cert.clone() };
     let opened = Checked::open(&request.manifest, &keys, request.threads, watch)?;
-    let target = Target::open(&request.output)?;
+    check_not_a_part(&request.output, &request.manifest, opened.bundle.manifest())?;
+    let target = Target::open_private(&request.output)?;
     let (extracted, more) = if request.format.is_plain() {
         if matches!(target, Target::Device(_)) {
             // What is written there cannot be withheld, so all of it is checked first.

@@ -22,6 +22,7 @@ use crate::error::Verb;
 use crate::io::Input;
 use crate::io::Node;
 use crate::manifest::Manifest;
+use crate::ops::shared::likeness::other_states;
 use crate::ops::shared::manifest::manifest_of;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
@@ -98,18 +99,28 @@ impl OpenedBase {
         }
         let made = manifest_of(opened.volume(), threads, &Quiet(watch))
             .map_err(|error| base.fail(error))?;
-        if let Some(manifest) = &request.manifest {
-            let expected = Manifest::open(&Input::open(manifest)?)?.root();
-            if made.summary.root != expected {
-                let text = format!("its root digest is {}, expected {expected}", made.summary.root);
-                return Err(Error::new(Kind::Mismatch, text)
-                    .in_file(path)
-                    .advise("name the image that the manifest was made of"));
-            }
-        }
-        writer.lean_on_manifest(&made.bytes, &made.summary)?;
         let bytes = BaseBytes::Image(opened.into_volume());
-        Ok(Self::Image(Arc::new(BaseSnapshot::new(made.manifest, bytes)), root_device.to_owned()))
+        let base = match &request.manifest {
+            None => {
+                writer.lean_on_manifest(&made.bytes, &made.summary)?;
+                BaseSnapshot::new(made.manifest, bytes)
+            }
+            Some(named) => {
+                let named = Input::open(named)?;
+                let expected = Manifest::open(&named)?;
+                // A copy of the image has its holes elsewhere, and a patch needs the bytes only.
+                let Some(count) = other_states(&made.manifest, &expected)? else {
+                    let (found, expected) = (made.summary.root, expected.root());
+                    let text = format!("its root digest is {found}, expected {expected}");
+                    return Err(Error::new(Kind::Mismatch, text)
+                        .in_file(path)
+                        .advise("name the image that the manifest was made of"));
+                };
+                writer.lean_on_manifest(&named, &expected.summary())?;
+                BaseSnapshot::new(expected, bytes).with_other_states(count)
+            }
+        };
+        Ok(Self::Image(Arc::new(base), root_device.to_owned()))
     }
 
     /// Returns the snapshot that the volume of `device` depends on, if there is one.

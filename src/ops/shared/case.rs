@@ -15,6 +15,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::guest;
 use crate::guest::Layout;
 use crate::io::Node;
@@ -130,7 +131,7 @@ impl Case {
             }
             if Node::at(&image.image.path)?.is_none() {
                 let note = "does not exist: rules about its content are not applied";
-                case.notes.push(format!("{} {note}", image.typed().display()));
+                case.notes.push(format!("{} {note}", shown(&image.typed())));
                 continue;
             }
             let opened = open(image, watch)?;

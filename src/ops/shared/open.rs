@@ -20,6 +20,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::format;
 use crate::format::ImageRequest;
 use crate::format::Named;
@@ -36,6 +37,8 @@ use crate::ops::shared::free::mask;
 use crate::ops::shared::instance_store::BundleKeys;
 use crate::ops::shared::instance_store::Checked;
 use crate::ops::shared::journal::find_journal;
+use crate::ops::shared::likeness::base_notes;
+use crate::ops::shared::likeness::find_alike;
 use crate::ops::shared::manifest::root_of;
 use crate::pack::layout as pack_layout;
 use crate::units::Extent;
@@ -188,6 +191,7 @@ pub enum OpenedVolume {
 #[derive(Debug)]
 pub struct OpenedSnapshot {
     path: PathBuf,
+    notes: Vec<String>,
     /// Its bytes.
     pub snapshot: Snapshot,
 }
@@ -247,6 +251,16 @@ impl OpenedVolume {
         }
     }
 
+    /// Returns the files that an image consists of, and those that it names; none for a pipe or a bundle.
+    #[must_use]
+    pub fn inputs(&self) -> &[Arc<Input>] {
+        match self {
+            Self::Image(image) => &image.inputs,
+            Self::Stream(opened) => &opened.inputs,
+            Self::Snapshot(_) | Self::Unsealed(_) => &[],
+        }
+    }
+
     /// Returns the volume, unless it comes in order.
     #[must_use]
     pub fn volume(&self) -> Option<&dyn ReadVolume> {
@@ -297,7 +311,7 @@ impl OpenedVolume {
         match self {
             Self::Image(image) => image.notes.clone(),
             Self::Stream(opened) => opened.notes.clone(),
-            Self::Snapshot(_) => Vec::new(),
+            Self::Snapshot(opened) => opened.notes.clone(),
             Self::Unsealed(opened) => opened.notes.clone(),
             Self::Masked(opened) => opened.notes.clone(),
         }
@@ -405,16 +419,38 @@ fn open_found(
     watch: &dyn Watch,
     open_image: impl FnOnce(&ImageRequest) -> Result<OpenedVolume>,
 ) -> Result<OpenedVolume> {
+    let opened = open_any(request, watch, open_image)?;
+    if let (Some(size), Some(most)) = (opened.size(), request.image.max_size) {
+        check_most(size, most)?;
+    }
+    Ok(opened)
+}
+
+/// Fails if a volume is larger than the user accepts.
+///
+/// # Errors
+///
+/// `Limit`.
+pub(in crate::ops) fn check_most(size: u64, most: u64) -> Result<()> {
+    if size <= most {
+        return Ok(());
+    }
+    let text = format!("the volume has {size} bytes, expected at most {most}");
+    let example = size.to_string().into();
+    let advice = Advice::Give { setting: Setting::MaxSize, example };
+    Err(Error::new(Kind::Limit, text).advise(advice))
+}
+
+fn open_any(
+    request: &VolumeRequest,
+    watch: &dyn Watch,
+    open_image: impl FnOnce(&ImageRequest) -> Result<OpenedVolume>,
+) -> Result<OpenedVolume> {
     match find(request)? {
         Found::Image => {
             check_finished(&request.image)?;
             let opened = open_image(&request.image)?;
-            let inputs = match &opened {
-                OpenedVolume::Image(image) => &image.inputs[..],
-                OpenedVolume::Stream(stream) => &stream.inputs[..],
-                _ => &[],
-            };
-            check_unused(&request.image, inputs)?;
+            check_unused(&request.image, opened.inputs())?;
             Ok(opened)
         }
         Found::Bundle(bundle) => {
@@ -422,6 +458,7 @@ fn open_found(
             let device = request.image.member.as_deref();
             let snapshot = OpenedSnapshot {
                 path: request.image.path.clone(),
+                notes: base_notes(&bundle),
                 snapshot: bundle.snapshot(device)?,
             };
             Ok(OpenedVolume::Snapshot(Box::new(snapshot)))
@@ -564,13 +601,31 @@ fn image_base(
     for record in records {
         let request = alike(request, record);
         let opened = open(&request, watch)?;
-        let root = root_of(opened.volume(), threads, watch).map_err(|error| request.fail(error))?;
-        let same = |base: &&BaseLayer| base.root == root && base.free == record;
-        if let Some(layer) = bundle.bases().iter().find(same) {
-            let bytes = BaseBytes::Image(opened.into_volume());
-            return Ok(Arc::new(BaseSnapshot::new(bundle.base_manifest(layer)?, bytes)));
-        }
-        found.push(root);
+        let fail = |error| request.fail(error);
+        let root = root_of(opened.volume(), threads, watch).map_err(fail)?;
+        let layers = || bundle.bases().iter().filter(|it| it.free == record);
+        let known = match layers().find(|it| it.root == root) {
+            Some(layer) => Some((bundle.base_manifest(layer)?, 0)),
+            // A copy has its holes elsewhere, and a patch needs the bytes only.
+            None => {
+                let bases = layers().map(|layer| bundle.base_manifest(layer));
+                find_alike(opened.volume(), bases, threads, watch).map_err(fail)?
+            }
+        };
+        let Some((manifest, other_states)) = known else {
+            found.push(root);
+            continue;
+        };
+        let file = match opened.opened().inputs() {
+            [file] => Some(Arc::clone(file)),
+            _ => None,
+        };
+        let base = BaseSnapshot::new(manifest, BaseBytes::Image(opened.into_volume()));
+        let base = base.with_other_states(other_states);
+        return Ok(Arc::new(match file {
+            Some(file) => base.with_file(file),
+            None => base,
+        }));
     }
     Err(bundle.wrong_base(&found))
 }

@@ -36,8 +36,11 @@ use crate::ops::shared::base::OpenedBase;
 use crate::ops::shared::base::OverBase;
 use crate::ops::shared::base::patching;
 use crate::ops::shared::case::refuse;
+use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::mapping::OpenedMapping;
 use crate::ops::shared::mapping::check_names;
+use crate::ops::shared::outside::check_apart;
+use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::SnapshotReport;
 use crate::ops::shared::report::path_text;
 use crate::pack::DEFAULT_PACK_SIZE;
@@ -272,8 +275,9 @@ pub(in crate::ops) fn pack_volumes(
     let mut ami = with_content(&options.ami, &devices)?;
     check_base(options, volumes.len())?;
     check_rules(&ami, &volumes, &options.allow)?;
-    let mut writer = Writer::create(&options.output, options.pack_size)?;
     let base = options.base.as_ref();
+    check_output(&volumes, options)?;
+    let mut writer = Writer::create(&options.output, options.pack_size)?;
     let opened = base
         .map(|base| {
             OpenedBase::open(base, &ami.root_device_name, &mut writer, options.threads, watch)
@@ -308,6 +312,14 @@ pub(in crate::ops) fn pack_volumes(
     Ok(PackReport { bundle: options.output.clone(), digest, ami, volumes: reports })
 }
 
+/// Fails if the bundle would destroy what it is made of.
+fn check_output(volumes: &[OpenedMapping], options: &PackOptions) -> Result<()> {
+    let base = options.base.iter().map(|base| base.image.image.path.as_path());
+    let named = volumes.iter().map(|volume| volume.named.as_path());
+    check_outside(&options.output, named.chain(base))?;
+    volumes.iter().try_for_each(|it| check_apart(&options.output, it.source.inputs()))
+}
+
 fn pack_volume(
     volume: &mut OpenedMapping,
     writer: &mut Writer,
@@ -318,6 +330,7 @@ fn pack_volume(
     watch: &dyn Watch,
 ) -> Result<VolumeReport> {
     let base_digest = base.as_ref().map(|it| it.manifest().root());
+    let base_note = base.as_ref().and_then(|it| states_note(it.other_states()));
     let one = PackOne {
         device: &volume.device,
         base,
@@ -329,7 +342,8 @@ fn pack_volume(
         known,
     };
     let (name, format) = (volume.source.name().to_owned(), volume.source.format_name());
-    let notes = volume.source.notes();
+    let mut notes = volume.source.notes();
+    notes.extend(base_note);
     let written = pack_one(writer, volume.source.blocks(), &one, watch)
         .map_err(|e| e.in_file(&name).of_input(&volume.device))?;
     let device = Some(volume.device.clone());

@@ -240,5 +240,5 @@ pub(in crate::ops) fn write_new(path: &Path, text: &str) -> Result<()> {
     }
     let output = OutputFile::create(path)?;
     output.write_all_at(text.as_bytes(), 0)?;
-    output.commit()
+    output.commit_new()
 }

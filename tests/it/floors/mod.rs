@@ -237,9 +237,10 @@ fn what_is_no_circle_is_not_called_one() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Unsafe code stands where its proofs are, and nowhere else.
+/// Unsafe code stands where its proofs are, and nowhere else: in two rooms, and in the program, which looks
+/// at standard output before Rust's runtime does.
 #[test]
-fn unsafe_stands_in_two_rooms() {
+fn unsafe_stands_in_two_rooms_and_the_program() {
     fn look(dir: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -252,6 +253,9 @@ fn unsafe_stands_in_two_rooms() {
     }
     let mut found = Vec::new();
     look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    found.retain(|path| !path.ends_with("src/io/map.rs") && !path.contains("src/digest/lanes/"));
+    found.retain(|path| {
+        let known = ["src/io/map.rs", "src/main.rs"];
+        !known.iter().any(|it| path.ends_with(it)) && !path.contains("src/digest/lanes/")
+    });
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

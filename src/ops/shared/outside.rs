@@ -1,0 +1,117 @@
+//! Outputs that would destroy what they are made of.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::shown;
+use crate::format::Named;
+use crate::io::Input;
+
+/// Fails if an output would lie inside one of the folders that are read for it.
+///
+/// # Errors
+///
+/// `Invalid`.
+pub(in crate::ops) fn check_outside<'a>(
+    output: &Path,
+    read: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let Some(folder) = folder_of(output) else { return Ok(()) };
+    for typed in read {
+        let named = Named::parse(typed).path;
+        for input in [typed, &named] {
+            let whole = input.canonicalize().ok().filter(|it| it.is_dir());
+            if whole.is_some_and(|whole| folder.starts_with(whole)) {
+                let text = format!("it lies inside {}, which is read for it", shown(input));
+                return Err(refuse(output, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the folder in which an output will be, if that is there.
+fn folder_of(output: &Path) -> Option<PathBuf> {
+    // A link is followed when it is replaced.
+    let real = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+    let folder = real.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.canonicalize().ok()
+}
+
+/// Fails if an output would replace one of `inputs`: a file that belongs to more than what is written.
+///
+/// # Errors
+///
+/// `Invalid`.
+pub(in crate::ops) fn check_apart(output: &Path, inputs: &[Arc<Input>]) -> Result<()> {
+    let Ok(there) = fs::metadata(output) else { return Ok(()) };
+    let same = inputs.iter().find(|input| input.inode() == Some((there.dev(), there.ino())));
+    match same {
+        None => Ok(()),
+        Some(input) => {
+            let text = format!("it is a part of what is read: {}", shown(input.path()));
+            Err(refuse(output, text))
+        }
+    }
+}
+
+fn refuse(output: &Path, text: String) -> Error {
+    Error::invalid(text).in_file(output).advise("choose another name for the output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn an_output_inside_what_is_read_is_found_by_whatever_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        fs::create_dir_all(here.join("web.ami/blobs")).unwrap();
+        fs::create_dir(here.join("other")).unwrap();
+        fs::write(here.join("web.ami/index.json"), "").unwrap();
+        symlink("web.ami", here.join("link")).unwrap();
+        symlink("web.ami/index.json", here.join("file")).unwrap();
+        let bundle = here.join("web.ami");
+        let typed = [bundle.clone(), here.join("link"), here.join("web.ami:/dev/xvda"), {
+            here.join("web.ami@name")
+        }];
+        for input in typed {
+            let check = |output: &str| check_outside(&here.join(output), [&*input]);
+            for inside in [
+                "web.ami/new",
+                "web.ami/index.json",
+                "web.ami/blobs/new",
+                "link/new",
+                "file",
+                "other/../web.ami/new",
+            ] {
+                check(inside).unwrap_err();
+            }
+            for outside in ["web.ami", "new", "other/new", "web.ami2", "missing/new"] {
+                check(outside).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_what_is_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        for name in ["a", "b"] {
+            fs::write(here.join(name), "x").unwrap();
+        }
+        fs::hard_link(here.join("a"), here.join("same")).unwrap();
+        let inputs = [Arc::new(Input::open(&here.join("a")).unwrap())];
+        check_apart(&here.join("same"), &inputs).unwrap_err();
+        check_apart(&here.join("b"), &inputs).unwrap();
+        check_apart(&here.join("new"), &inputs).unwrap();
+    }
+}
