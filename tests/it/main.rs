@@ -4,6 +4,7 @@
 mod advice;
 mod ami;
 mod ami_cases;
+mod attack;
 mod botocore;
 mod build;
 mod chains;
@@ -49,6 +50,7 @@ mod oracle;
 mod outputs;
 mod plan;
 mod promises;
+mod promises_kept;
 mod readers;
 mod roundtrip;
 mod schemas;
