@@ -67,6 +67,7 @@ impl Merge {
         };
         let report = ops::merge(&request, follower)?;
         follower.end();
+        output.notes(&report.notes);
         output.report("merge", &report, text::joined).map(|()| 0)
     }
 }

@@ -76,6 +76,7 @@ impl Rebase {
         };
         let report = ops::rebase(&request, follower)?;
         follower.end();
+        output.notes(&report.notes);
         output.report("rebase", &report, text::joined).map(|()| 0)
     }
 }

@@ -13,6 +13,7 @@ use rustix::fs::AtFlags;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::fstat;
 use rustix::fs::openat;
 use rustix::fs::statat;
 use rustix::io::Errno;
@@ -129,9 +130,8 @@ fn open_inside(folder: &File, name: &CStr, is_last: bool) -> Result<Option<File>
         Ok(file) => {
             let file = File::from(file);
             // Between the look and the opening it can have changed.
-            let same =
-                file.metadata().is_ok_and(|it| if is_last { it.is_file() } else { it.is_dir() });
-            Ok(same.then_some(file))
+            let opened = FileType::from_raw_mode(fstat(&file)?.st_mode);
+            Ok((opened == wanted).then_some(file))
         }
         // A link or a file that took its place.
         Err(Errno::LOOP | Errno::NOTDIR) => Ok(None),

@@ -44,7 +44,7 @@ impl Witness {
     ///
     /// # Errors
     ///
-    /// `Io`, with the first such file.
+    /// `Mismatch`, with the first such file; `Io` if the system refuses.
     pub fn check(&self) -> Result<()> {
         let now = Self::of(&self.path)?.states;
         let other = |(then, now): (&State, &State)| (then != now).then(|| then.path.clone());
@@ -54,7 +54,7 @@ impl Witness {
         });
         match first {
             None => Ok(()),
-            Some(path) => Err(Error::new(Kind::Io, "it was changed").in_file(&path)),
+            Some(path) => Err(Error::new(Kind::Mismatch, "it was changed").in_file(&path)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -10,7 +11,9 @@ use serde_json::Value;
 
 use crate::common::amikit;
 use crate::common::fixture;
+use crate::common::installed;
 use crate::common::names;
+use crate::common::quick_folder;
 use crate::common::run;
 use crate::common::run_badly;
 use crate::common::run_well;
@@ -128,6 +131,157 @@ fn a_test_that_hangs_is_stopped() {
     std::thread::sleep(Duration::from_millis(200));
     let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// What a test does to the bundle is found before the bundle gets its name (case B-9).
+#[test]
+fn b9_a_test_that_changes_the_bundle_publishes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write_recipe(here, "[[test]]\nkind = \"command\"\ncommand = [\"./touches\"]\n");
+    let pack = "$(ls -S \"$AMIKIT_BUNDLE\"/blobs/sha256/* | head -1)";
+    for (name, what) in [
+        ("web.ami", format!("printf XXXX | dd of={pack} bs=1 seek=40 conv=notrunc 2>&1")),
+        (
+            "web.ami",
+            format!("f={pack}; touch -r $f t; printf XX >>$f; truncate -s -2 $f; touch -r t $f"),
+        ),
+        ("web.ami", "echo mine > \"$AMIKIT_BUNDLE/thesis\"".to_owned()),
+        (
+            "web.ami",
+            "rm -r \"$AMIKIT_BUNDLE\"; cp -r /etc/alternatives \"$AMIKIT_BUNDLE\"".to_owned(),
+        ),
+        ("web.tar", "printf X >> \"$AMIKIT_BUNDLE\"".to_owned()),
+        (
+            "web.tar",
+            "printf X | dd of=\"$AMIKIT_BUNDLE\" bs=1 seek=9000 conv=notrunc 2>&1".to_owned(),
+        ),
+    ] {
+        script(here, "touches", &what);
+        let output = run(here, &format!("build ami.toml -o {name}"));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{what}: {text} {}", stderr(&output));
+        assert!(text.contains("a test changed the bundle"), "{what}: {text}");
+        assert!(!text.contains("amikit-part"), "{what}: {text}");
+        let _ = fs::remove_file(here.join("t"));
+        assert_eq!(names(here), ["ami.toml", "touches"], "{what}");
+    }
+}
+
+/// Whatever the output is called, it is not what a test gets (case B-9).
+#[test]
+fn b9_no_name_of_an_output_collides() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    script(here, "looks", "test -d \"$AMIKIT_BUNDLE\" && test -f \"$AMIKIT_IMAGE_XVDA\"");
+    write_recipe(here, "[[test]]\nkind = \"command\"\ncommand = [\"./looks\"]\n");
+    for name in ["xvda.raw", "test-output", "output", "made", "beside", "new"] {
+        run_well(here, &format!("build ami.toml -o {name}"));
+        run_well(here, &format!("verify {name}"));
+    }
+}
+
+/// A test that ends leaves no process behind that writes to the bundle later (case B-9).
+#[test]
+fn b9_what_a_test_started_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    script(here, "leaves", "sleep 300 & echo $! > child");
+    write_recipe(here, "[[test]]\nkind = \"command\"\ncommand = [\"./leaves\"]\n");
+    run_well(here, "build ami.toml -o web.ami");
+    let child = fs::read_to_string(here.join("child")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// A bundle and its plan are both the old ones or both the new ones; a kill between them leaves a plan that names
+/// another digest than the bundle's (case B-8).
+#[test]
+fn b8_a_bundle_and_its_plan_belong_together() {
+    let folder = quick_folder();
+    let here = folder.path();
+    if !installed("strace") {
+        return;
+    }
+    fs::write(here.join("small.raw"), vec![5; 700_000]).unwrap();
+    let recipe = "version = 1\n[ami]\nname = \"NAME\"\narchitecture = \"x86_64\"\n\
+                  virtualization-type = \"hvm\"\nroot-device-name = \"/dev/xvda\"\nena-support = true\n\
+                  [[volume]]\ndevice-name = \"/dev/xvda\"\nimage = \"small.raw\"\nvolume-type = \"gp3\"\n";
+    let made = |name: &str| {
+        fs::write(here.join("ami.toml"), recipe.replace("NAME", name)).unwrap();
+        run_well(here, "build ami.toml -o web.ami");
+        let plan = fs::read_to_string(here.join("web.plan.jsonl")).unwrap();
+        (tree(&here.join("web.ami")), plan)
+    };
+    let (old, new) = (made("old"), made("new"));
+    for (bundle, plan) in [&old, &new] {
+        let index: Value = serde_json::from_slice(&bundle[Path::new("index.json")]).unwrap();
+        let head: Value = serde_json::from_str(plan.lines().next().unwrap()).unwrap();
+        assert_eq!(head["Bundle"], index["manifests"][0]["digest"]);
+    }
+    let put_old = || {
+        for name in names(here).iter().filter(|name| name.contains("web")) {
+            let path = here.join(name);
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        for (name, bytes) in &old.0 {
+            let path = here.join("web.ami").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        fs::write(here.join("web.plan.jsonl"), &old.1).unwrap();
+    };
+    let (mut faults, mut apart) = (0, 0);
+    for (call, how) in [
+        ("renameat", "error=EIO"),
+        ("renameat2", "error=EIO"),
+        ("fsync", "error=EIO"),
+        ("renameat", "signal=KILL"),
+        ("renameat2", "signal=KILL"),
+    ] {
+        for number in 1.. {
+            put_old();
+            let output = Command::new("strace")
+                .args(["-f", "-qq", "-o", "trace", "-e", &format!("trace={call}")])
+                .args(["-e", &format!("inject={call}:{how}:when={number}")])
+                .arg(env!("CARGO_BIN_EXE_amikit"))
+                .args("build ami.toml -o web.ami --threads 1".split(' '))
+                .current_dir(here)
+                .output()
+                .unwrap();
+            let said = stderr(&output);
+            if said.contains("ptrace") {
+                println!("skipped: strace cannot trace here");
+                return;
+            }
+            if output.status.success() {
+                break;
+            }
+            faults += 1;
+            let bundle = tree(&here.join("web.ami"));
+            let plan = fs::read_to_string(here.join("web.plan.jsonl")).unwrap();
+            let context = format!("{call} {how} {number}: {said}");
+            assert!(bundle == old.0 || bundle == new.0, "{context}: the bundle is torn");
+            assert!(plan == old.1 || plan == new.1, "{context}: the plan is torn");
+            // The bundle comes first, and a plan that is behind names another digest.
+            assert!(bundle == new.0 || plan == old.1, "{context}: a plan of no bundle");
+            let together = (bundle == new.0) == (plan == new.1);
+            apart += usize::from(!together);
+            assert!(
+                together || how.starts_with("signal"),
+                "{context}: they do not belong together"
+            );
+            run_well(here, "build ami.toml -o web.ami");
+            assert!(
+                names(here).iter().all(|it| !it.starts_with('.')),
+                "{context}: {:?}",
+                names(here)
+            );
+        }
+    }
+    println!("{faults} faults, {apart} of them left the old plan beside the new bundle");
+    assert!(faults > 20 && apart > 0);
 }
 
 /// Each thing that is wrong is told before a byte is packed.

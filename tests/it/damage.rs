@@ -152,6 +152,7 @@ impl Subject {
             output: output.clone(),
             format: format::writer_by_name("raw").unwrap(),
             level: None,
+            max_size: None,
             threads: threads(2),
         };
         let error = match ops::unpack(&request, &Unwatched) {

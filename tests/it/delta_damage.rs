@@ -98,6 +98,7 @@ impl Subject {
     fn unpack(&self, bundle: &Path, number: usize) -> Result<ops::UnpackReport> {
         let request = ops::UnpackRequest {
             level: None,
+            max_size: None,
             bundle: bundle.to_owned(),
             device: None,
             output: self.at("out.raw"),

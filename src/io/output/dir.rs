@@ -87,11 +87,10 @@ impl OutputDir {
         place.sweep();
         let mode = if kept.is_some() { Mode::RWXU } else { OPEN_TO_ALL };
         let (open, temporary) = place.make_folder(mode)?;
-        let made = Self { open, place, temporary: Some(temporary), kept, may_replace };
-        if let Some(kept) = &made.kept {
-            kept.give(&made.open);
+        if let Some(kept) = &kept {
+            kept.give(&open);
         }
-        Ok(made)
+        Ok(Self { open, place, temporary: Some(temporary), kept, may_replace })
     }
 
     /// Returns the final name.

@@ -94,10 +94,10 @@ impl OutputFile {
         place.sweep();
         let Some(kept) = place.kept()? else { return Self::make(place, mode) };
         // Until it is given to whom it belongs, it is ours alone.
-        let made = Self::make(place, PRIVATE)?;
+        let output = Self::make(place, PRIVATE)?;
         let kept = if mode == PRIVATE { kept.private() } else { kept };
-        kept.give(&made.file);
-        Ok(made)
+        kept.give(&output.file);
+        Ok(output)
     }
 
     fn make(place: Place, mode: Mode) -> Result<Self> {

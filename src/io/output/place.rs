@@ -172,7 +172,8 @@ impl Place {
             };
             match self.hold(&file, &name) {
                 Ok(true) => return Ok((file, name)),
-                Ok(false) => {}
+                // Whoever took it for a leftover may not come to removing it.
+                Ok(false) => self.remove(&name),
                 Err(e) => {
                     self.remove(&name);
                     return Err(cannot_make(&self.path, e));

@@ -12,6 +12,7 @@ use rustix::fs::renameat_with;
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::io::output::place::Place;
 
@@ -74,11 +75,14 @@ impl Fresh<'_> {
             Err(e) if is_lack(e) => return self.in_two_steps(place).map(Old::Aside).map_err(fail),
             Err(e) => return Err(fail(e)),
         }
-        if may_replace(&self.path).is_err() {
-            // Something was put into it at the last moment. It gets its name back.
+        if let Err(error) = may_replace(&self.path) {
+            // Something was put into it at the last moment, or nobody can say. It gets its name back.
             self.give_back(place, &Old::Exchanged)?;
             let text = "it changed while its replacement was made";
-            return Err(Error::invalid(text).in_file(place.path()));
+            return Err(match error.kind() {
+                Kind::Io => error.shown_as(&self.path, place.path()),
+                _ => Error::invalid(text).in_file(place.path()),
+            });
         }
         Ok(Old::Exchanged)
     }

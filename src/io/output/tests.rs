@@ -231,7 +231,7 @@ fn the_owner_and_the_access_list_of_what_is_replaced_are_kept() {
     let meta = fs::metadata(&target).unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.size()), (1234, 2345, 3));
     if has_lists {
-        let mut found = vec![0; 100];
+        let mut found = [0; 100];
         let len = rustix::fs::getxattr(&target, name, &mut found[..]).unwrap();
         assert_eq!(found[..len], list);
     }

@@ -104,8 +104,6 @@ struct Side<'a> {
     likeness: Likeness,
 }
 
-/// A block's bytes: the chunk, or `None` for zeros.
-
 impl<'a> Side<'a> {
     fn new(manifest: &'a Manifest, size: u64) -> Self {
         let same_size = manifest.volume_size() == size;

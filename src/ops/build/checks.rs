@@ -1,6 +1,5 @@
 //! The tests of a recipe, run on the bundle that was built of it.
 
-use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -105,7 +104,7 @@ impl Tests<'_> {
             foreign |= matches!(test, Test::Command { .. });
         }
         if foreign && let Err(error) = self.check_same(&made, &before) {
-            if error.kind() == Kind::Interrupted {
+            if matches!(error.kind(), Kind::Interrupted | Kind::Io) {
                 return Err(error);
             }
             let error = error.shown_as(&made, &self.request.output);
@@ -130,7 +129,7 @@ impl Tests<'_> {
     fn run_one(&self, test: &Test, made: &Path) -> Result<TestReport> {
         let Self { request, prepared, watch, .. } = self;
         match test {
-            Test::Verify { quick } => run_verify(made, *quick, request.threads, *watch),
+            Test::Verify { quick } => run_verify(made, *quick, request, *watch),
             Test::Lint { allow, deny_warnings } => {
                 check_ids(allow)?;
                 let mut case = Case::of_bundle(&Bundle::open(made)?)?;
@@ -163,7 +162,7 @@ impl Tests<'_> {
                 let options = WriteOptions { threads, watch, level: None, zeros_as_data: false };
                 let target = Target::open(&path)?;
                 write_image(&raw::WRITER, &[&snapshot], target, &options)
-                    .map_err(|error| error.shown_as(&path, Path::new(&name)))?;
+                    .map_err(|error| error.shown_as(&path, &self.request.output))?;
             }
             images.push((layer.device.clone(), absolute(&path)?));
         }
@@ -186,9 +185,10 @@ impl Tests<'_> {
         let (file, log) = self.staging.new_file("output")?;
         let again = file.try_clone().map_err(|e| Error::io("write", Path::new("a test"), e))?;
         // A relative name with a slash is meant from the recipe's folder on.
-        let path = match program.contains('/') {
-            true => absolute(&folder.join(program))?,
-            false => PathBuf::from(program),
+        let path = if program.contains('/') {
+            absolute(&folder.join(program))?
+        } else {
+            PathBuf::from(program)
         };
         #[expect(clippy::disallowed_methods, reason = "the recipe's author names the program")]
         let mut started = Command::new(&path);
@@ -218,13 +218,19 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 fn run_verify(
-    bundle: &Path,
+    made: &Path,
     quick: bool,
-    threads: NonZero<usize>,
+    request: &BuildRequest,
     watch: &dyn Watch,
 ) -> Result<TestReport> {
-    let bundle = Bundle::open(bundle)?;
+    let bundle = Bundle::open(made)?;
+    let threads = request.threads;
     let report = verify_bundle(&bundle, Depth { quick, threads }, &Quiet(watch))?.report;
+    // What the system does not let us read says nothing of the bundle.
+    if let (true, Some(unread)) = (report.damage.is_empty(), report.unreadable.first()) {
+        let text = unread.error.replace(&shown(made), &shown(&request.output));
+        return Err(Error::new(Kind::Io, text));
+    }
     let result = match report.damage.iter().chain(&report.unreadable).next() {
         None => format!("all bytes are sound, {} chunks of them", report.chunks),
         Some(damage) => damage.error.clone(),

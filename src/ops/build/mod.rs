@@ -106,23 +106,23 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
     let made = staging.path();
-    build_staged(request, prepared, volumes, findings, staging, watch)
+    build_staged(request, &prepared, &volumes, findings, staging, watch)
         .map_err(|error| error.shown_as(&made, &request.output))
 }
 
 /// Builds the bundle in its staging place, and names it.
 fn build_staged(
     request: &BuildRequest,
-    prepared: Prepared,
-    volumes: Vec<MappedVolume>,
+    prepared: &Prepared,
+    volumes: &[MappedVolume],
     findings: Vec<Finding>,
     staging: Staging,
     watch: &dyn Watch,
 ) -> Result<BuildReport> {
     let made = staging.path();
-    let options = pack_options(request, &prepared, &made);
-    let opened = open_mapped(&volumes, &options.ami, options.level, watch)
-        .map_err(|e| missing_image(e, &volumes))?;
+    let options = pack_options(request, prepared, &made);
+    let opened = open_mapped(volumes, &options.ami, options.level, watch)
+        .map_err(|e| missing_image(e, volumes))?;
     let mut packed = pack_volumes(opened, &options, watch)?;
     let mut report = BuildReport {
         recipe: request.recipe.clone(),
@@ -136,11 +136,10 @@ fn build_staged(
     for volume in &mut packed.volumes {
         report.notes.append(&mut volume.snapshot.notes);
     }
-    let tests =
-        Tests { request, prepared: &prepared, staging: &staging, digest: packed.digest, watch };
+    let tests = Tests { request, prepared, staging: &staging, digest: packed.digest, watch };
     report.passed = tests.run(&mut report.tests)?;
     if report.passed {
-        report.plan = Some(publish(request, &prepared, staging, watch)?);
+        report.plan = Some(publish(request, prepared, staging, watch)?);
     }
     Ok(report)
 }

@@ -604,13 +604,12 @@ fn image_base(
         let fail = |error| request.fail(error);
         let root = root_of(opened.volume(), threads, watch).map_err(fail)?;
         let layers = || bundle.bases().iter().filter(|it| it.free == record);
-        let known = match layers().find(|it| it.root == root) {
-            Some(layer) => Some((bundle.base_manifest(layer)?, 0)),
+        let known = if let Some(layer) = layers().find(|it| it.root == root) {
+            Some((bundle.base_manifest(layer)?, 0))
+        } else {
             // A copy has its holes elsewhere, and a patch needs the bytes only.
-            None => {
-                let bases = layers().map(|layer| bundle.base_manifest(layer));
-                find_alike(opened.volume(), bases, threads, watch).map_err(fail)?
-            }
+            let bases = layers().map(|layer| bundle.base_manifest(layer));
+            find_alike(opened.volume(), bases, threads, watch).map_err(fail)?
         };
         let Some((manifest, other_states)) = known else {
             found.push(root);
