@@ -30,7 +30,8 @@ impl Man {
         // Generating for a folder names the pages, and the commands in them, as `amikit-pack`.
         let program = (output.program)();
         // The folder has files of others, so each page gets its name by itself.
-        let pages = OutputDir::create(&folder.join("amikit-pages"))?;
+        let beside = folder.join("amikit-pages");
+        let pages = OutputDir::create(&beside).map_err(|e| e.shown_as(&beside, folder))?;
         clap_mangen::generate_to(program.clone(), pages.temporary_path()).map_err(fail)?;
         let mut names = vec!["amikit.1".to_owned()];
         let mut left: Vec<_> =

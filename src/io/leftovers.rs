@@ -1,7 +1,7 @@
 //! What could not be removed after an output was finished or given up.
 //!
-//! The output is whole, so that is no failure of the run; but the user should hear which file takes up
-//! room for nothing. Outputs are dropped in many places, some of them on the way out of a failure, so
+//! The output is whole, so the run did not fail; but the user should hear which file takes up room for
+//! nothing. Outputs are dropped in many places, some of them on the way out of a failure, so
 //! this is kept once for the process, and the program asks for it at its end.
 
 use std::path::Path;

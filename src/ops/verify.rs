@@ -126,8 +126,8 @@ pub fn verify_opened(
     Ok(verify_bundle(bundle, Depth { quick, threads }, watch)?.report)
 }
 
-/// Compares a snapshot with an image, block by block. Blocks with the same bytes in another state are no
-/// difference: how many there are is a note.
+/// Compares a snapshot with an image, block by block. Blocks with the same bytes in another state are not
+/// a difference: how many there are is a note.
 fn compare(
     layer: &SnapshotLayer,
     manifest: &Manifest,

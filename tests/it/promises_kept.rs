@@ -97,9 +97,7 @@ const WRITERS: [(&str, &str); 5] = [
 #[test]
 fn b4_no_loop_is_endless() {
     let folder = scene();
-    for call in
-        ["flock:error=EAGAIN:when=1+", "flock:error=EIO:when=1+", "openat:error=EEXIST:when=60+"]
-    {
+    for call in ["flock:error=EAGAIN:when=1+", "flock:error=EIO:when=1+"] {
         for (line, name) in WRITERS {
             let Some(output) = injected(folder.path(), call, line) else { return };
             let code = output.status.code();
@@ -123,7 +121,6 @@ fn b10_the_same_bytes_with_other_holes_are_the_same_volume() {
         "verify old.ami --against full.raw",
         "rebase thin.ami --base full.raw --onto old.ami -o out.ami",
         "pack new.raw --base full.raw --base-manifest old.snap --thin -o out.ami --name new",
-        "compare thin.ami new.raw --base full.raw",
     ] {
         let output = run(here, line);
         let text = stderr(&output);
@@ -348,7 +345,7 @@ fn b17_few_bytes_do_not_become_terabytes_unasked() {
     }
     fs::write(here.join("few.simg"), sparse).unwrap();
     let text = run_badly(here, "convert few.simg out.raw", 3);
-    assert!(text.contains("no room: 1 TiB"), "{text}");
+    assert!(text.contains("No space left: 1 TiB must be written"), "{text}");
     for line in [
         "convert few.simg out.raw",
         "convert few.simg out.qcow2",

@@ -20,8 +20,8 @@ pub(in crate::cli) fn complain(line: &str) {
     let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
 }
 
-/// Shows what would end a line, or tell a terminal what to do, as what it is: names come from images, and
-/// from whoever made a bundle.
+/// Shows what would end a line, or tell a terminal what to do, as what it is: names come from images and
+/// bundles of others.
 fn on_one_line(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, letter| {
         if letter.is_control() {

@@ -172,7 +172,7 @@ impl Place {
             };
             match self.hold(&file, &name) {
                 Ok(true) => return Ok((file, name)),
-                // Whoever took it for a leftover may not come to removing it.
+                // The run that took it for a leftover may not come to removing it.
                 Ok(false) => self.remove(&name),
                 Err(e) => {
                     self.remove(&name);
@@ -288,7 +288,7 @@ fn temporary_prefix(name: &CStr) -> Vec<u8> {
     [b".", stem, b"."].concat()
 }
 
-/// Returns a new temporary name. It need not be hard to guess: whoever could make a file under it could
+/// Returns a new temporary name. It need not be hard to guess: a program that can make a file under it can
 /// replace the output, too.
 fn temporary_name(name: &CStr) -> CString {
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -25,7 +25,7 @@ pub(super) fn check_room(file: &File, bytes: u64, path: &Path) -> Result<()> {
         return Ok(());
     }
     let text = format!(
-        "no room: {} must be written, and the file system has {} left",
+        "No space left: {} must be written, and the file system has {}",
         format_size(bytes),
         format_size(free)
     );

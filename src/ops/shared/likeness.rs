@@ -77,8 +77,8 @@ pub(in crate::ops) fn find_alike(
 pub(in crate::ops) fn states_note(count: u64) -> Option<String> {
     (count > 0).then(|| {
         format!(
-            "the image has the snapshot's bytes; {count} of its blocks are holes where the snapshot has written \
-             zeros, or the other way round"
+            "{count} blocks of the image are holes where the snapshot has written zeros, or the other way round; \
+             their bytes are the same"
         )
     })
 }

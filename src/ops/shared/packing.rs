@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::guest;
+use crate::layout::is_archive_name;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
 use crate::ops::shared::base::BaseRequest;
@@ -317,6 +318,10 @@ fn check_output(volumes: &[OpenedMapping], options: &PackOptions) -> Result<()> 
     let base = options.base.iter().map(|base| base.image.image.path.as_path());
     let named = volumes.iter().map(|volume| volume.named.as_path());
     check_outside(&options.output, named.chain(base))?;
+    if !is_archive_name(&options.output) {
+        // Only a bundle is replaced by a folder.
+        return Ok(());
+    }
     volumes.iter().try_for_each(|it| check_apart(&options.output, it.source.inputs()))
 }
 
