@@ -28,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -183,7 +184,12 @@ pub fn read_vec(source: &dyn ReadAt, offset: u64, len: u64) -> Result<Vec<u8>> {
         ))
         .at(offset));
     };
-    let mut bytes = vec![0; len];
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| {
+        let text = format!("there is no memory for {len} bytes of it");
+        Error::new(Kind::Io, text).at(offset)
+    })?;
+    bytes.resize(len, 0);
     source.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
 }

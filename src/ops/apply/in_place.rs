@@ -177,8 +177,12 @@ impl<'a> Run<'a> {
         let over = bundle.over(vec![Arc::new(base)])?;
         self.watch.begin(Some(delta.new.volume_size().strict_mul(2)));
         let path = journal_of(self.image);
-        write_journal(&path, &over, delta, &volume()?, self.threads, self.watch)
-            .map_err(|e| e.in_file(self.image))?;
+        write_journal(&path, &over, delta, &volume()?, self.threads, self.watch).map_err(|e| {
+            let error = e.in_file(self.image);
+            let full = error.path() == Some(&path) && matches!(error.advice(), Some(Advice::Do(_)));
+            let advice = "free some space: the journal is written beside the image";
+            if full { error.advise(advice) } else { error }
+        })?;
         let ready = self.watch.check().and_then(|()| self.check_alone(&self.input));
         match ready.and_then(|()| Journal::open(&path)) {
             Ok(journal) => Ok(Some(journal)),
@@ -286,7 +290,9 @@ impl<'a> Run<'a> {
     /// Adds to the error of a run that has written nothing what became of the image.
     fn unchanged(&self, error: Error) -> Error {
         match error.kind() {
-            Kind::Interrupted => error.leaving(format!("{} is unchanged", shown(self.image))),
+            Kind::Interrupted | Kind::Io => {
+                error.leaving(format!("{} is unchanged", shown(self.image)))
+            }
             _ => error,
         }
     }

@@ -75,12 +75,14 @@ pub(in crate::ops) fn find_alike(
 
 /// Says where the holes of an image are others than in the snapshot, if any are.
 pub(in crate::ops) fn states_note(count: u64) -> Option<String> {
-    (count > 0).then(|| {
-        format!(
-            "{count} blocks of the image are holes where the snapshot has written zeros, or the other way round; \
-             their bytes are the same"
-        )
-    })
+    let blocks = match count {
+        0 => return None,
+        1 => "1 block of the image is a hole".to_owned(),
+        _ => format!("{count} blocks of the image are holes"),
+    };
+    Some(format!(
+        "{blocks} where the snapshot has written zeros, or the other way round; the bytes are the same"
+    ))
 }
 
 /// Says the same of the images that a bundle is read over.
