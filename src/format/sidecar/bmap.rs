@@ -14,8 +14,6 @@
 //!
 //! The bytes of the last range end with the image, not with the bmap block.
 
-use std::fmt;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::num::NonZero;
 use std::ops::Range;

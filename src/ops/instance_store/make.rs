@@ -147,9 +147,7 @@ pub fn make_with(
 fn check_folder(path: &Path) -> Result<()> {
     let is_free = match Node::itself(path)? {
         None => true,
-        Some(Node::Folder) => {
-            list(path).map_err(|e| Error::io("list", path, e))?.is_empty()
-        }
+        Some(Node::Folder) => list(path).map_err(|e| Error::io("list", path, e))?.is_empty(),
         Some(_) => false,
     };
     if !is_free {

@@ -1,6 +1,7 @@
 //! Volumes read without their free blocks.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::bundle::FreeRecord;
 use crate::error::Error;
@@ -8,6 +9,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::guest::RULES_VERSION;
 use crate::guest::droppable;
+use crate::io::Input;
 use crate::units::ExtentKind;
 use crate::units::format_size;
 use crate::volume::Masked;
@@ -20,6 +22,8 @@ pub struct OpenedMasked {
     pub(in crate::ops) format: &'static str,
     pub(in crate::ops) notes: Vec<String>,
     pub(in crate::ops) volume: Masked,
+    /// The files that its image consists of, and those that it names.
+    pub(in crate::ops) inputs: Vec<Arc<Input>>,
 }
 
 /// Leaves the free blocks out of a volume, as a record says.
@@ -33,6 +37,7 @@ pub(in crate::ops) fn mask(
     path: PathBuf,
     format: &'static str,
     mut notes: Vec<String>,
+    inputs: Vec<Arc<Input>>,
 ) -> Result<OpenedMasked> {
     if record.rules != RULES_VERSION {
         let found = record.rules;
@@ -47,5 +52,5 @@ pub(in crate::ops) fn mask(
     notes.extend(found.notes);
     let ranges = found.free.as_slice().to_vec();
     let volume = Masked::new(inner, ranges, record.policy.kind());
-    Ok(OpenedMasked { path, format, notes, volume })
+    Ok(OpenedMasked { path, format, notes, volume, inputs })
 }

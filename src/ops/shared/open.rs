@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bundle::BaseBytes;
-use crate::bundle::BaseLayer;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::bundle::FreeRecord;
@@ -258,6 +257,7 @@ impl OpenedVolume {
             Self::Image(image) => &image.inputs,
             Self::Stream(opened) => &opened.inputs,
             Self::Snapshot(_) | Self::Unsealed(_) => &[],
+            Self::Masked(opened) => &opened.inputs,
         }
     }
 
@@ -387,8 +387,8 @@ pub fn open(request: &VolumeRequest, watch: &dyn Watch) -> Result<RandomVolume> 
         let opened = RandomVolume(open_found(request, watch, at_any_place)?);
         let Some(record) = request.free else { return Ok(opened) };
         let (path, format) = (opened.0.name().to_owned(), opened.0.format_name());
-        let notes = opened.0.notes();
-        let masked = mask(opened.into_volume(), record, path, format, notes)?;
+        let (notes, inputs) = (opened.0.notes(), opened.0.inputs().to_vec());
+        let masked = mask(opened.into_volume(), record, path, format, notes, inputs)?;
         Ok(RandomVolume(OpenedVolume::Masked(Box::new(masked))))
     };
     opened().map_err(|error| request.fail(error))

@@ -48,7 +48,6 @@ const RECURSION: &[(&str, &str)] = &[
     ("format/qcow2/mod.rs", "format/probe.rs"),
 ];
 
-
 /// Reads the sources below `src`, by their paths from there.
 fn files() -> Vec<(String, String)> {
     fn look(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
