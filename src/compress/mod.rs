@@ -4,6 +4,7 @@
 mod codec;
 mod damage;
 mod frame_head;
+mod group;
 mod gzip;
 mod prefix;
 mod stream;
@@ -29,6 +30,9 @@ pub use codec::UnpackFault;
 pub use codec::Unpacker;
 pub use codec::ZLIB_LEVELS;
 pub use damage::Damage;
+pub use group::GroupDecoder;
+pub use group::GroupEncoder;
+pub use group::encoder_memory;
 pub use gzip::DEFAULT_GZIP_LEVEL;
 pub use gzip::GZIP_HEADER;
 pub use gzip::GZIP_LEVELS;
@@ -135,6 +139,8 @@ pub enum FrameFault {
         /// Size that the place demands.
         expected: u64,
     },
+    /// The frame's window is not its content.
+    Window,
     /// The frame's content breaks the format.
     Damaged,
 }
@@ -148,6 +154,9 @@ impl fmt::Display for FrameFault {
             }
             Self::ContentSize { found: None, expected } => {
                 write!(f, "the zstd frame has no content size, expected {expected}")
+            }
+            Self::Window => {
+                write!(f, "the zstd frame has a window of its own, expected a single segment")
             }
             Self::Damaged => write!(f, "the zstd frame is damaged"),
         }
