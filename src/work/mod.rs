@@ -13,6 +13,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
 
+use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
 
 use crate::error::Advice;
@@ -88,10 +90,15 @@ pub fn default_threads() -> NonZero<usize> {
 pub struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
-    /// Takes an empty buffer, with the capacity that it had in its last life.
+    /// Takes a buffer, with the capacity that it had in its last life; it is empty unless it was given as it is.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back with its bytes: who overwrites all of it need not fill it with zeros first.
+    pub fn give_as_it_is(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
     /// Gives a buffer back.
@@ -105,11 +112,43 @@ impl Buffers {
     }
 }
 
+/// Things that threads lend each other: each is one thread's at a time, and nobody waits.
+#[derive(Debug)]
+pub struct Pool<T> {
+    give: Sender<T>,
+    take: Receiver<T>,
+}
+
+/// Most things that wait in a pool.
+const MOST_POOLED: usize = 64;
+
+impl<T> Pool<T> {
+    /// Takes one, if one is there.
+    #[must_use]
+    pub fn take(&self) -> Option<T> {
+        self.take.try_recv().ok()
+    }
+
+    /// Gives one back; it is dropped if too many wait already.
+    pub fn give(&self, one: T) {
+        let _ = self.give.try_send(one);
+    }
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        let (give, take) = bounded(MOST_POOLED);
+        Self { give, take }
+    }
+}
+
 /// How many threads work, and how far they may be ahead of what was committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Crew {
     threads: NonZero<usize>,
     window_per_thread: usize,
+    /// Jobs a thread that are drawn and that nobody has begun.
+    queue_per_thread: usize,
 }
 
 impl Crew {
@@ -118,14 +157,21 @@ impl Crew {
     /// it takes with two.
     #[must_use]
     pub fn far_ahead(threads: NonZero<usize>) -> Self {
-        Self { threads, window_per_thread: 16 }
+        Self { threads, window_per_thread: 16, queue_per_thread: 16 }
+    }
+
+    /// A crew for jobs of which now and then one takes as long as many others: `window` jobs a thread
+    /// may be under way, of which `queue` may wait to be begun.
+    #[must_use]
+    pub fn of(threads: NonZero<usize>, window: usize, queue: usize) -> Self {
+        Self { threads, window_per_thread: window, queue_per_thread: queue }
     }
 }
 
 impl From<NonZero<usize>> for Crew {
     /// Two jobs a thread: one to work on, one to go on with.
     fn from(threads: NonZero<usize>) -> Self {
-        Self { threads, window_per_thread: 2 }
+        Self { threads, window_per_thread: 2, queue_per_thread: 2 }
     }
 }
 
@@ -180,18 +226,50 @@ pub fn in_turn<J: Send, P, Q, R: Send, S>(
     finish: impl Fn(&mut S, Q) -> Result<R> + Sync,
     commit: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
-    let turns = Turns { turn: Mutex::new(Turn { of: Some(0), place }), changed: Condvar::new() };
+    in_turn_with_room(crew, watch, jobs, state, work, || true, place, finish, commit)
+}
+
+/// As [`in_turn`], and a job's turn comes only while `room` says so. What `commit` does may make room; it
+/// must never take more than the turns before have, or nobody's turn comes.
+///
+/// # Errors
+///
+/// As [`in_turn`].
+///
+/// # Panics
+///
+/// As [`in_turn`].
+#[allow(clippy::too_many_arguments, reason = "each is a step")]
+pub fn in_turn_with_room<J: Send, P, Q, R: Send, S>(
+    crew: impl Into<Crew>,
+    watch: &dyn Watch,
+    jobs: impl Iterator<Item = Result<J>>,
+    state: impl Fn() -> Result<S> + Sync,
+    work: impl Fn(&mut S, J) -> Result<P> + Sync,
+    room: impl Fn() -> bool + Sync,
+    place: impl FnMut(P) -> Result<Q> + Send,
+    finish: impl Fn(&mut S, Q) -> Result<R> + Sync,
+    mut commit: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let turn = Mutex::new(Turn { of: Some(0), place });
+    let turns = Turns { turn, changed: Condvar::new(), room };
     let steps = |state: &mut S, number, job| {
         let placed = turns.take(number, work(state, job))?;
         finish(state, placed)
+    };
+    let commit = |result| {
+        commit(result)?;
+        turns.look_again();
+        Ok(())
     };
     numbered(crew.into(), watch, jobs, state, steps, commit, EndOfTurns(&turns))
 }
 
 /// Lets the jobs of [`in_turn`] pass one after the other.
-struct Turns<F> {
+struct Turns<F, G> {
     turn: Mutex<Turn<F>>,
     changed: Condvar,
+    room: G,
 }
 
 struct Turn<F> {
@@ -200,14 +278,14 @@ struct Turn<F> {
     place: F,
 }
 
-impl<F> Turns<F> {
+impl<F, G: Fn() -> bool> Turns<F, G> {
     /// Waits for the turn of a job, and places it.
     fn take<P, Q>(&self, number: u64, worked: Result<P>) -> Result<Q>
     where
         F: FnMut(P) -> Result<Q>,
     {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        while turn.of.is_some_and(|of| of != number) {
+        while turn.of.is_some_and(|of| of != number || !(self.room)()) {
             turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
         // Of a failure behind the first one nobody hears.
@@ -218,6 +296,13 @@ impl<F> Turns<F> {
         placed
     }
 
+    /// Lets waiting threads see whether there is room now.
+    fn look_again(&self) {
+        // Who has just seen that there is none is waiting by the time that this has the lock.
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
     /// Lets waiting threads go, without a turn.
     fn end(&self) {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).of = None;
@@ -226,9 +311,9 @@ impl<F> Turns<F> {
 }
 
 /// Ends the turns when the consumer of results leaves.
-struct EndOfTurns<'a, F>(&'a Turns<F>);
+struct EndOfTurns<'a, F, G: Fn() -> bool>(&'a Turns<F, G>);
 
-impl<F> Drop for EndOfTurns<'_, F> {
+impl<F, G: Fn() -> bool> Drop for EndOfTurns<'_, F, G> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -237,7 +322,7 @@ impl<F> Drop for EndOfTurns<'_, F> {
 /// As [`in_order`], and tells `work` the number of each job. `leaving` is dropped when no result is
 /// taken any more, before the threads are waited for.
 fn numbered<J: Send, R: Send, S>(
-    Crew { threads, window_per_thread }: Crew,
+    Crew { threads, window_per_thread, queue_per_thread }: Crew,
     watch: &dyn Watch,
     mut jobs: impl Iterator<Item = Result<J>>,
     state: impl Fn() -> Result<S> + Sync,
@@ -254,7 +339,8 @@ fn numbered<J: Send, R: Send, S>(
         return watch.check();
     }
     let window = threads.get().saturating_mul(window_per_thread);
-    let (send_job, take_job) = bounded::<(u64, J)>(window);
+    let queue = threads.get().saturating_mul(queue_per_thread);
+    let (send_job, take_job) = bounded::<(u64, J)>(queue);
     let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
     thread::scope(|scope| {
         // Moved in, so that an early return closes the queues and lets the threads end.
@@ -295,7 +381,7 @@ fn numbered<J: Send, R: Send, S>(
         let mut waiting: VecDeque<Option<Result<R>>> = VecDeque::new();
         let (mut sent, mut done, mut more) = (0_u64, 0_u64, true);
         loop {
-            while more && waiting.len() < window {
+            while more && waiting.len() < window && !send_job.is_full() {
                 watch.check()?;
                 match jobs.next() {
                     Some(job) => {
@@ -512,6 +598,43 @@ mod tests {
             |()| Ok(()),
         )
         .unwrap();
+    }
+
+    /// A turn waits for room, which commits make, and does not keep a failing run from its end.
+    #[test]
+    fn a_turn_comes_only_while_there_is_room() {
+        for (count, fails) in [(1, u64::MAX), (2, u64::MAX), (7, u64::MAX), (7, 100)] {
+            let (taken, most) = (AtomicU64::new(0), AtomicU64::new(0));
+            let run = in_turn_with_room(
+                Crew::of(threads(count), 40, 2),
+                &Unwatched,
+                (0..300_u64).map(Ok),
+                || Ok(()),
+                |(), job| Ok(slow_square(job)),
+                || taken.load(Ordering::SeqCst) < 4,
+                |job| {
+                    let now = taken.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    Ok(job)
+                },
+                |(), job| Ok(job),
+                |job| {
+                    taken.fetch_sub(1, Ordering::SeqCst);
+                    if job >= fails { Err(Error::invalid("enough")) } else { Ok(()) }
+                },
+            );
+            assert_eq!(run.is_err(), fails == 100, "{count} threads");
+            assert!(most.into_inner() <= 4, "{count} threads");
+        }
+    }
+
+    #[test]
+    fn what_is_pooled_comes_back() {
+        let pool = Pool::default();
+        assert_eq!(pool.take(), None);
+        (0..100).for_each(|number| pool.give(number));
+        let back: Vec<i32> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(back, (0..64).collect::<Vec<_>>(), "the rest was dropped");
     }
 
     #[test]
