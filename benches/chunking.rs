@@ -8,10 +8,10 @@ use std::env;
 use std::fmt::Display;
 use std::num::NonZero;
 
-use amikit::internals::compress::DEFAULT_LEVEL;
 use amikit::internals::ops;
 use amikit::internals::ops::BenchReport;
 use amikit::internals::ops::BenchRequest;
+use amikit::internals::pack::DEFAULT_LEVEL;
 use amikit::internals::units::format_size;
 use amikit::internals::units::parse_size;
 use amikit::internals::work::Unwatched;

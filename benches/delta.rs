@@ -24,7 +24,6 @@ use amikit::internals::bundle::BaseSnapshot;
 use amikit::internals::bundle::Bundle;
 use amikit::internals::bundle::Snapshot;
 use amikit::internals::chunking::States;
-use amikit::internals::compress::DEFAULT_LEVEL;
 use amikit::internals::compress::Encoder;
 use amikit::internals::delta::PageIndex;
 use amikit::internals::delta::Patching;
@@ -34,7 +33,7 @@ use amikit::internals::manifest::Manifest;
 use amikit::internals::ops;
 use amikit::internals::ops::ImageRequest;
 use amikit::internals::pack::Base;
-use amikit::internals::pack::Form;
+use amikit::internals::pack::DEFAULT_LEVEL;
 use amikit::internals::pack::Patch;
 use amikit::internals::units::BLOCK_LEN;
 use amikit::internals::units::BLOCK_SIZE;
@@ -310,8 +309,11 @@ fn main() {
                 plain[len..].fill(0);
                 target.read_at(range.start, &mut plain[..len])?;
                 let mut out = Vec::new();
-                let form = patching.append(index, plain, whole, &mut out)?;
-                Ok((form, out))
+                let patched = patching.append(index, plain, whole, &mut out)?;
+                if !patched {
+                    whole.append(plain, &mut out);
+                }
+                Ok((patched, out))
             },
             |patch| {
                 patches.push(patch);
@@ -323,7 +325,7 @@ fn main() {
     });
     let stored: usize = patches.iter().map(|(_, bytes)| bytes.len()).sum();
     println!("{:<34} {stored:>8} bytes of {new_bytes}", "  stored");
-    patches.retain(|(form, _)| *form == Form::Patched);
+    patches.retain(|(patched, _)| *patched);
     let plain_bytes = u64::try_from(patches.len()).expect("small") * BLOCK_SIZE;
     measure(rounds, "apply the patches", || {
         in_order(

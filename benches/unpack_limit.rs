@@ -1,6 +1,6 @@
 //! What `amikit unpack` is measured beside: the same frames and the same writes, and nothing else.
 //!
-//! `cargo bench --bench unpack_limit -- BUNDLE OUTPUT [--sync]` decompresses the chunks of the root
+//! `cargo bench --bench unpack_limit -- BUNDLE OUTPUT [--sync]` decompresses the groups of the root
 //! volume of BUNDLE, a folder, with one kept zstd context a thread, and writes each with a plain
 //! positioned write where it belongs; written zeros are written, holes are left. Nothing is checked:
 //! no digest, no checksum. With `--sync`, OUTPUT is on the disk at the end. It prints seconds.
@@ -8,6 +8,7 @@
 //! `benches/compare.sh` runs it.
 #![allow(clippy::disallowed_methods)]
 
+use std::collections::HashMap;
 use std::env;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -24,7 +25,7 @@ use amikit::internals::io::PageBuffer;
 use amikit::internals::io::ReadAt;
 use amikit::internals::io::WRITE_PIECE_LEN;
 use amikit::internals::manifest::Block;
-use amikit::internals::pack::Entry;
+use amikit::internals::pack::Group;
 use amikit::internals::pack::Pack;
 use amikit::internals::units::BLOCK_LEN;
 use amikit::internals::units::BlockIndex;
@@ -34,19 +35,29 @@ use amikit::internals::work::default_threads;
 
 static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
 
-/// What is written at a block: a chunk, or zeros.
-type Job<'a> = (BlockIndex, Option<(&'a Pack, Entry)>);
+/// A group and the blocks that hold its chunks, or zeros: each with its place in the group.
+struct Job<'a> {
+    group: Option<(&'a Pack, Group)>,
+    blocks: Vec<(BlockIndex, usize)>,
+}
 
-/// Lists the blocks that are written, ascending.
+/// Lists what is written, group by group.
 fn jobs(snapshot: &Snapshot) -> Result<Vec<Job<'_>>> {
-    let mut jobs = Vec::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let mut places = HashMap::new();
     for index in (0..block_count(snapshot.size())).map(BlockIndex) {
         match snapshot.manifest().block(index)? {
             Block::Data(id) => {
-                let found = snapshot.chunks().find(&id)?.expect("the bundle has all chunks");
-                jobs.push((index, Some(found)));
+                let (pack, entry) =
+                    snapshot.chunks().find(&id)?.expect("the bundle has all chunks");
+                let place = *places.entry(pack.group_id(entry.group)).or_insert_with(|| {
+                    let group = Some((&**pack, *pack.group_of(&entry)));
+                    jobs.push(Job { group, blocks: Vec::new() });
+                    jobs.len().strict_sub(1)
+                });
+                jobs[place].blocks.push((index, usize::from(entry.position).strict_mul(BLOCK_LEN)));
             }
-            Block::Zero => jobs.push((index, None)),
+            Block::Zero => jobs.push(Job { group: None, blocks: vec![(index, 0)] }),
             Block::Hole => {}
         }
     }
@@ -56,24 +67,24 @@ fn jobs(snapshot: &Snapshot) -> Result<Vec<Job<'_>>> {
 /// Takes jobs until there are none.
 fn work(jobs: &[Job<'_>], next: &AtomicUsize, size: u64, output: &File) -> Result<()> {
     let mut zstd = zstd::bulk::Decompressor::new().expect("memory for zstd");
-    let (mut frame, mut plain) = (Vec::new(), PageBuffer::zeroed(BLOCK_LEN));
-    while let Some((index, chunk)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let range = index.range(size);
-        let len = usize::try_from(range.end.strict_sub(range.start)).expect("at most a block");
-        let bytes = match chunk {
-            Some((pack, entry)) => {
-                frame.resize(usize::try_from(entry.len).expect("a few bytes"), 0);
-                // In a folder, a pack starts where its file does.
-                pack.input().read_exact_at(&mut frame, entry.offset)?;
-                zstd.decompress_to_buffer(&frame, &mut *plain).expect("a sound frame");
-                &plain[..len]
+    let (mut frame, mut plain) = (Vec::new(), PageBuffer::default());
+    while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        if let Some((pack, group)) = &job.group {
+            frame.resize(usize::try_from(group.len).expect("a few bytes"), 0);
+            // In a folder, a pack starts where its file does.
+            pack.input().read_exact_at(&mut frame, group.offset)?;
+            plain.resize(usize::from(group.chunks).strict_mul(BLOCK_LEN));
+            zstd.decompress_to_buffer(&frame, &mut *plain).expect("a sound frame");
+        }
+        for (index, start) in &job.blocks {
+            let range = index.range(size);
+            let len = usize::try_from(range.end.strict_sub(range.start)).expect("at most a block");
+            let bytes = if job.group.is_some() { &plain[*start..][..len] } else { &ZEROS[..len] };
+            let mut at = range.start;
+            for piece in bytes.chunks(WRITE_PIECE_LEN) {
+                output.write_all_at(piece, at).expect("an output that can be written");
+                at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
             }
-            None => &ZEROS[..len],
-        };
-        let mut at = range.start;
-        for piece in bytes.chunks(WRITE_PIECE_LEN) {
-            output.write_all_at(piece, at).expect("an output that can be written");
-            at = at.strict_add(u64::try_from(piece.len()).expect("a piece"));
         }
     }
     Ok(())

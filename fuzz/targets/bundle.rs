@@ -54,7 +54,7 @@ fn make(folder: &Path) -> Files {
     let ami = verbs::with_defaults(ami, false);
     let root = amikit::MappedVolume::new("/dev/xvda", amikit::VolumeRequest::new(&image));
     let mut request = amikit::PackRequest::new(vec![root], amikit::PackOptions::new(&output, ami));
-    request.options.level = 1;
+    request.options.groups.level = 1;
     request.options.threads = std::num::NonZero::<usize>::MIN;
     amikit::pack(&request, &amikit::Unwatched).unwrap();
     let read = |name: &str| fs::read(output.join(name)).unwrap();
@@ -86,7 +86,7 @@ fn point(descriptor: &mut Value, kind: &str, bytes: &[u8]) {
         descriptor["annotations"]["io.amikit.volume-size"] = size.to_string().into();
     }
     if kind == "pack" && bytes.len() > 64 {
-        let at = bytes.len() - 48;
+        let at = bytes.len() - 44;
         let count = u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         descriptor["annotations"]["io.amikit.chunks"] = count.to_string().into();
     }

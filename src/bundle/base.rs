@@ -1,11 +1,8 @@
 //! A snapshot as the base that patched chunks depend on.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -17,22 +14,20 @@ use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
+use crate::pack::GroupId;
 use crate::pack::Page;
-use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::PAGE_SIZE;
 use crate::volume::ReadVolume;
-
-/// Blocks of a base that stay decompressed: 32 MiB, more than any one chunk depends on.
-const CACHED_BLOCKS: usize = 64;
+use crate::work::Pool;
 
 /// Where a base's bytes come from.
 #[derive(Debug)]
 pub enum BaseBytes {
     /// An image that was seen to be the snapshot; it is read at the place where a page is.
     Image(Box<dyn ReadVolume>),
-    /// The packs of a bundle; blocks are decompressed, and kept for a while.
+    /// The packs of a bundle; groups are decompressed, and kept for a while.
     Packs(Chunks),
     /// Nowhere that is known: the bundle is thin, and nobody has named its base.
     Absent,
@@ -42,8 +37,7 @@ pub enum BaseBytes {
 pub struct BaseSnapshot {
     manifest: Manifest,
     bytes: BaseBytes,
-    cache: Mutex<VecDeque<(BlockIndex, Arc<Vec<u8>>)>>,
-    readers: Mutex<Vec<ChunkReader>>,
+    readers: Pool<ChunkReader>,
     places: OnceLock<Vec<(u64, u32)>>,
     other_states: u64,
     file: Option<Arc<Input>>,
@@ -53,11 +47,13 @@ impl BaseSnapshot {
     /// Joins a manifest with the bytes of its snapshot.
     #[must_use]
     pub fn new(manifest: Manifest, bytes: BaseBytes) -> Self {
+        if let BaseBytes::Packs(chunks) = &bytes {
+            chunks.expect_patches();
+        }
         Self {
             manifest,
             bytes,
-            cache: Mutex::default(),
-            readers: Mutex::default(),
+            readers: Pool::default(),
             places: OnceLock::new(),
             other_states: 0,
             file: None,
@@ -153,10 +149,11 @@ impl BaseSnapshot {
             BaseBytes::Absent => Err(self.absent()),
             BaseBytes::Packs(chunks) => match self.manifest.block(index)? {
                 Block::Data(id) => {
-                    let block = self.cached(chunks, index, &id)?;
                     let start = usize::try_from(start).expect("in a block");
-                    buf.copy_from_slice(&block[start..][..buf.len()]);
-                    Ok(())
+                    let mut reader = self.readers.take().unwrap_or_else(|| chunks.reader());
+                    let read = chunks.read_part(&id, start, buf, &mut reader);
+                    self.readers.give(reader);
+                    read
                 }
                 Block::Zero | Block::Hole => {
                     buf.fill(0);
@@ -164,36 +161,6 @@ impl BaseSnapshot {
                 }
             },
         }
-    }
-
-    /// Returns a block from the cache, or puts it there.
-    fn cached(&self, chunks: &Chunks, index: BlockIndex, id: &Digest) -> Result<Arc<Vec<u8>>> {
-        let mut old = None;
-        {
-            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(place) = cache.iter().position(|(there, _)| *there == index) {
-                let hit = cache.remove(place).expect("just found");
-                let block = Arc::clone(&hit.1);
-                cache.push_back(hit);
-                return Ok(block);
-            }
-            if cache.len() >= CACHED_BLOCKS {
-                old = cache.pop_front().and_then(|(_, block)| Arc::into_inner(block));
-            }
-        }
-        let mut plain = old.unwrap_or_else(|| vec![0; BLOCK_LEN]);
-        let lent = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut reader = match lent {
-            Some(reader) => reader,
-            None => ChunkReader::new()?,
-        };
-        let read = chunks.decode(id, &mut plain, &mut reader);
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        read?;
-        let block = Arc::new(plain);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.push_back((index, Arc::clone(&block)));
-        Ok(block)
     }
 }
 
@@ -252,6 +219,20 @@ impl crate::pack::Base for BaseSnapshot {
             (_, Block::Zero | Block::Hole) => Ok(0),
             (BaseBytes::Packs(chunks), Block::Data(id)) => chunks.reads(&id),
             (BaseBytes::Image(_) | BaseBytes::Absent, Block::Data(_)) => Ok(1),
+        }
+    }
+
+    fn groups(&self, index: BlockIndex, groups: &mut BTreeSet<GroupId>) -> Result<()> {
+        match (&self.bytes, self.manifest.block(index)?) {
+            (BaseBytes::Packs(chunks), Block::Data(id)) => chunks.groups(&id, groups),
+            _ => Ok(()),
+        }
+    }
+
+    fn chunk_groups(&self, id: &Digest, groups: &mut BTreeSet<GroupId>) -> Result<bool> {
+        match self.find(id)? {
+            Some(index) => self.groups(index, groups).map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::layout::Name;
 use crate::manifest::Manifest;
 use crate::pack::Base;
 use crate::pack::Chunks;
+use crate::pack::GroupCache;
 use crate::pack::Pack;
 
 /// The packs of a bundle, as far as they could be opened.
@@ -30,6 +31,8 @@ pub struct OpenedPacks {
     pub broken: Vec<(usize, Error)>,
     /// What chunks are looked for in that no pack has.
     pub bases: Vec<Arc<BaseSnapshot>>,
+    /// The groups that are decompressed, of all these packs.
+    pub cache: Arc<GroupCache>,
 }
 
 fn as_base(base: &Arc<BaseSnapshot>) -> Arc<dyn Base> {
@@ -44,7 +47,7 @@ impl OpenedPacks {
         let mut bases: Vec<_> = self.bases.iter().map(as_base).collect();
         // A chunk that two of them have is read from the one that is there.
         bases.sort_by_key(|base| base.is_absent());
-        Chunks::new(packs).over(bases)
+        Chunks::new(packs).over(bases).sharing(Arc::clone(&self.cache))
     }
 }
 

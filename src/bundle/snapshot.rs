@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use crate::digest::Digest;
 use crate::error::Error;
@@ -17,6 +15,7 @@ use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::Extent;
 use crate::volume::ReadVolume;
+use crate::work::Pool;
 
 /// A snapshot and the chunks that it is made of.
 #[derive(Debug)]
@@ -24,14 +23,14 @@ pub struct Snapshot {
     manifest: Manifest,
     chunks: Arc<Chunks>,
     /// What threads need to read chunks, lent to one at a time.
-    readers: Mutex<Vec<ChunkReader>>,
+    readers: Pool<ChunkReader>,
 }
 
 impl Snapshot {
     /// Joins a manifest with the chunks of its bundle.
     #[must_use]
     pub fn new(manifest: Manifest, chunks: Arc<Chunks>) -> Self {
-        Self { manifest, chunks, readers: Mutex::default() }
+        Self { manifest, chunks, readers: Pool::default() }
     }
 
     /// Returns the manifest.
@@ -48,11 +47,7 @@ impl Snapshot {
 
     /// Reads whole data blocks, one after the other, each checked.
     fn read_chunks(&self, ids: &[Digest], first: BlockIndex, plain: &mut [u8]) -> Result<()> {
-        let lent = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut reader = match lent {
-            Some(reader) => reader,
-            None => ChunkReader::new()?,
-        };
+        let mut reader = self.readers.take().unwrap_or_else(|| self.chunks.reader());
         let read = self.chunks.read(ids, plain, &mut reader).map_err(|e| {
             // A caller with better advice, as for a thin bundle, has given it.
             if e.advice().is_some() {
@@ -65,7 +60,7 @@ impl Snapshot {
             };
             e.advise(format!("{blocks} cannot be restored; `amikit verify` lists all damage"))
         });
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        self.readers.give(reader);
         read
     }
 

@@ -1,7 +1,6 @@
 //! Writing a bundle: volume after volume, then the documents that join them.
 
 use std::path::Path;
-use std::sync::PoisonError;
 use std::sync::RwLock;
 
 use crate::ami::Ami;
@@ -30,6 +29,7 @@ use crate::manifest::Summary;
 use crate::pack::Form;
 use crate::pack::KnownChunks;
 use crate::pack::PackWriter;
+use crate::pack::Region;
 use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::work::Watch;
@@ -259,54 +259,37 @@ impl VolumeWriter<'_> {
         self.builder.push_run(kind, count)
     }
 
-    /// Adds a data block, and stores its bytes unless the chunk is known by now.
+    /// Adds a data block. Its chunk is stored apart, or need not be.
     ///
     /// # Errors
     ///
     /// `Io` if the bundle cannot be written.
-    pub fn data(
-        &mut self,
-        id: Digest,
-        stored: Option<Stored<'_>>,
-        known: &RwLock<KnownChunks>,
-    ) -> Result<()> {
-        self.builder.push_data(&id)?;
-        match stored {
-            Some(stored) => self.keep(id, stored, known),
-            None => Ok(()),
-        }
+    pub fn data(&mut self, id: Digest) -> Result<()> {
+        self.builder.push_data(&id)
     }
 
-    /// Stores a chunk that the volume does not need, unless it is known by now.
+    /// Stores a group of chunks of a region, none of which is stored yet. Packs end where a region does.
     ///
     /// # Errors
     ///
     /// `Io` if the bundle cannot be written.
-    pub fn keep(
-        &mut self,
-        id: Digest,
-        stored: Stored<'_>,
-        known: &RwLock<KnownChunks>,
-    ) -> Result<()> {
-        // Only this thread adds to the known chunks, so nothing slips in between.
-        if known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
-            return Ok(());
-        }
-        let len = stored.bytes.len();
-        if self.pack.as_ref().is_some_and(|(pack, _)| pack.is_full_for(len, self.pack_size)) {
+    pub fn store(&mut self, region: Region, group: Stored<'_>) -> Result<()> {
+        let ended =
+            |pack: &PackWriter| pack.region() != region || pack.is_full_for(group, self.pack_size);
+        if self.pack.as_ref().is_some_and(|(pack, _)| ended(pack)) {
             self.close_pack()?;
         }
         if self.pack.is_none() {
-            self.pack = Some((PackWriter::new(), self.sink.new_blob()?));
+            self.pack = Some((PackWriter::new(region), self.sink.new_blob()?));
         }
         let (pack, blob) = self.pack.as_mut().expect("just made");
-        self.sink.with_blob(blob, |out| pack.append(out, id, stored))?;
-        if stored.form == Form::Patched {
+        self.sink.with_blob(blob, |out| pack.append(out, group))?;
+        let count = u64::try_from(group.ids.len()).expect("at most 128");
+        if group.form == Form::Patched {
             self.patched = true;
-            self.patched_chunks = self.patched_chunks.strict_add(1);
+            self.patched_chunks = self.patched_chunks.strict_add(count);
         }
-        known.write().unwrap_or_else(PoisonError::into_inner).insert(id);
-        self.new_chunks = self.new_chunks.strict_add(1);
+        self.new_chunks = self.new_chunks.strict_add(count);
         Ok(())
     }
 

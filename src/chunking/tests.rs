@@ -1,63 +1,109 @@
 //! What chunking says of a volume is what the volume's bytes say, one at a time.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::RwLock;
 
 use super::*;
-use crate::compress::Decoder;
+use crate::compress::Encoder;
+use crate::compress::GroupDecoder;
+use crate::digest::Digest;
 use crate::digest::sha256;
 use crate::error::Kind;
+use crate::io::Stream;
+use crate::pack::Form;
+use crate::pack::Region;
+use crate::pack::Stored;
+use crate::units::BLOCK_LEN;
+use crate::units::BLOCK_SIZE;
+use crate::units::BlockIndex;
 use crate::units::Extent;
+use crate::units::MAX_VOLUME_SIZE;
+use crate::units::block_count;
 use crate::volume::Place;
+use crate::volume::ReadVolume;
 use crate::volume::RunMap;
 use crate::volume::Volume;
 use crate::work::Unwatched;
 
-/// What each block is, and the frames made, in order.
+/// What each block is, and the groups made, in order.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     blocks: Vec<(ExtentKind, Option<Digest>)>,
-    frames: Vec<(Digest, Vec<u8>)>,
+    groups: Vec<Made>,
 }
 
-/// A sink that remembers as a bundle does.
-struct Recorder<'a> {
-    seen: Seen,
-    known: &'a RwLock<KnownChunks>,
+/// A group: where among the blocks it came, its region, its chunks and its bytes.
+#[derive(Debug, PartialEq)]
+struct Made {
+    behind: usize,
+    region: Region,
+    form: Form,
+    ids: Vec<Digest>,
+    bytes: Vec<u8>,
 }
 
-impl Sink for Recorder<'_> {
+impl Sink for Seen {
     fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {
-        self.seen.blocks.extend((0..count).map(|_| (kind, None)));
+        self.blocks.extend((0..count).map(|_| (kind, None)));
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()> {
-        let frame = stored.map(|stored| stored.bytes);
-        self.seen.blocks.push((ExtentKind::Data, Some(id)));
-        let mut known = self.known.write().unwrap();
-        if let Some(frame) = frame
-            && !known.contains(&id)
-        {
-            known.insert(id);
-            self.seen.frames.push((id, frame.to_vec()));
-        }
+    fn data(&mut self, id: Digest) -> Result<()> {
+        self.blocks.push((ExtentKind::Data, Some(id)));
+        Ok(())
+    }
+
+    fn store(&mut self, region: Region, group: Stored<'_>) -> Result<()> {
+        let Stored { form, ids, bytes } = group;
+        let (ids, bytes) = (ids.to_vec(), bytes.to_vec());
+        self.groups.push(Made { behind: self.blocks.len(), region, form, ids, bytes });
         Ok(())
     }
 }
 
-fn chunk(source: Source<'_>, threads: usize, level: Option<i32>, states: States) -> (Seen, u64) {
-    let known = RwLock::default();
-    let mut recorder = Recorder { seen: Seen::default(), known: &known };
+/// How a test stores chunks.
+#[derive(Clone, Copy, Default)]
+struct How<'a> {
+    chunks: u32,
+    region: u32,
+    patcher: Option<&'a dyn Patcher>,
+}
+
+fn chunk(source: Source<'_>, threads: usize, how: Option<How<'_>>, states: States) -> (Seen, u64) {
+    let (known, mut seen) = (RwLock::default(), Seen::default());
     let options = Options {
         threads: NonZero::new(threads).unwrap(),
         watch: &Unwatched,
         states,
-        store: level.map(|level| Store { level, known: &known, patcher: None }),
+        store: how.map(|how| Store {
+            level: 1,
+            group_chunks: how.chunks,
+            region_blocks: how.region,
+            known: &known,
+            patcher: how.patcher,
+        }),
     };
-    let size = run(source, &options, &mut recorder).unwrap();
-    (recorder.seen, size)
+    let size = run(source, &options, &mut seen).unwrap();
+    (seen, size)
+}
+
+/// Returns the chunks of the groups, each decompressed and compared with its id.
+fn contents(seen: &Seen) -> Vec<Digest> {
+    let (mut decoder, mut plain) = (GroupDecoder::new().unwrap(), Vec::new());
+    let mut all = Vec::new();
+    for group in seen.groups.iter().filter(|group| group.form == Form::Whole) {
+        let len = group.ids.len() * BLOCK_LEN;
+        decoder.begin(&group.bytes, len, &mut plain).unwrap();
+        decoder.decode(&group.bytes, len, &mut plain, len).unwrap();
+        for (chunk, id) in plain.chunks(BLOCK_LEN).zip(&group.ids) {
+            assert_eq!(sha256(chunk), *id);
+            all.push(*id);
+        }
+    }
+    all
 }
 
 /// A volume of random runs, long and short, with written zeros and equal blocks among them.
@@ -126,32 +172,132 @@ fn random_volumes_are_what_their_bytes_say() {
             let (seen, size) = chunk(Source::Volume(&volume), threads, None, States::default());
             assert_eq!(size, volume.size());
             assert_eq!(seen.blocks, expected, "seed {seed}, {threads} threads");
-            assert!(seen.frames.is_empty());
+            assert!(seen.groups.is_empty());
         }
     }
 }
 
+/// The slow twin of grouping: new chunks in the order of the volume, so many at a time.
+fn groups_of(
+    blocks: &[(ExtentKind, Option<Digest>)],
+    chunks: usize,
+    region: usize,
+) -> Vec<Vec<Digest>> {
+    let regions = if region == 0 { vec![blocks] } else { blocks.chunks(region).collect() };
+    let mut groups = Vec::new();
+    for blocks in regions {
+        let mut new: Vec<Digest> = Vec::new();
+        for id in blocks.iter().filter_map(|(_, id)| *id) {
+            if !new.contains(&id) {
+                new.push(id);
+            }
+        }
+        groups.extend(new.chunks(chunks).map(<[Digest]>::to_vec));
+    }
+    groups
+}
+
 #[test]
-fn frames_are_the_same_at_any_number_of_threads_and_come_back() {
+fn groups_are_the_same_at_any_number_of_threads_and_come_back() {
     for seed in 1..=3 {
         let (volume, bytes) = random_volume(seed);
-        let (once, _) = chunk(Source::Volume(&volume), 1, Some(1), States::default());
-        assert_eq!(once.blocks, one_at_a_time(&volume, &bytes), "seed {seed}");
+        let expected = one_at_a_time(&volume, &bytes);
+        for chunks in [1, 3, 64] {
+            let how = Some(How { chunks, ..How::default() });
+            let (once, _) = chunk(Source::Volume(&volume), 1, how, States::default());
+            assert_eq!(once.blocks, expected, "seed {seed}");
+            for threads in [2, 3, 7, 16] {
+                let (seen, _) = chunk(Source::Volume(&volume), threads, how, States::default());
+                assert!(seen == once, "seed {seed}, {chunks} chunks, {threads} threads");
+            }
+            let groups: Vec<_> = once.groups.iter().map(|group| group.ids.clone()).collect();
+            let size = usize::try_from(chunks).unwrap();
+            assert_eq!(groups, groups_of(&expected, size, 0), "seed {seed}, {chunks} chunks");
+            assert_eq!(contents(&once), groups.concat());
+        }
+    }
+}
+
+/// Says of some chunks that they are patches, and of some that the base has them.
+#[derive(Debug)]
+struct SomeOfThem;
+
+impl Patcher for SomeOfThem {
+    fn has(&self, _: BlockIndex, id: &Digest) -> Result<bool> {
+        Ok(id.0[0].is_multiple_of(5))
+    }
+
+    fn append(
+        &self,
+        _: BlockIndex,
+        plain: &[u8],
+        _: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let id = sha256(plain);
+        if id.0[0].is_multiple_of(3) {
+            out.extend_from_slice(&id.0[..usize::from(id.0[1] % 32)]);
+        }
+        Ok(id.0[0].is_multiple_of(3))
+    }
+}
+
+/// Patches come right behind their blocks, groups behind their last chunk, at any number of threads.
+#[test]
+fn patches_and_groups_come_in_the_order_of_the_volume() {
+    for seed in 1..=4 {
+        let (volume, _) = random_volume(seed);
+        let how = Some(How { chunks: 3, patcher: Some(&SomeOfThem), ..How::default() });
+        let (once, _) = chunk(Source::Volume(&volume), 1, how, States::default());
         for threads in [2, 3, 7] {
-            let (seen, _) = chunk(Source::Volume(&volume), threads, Some(1), States::default());
+            let (seen, _) = chunk(Source::Volume(&volume), threads, how, States::default());
             assert!(seen == once, "seed {seed}, {threads} threads");
         }
-        let mut decoder = Decoder::new().unwrap();
-        let mut plain = vec![0; BLOCK_LEN];
-        for (id, frame) in &once.frames {
-            decoder.decode(frame, &mut plain).unwrap();
-            assert_eq!(sha256(&plain), *id);
+        let mut stored: Vec<Digest> = once.groups.iter().flat_map(|it| it.ids.clone()).collect();
+        for group in &once.groups {
+            let last = group.ids.last().unwrap();
+            let place = once.blocks.iter().position(|(_, id)| *id == Some(*last)).unwrap();
+            assert!(group.behind > place, "seed {seed}");
+            match group.form {
+                Form::Patched => {
+                    assert!(last.0[0].is_multiple_of(3) && !last.0[0].is_multiple_of(5));
+                    assert_eq!(group.bytes, last.0[..usize::from(last.0[1] % 32)]);
+                    assert_eq!(group.behind, place + 1, "seed {seed}");
+                }
+                Form::Whole => assert!(group.ids.iter().all(|id| !id.0[0].is_multiple_of(3))),
+            }
         }
-        let mut ids: Vec<_> = once.blocks.iter().filter_map(|(_, id)| *id).collect();
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), once.frames.len(), "each chunk has one frame");
+        stored.sort();
+        let mut needed: Vec<_> = once.blocks.iter().filter_map(|(_, id)| *id).collect();
+        needed.retain(|id| !id.0[0].is_multiple_of(5));
+        needed.sort();
+        needed.dedup();
+        assert_eq!(stored, needed, "seed {seed}");
     }
+}
+
+/// Regions share nothing: what is stored for one is what a run over it alone stores.
+#[test]
+fn no_group_and_no_duplicate_crosses_a_region() {
+    let mut map = RunMap::default();
+    let mut fill = |value: u8, blocks: u64| map.push(blocks * BLOCK_SIZE, Place::Fill([value; 4]));
+    // Runs of equal blocks, over the edges of regions of 1,024 blocks.
+    for (value, blocks) in [(1, 700), (2, 700), (1, 10), (3, 700), (1, 1)] {
+        fill(value, blocks);
+    }
+    let volume = Volume::new(map, Vec::new()).unwrap();
+    let how = Some(How { chunks: 64, region: 1024, patcher: None });
+    let (once, _) = chunk(Source::Volume(&volume), 1, how, States::default());
+    for threads in [2, 7] {
+        let (seen, _) = chunk(Source::Volume(&volume), threads, how, States::default());
+        assert!(seen == once, "{threads} threads");
+    }
+    let groups: Vec<_> = once.groups.iter().map(|it| it.ids.clone()).collect();
+    assert_eq!(groups, groups_of(&once.blocks, 64, 1024));
+    let sizes: Vec<_> = once.groups.iter().map(|it| (it.region.number, it.ids.len())).collect();
+    assert_eq!(sizes, [(0, 2), (1, 3), (2, 2)]);
+    assert!(once.groups.iter().all(|it| it.region.blocks == 1024));
+    contents(&once);
 }
 
 #[test]
@@ -162,10 +308,10 @@ fn a_stream_is_the_volume_without_holes() {
             .into_iter()
             .map(|(kind, id)| (if kind == ExtentKind::Hole { ExtentKind::Zero } else { kind }, id))
             .collect();
-        for level in [None, Some(1)] {
+        for how in [None, Some(How { chunks: 4, ..How::default() })] {
             let reader = Box::new(std::io::Cursor::new(bytes.clone()));
             let mut stream = Stream::new(Path::new("a pipe"), reader);
-            let (seen, size) = chunk(Source::Stream(&mut stream), 3, level, States::default());
+            let (seen, size) = chunk(Source::Stream(&mut stream), 3, how, States::default());
             assert_eq!(size, volume.size());
             assert_eq!(seen.blocks, expected, "seed {seed}");
         }
@@ -194,15 +340,14 @@ fn states_are_changed_only_on_request() {
 #[test]
 fn an_empty_stream_is_refused() {
     let mut stream = Stream::new(Path::new("a pipe"), Box::new(std::io::empty()));
-    let known = RwLock::default();
-    let mut recorder = Recorder { seen: Seen::default(), known: &known };
+    let mut seen = Seen::default();
     let options = Options {
         threads: NonZero::new(2).unwrap(),
         watch: &Unwatched,
         states: States::default(),
         store: None,
     };
-    let error = run(Source::Stream(&mut stream), &options, &mut recorder).unwrap_err();
+    let error = run(Source::Stream(&mut stream), &options, &mut seen).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
 }
 
@@ -230,7 +375,7 @@ fn holes_cost_nothing() {
             self.0 += u64::from(count);
             Ok(())
         }
-        fn data(&mut self, _: Digest, _: Option<Stored<'_>>) -> Result<()> {
+        fn data(&mut self, _: Digest) -> Result<()> {
             self.1 += 1;
             Ok(())
         }
@@ -278,10 +423,10 @@ fn large_units_are_read_once() {
     }
     for seed in 1..=12 {
         let (volume, _) = random_volume(seed);
-        for level in [None, Some(1)] {
-            let expected = chunk(Source::Volume(&volume), 2, level, States::default());
+        for how in [None, Some(How { chunks: 5, ..How::default() })] {
+            let expected = chunk(Source::Volume(&volume), 2, how, States::default());
             let units = InUnits(volume.clone(), std::sync::Mutex::default());
-            let found = chunk(Source::Volume(&units), 2, level, States::default());
+            let found = chunk(Source::Volume(&units), 2, how, States::default());
             assert!(found == expected, "seed {seed}");
             let mut reads = units.1.into_inner().unwrap();
             reads.sort_unstable();

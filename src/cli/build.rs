@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::shared::options::FreeArgs;
+use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
 use crate::cli::shared::options::StateArgs;
@@ -59,7 +60,7 @@ pub(super) struct Build {
     allow: Vec<String>,
 
     #[command(flatten)]
-    level: Level,
+    groups: GroupArgs,
 
     #[command(flatten)]
     pack_size: PackSize,
@@ -99,7 +100,7 @@ impl Build {
             images,
             templates: self.templates.request(),
             allow: self.allow.clone(),
-            level: self.level.level,
+            groups: self.groups.groups(None, self.threads, output),
             pack_size: self.pack_size.pack_size,
             threads: self.threads.count(),
             states: self.states.states(output),

@@ -27,7 +27,6 @@ use crate::cli::shared::text;
 use crate::cli::shared::volumes::Bases;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
-use crate::compress::DEFAULT_LEVEL;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
@@ -38,8 +37,10 @@ use crate::format::Writer;
 use crate::ops;
 use crate::ops::ConvertReport;
 use crate::ops::Found;
+use crate::ops::Groups;
 use crate::ops::VolumeRequest;
 use crate::ops::instance_store as instance_ops;
+use crate::pack::DEFAULT_LEVEL;
 use crate::units::format_size;
 
 /// Writes a volume as an image in another format, states kept
@@ -208,7 +209,7 @@ impl Convert {
             architecture: machine.arch.as_deref().map(str::parse).transpose()?,
             virtualization: *virtualization,
             allow: allow.clone(),
-            level: self.level.unwrap_or(DEFAULT_LEVEL),
+            groups: Groups { level: self.level.unwrap_or(DEFAULT_LEVEL), ..Groups::default() },
         };
         let (report, notes) = instance_ops::import(&request, follower)?;
         follower.end();

@@ -75,11 +75,13 @@ fn packed(
     let plain: u64 = packs.iter().map(|pack| pack.plain_bytes).sum();
     let stored: u64 = packs.iter().map(|pack| pack.stored_bytes).sum();
     let chunks: u64 = packs.iter().map(|pack| pack.chunks).sum();
+    let groups: u64 = packs.iter().map(|pack| pack.groups).sum();
     writeln!(
         out,
-        "{}: {}, {} plain, {} stored, {}",
+        "{}: {} in {}, {} plain, {} stored, {}",
         many(length(packs), "pack"),
         many(chunks, "chunk"),
+        many(groups, "group"),
         format_size(plain),
         format_size(stored),
         percent(stored, plain)
@@ -163,9 +165,10 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
 fn pack(path: &Path, content: &PackContent, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "{}: pack of {}, {} plain, {} stored, {}",
+        "{}: pack of {} in {}, {} plain, {} stored, {}",
         shown(path),
         many(content.chunks, "chunk"),
+        many(content.groups, "group"),
         format_size(content.plain_bytes),
         format_size(content.stored_bytes),
         percent(content.stored_bytes, content.plain_bytes)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::shared::options::Level;
+use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
@@ -38,7 +38,7 @@ pub(super) struct Merge {
     output: PathBuf,
 
     #[command(flatten)]
-    level: Level,
+    groups: GroupArgs,
 
     #[command(flatten)]
     opening: Opening,
@@ -62,7 +62,7 @@ impl Merge {
             second: self.second.clone(),
             base: base.transpose()?,
             output: self.output.clone(),
-            level: self.level.level,
+            groups: self.groups.groups(None, self.threads, output),
             threads: self.threads.count(),
         };
         let report = ops::merge(&request, follower)?;

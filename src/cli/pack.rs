@@ -7,8 +7,10 @@ use clap::Args;
 
 use crate::cli::shared::description::DescriptionArgs;
 use crate::cli::shared::options::FreeArgs;
+use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
+use crate::cli::shared::options::RegionArgs;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::parse_mapping;
@@ -52,7 +54,10 @@ pub(super) struct Pack {
     allow: Vec<String>,
 
     #[command(flatten)]
-    level: Level,
+    groups: GroupArgs,
+
+    #[command(flatten)]
+    regions: RegionArgs,
 
     #[command(flatten)]
     closing: PackSize,
@@ -129,7 +134,7 @@ impl Pack {
         };
         let options = ops::PackOptions {
             allow: self.allow.clone(),
-            level: self.level.level,
+            groups: self.groups.groups(self.regions.region, self.threads, output),
             pack_size: self.closing.pack_size,
             threads: self.threads.count(),
             states: self.states.states(output),

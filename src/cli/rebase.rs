@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::shared::options::Level;
+use crate::cli::shared::options::GroupArgs;
+use crate::cli::shared::options::RegionArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
@@ -44,7 +45,10 @@ pub(super) struct Rebase {
     output: PathBuf,
 
     #[command(flatten)]
-    level: Level,
+    groups: GroupArgs,
+
+    #[command(flatten)]
+    regions: RegionArgs,
 
     #[command(flatten)]
     opening: Opening,
@@ -71,7 +75,7 @@ impl Rebase {
                 thin: self.thin,
             },
             output: self.output.clone(),
-            level: self.level.level,
+            groups: self.groups.groups(self.regions.region, self.threads, output),
             threads: self.threads.count(),
         };
         let report = ops::rebase(&request, follower)?;

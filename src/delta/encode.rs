@@ -12,10 +12,11 @@ use crate::digest::Digest;
 use crate::digest::is_zero;
 use crate::error::Result;
 use crate::pack::Base;
-use crate::pack::Form;
+use crate::pack::GroupId;
 use crate::pack::Page;
 use crate::pack::Patch;
 use crate::pack::patch;
+use crate::pack::patch::MAX_GROUPS;
 use crate::pack::patch::MAX_PREFIX_PAGES;
 use crate::pack::patch::MAX_READS;
 use crate::pack::patch::Run;
@@ -72,8 +73,9 @@ impl Patching {
         self.base.has_chunk(id)
     }
 
-    /// Appends the stored form of the chunk `plain`, which stands at block `index`: the patch, or what
-    /// `whole` makes of it if that is not longer.
+    /// Appends the patch that makes the chunk `plain`, which stands at block `index`, to `out`; returns
+    /// `false`, and appends nothing, if the base does not help or what `whole` makes of the chunk is not
+    /// longer.
     ///
     /// # Errors
     ///
@@ -84,21 +86,21 @@ impl Patching {
         plain: &[u8],
         whole: &mut Encoder,
         out: &mut Vec<u8>,
-    ) -> Result<Form> {
+    ) -> Result<bool> {
         let mut patch = Vec::new();
         if !self.patch(index, plain, &mut patch)? {
-            whole.append(plain, out);
-            return Ok(Form::Whole);
+            return Ok(false);
         }
         if patch.len() > SURELY_SMALLER {
             let start = out.len();
-            if whole.append(plain, out) <= patch.len() {
-                return Ok(Form::Whole);
-            }
+            let len = whole.append(plain, out);
             out.truncate(start);
+            if len <= patch.len() {
+                return Ok(false);
+            }
         }
         out.extend_from_slice(&patch);
-        Ok(Form::Patched)
+        Ok(true)
     }
 
     /// Fills `out` with the patch; `false` if the base has nothing that helps.
@@ -131,7 +133,9 @@ impl Patching {
             }
             append_prefixed(self.level, &bytes, &literals, &mut frame)?;
         }
-        Patch { reads: blocks.reads, steps: steps(&found), prefix, frame: &frame }.append(out);
+        let groups = u8::try_from(blocks.groups.len()).expect("at most 3");
+        let steps = steps(&found);
+        Patch { reads: blocks.reads, groups, steps, prefix, frame: &frame }.append(out);
         Ok(true)
     }
 
@@ -234,11 +238,7 @@ impl Votes {
             let sum = by_block.entry(page.strict_div(BLOCK_PAGES)).or_default();
             *sum = sum.saturating_add(*votes);
         }
-        let mut order: Vec<(u32, u64)> = by_block.into_iter().map(|(at, sum)| (sum, at)).collect();
-        order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (_, block) in order {
-            blocks.take(block)?;
-        }
+        blocks.take_best(&by_block)?;
         let mut pages: Vec<(u32, Page)> = self
             .votes
             .into_iter()
@@ -261,28 +261,33 @@ impl Votes {
     }
 }
 
-/// The blocks of the base that a patch depends on, and the chunks that reading them takes.
+/// The blocks of the base that a patch depends on, and the chunks and groups that reading them takes.
 struct Blocks<'a> {
     base: &'a dyn Base,
     taken: BTreeSet<u64>,
     reads: u8,
+    groups: BTreeSet<GroupId>,
 }
 
 impl<'a> Blocks<'a> {
     fn new(base: &'a dyn Base) -> Self {
-        Self { base, taken: BTreeSet::new(), reads: 0 }
+        Self { base, taken: BTreeSet::new(), reads: 0, groups: BTreeSet::new() }
     }
 
-    /// Adds a block, if the limit allows.
-    fn take(&mut self, block: u64) -> Result<bool> {
+    /// Adds a block that reading takes so many groups for, if the limits allow.
+    fn take(&mut self, block: u64, groups: &BTreeSet<GroupId>) -> Result<bool> {
         if self.taken.contains(&block) {
             return Ok(true);
         }
-        let index = BlockIndex(u32::try_from(block).expect("inside the base"));
-        let reads = u32::from(self.reads).strict_add(u32::from(self.base.reads(index)?));
+        let new = groups.difference(&self.groups).count();
+        let reads = u32::from(self.reads).strict_add(u32::from(self.base.reads(index_of(block))?));
         match u8::try_from(reads) {
-            Ok(reads) if reads <= MAX_READS => {
+            Ok(reads)
+                if reads <= MAX_READS
+                    && self.groups.len().strict_add(new) <= usize::from(MAX_GROUPS) =>
+            {
                 self.taken.insert(block);
+                self.groups.extend(groups);
                 self.reads = reads;
                 Ok(true)
             }
@@ -290,7 +295,33 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// Keeps the copies out of as many blocks as the limit allows, those with most pages first.
+    /// Adds as many blocks as the limits allow, given what speaks for each. The groups that are best
+    /// altogether come first, and in them the best blocks; of equals the first.
+    fn take_best(&mut self, score: &BTreeMap<u64, u32>) -> Result<()> {
+        let mut of_group: BTreeMap<GroupId, u32> = BTreeMap::new();
+        let mut blocks = Vec::with_capacity(score.len());
+        for (block, score) in score {
+            let mut groups = BTreeSet::new();
+            self.base.groups(index_of(*block), &mut groups)?;
+            for group in &groups {
+                let sum = of_group.entry(*group).or_default();
+                *sum = sum.saturating_add(*score);
+            }
+            blocks.push((*score, *block, groups));
+        }
+        // A block that needs several groups is as good as the worst of them.
+        let worth = |groups: &BTreeSet<GroupId>| {
+            groups.iter().map(|group| of_group[group]).min().unwrap_or(u32::MAX)
+        };
+        blocks
+            .sort_by(|a, b| worth(&b.2).cmp(&worth(&a.2)).then(b.0.cmp(&a.0)).then(a.1.cmp(&b.1)));
+        for (_, block, groups) in blocks {
+            self.take(block, &groups)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the copies out of as many blocks as the limits allow, those with most pages first.
     fn take_copies(&mut self, found: &mut [Found]) -> Result<()> {
         let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
         for found in &*found {
@@ -299,11 +330,7 @@ impl<'a> Blocks<'a> {
                 *count = count.strict_add(1);
             }
         }
-        let mut order: Vec<(u32, u64)> = counts.into_iter().map(|(at, n)| (n, at)).collect();
-        order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        for (_, block) in order {
-            self.take(block)?;
-        }
+        self.take_best(&counts)?;
         for found in found {
             if let Found::Base(page) = found
                 && !self.taken.contains(&page.strict_div(BLOCK_PAGES))
@@ -313,6 +340,10 @@ impl<'a> Blocks<'a> {
         }
         Ok(())
     }
+}
+
+fn index_of(block: u64) -> BlockIndex {
+    BlockIndex(u32::try_from(block).expect("inside the base"))
 }
 
 /// Returns the runs of new pages.

@@ -33,7 +33,6 @@ use crate::ops::shared::open::open_in_order;
 use crate::ops::shared::report::SnapshotReport;
 use crate::ops::shared::report::path_text;
 use crate::pack::Pack;
-use crate::pack::Stored;
 use crate::units::BLOCK_SIZE;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -49,6 +48,11 @@ pub struct PackContent {
     pub digest: Option<Digest>,
     /// Chunks in it.
     pub chunks: u64,
+    /// Groups in which they are compressed.
+    pub groups: u64,
+    /// Number of the region of the volume that they are of, if it was packed in regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<u32>,
     /// Bytes of the chunks when plain.
     pub plain_bytes: u64,
     /// Bytes of the pack.
@@ -280,6 +284,8 @@ fn content_of(pack: &Pack, digest: Option<Digest>) -> PackContent {
     PackContent {
         digest,
         chunks,
+        groups: u64::try_from(pack.groups().len()).expect("at most 65,536"),
+        region: (pack.region().blocks > 0).then_some(pack.region().number),
         // At most 65,536 chunks of 512 KiB.
         plain_bytes: chunks.strict_mul(BLOCK_SIZE),
         stored_bytes: pack.file_len(),
@@ -317,7 +323,7 @@ impl Sink for CountSink {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+    fn data(&mut self, id: Digest) -> Result<()> {
         self.blocks.data = self.blocks.data.strict_add(1);
         self.linear.update(&id.0);
         Ok(())

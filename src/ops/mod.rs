@@ -118,6 +118,7 @@ pub use register::write_documents;
 pub use shared::base::BaseRequest;
 pub use shared::case::read_ami;
 pub use shared::description::with_defaults;
+pub use shared::groups::Groups;
 pub use shared::guest::InsideRequest;
 pub use shared::guest_report::GuestReport;
 pub use shared::guest_report::LoaderReport;

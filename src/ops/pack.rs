@@ -34,6 +34,6 @@ impl PackRequest {
 /// [`crate::chunking::run`] for the volumes; `Io` if the bundle cannot be written.
 pub fn pack(request: &PackRequest, watch: &dyn Watch) -> Result<PackReport> {
     let PackRequest { volumes, options } = request;
-    let volumes = open_mapped(volumes, &options.ami, options.level, watch)?;
+    let volumes = open_mapped(volumes, &options.ami, options.groups, watch)?;
     pack_volumes(volumes, options, watch).map_err(unwritten(&options.output))
 }

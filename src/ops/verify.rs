@@ -23,7 +23,6 @@ use crate::ops::shared::verification::Depth;
 use crate::ops::shared::verification::Difference;
 use crate::ops::shared::verification::VerifyReport;
 use crate::ops::shared::verification::verify_bundle;
-use crate::pack::Stored;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::work::Watch;
@@ -207,7 +206,7 @@ impl Sink for CompareSink<'_> {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+    fn data(&mut self, id: Digest) -> Result<()> {
         if self.next < self.manifest.block_count() {
             match self.manifest.block(BlockIndex(self.next))? {
                 Block::Data(stored) if stored == id => {}

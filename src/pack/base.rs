@@ -1,9 +1,11 @@
 //! What a pack depends on.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::pack::GroupId;
 use crate::pack::Page;
 use crate::units::BlockIndex;
 
@@ -42,6 +44,21 @@ pub trait Base: Send + Sync + fmt::Debug {
     ///
     /// As reading the base.
     fn reads(&self, index: BlockIndex) -> Result<u8>;
+
+    /// Adds the groups of packs that must be decompressed to read block `index`, those of its bases
+    /// included; none where its bytes come out of an image.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    fn groups(&self, index: BlockIndex, groups: &mut BTreeSet<GroupId>) -> Result<()>;
+
+    /// As [`Base::groups`], for the chunk `id`; returns `false` if no block of the base holds it.
+    ///
+    /// # Errors
+    ///
+    /// As reading the base.
+    fn chunk_groups(&self, id: &Digest, groups: &mut BTreeSet<GroupId>) -> Result<bool>;
 
     /// Tells whether nobody knows where the base's bytes are: reading them fails.
     fn is_absent(&self) -> bool {

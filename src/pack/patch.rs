@@ -23,6 +23,10 @@ pub const PAGES: u32 = 128;
 /// takes about half a millisecond, and any block of a volume must be there in 20.
 pub const MAX_READS: u8 = 32;
 
+/// Most groups of the base's packs, and of its bases' packs, that one patched chunk may need:
+/// decompressing one takes up to 25 milliseconds.
+pub const MAX_GROUPS: u8 = 3;
+
 /// Most pages of a prefix: one mebibyte, what the window holds beside the chunk.
 pub const MAX_PREFIX_PAGES: u32 = 256;
 
@@ -111,10 +115,13 @@ pub struct Run {
 pub enum PatchFault {
     /// It is not exactly one skippable frame of the right number.
     Frame,
-    /// A fixed field does not hold its one value.
-    Reserved,
     /// The chunks that it needs are none, or over the limit.
     Reads {
+        /// Value found.
+        found: u8,
+    },
+    /// The groups that it needs are over the limit.
+    Groups {
         /// Value found.
         found: u8,
     },
@@ -147,9 +154,11 @@ impl fmt::Display for PatchFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Frame => write!(f, "the stored bytes are not exactly one patch"),
-            Self::Reserved => write!(f, "a fixed field of the patch has a wrong value"),
             Self::Reads { found } => {
                 write!(f, "the patch needs {found} base chunks, expected 1 to {MAX_READS}")
+            }
+            Self::Groups { found } => {
+                write!(f, "the patch needs {found} base groups, expected at most {MAX_GROUPS}")
             }
             Self::Steps => write!(f, "the patch's steps do not end where they must"),
             Self::Pages { found } => {
@@ -180,6 +189,8 @@ impl Fault for PatchFault {
 pub struct Patch<'a> {
     /// Chunks of the base, and of its bases in turn, that it needs.
     pub reads: u8,
+    /// Groups of packs that these are in; 0 where the base was an image.
+    pub groups: u8,
     /// The steps; they make one chunk.
     pub steps: Vec<Step>,
     /// The pages that the literals are compressed against.
@@ -206,8 +217,9 @@ impl<'a> Patch<'a> {
         if !(1..=MAX_READS).contains(&reads) {
             return Err(PatchFault::Reads { found: reads });
         }
-        if stored[9] != 0 {
-            return Err(PatchFault::Reserved);
+        let groups = stored[9];
+        if groups > MAX_GROUPS {
+            return Err(PatchFault::Groups { found: groups });
         }
         let literals = u32::from(field::u16_le(stored, 10));
         let prefix_pages = u32::from(field::u16_le(stored, 12));
@@ -220,6 +232,7 @@ impl<'a> Patch<'a> {
         let mut reader = Reader { bytes: steps, expected: 0 };
         let patch = Self {
             reads,
+            groups,
             steps: reader.steps(literals)?,
             prefix: reader.prefix(prefix_pages)?,
             frame,
@@ -242,6 +255,7 @@ impl<'a> Patch<'a> {
         let literals = literal_pages(&self.steps);
         let prefix_pages: u32 = self.prefix.iter().map(|run| run.count).sum();
         assert!((1..=MAX_READS).contains(&self.reads) && prefix_pages <= MAX_PREFIX_PAGES);
+        assert!(self.groups <= MAX_GROUPS, "{} groups", self.groups);
         let mut writer = Writer { bytes: Vec::new(), expected: 0 };
         for step in &self.steps {
             writer.step(*step);
@@ -256,6 +270,7 @@ impl<'a> Patch<'a> {
         field::put_u32_le(&mut header, 0, PATCH_FRAME);
         field::put_u32_le(&mut header, 4, u32::try_from(body_len).expect("about a chunk"));
         header[8] = self.reads;
+        header[9] = self.groups;
         let small = |count: u32| u16::try_from(count).expect("at most 256");
         field::put_u16_le(&mut header, 10, small(literals));
         field::put_u16_le(&mut header, 12, small(prefix_pages));
@@ -264,6 +279,15 @@ impl<'a> Patch<'a> {
         out.extend_from_slice(&header);
         out.extend_from_slice(&writer.bytes);
         out.extend_from_slice(self.frame);
+    }
+
+    /// Iterates over the pages of the base that it reads: the first, and how many follow each other.
+    pub fn base_pages(&self) -> impl Iterator<Item = (Page, u32)> + '_ {
+        let copies = self.steps.iter().filter_map(|step| match *step {
+            Step::Copy { page, count } => Some((page, count)),
+            Step::Zero { .. } | Step::Literal { .. } => None,
+        });
+        copies.chain(self.prefix.iter().map(|run| (run.page, run.count)))
     }
 
     /// Fills `plain` with the chunk. `read` fills a buffer with pages of the base, from a page on.

@@ -13,6 +13,7 @@ use amikit::internals::manifest::Block;
 use amikit::internals::manifest::Manifest;
 use amikit::internals::pack::Form;
 use amikit::internals::pack::Patch;
+use amikit::internals::pack::patch::MAX_GROUPS;
 use amikit::internals::pack::patch::MAX_READS;
 use amikit::internals::pack::patch::Step;
 use amikit::internals::units::BLOCK_LEN;
@@ -74,8 +75,8 @@ impl Reads {
             for entry in 0..pack.chunk_count() {
                 let entry = pack.entry(entry).unwrap();
                 let mut stored = Vec::new();
-                pack.read_stored(&entry, &mut stored).unwrap();
-                let patch = (entry.form == Form::Patched).then(|| {
+                pack.read_stored(entry.group, &mut stored).unwrap();
+                let patch = (pack.group_of(&entry).form == Form::Patched).then(|| {
                     let patch = Patch::parse(&stored).unwrap();
                     let base = bundle.packs()[*number].base.unwrap();
                     (base, blocks(&patch), patch.reads)
@@ -200,8 +201,8 @@ fn a_chunk_that_comes_back_is_read_from_where_it_was_first() {
     // Whatever was found before, in whichever pack.
     for before in [&first[..BLOCK_LEN], &second[..BLOCK_LEN], &first[BLOCK_LEN..]] {
         chunks.find(&sha256(before)).unwrap().unwrap();
-        let (_, entry) = chunks.find(&id).unwrap().unwrap();
-        assert_eq!(entry.form, Form::Whole);
+        let (pack, entry) = chunks.find(&id).unwrap().unwrap();
+        assert_eq!(pack.group_of(&entry).form, Form::Whole);
         assert_eq!(chunks.reads(&id).unwrap(), 1);
     }
     run_well(here, "verify v3.ami --against v3.raw");
@@ -230,6 +231,50 @@ fn no_chunk_of_a_chain_needs_more_chunks_than_the_limit() {
         most = Reads::of(&here.join(format!("v{number}.ami"))).check(&format!("v{number}"));
     }
     assert!(most > u32::from(MAX_READS) / 2, "{most} reads: the limit was not put to the test");
+}
+
+/// Small groups, and pages from everywhere: the limit on groups must hold somewhere, and does.
+#[test]
+fn no_patch_needs_more_groups_of_its_base_than_the_limit() {
+    let mut random = Random::new("no_patch_needs_more_groups");
+    let folder = quick_folder();
+    let here = folder.path();
+    let noise: Vec<_> = (0..40).map(|_| Some(random.bytes(BLOCK_LEN))).collect();
+    let mut model = Model::of(&noise, 0);
+    model.write(&here.join("v1.raw"));
+    run_well(here, "pack v1.raw -o v1.ami --name test --group 2MiB");
+    let mut most = 0;
+    for number in 2..5 {
+        model = after(&mut random, &model, Happens::ManySources);
+        model.write(&here.join(format!("v{number}.raw")));
+        let before = number - 1;
+        let line = format!(
+            "pack v{number}.raw --base v{before}.ami -o v{number}.ami --name test --group 2MiB"
+        );
+        run_well(here, &line);
+        run_well(here, &format!("verify v{number}.ami --against v{number}.raw"));
+        let bundle = Bundle::open(&here.join(format!("v{number}.ami"))).unwrap();
+        let opened = bundle.open_packs().unwrap();
+        for (_, pack) in &opened.packs {
+            for (group, at) in pack.groups().iter().zip(0..) {
+                if group.form == Form::Whole {
+                    continue;
+                }
+                let mut stored = Vec::new();
+                pack.read_stored(at, &mut stored).unwrap();
+                let patch = Patch::parse(&stored).unwrap();
+                let mut needed = BTreeSet::new();
+                for block in blocks(&patch) {
+                    pack.base().unwrap().groups(BlockIndex(block), &mut needed).unwrap();
+                }
+                let said = usize::from(patch.groups);
+                assert!(needed.len() <= said, "v{number}: {} groups, said {said}", needed.len());
+                assert!(patch.groups <= MAX_GROUPS, "v{number}: {said} groups");
+                most = most.max(needed.len());
+            }
+        }
+    }
+    assert_eq!(most, usize::from(MAX_GROUPS), "the limit was not put to the test");
 }
 
 /// What is true of a bundle that was joined or put onto another base.
@@ -273,11 +318,14 @@ fn two_deltas_joined_lead_to_the_same_volume() {
         println!("{number}: {context}");
         run_well(here, "merge d12.ami d23.ami --base v1.ami -o with.ami");
         check_joined(here, "with", "v1", "v3", &models[2]);
-        run_well(here, "merge d12.ami d23.ami --base v1.raw -o again.ami --threads 1");
+        run_well(here, "merge d12.ami d23.ami --base v1.ami -o again.ami --threads 1");
         assert!(
             tree(&here.join("with.ami")) == tree(&here.join("again.ami")),
-            "{context}: other bytes over the image, or at another number of threads"
+            "{context}: other bytes at another number of threads"
         );
+        // An image does not tell how its bundle is grouped, so patches over it may be others.
+        run_well(here, "merge d12.ami d23.ami --base v1.raw -o image.ami");
+        check_joined(here, "image", "v1", "v3", &models[2]);
         // Without the base where no chunk needs it; where one does, that is said.
         let output = run(here, "merge d12.ami d23.ami -o d13.ami");
         if output.status.success() {

@@ -12,11 +12,12 @@ use amikit::internals::ami::BootMode;
 use amikit::internals::ami::Virtualization;
 use amikit::internals::bundle::Bundle;
 use amikit::internals::chunking::States;
-use amikit::internals::compress::Encoder;
+use amikit::internals::compress::GroupEncoder;
 use amikit::internals::digest::sha256;
 use amikit::internals::io::OutputFile;
 use amikit::internals::ops;
 use amikit::internals::ops::ImageRequest;
+use amikit::internals::pack::DEFAULT_LEVEL;
 use amikit::internals::pack::Form;
 use amikit::internals::pack::PackWriter;
 use amikit::internals::pack::Stored;
@@ -96,8 +97,7 @@ fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
     let threads = NonZero::new(2).unwrap();
     // Its volume is three blocks, of which none holds a loader.
     let allow = vec!["boot-uefi".to_owned()];
-    let options =
-        ops::PackOptions { level: 3, threads, allow, ..ops::PackOptions::new(output, ami) };
+    let options = ops::PackOptions { threads, allow, ..ops::PackOptions::new(output, ami) };
     let image = ops::VolumeRequest::new(image);
     let volumes = vec![ops::MappedVolume { device: "/dev/xvda".to_owned(), image }];
     ops::PackRequest::new(volumes, options)
@@ -119,19 +119,17 @@ fn manifest_v1_three_blocks() {
 }
 
 #[test]
-fn pack_v1_two_chunks() {
+fn pack_v2_two_chunks() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("two-chunks.pack");
     let out = OutputFile::create(&path).unwrap();
-    let mut writer = PackWriter::new();
-    let mut encoder = Encoder::new(3).unwrap();
-    for fill in *b"AB" {
-        let plain = vec![fill; BLOCK_LEN];
-        let mut frame = Vec::new();
-        encoder.append(&plain, &mut frame);
-        let stored = Stored { form: Form::Whole, bytes: &frame };
-        writer.append(&out, sha256(&plain), stored).unwrap();
-    }
+    let mut writer = PackWriter::default();
+    let plain = [vec![b'A'; BLOCK_LEN], vec![b'B'; BLOCK_LEN]];
+    let ids = plain.each_ref().map(|chunk| sha256(chunk));
+    let mut frame = Vec::new();
+    let mut encoder = GroupEncoder::new(DEFAULT_LEVEL, 2 * BLOCK_LEN).unwrap();
+    encoder.encode(&plain.concat(), &mut frame, &mut || Ok(())).unwrap();
+    writer.append(&out, Stored { form: Form::Whole, ids: &ids, bytes: &frame }).unwrap();
     writer.finish(&out).unwrap();
     out.commit().unwrap();
     let bytes = fs::read(path).unwrap();
@@ -185,7 +183,7 @@ fn patch_v1_and_page_index_v1() {
     let bundle = Bundle::open(&request.options.output).unwrap();
     let pack = bundle.pack(&bundle.packs()[0].blob).unwrap();
     let mut patch = Vec::new();
-    pack.read_stored(&pack.entry(0).unwrap(), &mut patch).unwrap();
+    pack.read_stored(0, &mut patch).unwrap();
     check_golden("page.patch", &patch);
     check_document("patch.md", &hex(&patch));
     let bytes = fs::read(index).unwrap();

@@ -305,14 +305,14 @@ fn oddities_of_the_oci_manifest_are_refused() {
         let end = start + crafted.manifest[start..].find("\n    }").unwrap() + 6;
         crafted.manifest[start..end].to_owned()
     };
-    let (pack, snapshot) = (layer("pack.v1+zstd"), layer("snapshot.v1"));
+    let (pack, snapshot) = (layer("pack.v2+zstd"), layer("snapshot.v1"));
     let digest = crafted.manifest.split("sha256:").nth(2).unwrap()[..64].to_owned();
     let size = pack.split("\"size\": ").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let size = format!("\"size\": {size}");
     for (from, to) in [
         ("\"layers\"", "\"layers\": [], \"layers\""),
         ("\"layers\"", "\"config\": {}, \"layers\""),
-        ("application/vnd.amikit.pack.v1+zstd", "application/vnd.amikit.pack.v2+zstd"),
+        ("application/vnd.amikit.pack.v2+zstd", "application/vnd.amikit.pack.v3+zstd"),
         ("application/vnd.amikit.snapshot.v1", "application/vnd.amikit.snapshot.v2"),
         ("application/vnd.amikit.ami.v1+json", "application/vnd.amikit.ami.v2+json"),
         ("application/vnd.amikit.ami.config.v1+json", "application/vnd.amikit.ami.config.v2+json"),

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::RwLock;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -202,14 +201,13 @@ fn holes_are_refused_where_they_would_lie() {
 fn largest(path: &Path, every: u32, changed: u32) {
     const GROUPS: u32 = 131_072;
     let mut writer = Writer::create(path, DEFAULT_PACK_SIZE).unwrap();
-    let known = RwLock::default();
     let scratch = writer.scratch().unwrap();
     let mut volume = writer.volume(&scratch, None);
     for group in 0..GROUPS {
         volume.run(ExtentKind::Zero, 1).unwrap();
         if group % every == 0 {
             let content = if group / every < changed { group + GROUPS } else { group };
-            volume.data(sha256(&content.to_le_bytes()), None, &known).unwrap();
+            volume.data(sha256(&content.to_le_bytes())).unwrap();
             volume.run(ExtentKind::Hole, 1022).unwrap();
         } else {
             volume.run(ExtentKind::Hole, 1023).unwrap();

@@ -222,7 +222,9 @@ fn small_packs_are_many_and_hold_the_same() {
     model.write(&here.join("in.raw"));
     let mut counts = Vec::new();
     for count in [1, 4] {
-        let line = format!("pack in.raw -o b.ami --name test --pack-size 1MiB --threads {count}");
+        let line = format!(
+            "pack in.raw -o b.ami --name test --pack-size 1MiB --group 512KiB --threads {count}"
+        );
         run_well(here, &line);
         counts.push(tree(&here.join("b.ami")));
     }
@@ -232,7 +234,7 @@ fn small_packs_are_many_and_hold_the_same() {
     let packs = report["packs"].as_array().unwrap();
     // Incompressible chunks of a little over 512 KiB: one a pack.
     assert_eq!(packs.len(), 12);
-    // The size is that of the frames; header, index and footer come on top.
+    // The size is that of the groups; header, index and footer come on top.
     assert!(packs.iter().all(|pack| pack["stored_bytes"].as_u64().unwrap() < (1 << 20) + 4096));
     run_well(here, "unpack b.ami -o out.raw");
     check_raw(&here.join("out.raw"), &model);

@@ -15,12 +15,13 @@ use crate::bundle::FreePolicy;
 use crate::bundle::FreeRecord;
 use crate::chunking::States;
 use crate::cli::shared::output::Output;
-use crate::compress::DEFAULT_LEVEL;
 use crate::format;
 use crate::format::FORMATS;
 use crate::format::WRITERS;
 use crate::format::Writer;
 use crate::guest::RULES_VERSION;
+use crate::ops::Groups;
+use crate::pack::DEFAULT_LEVEL;
 use crate::units::parse_size;
 use crate::work::default_threads;
 
@@ -130,6 +131,45 @@ pub(in crate::cli) struct Level {
     /// Compression level of zstd, 1 to 22
     #[arg(long, default_value_t = DEFAULT_LEVEL, allow_negative_numbers = true)]
     pub(in crate::cli) level: i32,
+}
+
+/// How chunks are compressed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(in crate::cli) struct GroupArgs {
+    #[command(flatten)]
+    level: Level,
+
+    /// Compress so much of the volume together, 512KiB to 64MiB: more is smaller, less is faster to
+    /// read at any place
+    #[arg(long, default_value = "32MiB", value_parser = parse_size, value_name = "SIZE")]
+    group: u64,
+}
+
+impl GroupArgs {
+    /// Returns the groups of a volume that is packed in regions, or as a whole; warns if they take more
+    /// memory than all threads may have.
+    pub(in crate::cli) fn groups(
+        self,
+        region: Option<u64>,
+        threads: Threads,
+        output: Output,
+    ) -> Groups {
+        let groups = Groups { level: self.level.level, size: self.group, region };
+        if groups.check().is_ok()
+            && let Some(note) = groups.note(threads.count())
+        {
+            output.notes(&[note]);
+        }
+        groups
+    }
+}
+
+/// The parts in which a volume is packed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(in crate::cli) struct RegionArgs {
+    /// Pack the volume in regions of this size, a multiple of 512MiB, that share no chunks
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub(in crate::cli) region: Option<u64>,
 }
 
 /// How large packs become.

@@ -21,7 +21,9 @@ use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
 use crate::compress::Encoder;
+use crate::compress::GroupEncoder;
 use crate::digest::Digest;
+use crate::digest::Lanes;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -34,11 +36,12 @@ use crate::ops::apply::changes::JOB_BLOCKS;
 use crate::ops::apply::proof::Between;
 use crate::ops::apply::proof::Sides;
 use crate::ops::shared::packing::BundleSink;
-use crate::pack::ChunkReader;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::Form;
 use crate::pack::KnownChunks;
+use crate::pack::Region;
 use crate::pack::Stored;
+use crate::pack::hash_chunks;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -48,6 +51,9 @@ use crate::work::in_order;
 
 /// Level at which the chunks of a journal are compressed: it is written once and read once.
 const LEVEL: i32 = 1;
+
+/// Chunks of a group of a journal: a proof reads a few of them at any place.
+const GROUP_CHUNKS: u32 = 8;
 
 /// Bytes that a disk writes whole or not at all.
 const SECTOR_LEN: usize = 512;
@@ -97,7 +103,7 @@ impl Journal {
                 for block in [old.block(index)?, new.block(index)?] {
                     let Block::Data(id) = block else { continue };
                     let found = self.new.chunks().find(&id)?;
-                    if !found.is_some_and(|(_, entry)| entry.form == Form::Whole) {
+                    if !found.is_some_and(|(pack, it)| pack.group_of(&it).form == Form::Whole) {
                         let text = format!("the journal lacks the chunk {id} of block {index}");
                         return Err(Error::corrupt(text));
                     }
@@ -123,7 +129,7 @@ impl Beside<'_> {
     fn block(snapshot: &Snapshot, index: BlockIndex) -> Result<Vec<u8>> {
         let mut plain = vec![0; BLOCK_LEN];
         if let Block::Data(id) = Cursor::new(snapshot.manifest()).block(index)? {
-            snapshot.chunks().read(&[id], &mut plain, &mut ChunkReader::new()?)?;
+            snapshot.chunks().read(&[id], &mut plain, &mut snapshot.chunks().reader())?;
         }
         Ok(plain)
     }
@@ -171,12 +177,11 @@ impl Patcher for Flat<'_> {
     fn append(
         &self,
         _index: BlockIndex,
-        plain: &[u8],
-        whole: &mut Encoder,
-        out: &mut Vec<u8>,
-    ) -> Result<Form> {
-        whole.append(plain, out);
-        Ok(Form::Whole)
+        _plain: &[u8],
+        _whole: &mut Encoder,
+        _out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        Ok(false)
     }
 }
 
@@ -205,10 +210,16 @@ pub(super) fn write_journal(
         threads,
         watch,
         states: States::default(),
-        store: Some(Store { level: LEVEL, known: &known, patcher: Some(&flat) }),
+        store: Some(Store {
+            level: LEVEL,
+            group_chunks: GROUP_CHUNKS,
+            region_blocks: 0,
+            known: &known,
+            patcher: Some(&flat),
+        }),
     };
     let scratch = writer.scratch()?;
-    let mut sink = BundleSink { volume: writer.volume(&scratch, Some(root)), known: &known };
+    let mut sink = BundleSink { volume: writer.volume(&scratch, Some(root)) };
     let size = chunking::run(Source::Volume(&snapshot), &options, &mut sink)?;
     keep_old(delta, image, &mut sink.volume, &known, threads, watch)?;
     sink.volume.finish(&delta.layer.device, size)?;
@@ -241,13 +252,18 @@ fn keep_old(
         threads,
         watch,
         jobs,
-        || Ok((ChunkReader::new()?, Encoder::new(LEVEL)?)),
-        |(reader, encoder), (first, blocks)| {
-            old_chunks(image, first, &blocks, known, reader, encoder)
+        || Ok((Lanes::new(0), GroupEncoder::new(LEVEL, BLOCK_LEN)?)),
+        |(lanes, encoder), (first, blocks)| {
+            old_chunks(image, first, &blocks, known, lanes, encoder)
         },
         |chunks: Vec<(Digest, Vec<u8>)>| {
             for (id, frame) in chunks {
-                out.keep(id, Stored { form: Form::Whole, bytes: &frame }, known)?;
+                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                if !known.contains(&id) {
+                    known.insert(id);
+                    let group = Stored { form: Form::Whole, ids: &[id], bytes: &frame };
+                    out.store(Region::default(), group)?;
+                }
             }
             Ok(())
         },
@@ -266,15 +282,15 @@ fn old_chunks(
     first: BlockIndex,
     blocks: &[Block],
     known: &RwLock<KnownChunks>,
-    reader: &mut ChunkReader,
-    encoder: &mut Encoder,
+    lanes: &mut Lanes,
+    encoder: &mut GroupEncoder,
 ) -> Result<Vec<(Digest, Vec<u8>)>> {
     if !blocks.iter().any(|block| matches!(block, Block::Data(_))) {
         return Ok(Vec::new());
     }
     let plain = read_padded(image, first, u32::try_from(blocks.len()).expect("a few"))?;
     let mut found = vec![Digest([0; 32]); blocks.len()];
-    reader.digests(&plain, &mut found);
+    hash_chunks(lanes, &plain, &mut found);
     let mut chunks = Vec::new();
     for (number, block) in blocks.iter().enumerate() {
         let Block::Data(id) = *block else { continue };
@@ -283,7 +299,11 @@ fn old_chunks(
         }
         if !known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
             let mut frame = Vec::new();
-            encoder.append(&plain[number.strict_mul(BLOCK_LEN)..][..BLOCK_LEN], &mut frame);
+            encoder.encode(
+                &plain[number.strict_mul(BLOCK_LEN)..][..BLOCK_LEN],
+                &mut frame,
+                &mut || Ok(()),
+            )?;
             chunks.push((id, frame));
         }
     }

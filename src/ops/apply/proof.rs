@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::manifest::Block;
 use crate::manifest::Cursor;
 use crate::manifest::Manifest;
+use crate::manifest::zero_block_digest;
 use crate::ops::shared::likeness::Content;
 use crate::ops::shared::likeness::content;
 use crate::pack::Stored;
@@ -159,7 +160,7 @@ impl Sink for Look<'_> {
         (0..count).try_for_each(|_| self.see(block))
     }
 
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+    fn data(&mut self, id: Digest) -> Result<()> {
         self.see(Block::Data(id))
     }
 }

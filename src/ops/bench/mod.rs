@@ -11,12 +11,12 @@ use std::num::NonZero;
 
 use serde::Serialize;
 
-use crate::compress::DEFAULT_LEVEL;
 use crate::compress::Encoder;
 use crate::digest::Engine;
 use crate::error::Result;
 use crate::ops::bench::stages::Workbench;
 use crate::ops::shared::open::VolumeRequest;
+use crate::pack::DEFAULT_LEVEL;
 use crate::work::Watch;
 use crate::work::default_threads;
 

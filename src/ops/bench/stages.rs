@@ -12,7 +12,6 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::num::NonZero;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -32,8 +31,8 @@ use crate::chunking;
 use crate::chunking::Sink;
 use crate::chunking::Source;
 use crate::chunking::States;
-use crate::compress::Decoder;
-use crate::compress::Encoder;
+use crate::compress::GroupDecoder;
+use crate::compress::GroupEncoder;
 use crate::digest::Digest;
 use crate::digest::Lanes;
 use crate::digest::is_zero;
@@ -54,18 +53,23 @@ use crate::io::WriteAt;
 use crate::ops::bench::race::Race;
 use crate::ops::bench::race::float;
 use crate::ops::bench::race::speed;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::pack_volumes;
-use crate::pack::Stored;
+use crate::pack::DEFAULT_GROUP_SIZE;
 use crate::units::BLOCK_LEN;
-use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
 use crate::volume::Volume;
 use crate::work::Watch;
+
+/// Plain bytes of a group.
+const GROUP_LEN: usize = 32 << 20;
+
+const _: () = assert!(DEFAULT_GROUP_SIZE == 32 << 20, "groups are as `pack` makes them");
 
 /// Device of the bundle that is made.
 const DEVICE: &str = "/dev/xvda";
@@ -77,10 +81,8 @@ pub(super) struct Workbench<'a> {
     watch: &'a dyn Watch,
     /// Whole data blocks.
     plain: Vec<u8>,
-    /// The blocks' frames, one behind the other.
-    frames: Vec<u8>,
-    /// Where each frame lies.
-    places: Vec<Range<usize>>,
+    /// The frames of groups of blocks.
+    frames: Vec<Vec<u8>>,
     /// The blocks as one zstd stream of plain zstd.
     stream: Vec<u8>,
     /// The blocks as a raw image.
@@ -114,20 +116,20 @@ impl<'a> Workbench<'a> {
             watch,
         )?;
 
-        let mut encoder = Encoder::new(level)?;
-        let (mut frames, mut places) = (Vec::new(), Vec::new());
-        for block in plain.chunks(BLOCK_LEN) {
+        let mut encoder = GroupEncoder::new(level, GROUP_LEN)?;
+        let mut frames = Vec::new();
+        for group in plain.chunks(GROUP_LEN) {
             watch.check()?;
-            let start = frames.len();
-            encoder.append(block, &mut frames);
-            places.push(start..frames.len());
+            let mut frame = Vec::new();
+            encoder.encode(group, &mut frame, &mut || Ok(()))?;
+            frame.shrink_to_fit();
+            frames.push(frame);
         }
-        frames.shrink_to_fit();
         let mut stream = Vec::new();
         compress_bare(&plain, level, &mut stream)?;
         stream.shrink_to_fit();
         let (volume, input) = (image.volume, Input::open(&path)?);
-        Ok(Self { level, threads, watch, plain, frames, places, stream, volume, input, folder })
+        Ok(Self { level, threads, watch, plain, frames, stream, volume, input, folder })
     }
 
     /// Returns how many plain bytes are worked on.
@@ -239,16 +241,16 @@ impl<'a> Workbench<'a> {
     }
 
     fn compress(&self) -> Result<Race<'_>> {
-        let mut encoder = Encoder::new(self.level)?;
+        let mut encoder = GroupEncoder::new(self.level, GROUP_LEN)?;
         let mut frame = Vec::new();
         Ok(Race {
             name: "compress",
             threads: 1,
             stage: Box::new(move || {
                 speed(self.size(), || {
-                    for block in self.plain.chunks(BLOCK_LEN) {
-                        frame.clear();
-                        black_box(encoder.append(block, &mut frame));
+                    for group in self.plain.chunks(GROUP_LEN) {
+                        encoder.encode(group, &mut frame, &mut || Ok(()))?;
+                        black_box(&mut frame);
                     }
                     Ok(())
                 })
@@ -261,17 +263,17 @@ impl<'a> Workbench<'a> {
     }
 
     fn decompress(&self) -> Result<Race<'_>> {
-        let mut decoder = Decoder::new()?;
-        let mut block = vec![0; BLOCK_LEN];
+        let mut decoder = GroupDecoder::new()?;
+        let mut back = Vec::new();
         let mut piece = vec![0; READ_PIECE_LEN];
         Ok(Race {
             name: "decompress",
             threads: 1,
             stage: Box::new(move || {
                 speed(self.size(), || {
-                    for place in &self.places {
-                        decoder.decode(&self.frames[place.clone()], &mut block)?;
-                        black_box(&mut block);
+                    for (frame, group) in self.frames.iter().zip(self.plain.chunks(GROUP_LEN)) {
+                        decode(&mut decoder, frame, group.len(), &mut back)?;
+                        black_box(&mut back);
                     }
                     Ok(())
                 })
@@ -353,7 +355,7 @@ impl<'a> Workbench<'a> {
             ..Ami::default()
         };
         let options = PackOptions {
-            level: self.level,
+            groups: Groups { level: self.level, ..Groups::default() },
             threads: self.threads,
             ..PackOptions::new(self.path("sample.ami"), ami)
         };
@@ -368,14 +370,14 @@ impl<'a> Workbench<'a> {
                         .map_err(|e| Error::io("remove", &options.output, e))?;
                 }
                 speed(self.size(), || {
-                    let opened = open_mapped(&volumes, &options.ami, options.level, self.watch)?;
+                    let opened = open_mapped(&volumes, &options.ami, options.groups, self.watch)?;
                     pack_volumes(opened, &options, self.watch).map(|_| ())
                 })
             }),
             limit_name: "zstd, a stream a thread",
             limit: Box::new(|| {
                 let next = AtomicUsize::new(0);
-                let blocks = self.places.len().div_ceil(self.threads.get());
+                let blocks = (self.plain.len() / BLOCK_LEN).div_ceil(self.threads.get());
                 let shares: Vec<_> = self.plain.chunks(blocks.strict_mul(BLOCK_LEN)).collect();
                 speed(self.size(), || {
                     self.on_all_threads(|| {
@@ -419,14 +421,16 @@ impl<'a> Workbench<'a> {
         let file = create(path)?;
         let next = AtomicUsize::new(0);
         self.on_all_threads(|| {
-            let mut decoder = Decoder::new()?;
-            let mut block = vec![0; BLOCK_LEN];
+            let mut decoder = GroupDecoder::new()?;
+            let mut back = Vec::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(place) = self.places.get(number) else { return Ok(()) };
-                decoder.decode(&self.frames[place.clone()], &mut block)?;
-                let at = u64::try_from(number).expect("as many as fit").strict_mul(BLOCK_SIZE);
-                file.write_all_at(&block, at).map_err(|e| Error::io("write", path, e).at(at))?;
+                let Some(frame) = self.frames.get(number) else { return Ok(()) };
+                let start = number.strict_mul(GROUP_LEN);
+                let len = self.plain.len().strict_sub(start).min(GROUP_LEN);
+                decode(&mut decoder, frame, len, &mut back)?;
+                let at = u64::try_from(start).expect("as many as fit");
+                file.write_all_at(&back, at).map_err(|e| Error::io("write", path, e).at(at))?;
             }
         })?;
         file.sync_all().map_err(|e| Error::io("sync", path, e))
@@ -450,6 +454,12 @@ impl<'a> Workbench<'a> {
     }
 }
 
+/// Decompresses a group.
+fn decode(decoder: &mut GroupDecoder, frame: &[u8], len: usize, back: &mut Vec<u8>) -> Result<()> {
+    decoder.begin(frame, len, back)?;
+    Ok(decoder.decode(frame, len, back, len)?)
+}
+
 /// A sink that keeps nothing.
 struct Nowhere;
 
@@ -458,7 +468,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+    fn data(&mut self, id: Digest) -> Result<()> {
         black_box(id);
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::bundle::Bundle;
 use crate::bundle::Writer;
 use crate::bundle::check_replaceable;
 use crate::calls::Totals;
+use crate::chunking::States;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -29,6 +30,7 @@ use crate::ops::build::checks::Tests;
 pub use crate::ops::build::request::BuildRequest;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::case::refusal;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
 use crate::ops::shared::outside::check_outside;
@@ -121,7 +123,7 @@ fn build_staged(
 ) -> Result<BuildReport> {
     let made = staging.path();
     let options = pack_options(request, prepared, &made);
-    let opened = open_mapped(volumes, &options.ami, options.level, watch)
+    let opened = open_mapped(volumes, &options.ami, options.groups, watch)
         .map_err(|e| missing_image(e, volumes))?;
     let mut packed = pack_volumes(opened, &options, watch)?;
     let mut report = BuildReport {
@@ -202,7 +204,7 @@ fn plan_path(bundle: &Path) -> PathBuf {
 fn pack_options(request: &BuildRequest, prepared: &Prepared, output: &Path) -> PackOptions {
     PackOptions {
         allow: [&prepared.allow[..], &request.allow].concat(),
-        level: request.level,
+        groups: request.groups,
         pack_size: request.pack_size,
         threads: request.threads,
         states: request.states,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::bundle::FreeRecord;
 use crate::chunking::States;
-use crate::compress::DEFAULT_LEVEL;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::recipe::TemplateRequest;
 use crate::pack::DEFAULT_PACK_SIZE;
@@ -26,8 +26,8 @@ pub struct BuildRequest {
     pub templates: TemplateRequest,
     /// Rules that are not applied, beside the recipe's.
     pub allow: Vec<String>,
-    /// Compression level.
-    pub level: i32,
+    /// How chunks are compressed.
+    pub groups: Groups,
     /// Bytes at which packs are closed.
     pub pack_size: u64,
     /// Threads to work on.
@@ -49,7 +49,7 @@ impl BuildRequest {
             images: Vec::new(),
             templates: TemplateRequest::default(),
             allow: Vec::new(),
-            level: DEFAULT_LEVEL,
+            groups: Groups::default(),
             pack_size: DEFAULT_PACK_SIZE,
             threads: default_threads(),
             states: States::default(),

@@ -10,13 +10,13 @@ use crate::ami::Mapping;
 use crate::ami::ProductCode;
 use crate::ami::Virtualization;
 use crate::ami::bare;
-use crate::compress::DEFAULT_LEVEL;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::instance_store::Machine;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::instance_store::BundleKeys;
 use crate::ops::shared::instance_store::Checked;
 use crate::ops::shared::mapping::OpenedMapping;
@@ -56,8 +56,8 @@ pub struct ImportRequest {
     pub virtualization: Option<Virtualization>,
     /// Rules that are not applied.
     pub allow: Vec<String>,
-    /// Level of zstd.
-    pub level: i32,
+    /// How chunks are compressed.
+    pub groups: Groups,
 }
 
 impl ImportRequest {
@@ -70,7 +70,7 @@ impl ImportRequest {
             architecture: None,
             virtualization: None,
             allow: Vec::new(),
-            level: DEFAULT_LEVEL,
+            groups: Groups::default(),
         }
     }
 }
@@ -114,7 +114,7 @@ pub fn import(request: &ImportRequest, watch: &dyn Watch) -> Result<(PackReport,
     notes.extend(checked.notes(laid.extracted));
     let options = PackOptions {
         allow: request.allow.clone(),
-        level: request.level,
+        groups: request.groups,
         threads: from.threads,
         ..PackOptions::new(&from.output, ami)
     };

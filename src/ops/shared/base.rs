@@ -29,7 +29,6 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open;
 use crate::pack::Base;
-use crate::pack::Form;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::PAGE_SIZE;
@@ -155,6 +154,9 @@ impl OpenedBase {
     }
 }
 
+/// Lowest level at which the literals of patches are compressed: they are few, and each byte of them counts.
+const LITERAL_LEVEL: i32 = 9;
+
 /// Makes patches over a snapshot, with the index that `index` keeps, or a new one.
 pub(in crate::ops) fn patching(
     base: &Arc<BaseSnapshot>,
@@ -177,7 +179,7 @@ pub(in crate::ops) fn patching(
     }
     let count = manifest.volume_size().div_ceil(PAGE_SIZE);
     let base: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(base);
-    Ok(Patching::new(base, count, pages, level))
+    Ok(Patching::new(base, count, pages, level.max(LITERAL_LEVEL)))
 }
 
 /// Patching as what chunking asks for.
@@ -195,7 +197,7 @@ impl Patcher for OverBase {
         plain: &[u8],
         whole: &mut Encoder,
         out: &mut Vec<u8>,
-    ) -> Result<Form> {
+    ) -> Result<bool> {
         self.0.append(index, plain, whole, out)
     }
 }

@@ -15,7 +15,6 @@ use crate::io::WriteAt;
 use crate::manifest::Builder;
 use crate::manifest::Manifest;
 use crate::manifest::Summary;
-use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
@@ -103,7 +102,7 @@ impl Sink for ManifestSink<'_> {
         self.0.push_run(kind, count)
     }
 
-    fn data(&mut self, id: Digest, _stored: Option<Stored<'_>>) -> Result<()> {
+    fn data(&mut self, id: Digest) -> Result<()> {
         self.0.push_data(&id)
     }
 }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::format;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::open::OpenedVolume;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_in_order;
@@ -87,11 +88,11 @@ fn with_all_disks(volumes: &[MappedVolume]) -> Result<Vec<MappedVolume>> {
 ///
 /// # Errors
 ///
-/// `Invalid` for a name or devices that EC2 would refuse, and for a level out of range.
-pub(in crate::ops) fn check_names(ami: &Ami, devices: &[&str], level: i32) -> Result<()> {
+/// `Invalid` for a name or devices that EC2 would refuse, and for values of `groups` that no pack has.
+pub(in crate::ops) fn check_names(ami: &Ami, devices: &[&str], groups: Groups) -> Result<()> {
     check_name(&ami.name)?;
     check_devices(devices, &ami.root_device_name)?;
-    Encoder::new(level).map(drop)
+    groups.check()
 }
 
 /// Opens volumes, all disks of an image that holds several.
@@ -103,13 +104,13 @@ pub(in crate::ops) fn check_names(ami: &Ami, devices: &[&str], level: i32) -> Re
 pub(in crate::ops) fn open_mapped(
     volumes: &[MappedVolume],
     ami: &Ami,
-    level: i32,
+    groups: Groups,
     watch: &dyn Watch,
 ) -> Result<Vec<OpenedMapping>> {
     let volumes = with_all_disks(volumes)?;
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
     // Names are wrong before anything is opened.
-    check_names(ami, &devices, level)?;
+    check_names(ami, &devices, groups)?;
     if volumes.iter().filter(|volume| volume.image.is_standard_input()).count() > 1 {
         return Err(Error::invalid("standard input can supply only one volume"));
     }

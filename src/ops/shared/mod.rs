@@ -4,6 +4,7 @@ pub(super) mod base;
 pub(super) mod case;
 pub(super) mod description;
 pub(super) mod free;
+pub(super) mod groups;
 pub(super) mod guest;
 pub(super) mod guest_report;
 pub(super) mod image_output;

@@ -22,7 +22,6 @@ use crate::chunking::Sink;
 use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
-use crate::compress::DEFAULT_LEVEL;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
@@ -37,6 +36,7 @@ use crate::ops::shared::base::OpenedBase;
 use crate::ops::shared::base::OverBase;
 use crate::ops::shared::base::patching;
 use crate::ops::shared::case::refuse;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::mapping::OpenedMapping;
 use crate::ops::shared::mapping::check_names;
@@ -46,6 +46,7 @@ use crate::ops::shared::report::SnapshotReport;
 use crate::ops::shared::report::path_text;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::KnownChunks;
+use crate::pack::Region;
 use crate::pack::Stored;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
@@ -61,8 +62,8 @@ pub struct PackOptions {
     pub ami: Ami,
     /// Rules that are not applied.
     pub allow: Vec<String>,
-    /// Compression level.
-    pub level: i32,
+    /// How chunks are compressed.
+    pub groups: Groups,
     /// Bytes at which packs are closed.
     pub pack_size: u64,
     /// Threads to work on.
@@ -81,7 +82,7 @@ impl PackOptions {
             output: output.into(),
             ami,
             allow: Vec::new(),
-            level: DEFAULT_LEVEL,
+            groups: Groups::default(),
             pack_size: DEFAULT_PACK_SIZE,
             threads: default_threads(),
             states: States::default(),
@@ -130,7 +131,6 @@ pub struct PackReport {
 /// A bundle's volume as a sink of blocks.
 pub(in crate::ops) struct BundleSink<'a> {
     pub(in crate::ops) volume: VolumeWriter<'a>,
-    pub(in crate::ops) known: &'a RwLock<KnownChunks>,
 }
 
 impl Sink for BundleSink<'_> {
@@ -138,8 +138,12 @@ impl Sink for BundleSink<'_> {
         self.volume.run(kind, count)
     }
 
-    fn data(&mut self, id: Digest, stored: Option<Stored<'_>>) -> Result<()> {
-        self.volume.data(id, stored, self.known)
+    fn data(&mut self, id: Digest) -> Result<()> {
+        self.volume.data(id)
+    }
+
+    fn store(&mut self, region: Region, group: Stored<'_>) -> Result<()> {
+        self.volume.store(region, group)
     }
 }
 
@@ -150,7 +154,7 @@ pub(in crate::ops) struct PackOne<'a> {
     pub(in crate::ops) base: Option<Arc<BaseSnapshot>>,
     /// The file that keeps the index of that.
     pub(in crate::ops) index: Option<&'a PathBuf>,
-    pub(in crate::ops) level: i32,
+    pub(in crate::ops) groups: Groups,
     pub(in crate::ops) threads: NonZero<usize>,
     pub(in crate::ops) states: States,
     /// What became of the volume's free blocks.
@@ -166,7 +170,9 @@ pub(in crate::ops) fn pack_one(
     watch: &dyn Watch,
 ) -> Result<WrittenVolume> {
     let patching = match &one.base {
-        Some(base) => Some(OverBase(patching(base, one.index, one.level, one.threads, watch)?)),
+        Some(base) => {
+            Some(OverBase(patching(base, one.index, one.groups.level, one.threads, watch)?))
+        }
         None => None,
     };
     let patcher: Option<&dyn Patcher> = match &patching {
@@ -177,11 +183,17 @@ pub(in crate::ops) fn pack_one(
         threads: one.threads,
         watch,
         states: one.states,
-        store: Some(Store { level: one.level, known: one.known, patcher }),
+        store: Some(Store {
+            level: one.groups.level,
+            group_chunks: one.groups.chunks()?,
+            region_blocks: one.groups.region_blocks()?,
+            known: one.known,
+            patcher,
+        }),
     };
     let root = one.base.as_ref().map(|base| base.manifest().root());
     let scratch = writer.scratch()?;
-    let mut sink = BundleSink { volume: writer.volume(&scratch, root), known: one.known };
+    let mut sink = BundleSink { volume: writer.volume(&scratch, root) };
     sink.volume.record_free(one.free);
     let size = chunking::run(source, &options, &mut sink)?;
     sink.volume.finish(one.device, size)
@@ -272,7 +284,7 @@ pub(in crate::ops) fn pack_volumes(
 ) -> Result<PackReport> {
     volumes.sort_by(|a, b| a.device.cmp(&b.device));
     let devices: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
-    check_names(&options.ami, &devices, options.level)?;
+    check_names(&options.ami, &devices, options.groups)?;
     let mut ami = with_content(&options.ami, &devices)?;
     check_base(options, volumes.len())?;
     check_rules(&ami, &volumes, &options.allow)?;
@@ -340,8 +352,8 @@ fn pack_volume(
         device: &volume.device,
         base,
         index,
-        level: options.level,
-        threads: options.threads,
+        groups: options.groups,
+        threads: options.groups.threads(options.threads),
         states: options.states,
         free: volume.free,
         known,

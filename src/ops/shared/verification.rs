@@ -12,6 +12,7 @@ use crate::bundle::OpenedPacks;
 use crate::bundle::SnapshotLayer;
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::digest::sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -24,14 +25,12 @@ use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::Entry;
 use crate::pack::Form;
+use crate::pack::GroupReader;
 use crate::pack::Pack;
 use crate::units::BLOCK_LEN;
 use crate::units::BlockIndex;
 use crate::work::Watch;
 use crate::work::in_order;
-
-/// Chunks that a worker decompresses before it hashes them side by side.
-const BATCH: usize = 8;
 
 /// Blocks of a volume that follow each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -235,14 +234,17 @@ struct Check<'a> {
 enum Job<'a> {
     /// The digest of a whole pack.
     Blob(usize),
-    /// A few of its chunks, ascending by place.
-    Chunks(&'a Pack, Vec<Entry>),
+    /// One of its groups, and the ids of its chunks.
+    Group(&'a Pack, u16, &'a [Digest]),
 }
+
+/// Chunks that are damaged, and in which way.
+type Damaged = Vec<(Digest, Arc<Error>)>;
 
 /// What a worker found.
 enum Found {
     Blob(usize, Result<()>),
-    Chunks(u64, Vec<(Digest, Error)>),
+    Chunks(u64, Damaged),
 }
 
 impl Check<'_> {
@@ -284,38 +286,53 @@ impl Check<'_> {
         let opened = self.open();
         let packs: Vec<&Pack> = opened.packs.iter().map(|(_, pack)| &**pack).collect();
         let there: Vec<usize> = opened.packs.iter().map(|(number, _)| *number).collect();
-        let mut places = Vec::new();
+        let mut ids = Vec::new();
         for pack in &packs {
-            let entries = by_place(pack)?;
+            ids.push(pack.ids()?);
             if pack.base().is_some_and(Base::is_absent) {
-                let patched = entries.iter().filter(|entry| entry.form == Form::Patched).count();
+                let patched = pack.groups().iter().filter(|it| it.form == Form::Patched).count();
                 let patched = u64::try_from(patched).expect("at most 65,536");
                 self.missing.patched_chunks = self.missing.patched_chunks.strict_add(patched);
             }
-            places.push(entries);
         }
         let blobs = there.iter().map(|number| Job::Blob(*number));
-        let batches = packs.iter().zip(places).flat_map(|(pack, entries)| {
-            entries.chunks(BATCH).map(|batch| Job::Chunks(pack, batch.to_vec())).collect::<Vec<_>>()
+        let groups = packs.iter().zip(&ids).flat_map(|(pack, ids)| {
+            let mut rest = &ids[..];
+            (0..).zip(pack.groups()).map(move |(number, group)| {
+                let (own, behind) = rest.split_at(usize::from(group.chunks));
+                rest = behind;
+                Job::Group(pack, number, own)
+            })
         });
         let (bundle, quick, watch) = (self.bundle, self.depth.quick, self.watch);
+        let cache = &opened.cache;
         let mut blob_errors = Vec::new();
         let mut chunk_errors = Vec::new();
-        let mut checked = 0_u64;
+        let mut count_checked = 0_u64;
         in_order(
             self.depth.threads,
             watch,
-            blobs.chain(batches).map(Ok),
-            || Ok((ChunkReader::new()?, vec![0; BATCH.strict_mul(BLOCK_LEN)])),
-            |(reader, plain), job| {
+            blobs.chain(groups).map(Ok),
+            || Ok((GroupReader::new()?, None)),
+            |(groups, chunks), job| {
                 let found = match job {
                     Job::Blob(number) => {
                         let blob = &bundle.packs()[number].blob;
                         Found::Blob(number, bundle.check_blob(blob, watch))
                     }
-                    Job::Chunks(pack, entries) => {
-                        let count = u64::try_from(entries.len()).expect("a few");
-                        Found::Chunks(count, check_chunks(pack, &entries, quick, reader, plain))
+                    Job::Group(pack, number, ids) => {
+                        let count = u64::try_from(ids.len()).expect("at most 128");
+                        let patched = pack.groups()[usize::from(number)].form == Form::Patched;
+                        let unknown = pack.base().is_some_and(Base::is_absent);
+                        let damaged = if quick || (patched && unknown) {
+                            checked(groups.check_stored(pack, number), ids)
+                        } else if patched {
+                            let reader = chunks.get_or_insert_with(|| ChunkReader::new(cache));
+                            check_patch(pack, number, ids, reader)
+                        } else {
+                            check_group(pack, number, ids, groups)
+                        };
+                        Found::Chunks(count, damaged)
                     }
                 };
                 Ok(found)
@@ -331,14 +348,14 @@ impl Check<'_> {
                         }
                     }
                     Found::Chunks(count, errors) => {
-                        checked = checked.strict_add(count);
+                        count_checked = count_checked.strict_add(count);
                         chunk_errors.extend(errors);
                     }
                 }
                 Ok(())
             },
         )?;
-        self.checked = checked;
+        self.checked = count_checked;
         for error in blob_errors {
             self.add("pack", &error, Vec::new());
         }
@@ -471,53 +488,41 @@ impl Check<'_> {
     }
 }
 
-/// Returns a pack's entries in the order of their places, so that it is read once and in order.
-fn by_place(pack: &Pack) -> Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> =
-        (0..pack.chunk_count()).map(|number| pack.entry(number)).collect::<Result<_>>()?;
-    entries.sort_unstable_by_key(|entry| entry.offset);
-    Ok(entries)
+/// Names each chunk of a group if there was a failure: what damages a group damages all of them.
+fn checked(result: Result<()>, ids: &[Digest]) -> Damaged {
+    match result {
+        Ok(()) => Vec::new(),
+        Err(error) => {
+            let error = Arc::new(error);
+            ids.iter().map(|id| (*id, Arc::clone(&error))).collect()
+        }
+    }
 }
 
-/// Checks a few chunks and returns those that are damaged.
-fn check_chunks(
-    pack: &Pack,
-    entries: &[Entry],
-    quick: bool,
-    reader: &mut ChunkReader,
-    plain: &mut [u8],
-) -> Vec<(Digest, Error)> {
-    let mut damaged = Vec::new();
-    if quick {
-        for entry in entries {
-            if let Err(error) = reader.check_stored(pack, entry) {
-                damaged.push((entry.id, error));
-            }
-        }
-        return damaged;
+/// Compares the chunks of a group with their ids, and returns those that are damaged.
+fn check_ids(pack: &Pack, ids: &[Digest], found: &[Digest]) -> Damaged {
+    let differ = ids.iter().zip(found).filter(|(id, found)| id != found);
+    let differ = differ.map(|(id, found)| {
+        let text = format!("the chunk's SHA-256 is {found}, expected {id}");
+        (*id, Arc::new(Error::new(Kind::Mismatch, text).in_file(pack.input().path())))
+    });
+    differ.collect()
+}
+
+/// Checks a whole group and returns the chunks that are damaged.
+fn check_group(pack: &Pack, number: u16, ids: &[Digest], reader: &mut GroupReader) -> Damaged {
+    match reader.decode(pack, number).map(drop) {
+        Ok(()) => check_ids(pack, ids, &reader.ids()),
+        failed => checked(failed, ids),
     }
-    let mut ids = Vec::with_capacity(entries.len());
-    let unknown = pack.base().is_some_and(Base::is_absent);
-    for entry in entries {
-        if unknown && entry.form == Form::Patched {
-            if let Err(error) = reader.check_stored(pack, entry) {
-                damaged.push((entry.id, error));
-            }
-            continue;
-        }
-        let place = ids.len().strict_mul(BLOCK_LEN);
-        match reader.decode(pack, entry, &mut plain[place..][..BLOCK_LEN]) {
-            Ok(()) => ids.push(entry.id),
-            Err(error) => damaged.push((entry.id, error)),
-        }
+}
+
+/// Checks a patched chunk, together with the pages of its base.
+fn check_patch(pack: &Pack, number: u16, ids: &[Digest], reader: &mut ChunkReader) -> Damaged {
+    let mut plain = vec![0; BLOCK_LEN];
+    let entry = Entry { id: ids[0], group: number, position: 0 };
+    match reader.read(pack, &entry, 0, &mut plain) {
+        Ok(()) => check_ids(pack, ids, &[sha256(&plain)]),
+        failed => checked(failed, ids),
     }
-    let mut found = vec![Digest([0; 32]); ids.len()];
-    reader.digests(&plain[..ids.len().strict_mul(BLOCK_LEN)], &mut found);
-    for (id, found) in ids.into_iter().zip(found) {
-        if id != found {
-            let text = format!("the chunk's SHA-256 is {found}, expected {id}");
-            damaged.push((id, Error::new(Kind::Mismatch, text).in_file(pack.input().path())));
-        }
-    }
-    damaged
 }

@@ -60,7 +60,8 @@ impl Random {
         let literal = steps.iter().any(|step| matches!(step, Step::Literal { .. }));
         let reads = u8::try_from(1 + self.below(MAX_READS.into())).unwrap();
         let prefix = if literal { self.prefix() } else { Vec::new() };
-        Patch { reads, steps, prefix, frame: if literal { frame } else { &[] } }
+        let groups = u8::try_from(self.below(u64::from(MAX_GROUPS) + 1)).unwrap();
+        Patch { reads, groups, steps, prefix, frame: if literal { frame } else { &[] } }
     }
 }
 
@@ -74,6 +75,7 @@ fn stored(patch: &Patch<'_>) -> Vec<u8> {
 fn sound() -> Vec<u8> {
     stored(&Patch {
         reads: 2,
+        groups: 1,
         steps: vec![
             Step::Copy { page: 1000, count: 60 },
             Step::Literal { count: 3 },
@@ -115,7 +117,7 @@ fn a_broken_field_is_named() {
         (7, &[0xff], PatchFault::Frame),
         (8, &[0], PatchFault::Reads { found: 0 }),
         (8, &[33], PatchFault::Reads { found: 33 }),
-        (9, &[1], PatchFault::Reserved),
+        (9, &[4], PatchFault::Groups { found: 4 }),
         (10, &[4], PatchFault::Literals { found: 3, expected: 4 }),
         (12, &[1, 1], PatchFault::Prefix { found: 257 }),
         // One page of the prefix too few, and one too many.

@@ -420,8 +420,9 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
         root_device_name: "/dev/xvda".to_owned(),
         ..Ami::default()
     };
+    let groups = ops::Groups { level: 1, ..ops::Groups::default() };
     let options =
-        ops::PackOptions { level: 1, threads: threads(2), ..ops::PackOptions::new(output, ami) };
+        ops::PackOptions { groups, threads: threads(2), ..ops::PackOptions::new(output, ami) };
     let image = ops::VolumeRequest::new(image);
     let volumes = vec![ops::MappedVolume { device: "/dev/xvda".to_owned(), image }];
     ops::PackRequest::new(volumes, options)

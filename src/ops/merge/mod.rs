@@ -1,6 +1,7 @@
 //! `merge` and `rebase`: thin bundles to thin bundles.
 
-use std::collections::BTreeSet;
+mod join;
+
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,22 +13,19 @@ use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::bundle::SnapshotLayer;
-use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
 use crate::chunking::Source;
 use crate::chunking::States;
-use crate::compress::DEFAULT_LEVEL;
-use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::shown;
 use crate::io::unwritten;
-use crate::manifest::Block;
-use crate::manifest::Manifest;
+use crate::ops::merge::join::Joiner;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
+use crate::ops::shared::groups::Groups;
 use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::VolumeRequest;
@@ -37,23 +35,7 @@ use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
 use crate::ops::shared::report::path_text;
-use crate::pack::ChunkReader;
-use crate::pack::Chunks;
 use crate::pack::DEFAULT_PACK_SIZE;
-use crate::pack::Entry;
-use crate::pack::Form;
-use crate::pack::KnownChunks;
-use crate::pack::Pack;
-use crate::pack::Page;
-use crate::pack::Patch;
-use crate::pack::Stored;
-use crate::pack::patch;
-use crate::pack::patch::MAX_READS;
-use crate::pack::patch::Step;
-use crate::units::BLOCK_LEN;
-use crate::units::BLOCK_PAGES;
-use crate::units::BLOCK_SIZE;
-use crate::units::BlockIndex;
 use crate::work::Quiet;
 use crate::work::Watch;
 use crate::work::default_threads;
@@ -69,8 +51,8 @@ pub struct MergeRequest {
     pub base: Option<VolumeRequest>,
     /// Where the joined bundle goes.
     pub output: PathBuf,
-    /// Compression level of chunks that are stored again.
-    pub level: i32,
+    /// How chunks are compressed that are stored again.
+    pub groups: Groups,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -88,7 +70,7 @@ impl MergeRequest {
             second: second.into(),
             base: None,
             output: output.into(),
-            level: DEFAULT_LEVEL,
+            groups: Groups::default(),
             threads: default_threads(),
         }
     }
@@ -105,8 +87,8 @@ pub struct RebaseRequest {
     pub onto: BaseRequest,
     /// Where the new bundle goes.
     pub output: PathBuf,
-    /// Compression level.
-    pub level: i32,
+    /// How chunks are compressed.
+    pub groups: Groups,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -120,7 +102,7 @@ impl RebaseRequest {
             base: None,
             onto,
             output: output.into(),
-            level: DEFAULT_LEVEL,
+            groups: Groups::default(),
             threads: default_threads(),
         }
     }
@@ -159,7 +141,7 @@ pub fn merge(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
 }
 
 fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> {
-    Encoder::new(request.level)?;
+    request.groups.check()?;
     let base = request.base.iter().map(|base| base.image.path.as_path());
     let read = [request.first.as_path(), request.second.as_path()];
     check_outside(&request.output, base.chain(read))?;
@@ -189,8 +171,8 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
                 device: &layer.device,
                 base: Some(base),
                 index: None,
-                level: request.level,
-                threads: request.threads,
+                groups: request.groups,
+                threads: request.groups.threads(request.threads),
                 states: States::default(),
                 free: layer.free,
                 known: &known,
@@ -198,19 +180,13 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
             pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?
         } else {
             let scratch = writer.scratch()?;
-            let mut joiner = Joiner {
-                volume: writer.volume(&scratch, Some(base.manifest().root())),
-                known: &known,
-                middle: first.manifest(middle)?,
-                base,
-                first: first.chunks()?,
-                second: second.chunks()?,
-                reader: ChunkReader::new()?,
-                encoder: Encoder::new(request.level)?,
-            };
-            joiner.join(&second.manifest(layer)?, watch)?;
-            joiner.volume.record_free(layer.free);
-            joiner.volume.finish(&layer.device, second.manifest(layer)?.volume_size())?
+            let mut volume = writer.volume(&scratch, Some(base.manifest().root()));
+            volume.record_free(layer.free);
+            let manifest = second.manifest(layer)?;
+            let middle = first.manifest(middle)?;
+            let chunks = [first.chunks()?, second.chunks()?];
+            let joiner = Joiner::new(volume, &known, middle, base, chunks, request.groups)?;
+            joiner.join(manifest, &layer.device, watch)?
         };
         report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
     }
@@ -268,7 +244,7 @@ pub fn rebase(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport>
 }
 
 fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport> {
-    Encoder::new(request.level)?;
+    request.groups.check()?;
     let bases = request.base.iter().chain([&request.onto.image]);
     let read = bases.map(|base| base.image.path.as_path()).chain([request.bundle.as_path()]);
     check_outside(&request.output, read)?;
@@ -297,8 +273,8 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
             device: &layer.device,
             base,
             index: request.onto.index.as_ref(),
-            level: request.level,
-            threads: request.threads,
+            groups: request.groups,
+            threads: request.groups.threads(request.threads),
             states: States::default(),
             free: layer.free,
             known: &known,
@@ -341,176 +317,4 @@ impl Report {
     fn finish(self, digest: Digest) -> Result<MergeReport> {
         Ok(MergeReport { digest, ..self.report })
     }
-}
-
-/// A volume of two thin bundles, joined without their base: chunks are taken over as they are
-/// stored, and patches over the middle become patches over the base where all they do is copy.
-struct Joiner<'a> {
-    volume: VolumeWriter<'a>,
-    known: &'a RwLock<KnownChunks>,
-    /// What the first leads to, and the second depends on.
-    middle: Manifest,
-    base: Arc<BaseSnapshot>,
-    first: Chunks,
-    second: Chunks,
-    reader: ChunkReader,
-    encoder: Encoder,
-}
-
-impl Joiner<'_> {
-    fn join(&mut self, manifest: &Manifest, watch: &dyn Watch) -> Result<()> {
-        let mut next = BlockIndex(0);
-        while next.0 < manifest.block_count() {
-            watch.check()?;
-            let (kind, end) = manifest.run_at(next)?;
-            if let Block::Data(_) = manifest.block(next)? {
-                for index in next.0..end.0 {
-                    let Block::Data(id) = manifest.block(BlockIndex(index))? else {
-                        unreachable!("the run is of data")
-                    };
-                    self.chunk(&id)?;
-                }
-            } else {
-                self.volume.run(kind, end.0.strict_sub(next.0))?;
-            }
-            watch.advance(u64::from(end.0.strict_sub(next.0)).strict_mul(BLOCK_SIZE));
-            next = end;
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self, id: &Digest) -> Result<()> {
-        if self.base.find(id)?.is_some() {
-            return self.volume.data(*id, None, self.known);
-        }
-        let mut stored = Vec::new();
-        if let Some((pack, entry)) = self.first.find(id)?
-            && fits(pack, &entry, self.base.manifest())
-        {
-            pack.read_stored(&entry, &mut stored)?;
-            let stored = Stored { form: entry.form, bytes: &stored };
-            return self.volume.data(*id, Some(stored), self.known);
-        }
-        let form = self.of_second(id, &mut stored)?;
-        self.volume.data(*id, Some(Stored { form, bytes: &stored }), self.known)
-    }
-
-    /// Fills `stored` with a chunk that cannot be taken over from the first bundle.
-    fn of_second(&mut self, id: &Digest, stored: &mut Vec<u8>) -> Result<Form> {
-        if let Some((pack, entry)) = self.second.find(id)? {
-            pack.read_stored(&entry, stored)?;
-            if entry.form == Form::Whole {
-                return Ok(Form::Whole);
-            }
-            if fits(pack, &entry, &self.middle)
-                && let Some(composed) = self.compose(&Patch::parse(stored)?)?
-            {
-                *stored = composed;
-                return Ok(Form::Patched);
-            }
-        }
-        let mut plain = vec![0; BLOCK_LEN];
-        self.second.read(&[*id], &mut plain, &mut self.reader)?;
-        stored.clear();
-        self.encoder.append(&plain, stored);
-        Ok(Form::Whole)
-    }
-
-    /// Returns the patch over the base that does what `patch` does over the middle, if that can be
-    /// said without any bytes.
-    fn compose(&self, patch: &Patch<'_>) -> Result<Option<Vec<u8>>> {
-        let mut pages: Vec<Option<Page>> = Vec::new();
-        for step in &patch.steps {
-            match *step {
-                Step::Literal { .. } => return Ok(None),
-                Step::Zero { count } => {
-                    pages.extend(std::iter::repeat_n(None, usize::try_from(count).expect("128")));
-                }
-                Step::Copy { page, count } => {
-                    for page in page..page.strict_add(u64::from(count)) {
-                        match self.trace(page)? {
-                            Origin::Base(page) => pages.push(Some(page)),
-                            Origin::Zero => pages.push(None),
-                            Origin::New => return Ok(None),
-                        }
-                    }
-                }
-            }
-        }
-        let blocks: BTreeSet<u64> =
-            pages.iter().flatten().map(|page| page.strict_div(BLOCK_PAGES)).collect();
-        // Each of these blocks was counted by the patch, with what it depends on in turn.
-        let reads = u8::try_from(blocks.len()).unwrap_or(u8::MAX).max(patch.reads);
-        if !(1..=MAX_READS).contains(&reads) {
-            return Ok(None);
-        }
-        let mut steps = Vec::new();
-        for page in pages {
-            let next = match page {
-                None => Step::Zero { count: 1 },
-                Some(page) => Step::Copy { page, count: 1 },
-            };
-            patch::push(&mut steps, next);
-        }
-        let mut out = Vec::new();
-        Patch { reads, steps, prefix: Vec::new(), frame: &[] }.append(&mut out);
-        Ok(Some(out))
-    }
-
-    /// Follows a page of the middle to the base.
-    fn trace(&self, page: Page) -> Result<Origin> {
-        let block = page.strict_div(BLOCK_PAGES);
-        let within = page.strict_rem(BLOCK_PAGES);
-        let index = BlockIndex(u32::try_from(block).map_err(|_| no_such_page(page))?);
-        if index.0 >= self.middle.block_count() {
-            return Err(no_such_page(page));
-        }
-        let Block::Data(id) = self.middle.block(index)? else { return Ok(Origin::Zero) };
-        if let Some(there) = self.base.find(&id)? {
-            let first = u64::from(there.0).strict_mul(BLOCK_PAGES);
-            return Ok(Origin::Base(first.strict_add(within)));
-        }
-        let Some((pack, entry)) = self.first.find(&id)? else {
-            return Err(Error::corrupt(format!("chunk {id} is in neither bundle")));
-        };
-        if entry.form == Form::Whole || !fits(pack, &entry, self.base.manifest()) {
-            return Ok(Origin::New);
-        }
-        let mut stored = Vec::new();
-        pack.read_stored(&entry, &mut stored)?;
-        let mut at = 0_u64;
-        for step in Patch::parse(&stored)?.steps {
-            let (count, found) = match step {
-                Step::Zero { count } => (count, Origin::Zero),
-                Step::Literal { count } => (count, Origin::New),
-                Step::Copy { page, count } => {
-                    (count, Origin::Base(page.strict_add(within.saturating_sub(at))))
-                }
-            };
-            at = at.strict_add(u64::from(count));
-            if within < at {
-                return Ok(found);
-            }
-        }
-        unreachable!("the steps of a patch make a whole chunk")
-    }
-}
-
-/// Tells whether a chunk's stored bytes mean the same over `base` as in their own pack, which may
-/// depend on the base of another volume.
-fn fits(pack: &Pack, entry: &Entry, base: &Manifest) -> bool {
-    entry.form == Form::Whole || pack.base().is_some_and(|own| own.root() == base.root())
-}
-
-/// Where a page of the middle comes from.
-#[derive(Clone, Copy)]
-enum Origin {
-    Zero,
-    Base(Page),
-    /// The first bundle brings it.
-    New,
-}
-
-fn no_such_page(page: Page) -> Error {
-    Error::corrupt(format!("a patch names page {page}, which its base does not have"))
 }
