@@ -8,7 +8,7 @@
 # times the allocated bytes of IMAGE. They should be on the same disk as IMAGE.
 #
 # Needs: bash 5, cargo, python3, openssl 3, zstd, GNU time, lscpu, and memory for the page cache to
-# hold IMAGE. Optional: qemu-img, casync. Settings in the environment: ROUNDS (5), LEVEL (3).
+# hold IMAGE. Optional: qemu-img, casync. Settings in the environment: ROUNDS (5).
 #
 # All programs take turns, so that a busy machine slows them alike; medians count. The page cache
 # is warm and has nothing left to write when a program starts. "Durable" means that the time
@@ -25,9 +25,7 @@ export LC_ALL=C
 image=$(realpath -- "$1")
 base=$(realpath -- "${2:-${TMPDIR:-/tmp}}")
 rounds=${ROUNDS:-5}
-level=${LEVEL:-3}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "ROUNDS is $rounds, expected a number above 0"
-[[ $level =~ ^[1-9][0-9]*$ ]] || die "LEVEL is $level, expected 1 to 22"
 for tool in cargo python3 openssl zstd lscpu sha256sum; do
     command -v "$tool" >/dev/null || die "$tool is not installed"
 done
@@ -112,7 +110,6 @@ fact image "$(basename -- "$image")"
 fact sha256 "$(sha256sum -- "$image" | cut -d ' ' -f 1)"
 fact cores "$cores"
 fact rounds "$rounds"
-fact level "$level"
 
 # hash_alone: what openssl does on one core, in bytes a second of wall time.
 hash_alone() {
@@ -123,6 +120,11 @@ hash_alone() {
     fact openssl "$speed"
 }
 
+# bundle_len BUNDLE: all of its bytes.
+bundle_len() {
+    find "$1" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }'
+}
+
 for ((round = 1; round <= rounds; round++)); do
     say "round $round of $rounds"
     # As short as it is, once says little.
@@ -131,14 +133,21 @@ for ((round = 1; round <= rounds; round++)); do
         hash_alone
     done
     rm -rf -- "$work/bundle.ami"
-    run pack "$amikit" --quiet pack "$image" -o "$work/bundle.ami" --level "$level"
-    run zstd zstd --quiet --force "-$level" "-T$cores" "$plain" -o "$work/stream.zst"
+    run pack "$amikit" --quiet pack "$image" -o "$work/bundle.ami"
+    run zstd zstd --quiet --force -3 "-T$cores" "$plain" -o "$work/stream.zst"
+    run zstd-back sh -c 'zstd --quiet --force -d "$1" -o "$2" && rm -f -- "$2"' sh \
+        "$work/stream.zst" "$work/stream.raw"
+    run verify "$amikit" --quiet verify "$work/bundle.ami"
     if ((round == 1)); then
-        fact pack_len "$(find "$work/bundle.ami" -type f -printf '%s\n' |
-            awk '{ sum += $1 } END { printf "%d", sum }')"
+        fact pack_len "$(bundle_len "$work/bundle.ami")"
         fact zstd_len "$(stat -c %s -- "$work/stream.zst")"
     fi
     rm -f -- "$work/stream.zst"
+    run pack-3 "$amikit" --quiet pack "$image" -o "$work/other.ami" --level 3
+    if ((round == 1)); then
+        fact pack_3_len "$(bundle_len "$work/other.ami")"
+    fi
+    rm -rf -- "$work/other.ami"
     run unpack "$amikit" --quiet unpack "$work/bundle.ami" -o "$work/unpacked.raw"
     if ((round == 1)); then
         cmp -- "$image" "$work/unpacked.raw" || die 'the unpacked image differs'
@@ -152,6 +161,14 @@ for ((round = 1; round <= rounds; round++)); do
     run limit-sync "$unpack_limit" "$work/bundle.ami" "$work/limit.raw" --sync
     rm -f -- "$work/limit.raw"
 done
+
+say 'level 9, once: it takes a minute'
+run pack-9 "$amikit" --quiet pack "$image" -o "$work/other.ami" --level 9
+fact pack_9_len "$(bundle_len "$work/other.ami")"
+rm -rf -- "$work/other.ami"
+run zstd-9 zstd --quiet --force -9 "-T$cores" "$plain" -o "$work/stream.zst"
+fact zstd_9_len "$(stat -c %s -- "$work/stream.zst")"
+rm -f -- "$work/stream.zst"
 
 say 'a sparse disk of 1 TiB'
 python3 - "$work/sparse.raw" <<'PYTHON'
@@ -213,7 +230,7 @@ for line in open(sys.argv[2]):
         openssl.append(float(value))
     facts[name] = value
 
-plain, cores, level = int(facts["bytes"]), int(facts["cores"]), facts["level"]
+plain, cores = int(facts["bytes"]), int(facts["cores"])
 seconds = {name: statistics.median(list_) for name, list_ in times.items()}
 memory = {name: f"{max(list_) / 1024:.0f} MiB" for name, list_ in peaks.items()}
 
@@ -245,12 +262,21 @@ ours, theirs = plain / seconds["snapshot"] / cores, statistics.median(openssl)
 row("`snapshot`", rate("snapshot") + f", {ours / 1e9:.2f} a core",
     "`openssl speed -evp sha256`, one core", f"{theirs / 1e9:.2f} GB/s",
     f"{ours / theirs:.2f} of the speed a core", "1.6", memory["snapshot"])
-row(f"`pack --level {level}`, durable", rate("pack"),
-    f"`zstd -{level} -T{cores}` of the allocated bytes, not durable", rate("zstd"),
-    f"{seconds['zstd'] / seconds['pack']:.2f} of the speed", "0.85",
-    f"{memory['pack']}, zstd {memory['zstd']}")
-row("its bytes", facts["pack_len"], "its bytes", facts["zstd_len"],
-    f"{int(facts['pack_len']) / int(facts['zstd_len']):.3f} of the size", "1.04", "")
+for level, ours, theirs, speed, size in (
+        ("", "pack", "zstd", "1.10", "0.93"), (" --level 3", "pack-3", "zstd", "0.80", "0.89"),
+        (" --level 9", "pack-9", "zstd-9", "1.00", "0.81 of `zstd -3`")):
+    row(f"`pack{level}`, durable", rate(ours),
+        f"`zstd -{'9' if '9' in theirs else '3'} -T{cores}` of the allocated bytes, not durable",
+        rate(theirs), f"{seconds[theirs] / seconds[ours]:.2f} of the speed", speed,
+        f"{memory[ours]}, zstd {memory[theirs]}")
+    our_len, their_len = (int(facts[name.replace("-", "_") + "_len"]) for name in (ours, theirs))
+    row("its bytes", str(our_len), "its bytes", str(their_len),
+        f"{our_len / their_len:.3f} of the size, "
+        f"{our_len / int(facts['zstd_len']):.3f} of that of `zstd -3`", size, "")
+row("`verify`", rate("verify"), "", "", "", "", memory["verify"])
+row("`unpack`, durable", rate("unpack"), "`zstd -d` of the one stream to a file, not durable",
+    rate("zstd-back"), f"{seconds['zstd-back'] / seconds['unpack']:.2f} of the speed", "1.3",
+    f"{memory['unpack']}, zstd {memory['zstd-back']}")
 row("`unpack`, durable", rate("unpack"), "decompress and write, not durable", rate("limit"),
     f"{seconds['limit'] / seconds['unpack']:.2f} of the speed", "",
     f"{memory['unpack']}, limit {memory['limit']}")
@@ -265,7 +291,7 @@ if "qemu-img" in seconds:
         f"{seconds['qemu-img'] / seconds['convert']:.2f} of the speed", "",
         f"{memory['convert']}, qemu-img {memory['qemu-img']}")
 if "casync" in seconds:
-    row(f"`pack --level {level}`, durable", rate("pack"),
+    row("`pack`, durable", rate("pack"),
         f"`casync make`, once, {facts['casync_len']} bytes", rate("casync"),
         f"{seconds['casync'] / seconds['pack']:.2f} of the speed", "",
         f"{memory['pack']}, casync {memory['casync']}")

@@ -9,7 +9,7 @@
 # Needs: bash 5, cargo, python3, GNU time, and memory for the page cache to hold both images. Others are
 # measured where they are installed: casync, xdelta3, rdiff, zstd (--patch-from), borg. TOOLS in the
 # environment chooses (default: "casync xdelta3 rdiff zstd borg"); ROUNDS (3) is how often amikit runs,
-# the others run once: some take minutes. LEVEL (3) is the level of amikit and zstd.
+# the others run once: some take minutes. LEVEL is the level of amikit and zstd (2 and 3).
 #
 # The others take whole files, so they read the holes too, as they would for anyone. Bytes are what has
 # to be carried to whoever has OLD; for stores of chunks, what the store grows by. The table is Markdown,
@@ -27,6 +27,7 @@ new=$(realpath -- "$2")
 base=$(realpath -- "${3:-${TMPDIR:-/tmp}}")
 rounds=${ROUNDS:-3}
 level=${LEVEL:-3}
+levels=(--level "${LEVEL:-2}")
 tools=${TOOLS-casync xdelta3 rdiff zstd borg}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "ROUNDS is $rounds, expected a number above 0"
 gnu_time=$(type -P time) || die 'GNU time is not installed'
@@ -66,11 +67,11 @@ has() {
 
 say 'packing the base, which also warms the cache'
 cat -- "$new" >/dev/null
-"$amikit" --quiet pack "$old" -o "$work/old.ami" --name old-one --level "$level" >/dev/null
+"$amikit" --quiet pack "$old" -o "$work/old.ami" --name old-one "${levels[@]}" >/dev/null
 for ((round = 1; round <= rounds; round++)); do
     say "amikit, round $round of $rounds"
     run amikit "$amikit" --quiet pack "$new" --base "$work/old.ami" --thin -o "$work/thin.ami" \
-        --name new-one --level "$level"
+        --name new-one "${levels[@]}"
     run unpack "$amikit" --quiet unpack "$work/thin.ami" --base "$work/old.ami" -o "$work/out.raw"
     ((round > 1)) || cmp -- "$new" "$work/out.raw"
     rm -f -- "$work/out.raw"
