@@ -9,7 +9,6 @@ use clap::Args;
 
 use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::GroupArgs;
-use crate::cli::shared::options::Level;
 use crate::cli::shared::options::PackSize;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;

@@ -6,7 +6,6 @@ use crate::ami::Ami;
 use crate::ami::check_devices;
 use crate::ami::check_name;
 use crate::bundle::FreeRecord;
-use crate::compress::Encoder;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
