@@ -309,11 +309,11 @@ fn main() {
                 plain[len..].fill(0);
                 target.read_at(range.start, &mut plain[..len])?;
                 let mut out = Vec::new();
-                let patched = patching.append(index, plain, whole, &mut out)?;
-                if !patched {
+                let helps = patching.append(index, plain, whole, &mut out)?;
+                if !helps {
                     whole.append(plain, &mut out);
                 }
-                Ok((patched, out))
+                Ok((helps, out))
             },
             |patch| {
                 patches.push(patch);
@@ -325,7 +325,7 @@ fn main() {
     });
     let stored: usize = patches.iter().map(|(_, bytes)| bytes.len()).sum();
     println!("{:<34} {stored:>8} bytes of {new_bytes}", "  stored");
-    patches.retain(|(patched, _)| *patched);
+    patches.retain(|(helps, _)| *helps);
     let plain_bytes = u64::try_from(patches.len()).expect("small") * BLOCK_SIZE;
     measure(rounds, "apply the patches", || {
         in_order(

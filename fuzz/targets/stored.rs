@@ -72,11 +72,11 @@ fn mend_tables(bytes: &mut [u8], index: usize, entries: usize, footer: usize) {
         let Some(stored) = stored.map(<[u8]>::to_vec) else { continue };
         put(bytes, at + 12, &crc32(&stored).to_le_bytes());
         let len = usize::from(group.chunks) * BLOCK_LEN;
-        let decodes = number < MOST_GROUPS
+        let readable = number < MOST_GROUPS
             && group.form == Form::Whole
             && decoder.begin(&stored, len, &mut plain).is_ok()
             && decoder.decode(&stored, len, &mut plain, len).is_ok();
-        for at in (entries..footer).step_by(ENTRY_LEN).filter(|_| decodes) {
+        for at in (entries..footer).step_by(ENTRY_LEN).filter(|_| readable) {
             let entry: [u8; ENTRY_LEN] = bytes[at..at + ENTRY_LEN].try_into().expect("one");
             let entry = Entry::parse(&entry);
             let chunk = plain.chunks(BLOCK_LEN).nth(usize::from(entry.position));

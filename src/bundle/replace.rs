@@ -71,7 +71,8 @@ impl Bundle {
     pub fn strangers(&self) -> Result<Vec<String>> {
         let index = layout::read_index(&*self.store)?;
         let others = index.manifests.iter().any(|it| it.digest != self.digest);
-        if others || !self.path().is_dir() { Ok(Vec::new()) } else { strangers(self.path(), self) }
+        let is_folder = Node::at(self.path())? == Some(Node::Folder);
+        if others || !is_folder { Ok(Vec::new()) } else { strangers(self.path(), self) }
     }
 }
 

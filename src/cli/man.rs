@@ -44,6 +44,7 @@ impl Man {
             left.extend(below.into_iter().rev().map(|it| (name.clone(), it)));
         }
         for name in &names {
+            #[expect(clippy::disallowed_methods, reason = "a page that was generated just now")]
             let page = std::fs::read(pages.temporary_path().join(name)).map_err(fail)?;
             let output = OutputFile::create(&folder.join(name))?;
             output.write_all_at(&page, 0)?;

@@ -43,6 +43,8 @@ pub use listing::list;
 pub use map::Mapped;
 pub use map::catch_bus_errors;
 pub use node::Node;
+pub use node::inode;
+pub use node::real_path;
 pub use open::Opened;
 pub use open::STANDARD_INPUT;
 pub use open::open;

@@ -6,7 +6,9 @@
 use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -59,6 +61,21 @@ impl Node {
     pub fn itself(path: &Path) -> Result<Option<Self>> {
         answer(path, path.symlink_metadata().map(|meta| Self::of(meta.file_type())))
     }
+}
+
+/// Returns the device and the inode of what stands at `path`, links followed; `None` if nothing does.
+///
+/// # Errors
+///
+/// `Io` if the system does not say.
+pub fn inode(path: &Path) -> Result<Option<(u64, u64)>> {
+    answer(path, path.metadata().map(|meta| (meta.dev(), meta.ino())))
+}
+
+/// Returns the name of what stands at `path` without links, if anything does and the system says so.
+#[must_use]
+pub fn real_path(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }
 
 fn answer<T>(path: &Path, asked: io::Result<T>) -> Result<Option<T>> {

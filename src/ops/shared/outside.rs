@@ -1,7 +1,5 @@
 //! Outputs that would destroy what they are made of.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +9,9 @@ use crate::error::Result;
 use crate::error::shown;
 use crate::format::Named;
 use crate::io::Input;
+use crate::io::Node;
+use crate::io::inode;
+use crate::io::real_path;
 
 /// Fails if an output would lie inside one of the folders that are read for it.
 ///
@@ -25,7 +26,8 @@ pub(in crate::ops) fn check_outside<'a>(
     for typed in read {
         let named = Named::parse(typed).path;
         for input in [typed, &named] {
-            let whole = input.canonicalize().ok().filter(|it| it.is_dir());
+            let is_folder = Node::at(input).is_ok_and(|it| it == Some(Node::Folder));
+            let whole = real_path(input).filter(|_| is_folder);
             if whole.is_some_and(|whole| folder.starts_with(whole)) {
                 let text = format!("it lies inside {}, which is read for it", shown(input));
                 return Err(refuse(output, text));
@@ -38,19 +40,19 @@ pub(in crate::ops) fn check_outside<'a>(
 /// Returns the folder in which an output will be, if that is there.
 fn folder_of(output: &Path) -> Option<PathBuf> {
     // A link is followed when it is replaced.
-    let real = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+    let real = real_path(output).unwrap_or_else(|| output.to_owned());
     let folder = real.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder.canonicalize().ok()
+    real_path(folder)
 }
 
 /// Fails if an output would replace one of `inputs`: a file that belongs to more than what is written.
 ///
 /// # Errors
 ///
-/// `Invalid`.
+/// `Invalid`; `Io` if the system does not say what stands at the output's name.
 pub(in crate::ops) fn check_apart(output: &Path, inputs: &[Arc<Input>]) -> Result<()> {
-    let Ok(there) = fs::metadata(output) else { return Ok(()) };
-    let same = inputs.iter().find(|input| input.inode() == Some((there.dev(), there.ino())));
+    let Some(there) = inode(output)? else { return Ok(()) };
+    let same = inputs.iter().find(|input| input.inode() == Some(there));
     match same {
         None => Ok(()),
         Some(input) => {
@@ -68,6 +70,7 @@ fn refuse(output: &Path, text: String) -> Error {
 mod tests {
     use super::*;
 
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
