@@ -241,7 +241,9 @@ fn literals(dir: &Path, found: &mut Vec<(String, String)>) {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("cli") {
             literals(&path, found);
-        } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|it| it == "rs")
+            && !["tests.rs", "samples.rs"].iter().any(|name| path.ends_with(name))
+        {
             let source = fs::read_to_string(&path).unwrap();
             let source = source.split("#[cfg(test)]").next().unwrap().replace("\\\"", "'");
             let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));

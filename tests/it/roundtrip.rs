@@ -365,7 +365,7 @@ fn an_output_gets_the_permissions_of_any_new_file() {
     Model::of(&[Some(vec![1])], 0).write(&here.join("in.raw"));
     for (mask, file_mode, folder_mode) in [("022", 0o644, 0o755), ("027", 0o640, 0o750)] {
         let script = format!(
-            "umask {mask}; \"$0\" pack in.raw -o b.ami --name test && \
+            "umask {mask}; rm -rf b.ami b.tar out.raw; \"$0\" pack in.raw -o b.ami --name test && \
              \"$0\" pack in.raw -o b.tar --name test && \"$0\" unpack b.ami -o out.raw"
         );
         let status = Command::new("sh")

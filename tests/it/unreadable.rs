@@ -63,6 +63,7 @@ impl Subject {
     fn pack(&self, name: &str) {
         let mut request = common::pack_request(&self.at("image"), &self.at(name));
         request.options.pack_size = 1 << 20;
+        request.options.groups.size = 512 << 10;
         ops::pack(&request, &Unwatched).unwrap();
     }
 

@@ -30,6 +30,7 @@ const ROOT: FileId = FileId(5);
 /// Opens it.
 pub(super) fn open(slice: Slice<'_>) -> Outcome<Box<dyn FileSystem + '_>> {
     let mut ntfs = open::open(slice)?;
+    ntfs.about.free_bytes = bitmap::free(&ntfs)?.bytes();
     match is_hibernated(&ntfs) {
         Ok(false) => {}
         Ok(true) => ntfs.about.cautions.push(Caution::Hibernated),

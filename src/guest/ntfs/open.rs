@@ -72,7 +72,7 @@ pub(in crate::guest) fn is_one(slice: &Slice<'_>) -> Outcome<bool> {
     Ok(slice.len() >= 512 && is_boot(&slice.bytes(0, 512)?))
 }
 
-/// Opens it.
+/// Opens it; how much is free is left to what reads the bitmap.
 pub(super) fn open(slice: Slice<'_>) -> Outcome<Ntfs<'_>> {
     let boot = Boot::parse(&slice.bytes(0, 512)?, slice.len())?;
     let about = About {
@@ -87,8 +87,6 @@ pub(super) fn open(slice: Slice<'_>) -> Outcome<Ntfs<'_>> {
     let mut ntfs = Ntfs { slice, boot, about, mft: none.clone(), in_use: none };
     ntfs.open_table()?;
     ntfs.open_volume()?;
-    let free = crate::guest::ntfs::bitmap::free(&ntfs)?;
-    ntfs.about.free_bytes = free.bytes();
     Ok(ntfs)
 }
 

@@ -282,7 +282,7 @@ impl Superblock {
         group << self.group_log.strict_add(self.inodes_log) | index
     }
 
-    /// Returns the first number that is no inode's of a group.
+    /// Returns the first number behind the inodes of a group.
     pub(super) fn inodes_of_group(&self, group: u64) -> u64 {
         self.group_len(group) << self.inodes_log
     }

@@ -125,7 +125,7 @@ fn start_of(circle: &Circle<'_>, cycle: u32) -> Outcome<u64> {
     Ok(found)
 }
 
-/// Finds the head of a log that was never written to its end.
+/// Finds the head of a log that never went around.
 fn fresh_head(circle: &Circle<'_>) -> Outcome<u64> {
     let mut head = start_of(circle, 0)?;
     let start = head.saturating_sub(IN_FLIGHT_SECTORS);

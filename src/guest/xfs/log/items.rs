@@ -216,7 +216,7 @@ pub(super) fn put_root(block: &[u8], fork: &mut [u8], header_len: usize) -> Opti
 }
 
 /// Returns where a block of metadata of version 5 keeps the place in the log of its last change, and its UUID;
-/// `None` of what has none, or is no metadata yet.
+/// `None` of what has none, or is not metadata yet.
 pub(super) fn lsn_and_uuid(block: &[u8]) -> Option<(usize, usize)> {
     let places = match &block[..4] {
         b"AB3B" | b"AB3C" | b"IAB3" | b"FIB3" | b"RMB3" | b"R3FC" => (24, 32),
