@@ -42,7 +42,7 @@ pub struct PackagesReport {
 ///
 /// # Errors
 ///
-/// As [`with_tree`]; a database that is damaged is part of the answer.
+/// As opening the volume and looking for its file systems; a database that is damaged is part of the answer.
 pub fn packages(request: &InsideRequest, watch: &dyn Watch) -> Result<PackagesReport> {
     with_tree(request, watch, |tree| {
         let found = installed_in(tree)?;
