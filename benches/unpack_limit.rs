@@ -8,7 +8,7 @@
 //! `benches/compare.sh` runs it.
 #![allow(clippy::disallowed_methods)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -44,7 +44,7 @@ struct Job<'a> {
 /// Lists what is written, group by group.
 fn jobs(snapshot: &Snapshot) -> Result<Vec<Job<'_>>> {
     let mut jobs: Vec<Job<'_>> = Vec::new();
-    let mut places = HashMap::new();
+    let mut places = BTreeMap::new();
     for index in (0..block_count(snapshot.size())).map(BlockIndex) {
         match snapshot.manifest().block(index)? {
             Block::Data(id) => {

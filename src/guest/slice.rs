@@ -1,7 +1,6 @@
 //! A part of a volume, read in small scattered pieces through a bounded cache.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ pub struct Slice<'a> {
 
 #[derive(Debug, Default)]
 struct Cache {
-    pieces: HashMap<u64, Arc<[u8]>>,
+    pieces: BTreeMap<u64, Arc<[u8]>>,
     order: VecDeque<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! `tar`: the files of a volume as an archive, with all their attributes.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -60,7 +60,7 @@ pub fn archive(
             watch,
             take,
             len: 0,
-            first_names: HashMap::new(),
+            first_names: BTreeMap::new(),
             report: ArchiveReport::default(),
             left_out: [0; 4],
         };
@@ -96,14 +96,14 @@ struct Writer<'a> {
     take: &'a mut dyn FnMut(&[u8]) -> Result<()>,
     len: u64,
     /// The first name of each file that has several.
-    first_names: HashMap<Spot, Vec<u8>>,
+    first_names: BTreeMap<Spot, Vec<u8>>,
     report: ArchiveReport,
     left_out: [u64; 4],
 }
 
 impl Writer<'_> {
     fn below(&mut self, start: Spot, name: Vec<u8>) -> Result<()> {
-        let mut seen = HashSet::from([start]);
+        let mut seen = BTreeSet::from([start]);
         let mut left = vec![(start, name)];
         while let Some((spot, name)) = left.pop() {
             self.watch.check()?;

@@ -1,6 +1,6 @@
 //! `ls`: the files of a volume.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -128,7 +128,7 @@ pub fn list(
             watch,
             each,
             report: ListReport::default(),
-            seen: HashSet::new(),
+            seen: BTreeSet::new(),
         };
         let prefix = clean(path);
         if tree.node(start)?.kind == FileKind::Directory {
@@ -163,7 +163,7 @@ struct Walk<'a> {
     each: &'a mut dyn FnMut(&ListedFile) -> Result<()>,
     report: ListReport,
     /// Directories that were listed: in a damaged file system they may lie in each other.
-    seen: HashSet<Spot>,
+    seen: BTreeSet<Spot>,
 }
 
 impl Walk<'_> {

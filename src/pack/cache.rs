@@ -8,8 +8,8 @@
 //! again: there a group that was dropped once goes to a file without a name when there is no room for it a
 //! second time.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -136,13 +136,13 @@ pub struct GroupCache {
 
 #[derive(Debug, Default)]
 struct Cells {
-    kept: HashMap<GroupId, Kept>,
+    kept: BTreeMap<GroupId, Kept>,
     bytes: usize,
     clock: u64,
     plains: Vec<Vec<u8>>,
     idle: Vec<(Vec<u8>, GroupDecoder)>,
     /// Groups that were begun and dropped: who needs one again gets all of it at once.
-    dropped: HashSet<GroupId>,
+    dropped: BTreeSet<GroupId>,
 }
 
 #[derive(Debug)]

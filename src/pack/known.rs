@@ -1,12 +1,12 @@
 //! The chunks that a run has stored, so that none is stored twice.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
 use crate::digest::Digest;
 use crate::pack::layout::MAX_CHUNKS;
 
-/// Chunk ids that are never forgotten: with the last ones, what a table of 2^19 places holds.
+/// Chunk ids that are never forgotten.
 const MOST_FIRST: usize = 327_680;
 
 /// The last chunk ids, which are remembered too: more than a pack can have, so that none stands twice in
@@ -25,8 +25,8 @@ const _: () = assert!(MAX_CHUNKS + 2 * MOST_WAITING <= 131_072, "a pack never ha
 #[derive(Debug)]
 pub struct KnownChunks {
     region: u32,
-    first: HashSet<Digest>,
-    last: HashSet<Digest>,
+    first: BTreeSet<Digest>,
+    last: BTreeSet<Digest>,
     /// What is in `last`, the oldest one first.
     order: VecDeque<Digest>,
     most_first: usize,
@@ -43,8 +43,8 @@ impl KnownChunks {
     fn with_limits(most_first: usize, most_last: usize) -> Self {
         Self {
             region: 0,
-            first: HashSet::new(),
-            last: HashSet::new(),
+            first: BTreeSet::new(),
+            last: BTreeSet::new(),
             order: VecDeque::new(),
             most_first,
             most_last,

@@ -3,7 +3,7 @@
 //! A peer reads a few kilobytes here and there; a bundle gives them by unpacking half a mebibyte or more. What was
 //! unpacked is kept, as many blocks as the caller allows, and the block that was kept first makes room.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -34,7 +34,7 @@ pub struct Cached {
 /// Which slot holds a block, and which is taken next.
 #[derive(Debug)]
 struct Table {
-    places: HashMap<u64, usize>,
+    places: BTreeMap<u64, usize>,
     blocks: Vec<Option<u64>>,
     order: VecDeque<usize>,
 }
@@ -52,7 +52,7 @@ impl Cached {
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_SLOTS);
         let slots = (0..count).map(|_| RwLock::new(None)).collect();
         let table = Table {
-            places: HashMap::new(),
+            places: BTreeMap::new(),
             blocks: vec![None; count],
             order: (0..count).collect(),
         };
@@ -219,7 +219,7 @@ mod tests {
                     let cached = &cached;
                     scope.spawn(move || {
                         let mut state = thread.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-                        for _ in 0..300 {
+                        for _ in 0..60 {
                             state ^= state << 13;
                             state ^= state >> 7;
                             state ^= state << 17;

@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 
 use crate::digest::crc32c_register;
 use crate::field;
@@ -208,7 +207,7 @@ impl<'a> Log<'a> {
     fn replay(&self, sb: &Superblock) -> Outcome<BTreeMap<u64, Patch>> {
         // By block: where it is in the log, and in which transaction.
         let mut written: Vec<(u64, u64, bool, u32)> = Vec::new();
-        let mut revoked: HashMap<u64, u32> = HashMap::new();
+        let mut revoked: BTreeMap<u64, u32> = BTreeMap::new();
         let (mut new, mut gone) = (Vec::new(), Vec::new());
         let (mut at, mut sequence) = (self.start, self.sequence);
         let mut left = self.end.strict_sub(self.first);

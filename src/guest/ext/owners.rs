@@ -1,6 +1,6 @@
 //! Whose every block is, by walking all inodes; and, apart from that, what the bitmaps call free.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::digest::crc32c_register;
@@ -36,7 +36,7 @@ pub(super) fn claim(ext: &Ext<'_>, claims: &mut Claims) -> Outcome<()> {
         claims.add(range, owner)?;
     }
     let orphans = orphans(ext)?;
-    let mut walk = Walker { ext, claims, attribute_blocks: HashSet::new() };
+    let mut walk = Walker { ext, claims, attribute_blocks: BTreeSet::new() };
     let inode_len = ext.sb.inode_len;
     let per_piece = TABLE_PIECE_LEN.strict_div(inode_len);
     for (number, group) in ext.groups.iter() {
@@ -87,8 +87,8 @@ fn fixed(ext: &Ext<'_>) -> Vec<(Range<u64>, Owner)> {
 }
 
 /// Returns the inodes that no directory names and that are there all the same.
-fn orphans(ext: &Ext<'_>) -> Outcome<HashSet<u64>> {
-    let mut found = HashSet::new();
+fn orphans(ext: &Ext<'_>) -> Outcome<BTreeSet<u64>> {
+    let mut found = BTreeSet::new();
     let mut next = ext.sb.last_orphan;
     while next != 0 && found.insert(next) {
         if found.len() > MAX_ORPHANS {
@@ -126,11 +126,11 @@ struct Walker<'a, 'b> {
     ext: &'a Ext<'a>,
     claims: &'b mut Claims,
     /// Blocks of attributes are shared by files: each counts once.
-    attribute_blocks: HashSet<u64>,
+    attribute_blocks: BTreeSet<u64>,
 }
 
 impl Walker<'_, '_> {
-    fn inode(&mut self, raw: &[u8], number: u64, orphans: &HashSet<u64>) -> Outcome<()> {
+    fn inode(&mut self, raw: &[u8], number: u64, orphans: &BTreeSet<u64>) -> Outcome<()> {
         let sb = &self.ext.sb;
         let reserved = number < sb.first_inode;
         let links = field::u16_le(raw, 0x1a);

@@ -3,7 +3,7 @@
 mod layout;
 mod loaders;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::iter::once;
 use std::ops::Range;
 
@@ -235,7 +235,7 @@ impl<'a> Fat<'a> {
 
     fn claim_files(&self, claims: &mut Claims) -> Outcome<()> {
         let mut left = vec![ROOT];
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         while let Some(folder) = left.pop() {
             if !seen.insert(folder) || seen.len() > MAX_DIRS {
                 return Err(Problem::Damaged.text("directories lie in each other"));

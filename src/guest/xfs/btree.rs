@@ -5,7 +5,7 @@
 //!   32 16 uuid, 48 4 group, 52 4 crc }; then records, or keys and, behind room for all keys, pointers
 //! ```
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::field;
 use crate::guest::failure::Outcome;
@@ -49,7 +49,7 @@ struct Walk<'a> {
     group: u64,
     kind: &'a Kind,
     on_block: &'a mut dyn FnMut(u64) -> Outcome<()>,
-    seen: HashSet<u64>,
+    seen: BTreeSet<u64>,
 }
 
 /// Goes through the blocks of a tree, by `root` and its levels, and through the records of its leaves,
@@ -65,7 +65,7 @@ pub(super) fn walk(
     let Some(level) = levels.checked_sub(1).filter(|_| levels <= MAX_LEVELS) else {
         return Err(damaged("the levels of a tree are impossible"));
     };
-    let mut walk = Walk { xfs, group, kind, on_block, seen: HashSet::new() };
+    let mut walk = Walk { xfs, group, kind, on_block, seen: BTreeSet::new() };
     walk.block(root.into(), level, &mut on_record)
 }
 

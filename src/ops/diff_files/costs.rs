@@ -1,6 +1,6 @@
 //! What each owner costs: bytes of changed pages, and blocks that changed because of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use crate::guest::FileId;
@@ -27,7 +27,7 @@ pub(super) type FileKey = (usize, FileId);
 #[derive(Debug, Default)]
 pub(super) struct Costs {
     /// By file.
-    pub(super) files: HashMap<FileKey, Cost>,
+    pub(super) files: BTreeMap<FileKey, Cost>,
     /// By class, in the order in which they were met.
     pub(super) classes: Vec<(&'static str, Cost)>,
 }

@@ -1,6 +1,6 @@
 //! Both trees side by side: which files were added, removed, changed, moved.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ pub(super) struct Side<'a> {
     /// The parts of the volume.
     pub(super) parts: &'a [Part<'a>],
     /// Directories and files with several names that were met.
-    pub(super) seen: HashSet<Spot>,
+    pub(super) seen: BTreeSet<Spot>,
 }
 
 impl Side<'_> {
@@ -88,7 +88,7 @@ impl Walk<'_> {
         let (old_node, new_node) = (node(&self.old, old)?, node(&self.new, new)?);
         let (before, after) = (old.zip(old_node), new.zip(new_node));
         let mut sum = self.one(before, after, path)?;
-        let folder = |it: Option<(Spot, Node)>, seen: &mut HashSet<Spot>| {
+        let folder = |it: Option<(Spot, Node)>, seen: &mut BTreeSet<Spot>| {
             it.filter(|(spot, node)| node.kind == FileKind::Directory && seen.insert(*spot))
                 .map(|(spot, _)| spot)
         };

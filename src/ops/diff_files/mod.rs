@@ -6,7 +6,7 @@ mod files;
 mod pages;
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use crate::error::Result;
@@ -88,13 +88,13 @@ pub fn diff_files(
                     tree: old_tree,
                     costs: &before,
                     parts: &old_guest.parts,
-                    seen: HashSet::new(),
+                    seen: BTreeSet::new(),
                 },
                 new: Side {
                     tree: new_tree,
                     costs: &after,
                     parts: &new_guest.parts,
-                    seen: HashSet::new(),
+                    seen: BTreeSet::new(),
                 },
                 changed: &changed,
                 watch,

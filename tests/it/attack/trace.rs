@@ -44,7 +44,7 @@ const FAILING: &[(&str, &[&str])] = &[
     ("fchown", &["EPERM"]),
     ("fgetxattr", &["EIO", "EOPNOTSUPP"]),
     ("fsetxattr", &["EIO", "ENOSPC"]),
-    ("getrandom", &["ENOSYS"]),
+    ("getrandom", &["EIO", "ENOSYS"]),
     ("ioctl", &["EIO", "ENOTTY"]),
     ("mmap", &["ENOMEM"]),
     ("munmap", &["ENOMEM"]),

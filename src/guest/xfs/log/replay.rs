@@ -1,7 +1,7 @@
 //! Replaying: the records from tail to head, twice. The first time finds which buffers were given up later,
 //! the second one writes what was committed, as the kernel does it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::field;
 use crate::guest::failure::Outcome;
@@ -26,7 +26,7 @@ use crate::guest::xfs::log::transactions::Transactions;
 const MAX_NEW_LEN: u64 = 256 << 10;
 
 /// Buffers that were given up, by sector and length: how often.
-type Cancelled = HashMap<(u64, u64), u32>;
+type Cancelled = BTreeMap<(u64, u64), u32>;
 
 /// Replays what is active over the file system.
 pub(super) fn replay(

@@ -5,7 +5,7 @@
 //! the first region of an item: 0 2 kind, 2 2 how many regions it has (little-endian)
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::field;
 use crate::guest::failure::Outcome;
@@ -65,7 +65,7 @@ struct Pending {
 /// Transactions that have begun.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
-    pending: HashMap<u32, Pending>,
+    pending: BTreeMap<u32, Pending>,
     len: usize,
 }
 
