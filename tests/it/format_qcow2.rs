@@ -166,7 +166,7 @@ fn images_of_qemu_img_read_as_it_reads_them() {
     }
     let dir = common::scratch();
     let [raw, image] = ["a.raw", "a.qcow2"].map(|name| dir.path().join(name));
-    for seed in 0..70 {
+    for seed in 0..common::sample(70) {
         let mut random = Random::with_seed(seed);
         let (options, old) = random_options(&mut random);
         println!("seed {seed}: {options}");
@@ -244,7 +244,7 @@ fn chains_read_as_qemu_img_reads_them() {
         return;
     }
     let dir = common::scratch();
-    for seed in 0..24 {
+    for seed in 0..common::sample(25) {
         let mut random = Random::with_seed(seed);
         let mut below: Option<(String, &str)> = None;
         let mut files = Vec::new();
@@ -451,7 +451,7 @@ fn random_damage_never_panics() {
     let images = [small(false), small(true)];
     fs::write(&path, b"").unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
-    for seed in 0..1500 {
+    for seed in 0..common::sample(1500) {
         let mut random = Random::with_seed(seed);
         let Small { bytes, table, .. } = &images[random.below(2) as usize];
         if seed % 50 == 0 {
@@ -578,7 +578,7 @@ fn what_we_write_comes_back_and_qemu_img_agrees() {
     let with_qemu = qemu_img();
     let dir = common::scratch();
     let [raw, image, other] = ["a.raw", "a.qcow2", "b.qcow2"].map(|name| dir.path().join(name));
-    for seed in 0..66 {
+    for seed in 0..common::sample(66) {
         let row = ROWS[seed as usize % 3];
         println!("seed {seed}: {row}");
         let mut random = Random::with_seed(seed);

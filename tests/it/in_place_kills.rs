@@ -19,6 +19,7 @@ use crate::common::names;
 use crate::common::rounds;
 use crate::common::run_badly;
 use crate::common::run_well;
+use crate::common::sample;
 use crate::common::stderr;
 use crate::in_place_proof::Holder;
 
@@ -225,7 +226,7 @@ fn a_kill_at_any_call_is_made_good_whatever_happened_to_the_image() {
         (UNDO, &half, true),
     ] {
         scene.put(image, journal);
-        let calls = scene.calls(line, &mut random, rounds(15));
+        let calls = scene.calls(line, &mut random, rounds(sample(25)));
         for (call, number) in calls {
             scene.put(image, journal);
             scene.run(line, Some((&call, number)));

@@ -13,6 +13,7 @@ use amikit::internals::work::Unwatched;
 
 use crate::common::Random;
 use crate::common::copy_tree;
+use crate::common::sample;
 use crate::common::threads;
 use crate::common::tree;
 use crate::instance_store::cert;
@@ -179,7 +180,8 @@ fn two_thousand_hostile_bundles_are_refused() {
     fs::write(home.path().join("victim"), b"untouched").unwrap();
     let opener = key(&keys, "ec2");
     let (mut refused, mut read) = (0, 0);
-    for number in 0..VARIANTS {
+    let variants = sample(VARIANTS);
+    for number in 0..variants {
         let copy = home.path().join("bundle");
         copy_tree(&folder().join("euca"), &copy);
         let manifest = copy.join("disk.manifest.xml");
@@ -222,7 +224,7 @@ fn two_thousand_hostile_bundles_are_refused() {
     }
     println!("{refused} refused, {read} read");
     // Some changes hit nothing that matters: a space, a name that nobody looks at.
-    assert!(refused > VARIANTS * 9 / 10, "{refused} refused, {read} read");
+    assert!(refused > variants * 9 / 10, "{refused} refused, {read} read");
 }
 
 /// Every prefix of a manifest, and of a part, is refused.

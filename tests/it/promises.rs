@@ -18,6 +18,7 @@ use amikit::internals::bundle::Bundle;
 use crate::common::amikit;
 use crate::common::run;
 use crate::common::run_badly;
+use crate::common::sample;
 use crate::common::stderr;
 use crate::common::verify;
 use crate::damage::Subject;
@@ -41,11 +42,12 @@ fn a_flip_in_index_json_is_found_or_changes_nothing() {
     let sound = Bundle::open(&bundle).unwrap();
     let path = bundle.join("index.json");
     let bytes = fs::read(&path).unwrap();
-    let mut found = 0;
+    let (mut found, mut tried) = (0, 0);
     for byte in 0..bytes.len() {
-        for bit in 0..8 {
+        for bit in (0..8).filter(|bit| sample(5) == 5 || byte % 8 == *bit) {
             let mut flipped = bytes.clone();
             flipped[byte] ^= 1 << bit;
+            tried += 1;
             fs::write(&path, &flipped).unwrap();
             match Bundle::open(&bundle) {
                 Ok(opened) => {
@@ -56,7 +58,7 @@ fn a_flip_in_index_json_is_found_or_changes_nothing() {
             }
         }
     }
-    assert!(found > 8 * bytes.len() / 2, "{found} of {} flips", 8 * bytes.len());
+    assert!(found > tried / 2, "{found} of {tried} flips");
 }
 
 #[test]

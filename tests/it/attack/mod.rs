@@ -27,7 +27,7 @@ use trace::Calls;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Trials of each kind in a run of all tests.
-const USUAL: usize = 24;
+const USUAL: usize = 8;
 
 /// Random numbers (splitmix64).
 struct Random(u64);

@@ -117,6 +117,12 @@ pub(crate) fn rounds(usual: usize) -> usize {
     std::env::var("AMIKIT_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
+/// Returns how many trials of all a run makes: a fifth, or with `AMIKIT_SAMPLES=all` every one.
+pub(crate) fn sample<T: From<u8> + std::ops::Div<Output = T>>(all: T) -> T {
+    let every = std::env::var_os("AMIKIT_SAMPLES").is_some_and(|text| text == "all");
+    if every { all } else { all / T::from(5) }
+}
+
 /// Tells whether a program is installed, and says so where it is not.
 pub(crate) fn installed(program: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|path| {
