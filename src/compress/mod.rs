@@ -1,4 +1,4 @@
-//! The only door to zstd, deflate, xz and bzip2. Contexts are kept and reused: a new one for each chunk costs a third of
+//! The only door to zstd, deflate, xz, bzip2 and LZ4. Contexts are kept and reused: a new one for each chunk costs a third of
 //! the speed at level 3.
 
 mod codec;
@@ -6,6 +6,8 @@ mod damage;
 mod frame_head;
 mod group;
 mod gzip;
+mod lz4;
+mod lzma;
 mod prefix;
 mod stream;
 mod zlib;
@@ -39,6 +41,8 @@ pub use gzip::GZIP_LEVELS;
 pub use gzip::GzipPacker;
 pub use gzip::GzipPiece;
 pub use gzip::GzipSum;
+pub use lz4::Lz4Decoder;
+pub use lzma::LzmaDecoder;
 pub use prefix::MAX_PREFIXED_LEN;
 pub use prefix::append_prefixed;
 pub use prefix::decode_prefixed;
