@@ -92,7 +92,10 @@ pub use systems::Found;
 pub use tree::FileReader;
 pub use tree::Spot;
 pub use tree::Tree;
+pub use tree::names_part;
 
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod samples;

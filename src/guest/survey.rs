@@ -213,6 +213,12 @@ impl<'a> Guest<'a> {
         Ok(Self { layout, parts, size: volume.size() })
     }
 
+    /// Takes parts that a test made.
+    #[cfg(test)]
+    pub(crate) fn of_parts(parts: Vec<Part<'a>>, size: u64) -> Self {
+        Self { layout: Layout::default(), parts, size }
+    }
+
     /// Finds whose every byte of the volume is.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::guest::file::Node;
 use crate::guest::owner::FileId;
 use crate::guest::survey::Guest;
 use crate::guest::survey::Part;
+use crate::guest::systems::Found;
 
 /// Most symbolic links on the way to a file, as Linux has it.
 const MAX_LINKS: u32 = 40;
@@ -117,7 +118,7 @@ impl<'g> Tree<'g> {
                 let mut fields = line.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
                 let (source, path) = (unescape(fields.next()?), unescape(fields.next()?));
                 let usable = !source.starts_with(b"#") && path.starts_with(b"/") && path.len() > 1;
-                let part = guest.parts.iter().position(|part| names(&source, part))?;
+                let part = guest.parts.iter().position(|part| names_part(&source, part))?;
                 usable.then_some((path, part))
             })
             .collect();
@@ -261,8 +262,8 @@ impl<'g> Tree<'g> {
         let entries = self.system(folder).entries(folder.id)?;
         let exact = entries.iter().find(|entry| entry.name == name);
         let found = exact.or_else(|| {
-            // FAT has one name for both cases.
-            let folds = self.system(folder).about().name == "vfat";
+            // FAT and Windows have one name for both cases.
+            let folds = matches!(self.system(folder).about().name, "vfat" | "ntfs");
             entries.iter().find(|entry| folds && entry.name.eq_ignore_ascii_case(name))
         });
         Ok(found.map(|entry| self.crossed(Spot { system: folder.system, id: entry.id })))
@@ -449,11 +450,13 @@ fn nothing(guest: &Guest<'_>, partition: Option<u32>) -> Error {
     if held.is_empty() { error } else { error.advise(format!("it has {}", held.join(", "))) }
 }
 
-/// Tells whether the source of a line of `/etc/fstab` names a part.
-fn names(source: &[u8], part: &Part<'_>) -> bool {
-    let (label, uuid) = match part.system() {
-        Some(system) => (&system.about().label[..], system.about().uuid.as_deref()),
-        None => return false,
+/// Tells whether the source of a line of `/etc/fstab`, or a kernel's `root=`, names a part.
+#[must_use]
+pub fn names_part(source: &[u8], part: &Part<'_>) -> bool {
+    let (label, uuid) = match &part.found {
+        Found::System(system) => (&system.about().label[..], system.about().uuid.as_deref()),
+        Found::Swap(swap) => (&swap.label[..], Some(&*swap.uuid)),
+        _ => (&b""[..], None),
     };
     let is_uuid = |text: &[u8]| {
         uuid.is_some_and(|uuid| !uuid.is_empty() && text.eq_ignore_ascii_case(uuid.as_bytes()))
