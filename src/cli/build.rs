@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::shared::options::AudienceArgs;
 use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::PackSize;
@@ -17,6 +18,7 @@ use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::plan_text::finding;
 use crate::cli::shared::plan_text::totals;
+use crate::cli::shared::plan_text::waived;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::templates::TemplateArgs;
 use crate::cli::shared::text;
@@ -59,6 +61,9 @@ pub(super) struct Build {
     allow: Vec<String>,
 
     #[command(flatten)]
+    audience: AudienceArgs,
+
+    #[command(flatten)]
     groups: GroupArgs,
 
     #[command(flatten)]
@@ -99,6 +104,7 @@ impl Build {
             images,
             templates: self.templates.request(),
             allow: self.allow.clone(),
+            audience: self.audience.audience(),
             groups: self.groups.groups(None, self.threads, output),
             pack_size: self.pack_size.pack_size,
             threads: self.threads.count(),
@@ -115,6 +121,7 @@ impl Build {
 
 fn render(report: &BuildReport, out: &mut dyn Write) -> io::Result<()> {
     report.warnings.iter().try_for_each(|it| finding(it, out))?;
+    report.waived.iter().try_for_each(|it| waived(it, out))?;
     writeln!(out, "{}: no rule is broken", shown(&report.recipe))?;
     if report.passed {
         text::pack(&report.packed, out)?;

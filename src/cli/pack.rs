@@ -1,11 +1,14 @@
 //! `pack`: images to a bundle.
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::ValueEnum;
 
 use crate::cli::shared::description::DescriptionArgs;
+use crate::cli::shared::options::AudienceArgs;
 use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::PackSize;
@@ -14,13 +17,16 @@ use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::parse_mapping;
 use crate::cli::shared::output::Output;
+use crate::cli::shared::plan_text::finding;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text;
 use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
+use crate::lint::Audience;
 use crate::ops;
+use crate::ops::PackReport;
 
 /// Packs disk images into an AMI bundle
 ///
@@ -51,6 +57,14 @@ pub(super) struct Pack {
     /// A rule of EC2's that is not applied; `amikit lint --list` shows all
     #[arg(long, value_name = "RULE")]
     allow: Vec<String>,
+
+    /// Look at the files of the guest first, and pack nothing if a rule of level error is broken; --for
+    /// asks for it, too
+    #[arg(long, value_name = "WHAT")]
+    check: Option<Check>,
+
+    #[command(flatten)]
+    audience: AudienceArgs,
 
     #[command(flatten)]
     groups: GroupArgs,
@@ -93,6 +107,13 @@ pub(super) struct Pack {
     threads: Threads,
 }
 
+/// What is checked beside the description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// Files of the guest.
+    Inside,
+}
+
 impl Pack {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let request = self.request(output, follower)?;
@@ -101,7 +122,21 @@ impl Pack {
         for volume in &report.volumes {
             output.notes(&volume.snapshot.notes);
         }
-        output.report("pack", &report, text::pack).map(|()| 0)
+        let text = |report: &PackReport, out: &mut dyn Write| {
+            report.warnings.iter().try_for_each(|it| finding(it, out))?;
+            text::pack(report, out)
+        };
+        output.report("pack", &report, text).map(|()| 0)
+    }
+
+    /// Returns for whom files are looked at. Naming whom the AMI is for asks for it.
+    fn check_inside(&self) -> Option<Audience> {
+        let audience = self.audience.audience();
+        if self.check == Some(Check::Inside) {
+            Some(audience.unwrap_or_default())
+        } else {
+            audience
+        }
     }
 
     fn request(&self, output: Output, follower: &Follower) -> Result<ops::PackRequest> {
@@ -138,6 +173,7 @@ impl Pack {
             threads: self.threads.count(),
             states: self.states.states(output),
             base,
+            check_inside: self.check_inside(),
             ..ops::PackOptions::new(&self.output, ami)
         };
         Ok(ops::PackRequest::new(volumes, options))

@@ -8,6 +8,9 @@ mod boot;
 mod devices;
 mod documents;
 mod features;
+mod found;
+mod guest;
+mod inside;
 mod limits;
 mod names;
 mod rules;
@@ -22,10 +25,14 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::Verb;
 
+pub use found::Found;
+pub use inside::Inside;
+pub use inside::InsideVolume;
+pub use inside::look_inside;
 pub use limits::LIMITS_AS_OF;
 pub use rules::RULES;
+pub use subject::Audience;
 pub use subject::Evidence;
-pub use subject::Found;
 pub use subject::Level;
 pub use subject::Rule;
 pub use subject::Scope;
@@ -55,6 +62,9 @@ pub struct Finding {
     pub text: &'static str,
     /// Where the rule comes from.
     pub source: &'static str,
+    /// What mends it inside an image; empty where the description is what has to change.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub fix: &'static str,
 }
 
 /// Checks that every id is one of a rule.
@@ -83,7 +93,7 @@ pub fn lint(subject: &Subject<'_>, allow: &[String]) -> Vec<Finding> {
         .flat_map(|rule| {
             (rule.check)(subject).into_iter().map(|found| Finding {
                 rule: rule.id,
-                level: rule.level,
+                level: rule.level_for(subject.audience),
                 evidence: rule.evidence,
                 topic: rule.topic,
                 place: found.place,
@@ -91,6 +101,7 @@ pub fn lint(subject: &Subject<'_>, allow: &[String]) -> Vec<Finding> {
                 instead: found.instead,
                 text: rule.text,
                 source: rule.source,
+                fix: rule.fix,
             })
         })
         .collect();

@@ -9,21 +9,27 @@ use crate::lint::boot;
 use crate::lint::devices;
 use crate::lint::documents;
 use crate::lint::features;
+use crate::lint::guest;
 use crate::lint::names;
 use crate::lint::sharing;
 use crate::lint::storage;
 
 macro_rules! rules {
-    ($($level:ident $evidence:ident $scope:ident $topic:ident $id:literal $room:ident::$check:ident $text:literal $source:literal)*) => {
+    ($($level:ident $evidence:ident $scope:ident $topic:ident $id:literal $room:ident::$check:ident $text:literal $source:literal
+        $(; $shared:ident $marketplace:ident $fix:literal)?)*) => {
         /// All rules, in the order in which they are reported.
         pub const RULES: &[Rule] = &[$(Rule {
             id: $id,
             level: Level::$level,
+            // The level of one's own stands where a row has no other.
+            shared: [$(Level::$shared,)? Level::$level][0],
+            marketplace: [$(Level::$marketplace,)? Level::$level][0],
             evidence: Evidence::$evidence,
             scope: Scope::$scope,
             topic: Topic::$topic,
             text: $text,
             source: $source,
+            fix: [$($fix,)? ""][0],
             check: $room::$check,
         }),*];
     };
@@ -359,4 +365,148 @@ rules! {
     Warning Documented Any Boot "boot-default" boot::boot_default
         "Without a boot mode x86 instances start by BIOS"
         "EC2 user guide, ami-boot"
+
+    Warning Refused Any Guest "guest-host-keys" guest::host_keys
+        "An image has no host keys of SSH"
+        "refused in public AMIs, which AWS makes private: EC2 user guide, building-shared-amis; epam/cloud-pipeline 1625"
+        ; Error Error "--delete '/etc/ssh/ssh_host_*'"
+    Warning Refused Any Guest "guest-authorized-keys" guest::authorized_keys
+        "Nobody's key is authorized to log in"
+        "refused by the scan of AWS Marketplace: scylladb/scylla-machine-image 934; Image Builder's clean-up"
+        ; Error Error "--run-command 'rm -f /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys'"
+    Error Refused Any Guest "guest-password-empty" guest::password_empty
+        "No account has an empty password"
+        "refused by AWS Marketplace: product-and-ami-policies, null and blank passwords"
+        ; Error Error "--password NAME:locked:disabled"
+    Warning Refused Any Guest "guest-password" guest::password
+        "No account has a password"
+        "refused by AWS Marketplace: product-and-ami-policies, password-based access"
+        ; Warning Error "--password NAME:locked:disabled"
+    Warning Refused Any Guest "guest-sshd-password" guest::sshd_password
+        "sshd takes keys and no passwords"
+        "refused by AWS Marketplace: product-and-ami-policies; EC2 user guide, building-shared-amis"
+        ; Warning Error "--write /etc/ssh/sshd_config.d/00-keys.conf:'PasswordAuthentication no'"
+    Warning Refused Any Guest "guest-sshd-root" guest::sshd_root
+        "sshd does not let root log in by a password"
+        "refused by AWS Marketplace: product-and-ami-policies; EC2 user guide, building-shared-amis"
+        ; Warning Error "--write /etc/ssh/sshd_config.d/00-root.conf:'PermitRootLogin prohibit-password'"
+    Warning Documented Any Guest "guest-machine-id" guest::machine_id
+        "An image has no machine id"
+        "machine-id(5); scaleway/packer-plugin-scaleway 30: one address for all"
+        ; Warning Warning "--truncate /etc/machine-id --link /etc/machine-id:/var/lib/dbus/machine-id"
+    Warning Documented Any Guest "guest-cloud-init" guest::cloud_init
+        "Something takes keys and user data at the first start"
+        "EC2 user guide, building-shared-amis; Image Builder's requirements"
+        ; Warning Warning "--install cloud-init"
+    Warning Documented Any Guest "guest-cloud-init-state" guest::cloud_init_state
+        "cloud-init has not run yet"
+        "Image Builder's clean-up; cloud-init clean"
+        ; Warning Warning "--run-command 'cloud-init clean --logs --seed'"
+    Warning Documented Any Guest "guest-leftovers" guest::leftovers
+        "Nothing is left of the machine that the image was made on"
+        "Image Builder's clean-up, as in aws/amazon-ecs-ami scripts/cleanup.sh"
+        ; Warning Warning "--run-command 'find /var/log /var/tmp /tmp -type f -delete' --delete PATH"
+    Warning Documented Any Guest "guest-history" guest::history
+        "No histories of shells, and no copies of editors"
+        "ec2-bundle-vol's list of what it leaves out"
+        ; Warning Warning "--delete '/root/.*history' --delete '/home/*/.*history'"
+    Warning Refused Any Guest "guest-secrets" guest::secrets
+        "An image holds no secrets"
+        "refused by AWS Marketplace: product-and-ami-policies; ec2-bundle-vol's list of what it leaves out"
+        ; Error Error "--delete FILE"
+
+    Warning Refused Any Guest "guest-fstab-file" guest::fstab_file
+        "/etc/fstab is a regular file"
+        "refused by VM Import: NixOS/nixpkgs 71770"
+        ; Warning Warning "--run-command 'cp --remove-destination \"$(readlink -f /etc/fstab)\" /etc/fstab'"
+    Error Refused Any Guest "guest-fstab" guest::fstab
+        "What /etc/fstab mounts is on a volume of the AMI"
+        "refused by systemd, which ends in emergency mode: systemd.mount(5), nofail"
+        ; Error Error "--edit '/etc/fstab:s/^UUID=OLD/UUID=NEW/'"
+    Warning Documented Any Guest "guest-device-names" guest::device_names
+        "File systems are named by what is on them"
+        "EC2 user guide, nvme-ebs-volumes: names change with the type of the instance"
+        ; Warning Warning "--edit '/etc/fstab:s,^/dev/xvda1,UUID=ID,'"
+    Warning Documented Any Guest "guest-fstab-nofail" guest::fstab_nofail
+        "Volumes beside the root have the option nofail"
+        "EC2 user guide, ebs-using-volumes"
+        ; Warning Warning "--edit '/etc/fstab:s/defaults/defaults,nofail/ if m,/data,'"
+    Warning Documented Any Guest "guest-uuid-twice" guest::uuid_twice
+        "No two volumes hold one file system"
+        "xfs(5): nouuid; EC2 user guide, ebs-using-volumes"
+        ; Warning Warning "tune2fs -U random or xfs_admin -U generate on one of the images"
+
+    Error Refused Any Guest "guest-kernel" guest::kernel
+        "A boot entry has a kernel and an initramfs that exist"
+        "refused by the boot loader: file not found; VM Import/Export user guide, prerequisites"
+        ; Error Error "--run-command 'update-grub' or --run-command 'grub2-mkconfig -o /boot/grub2/grub.cfg'"
+    Warning Documented Any Guest "guest-kernel-stale" guest::kernel_stale
+        "Every boot entry has what it names"
+        "the Boot Loader Specification; GRUB manual, linux and initrd"
+        ; Warning Warning "--run-command 'update-grub' or --run-command 'grub2-mkconfig -o /boot/grub2/grub.cfg'"
+    Error Refused Any Guest "guest-root" guest::root
+        "root= names a file system of the AMI"
+        "refused by the initramfs, which waits for it: VM Import/Export user guide, prerequisites"
+        ; Error Error "--edit '/etc/default/grub:s/root=[^ \"]*/root=UUID=ID/' --run-command update-grub"
+    Warning Documented Any Guest "guest-console" guest::console
+        "The kernel has a console on the serial port"
+        "EC2 user guide, instance-console and ec2-serial-console"
+        ; Warning Warning "--edit '/etc/default/grub:s/^GRUB_CMDLINE_LINUX=\"/&console=ttyS0,115200n8 /' --run-command update-grub"
+    Error Refused Any Guest "guest-nvme" guest::nvme
+        "A kernel for Nitro types finds NVMe before it mounts the root"
+        "refused by the kernel, which finds no root: NixOS/nixpkgs 32612, scylladb/scylladb 3054"
+        ; Error Error "--run-command 'echo nvme >> /etc/initramfs-tools/modules && update-initramfs -u' or --run-command 'dracut -f --regenerate-all --add-drivers nvme'"
+    Warning Documented Any Guest "guest-nitro" guest::nitro
+        "A kernel can start on Nitro types"
+        "EC2 user guide, nvme-ebs-volumes"
+        ; Warning Warning "--run-command 'echo nvme >> /etc/initramfs-tools/modules && update-initramfs -u' or --run-command 'dracut -f --regenerate-all --add-drivers nvme'"
+    Error Refused Any Guest "guest-root-module" guest::root_module
+        "The kernel can mount the file system of the root"
+        "refused by the kernel, which cannot mount the root: VM Import/Export user guide, prerequisites"
+        ; Error Error "--run-command 'update-initramfs -u' or --run-command 'dracut -f --regenerate-all'"
+    Warning Documented Any Guest "guest-ena" guest::ena
+        "An AMI with ENA has its driver"
+        "EC2 user guide, enhanced-networking-ena: an instance may be unreachable"
+        ; Warning Warning "--install linux-image-cloud-amd64 or --install kernel-modules-extra"
+    Warning Documented Any Guest "guest-xen" guest::xen
+        "A kernel for Xen types finds Xen's block devices before it mounts the root"
+        "EC2 user guide, instance-types; hashicorp/packer's list of Xen types"
+        ; Warning Warning "--run-command 'echo xen-blkfront >> /etc/initramfs-tools/modules && update-initramfs -u' or --run-command 'dracut -f --regenerate-all --add-drivers xen-blkfront'"
+    Warning Documented Any Guest "guest-nvme-timeout" guest::nvme_timeout
+        "The timeout of NVMe is the longest"
+        "EC2 user guide, nvme-ebs-volumes, timeout-nvme-ebs-volumes"
+        ; Warning Warning "--edit '/etc/default/grub:s/^GRUB_CMDLINE_LINUX=\"/&nvme_core.io_timeout=4294967295 /' --run-command update-grub"
+    Warning Documented Any Guest "guest-selinux" guest::selinux
+        "Where SELinux is enforcing, files have labels"
+        "virt-customize(1), SELinux relabelling"
+        ; Warning Warning "--selinux-relabel"
+    Warning Refused Any Guest "guest-encrypted" guest::encrypted
+        "File systems are not encrypted by themselves"
+        "refused by AWS Marketplace: product-and-ami-policies; VM Import/Export user guide, prerequisites"
+        ; Warning Error "cryptsetup-reencrypt --decrypt, or another image"
+    Warning Documented Any Guest "guest-lvm-pv" guest::lvm_pv
+        "The root of a paravirtual machine is not a logical volume"
+        "EC2 user guide, UserProvidedKernels"
+        ; Warning Warning "virtualization type hvm, or a root without LVM"
+    Error Refused Any Guest "guest-architecture" guest::architecture
+        "Programs are for the AMI's architecture"
+        "refused by the kernel: exec format error"
+        ; Error Error "the architecture of the image in the description, or another image"
+    Error Refused Any Guest "guest-file-system-size" guest::file_system_size
+        "A file system fits where it lies"
+        "refused by the kernel: block count exceeds size of device; VM Import/Export user guide, prerequisites"
+        ; Error Error "resize2fs -M on the larger image before it is cut"
+
+    Warning Documented Any Guest "guest-windows-sysprep" guest::windows_sysprep
+        "An image of Windows was prepared with Sysprep"
+        "EC2 user guide for Windows, ami-create-win-sysprep"
+        ; Warning Warning "EC2Launch.exe sysprep"
+    Warning Documented Any Guest "guest-windows-launch" guest::windows_launch
+        "Windows has EC2Launch"
+        "EC2 user guide for Windows, ec2launch-v2"
+        ; Warning Warning "install AmazonEC2Launch.msi"
+    Warning Documented Any Guest "guest-windows-drivers" guest::windows_drivers
+        "Windows has drivers for NVMe, ENA and Xen"
+        "EC2 user guide for Windows, aws-nvme-drivers, ena-driver and xen-drivers-overview"
+        ; Warning Warning "install AWSNVMe, AwsEnaNetworkDriver and AWSPVDriverSetup"
 }

@@ -12,6 +12,8 @@ use crate::ami::Unread;
 use crate::ami::Upload;
 use crate::ami::bare;
 use crate::guest::Layout;
+use crate::lint::found::Found;
+use crate::lint::inside::Inside;
 use crate::units::ebs_gib;
 
 /// How bad it is when a rule is broken.
@@ -86,6 +88,8 @@ pub enum Topic {
     Sharing,
     /// What is inside the root volume, and whether the machine can start from it.
     Boot,
+    /// Files of the guest.
+    Guest,
 }
 
 impl Topic {
@@ -99,6 +103,35 @@ impl Topic {
             Self::Volume => "volume",
             Self::Sharing => "sharing",
             Self::Boot => "boot",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+/// For whom an AMI is made: what is harmless to oneself may not be shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// For the account that has it.
+    #[default]
+    Private,
+    /// For other accounts too, or for everybody.
+    Shared,
+    /// For AWS Marketplace.
+    Marketplace,
+}
+
+impl Audience {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Private, Self::Shared, Self::Marketplace];
+
+    /// Returns the audience's stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Shared => "shared",
+            Self::Marketplace => "marketplace",
         }
     }
 }
@@ -108,8 +141,12 @@ impl Topic {
 pub struct Rule {
     /// Stable name, for `--allow`.
     pub id: &'static str,
-    /// How bad it is when it is broken.
+    /// How bad it is when it is broken in an AMI of one's own.
     pub level: Level,
+    /// In one that is shared.
+    pub shared: Level,
+    /// In one for AWS Marketplace.
+    pub marketplace: Level,
     /// By what it is known.
     pub evidence: Evidence,
     /// What it can be applied to.
@@ -120,30 +157,23 @@ pub struct Rule {
     pub text: &'static str,
     /// Where it comes from.
     pub source: &'static str,
+    /// What mends it inside an image: arguments of `virt-customize`, or steps in words; empty where the
+    /// description is what has to change.
+    pub fix: &'static str,
     /// Looks for places that break it.
     #[serde(skip)]
     pub check: fn(&Subject<'_>) -> Vec<Found>,
 }
 
-/// A place that breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The member, with its device where it has one.
-    pub place: String,
-    /// What was found there.
-    pub found: String,
-    /// What to write instead.
-    pub instead: String,
-}
-
-impl Found {
-    /// Says what was found where, and what to write instead.
-    pub(super) fn new(
-        place: impl Into<String>,
-        found: impl Into<String>,
-        instead: impl Into<String>,
-    ) -> Self {
-        Self { place: place.into(), found: found.into(), instead: instead.into() }
+impl Rule {
+    /// Returns how bad it is when it is broken in an AMI for these.
+    #[must_use]
+    pub fn level_for(&self, audience: Audience) -> Level {
+        match audience {
+            Audience::Private => self.level,
+            Audience::Shared => self.shared,
+            Audience::Marketplace => self.marketplace,
+        }
     }
 }
 
@@ -181,6 +211,10 @@ pub struct Subject<'a> {
     pub is_answer: bool,
     /// The present, for rules about times.
     pub now: Option<Time>,
+    /// What is inside the volumes, where that was looked at.
+    pub inside: Option<&'a Inside>,
+    /// For whom the AMI is.
+    pub audience: Audience,
 }
 
 impl<'a> Subject<'a> {
@@ -197,6 +231,8 @@ impl<'a> Subject<'a> {
             unread: &[],
             is_answer: false,
             now: None,
+            inside: None,
+            audience: Audience::Private,
         }
     }
 

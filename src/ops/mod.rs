@@ -124,6 +124,7 @@ pub use shared::guest_report::GuestReport;
 pub use shared::guest_report::LoaderReport;
 pub use shared::guest_report::OsReport;
 pub use shared::guest_report::PartReport;
+pub use shared::judging::Waived;
 pub use shared::mapping::MappedVolume;
 pub use shared::open::Found;
 pub use shared::open::OpenedVolume;

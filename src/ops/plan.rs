@@ -154,7 +154,7 @@ fn check_rules(
         now: now(),
         ..Subject::of(bundle.ami())
     };
-    refuse(&subject, allow)
+    refuse(&subject, allow).map(drop)
 }
 
 /// Opens the snapshots to start from, each for a device of the bundle.

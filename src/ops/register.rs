@@ -20,6 +20,7 @@ use crate::io::Node;
 use crate::io::OutputDir;
 use crate::lint::check_ids;
 use crate::ops::shared::case::Case;
+use crate::ops::shared::case::Look;
 use crate::ops::shared::case::open_cases;
 use crate::ops::shared::case::refusal;
 use crate::ops::shared::recipe::TemplateRequest;
@@ -185,7 +186,7 @@ impl RegisterReport {
 /// `Invalid` if there is not one AMI, or if EC2 would refuse it.
 pub fn register(request: &RegisterRequest, watch: &dyn Watch) -> Result<RegisterReport> {
     check_ids(&request.allow)?;
-    let cases = open_cases(&request.path, &request.templates, watch)?.cases;
+    let cases = open_cases(&request.path, &request.templates, Look::Outside, watch)?.cases;
     let count = cases.len();
     let Ok([mut case]) = <[Case; 1]>::try_from(cases) else {
         let text = format!("it has {count} AMIs, expected 1");

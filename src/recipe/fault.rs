@@ -44,6 +44,20 @@ pub enum RecipeFault {
         /// Its device.
         device: String,
     },
+    /// A waiver has no reason.
+    #[error("the waiver of {rule} has no reason, expected why the rule may be broken")]
+    NoReason {
+        /// The rule.
+        rule: String,
+    },
+    /// A waiver has no day on which it ends.
+    #[error("the waiver of {rule} ends on {found:?}, expected a day as 2027-06-30")]
+    WaiverDay {
+        /// The rule.
+        rule: String,
+        /// What was found.
+        found: String,
+    },
     /// A volume says how to read an image, and names none.
     #[error("volume {device} says how to read an image, expected image beside it")]
     NoImage {

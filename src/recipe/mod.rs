@@ -10,6 +10,7 @@ mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
+mod waiver;
 mod write;
 
 use std::path::Path;
@@ -41,6 +42,8 @@ pub use template::TEMPLATE;
 pub use template::TEMPLATE_IMAGE;
 pub use template::Values;
 pub use template::begin;
+pub use waiver::For;
+pub use waiver::Waiver;
 pub use write::write;
 
 /// JSON Schema of recipes, for editors.
@@ -65,6 +68,10 @@ pub struct Prepared {
     pub uefi_data_file: Option<PathBuf>,
     /// Rules that are not applied.
     pub allow: Vec<String>,
+    /// For whom the AMI is, where the recipe says so.
+    pub audience: Option<For>,
+    /// Broken rules that are accepted for a while.
+    pub waivers: Vec<Waiver>,
     /// Tests, in order.
     pub tests: Vec<Test>,
     /// How snapshots are uploaded.
@@ -127,6 +134,7 @@ impl Recipe {
             ami.block_device_mappings.push(mapping);
             sources.extend(source);
         }
+        tables.lint.waive.iter().try_for_each(Waiver::check)?;
         let distribution = tables
             .distribute
             .iter()
@@ -139,6 +147,8 @@ impl Recipe {
             uefi_data_file: fill_some(tables.ami.uefi_data_file.as_ref(), &values)?
                 .map(|path| folder.join(path)),
             allow: tables.lint.allow.clone(),
+            audience: tables.lint.audience,
+            waivers: tables.lint.waive.clone(),
             tests: tables.test.clone(),
             upload: Upload {
                 region: tables.upload.region.clone(),

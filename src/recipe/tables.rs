@@ -34,6 +34,8 @@ use crate::recipe::build::Free;
 use crate::recipe::given::Given;
 use crate::recipe::given::Member;
 use crate::recipe::given::Strange;
+use crate::recipe::waiver::For;
+use crate::recipe::waiver::Waiver;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -138,6 +140,10 @@ pub(super) struct VolumeTable {
 pub(super) struct LintTable {
     #[serde(default)]
     pub(super) allow: Vec<String>,
+    #[serde(rename = "for")]
+    pub(super) audience: Option<For>,
+    #[serde(default)]
+    pub(super) waive: Vec<Waiver>,
 }
 
 /// What is done about holes.

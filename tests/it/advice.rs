@@ -202,7 +202,7 @@ fn a_command_names_no_option_that_it_does_not_have() {
     let here = folder.path();
     scene(here);
     // The registration of a bundle opens no image, so nothing can be forced there.
-    for line in ["complete thin.ami --base good.raw -o out.ami", "lint half.raw"] {
+    for line in ["complete thin.ami --base good.raw -o out.ami", "register half.raw"] {
         let (_, error) = run(here, line);
         let command = line.split(' ').next().unwrap();
         let help = amikit(&format!("{command} --help"), here).output().unwrap().stdout;

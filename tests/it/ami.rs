@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use amikit::internals::lint::Audience;
 use amikit::internals::lint::LIMITS_AS_OF;
-use amikit::internals::lint::Level;
 use amikit::internals::lint::RULES;
 use serde_json::Value;
 
@@ -223,11 +223,12 @@ fn register_and_plan_make_the_same_calls() {
 fn the_document_of_rules_is_the_table() {
     let mut text = format!(
         "# Rules\n\n\
-         What EC2 refuses, or what is most likely not meant, known before an upload. `amikit lint` applies\n\
-         them to a recipe, a bundle, a call of `RegisterImage` or an answer of `DescribeImages`, and exits with\n\
-         1 if an error is found; warnings do not change that. `pack` and `build` apply those of level error\n\
-         before a byte is packed, `register` and `plan` before they print a call. `--allow ID` silences one by\n\
-         name, in a recipe `[lint] allow`.\n\n\
+         What EC2 refuses, what does not boot, what must not be shared, and what is most likely not meant, known\n\
+         before an upload. `amikit lint` applies them to a recipe, a bundle, an image, a call of `RegisterImage`\n\
+         or an answer of `DescribeImages`, and exits with 1 if an error is found; warnings do not change that.\n\
+         `pack` and `build` apply those of level error before a byte is packed, `register` and `plan` before they\n\
+         print a call. `--allow ID` silences one by name, in a recipe `[lint] allow`; `[[lint.waive]]` accepts a\n\
+         broken rule for a reason and until a day. `--as sarif` is for CI systems.\n\n\
          A rule says by what it is known. *Refused*: a recorded answer refuses it, of EC2, of VM Import, of the\n\
          firmware that machines start with or of the plan, or the service's own model does. *Documented*: a\n\
          guide says so. *Observed*: what comes of it was seen. An error needs the first.\n\n\
@@ -237,13 +238,33 @@ fn the_document_of_rules_is_the_table() {
          `pack` knows no content. Limits of volume types are those of {LIMITS_AS_OF}. This file is printed\n\
          from the table in `src/lint/rules.rs`; each rule there has a test that trips it and one that just\n\
          does not.\n\n\
+         Rules whose names begin with `guest-` look at files of the guest, without root, a mount or a start.\n\
+         `lint` and `build` apply them wherever there is content, `pack` with `--check inside`. How bad a broken\n\
+         one is depends on whom the AMI is for: `--for private` (the default), `shared` or `marketplace`, in a\n\
+         recipe `[lint] for`. What cannot be read (a file system that is not known, a damaged file, an initramfs\n\
+         in an unknown compression) breaks no rule. Of a secret the file and the line are shown, never the secret.\n\
+         At most 1 MiB of a file is searched for secrets, in what no package owns: /etc, homes, /opt, /srv,\n\
+         /usr/local, /var/lib, /var/www, temporary folders, and other volumes whole.\n\n\
          | id | level | evidence | rule | from |\n|---|---|---|---|---|\n"
     );
     for rule in RULES {
-        let level = if rule.level == Level::Error { "error" } else { "warning" };
+        let mut level = rule.level.name().to_owned();
+        for audience in [Audience::Shared, Audience::Marketplace] {
+            if rule.level_for(audience) != rule.level {
+                write!(level, ", {} {}", audience.name(), rule.level_for(audience).name()).unwrap();
+            }
+        }
         let (id, evidence) = (rule.id, rule.evidence.name());
         writeln!(text, "| `{id}` | {level} | {evidence} | {} | {} |", rule.text, rule.source)
             .unwrap();
+    }
+    text.push_str(
+        "\n## What mends an image\n\n\
+         Arguments of `virt-customize -a IMAGE`, which works on images without starting them, or steps in\n\
+         words. In a recipe for another tool the commands inside are the same.\n\n| id | fix |\n|---|---|\n",
+    );
+    for rule in RULES.iter().filter(|rule| !rule.fix.is_empty()) {
+        writeln!(text, "| `{}` | `{}` |", rule.id, rule.fix).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
     if std::env::var_os("BLESS").is_some() {
@@ -259,7 +280,7 @@ fn lint_lists_every_rule() {
     let rules = json(&run_well(folder.path(), "lint --list --json"));
     assert_eq!(rules["rules"].as_array().unwrap().len(), RULES.len());
     for rule in RULES {
-        assert!(list.contains(&format!("{} [{}] ", rule.id, rule.level.name())), "{}", rule.id);
+        assert!(list.contains(&format!("{} [{}", rule.id, rule.level.name())), "{}", rule.id);
     }
 }
 

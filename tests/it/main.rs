@@ -44,6 +44,7 @@ mod instance_store_hostile;
 mod instance_store_oracles;
 mod layouts;
 mod limits;
+mod lint_inside;
 mod names;
 mod oci;
 mod oracle;

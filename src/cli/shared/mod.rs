@@ -7,6 +7,7 @@ pub(super) mod options;
 pub(super) mod output;
 pub(super) mod plan_text;
 pub(super) mod progress;
+pub(super) mod sarif;
 pub(super) mod schemas;
 pub(super) mod templates;
 pub(super) mod text;

@@ -20,6 +20,7 @@ use crate::format::FORMATS;
 use crate::format::WRITERS;
 use crate::format::Writer;
 use crate::guest::RULES_VERSION;
+use crate::lint::Audience;
 use crate::ops::Groups;
 use crate::pack::DEFAULT_LEVEL;
 use crate::units::parse_size;
@@ -81,6 +82,33 @@ impl StateArgs {
             holes_as_zeros: self.holes == Holes::Zero,
             zeros_as_holes: self.zeros.are_holes(output),
         }
+    }
+}
+
+/// For whom an AMI is.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(in crate::cli) struct AudienceArgs {
+    /// For whom the AMI is: rules about files of the guest are stricter for others
+    /// [default: what the recipe says, or private]
+    #[arg(long = "for", value_name = "WHOM")]
+    audience: Option<Whom>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Whom {
+    Private,
+    Shared,
+    Marketplace,
+}
+
+impl AudienceArgs {
+    /// Returns for whom the AMI is, if that was said.
+    pub(in crate::cli) fn audience(self) -> Option<Audience> {
+        self.audience.map(|it| match it {
+            Whom::Private => Audience::Private,
+            Whom::Shared => Audience::Shared,
+            Whom::Marketplace => Audience::Marketplace,
+        })
     }
 }
 

@@ -13,12 +13,26 @@ use crate::calls::Totals;
 use crate::cli::shared::text::many;
 use crate::error::shown;
 use crate::lint::Finding;
+use crate::ops::Waived;
 use crate::units::format_size;
 
 pub(in crate::cli) fn finding(it: &Finding, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} [{}] {}: {}", it.level.name(), it.rule, it.place, it.found)?;
     writeln!(out, "    expected {}", it.instead)?;
-    writeln!(out, "    rule: {} ({})", it.text, it.source)
+    writeln!(out, "    rule: {} ({})", it.text, it.source)?;
+    if it.fix.is_empty() { Ok(()) } else { writeln!(out, "    fix: {}", fix(it.fix)) }
+}
+
+/// Says what mends a broken rule; what begins with two hyphens are arguments of `virt-customize`.
+pub(in crate::cli) fn fix(fix: &str) -> String {
+    if fix.starts_with("--") { format!("virt-customize -a IMAGE {fix}") } else { fix.to_owned() }
+}
+
+pub(in crate::cli) fn waived(it: &Waived, out: &mut dyn Write) -> io::Result<()> {
+    let Waived { finding, reason, until } = it;
+    let (level, rule, place) = (finding.level.name(), finding.rule, &finding.place);
+    writeln!(out, "waived until {until}: {level} [{rule}] {place}: {}", finding.found)?;
+    writeln!(out, "    because {reason}")
 }
 
 fn sums(totals: &Totals) -> String {

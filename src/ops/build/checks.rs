@@ -33,12 +33,14 @@ use crate::io::Staging;
 use crate::io::Target;
 use crate::io::Witness;
 use crate::io::read_vec;
+use crate::lint::Audience;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::Topic;
 use crate::lint::check_ids;
 use crate::ops::build::request::BuildRequest;
 use crate::ops::shared::case::Case;
+use crate::ops::shared::case::Look;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::verification::Depth;
 use crate::ops::shared::verification::verify_bundle;
@@ -80,6 +82,8 @@ impl TestReport {
 pub(super) struct Tests<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) prepared: &'a Prepared,
+    /// For whom the AMI is.
+    pub(super) audience: Audience,
     pub(super) staging: &'a Staging,
     /// Digest of the bundle.
     pub(super) digest: Digest,
@@ -132,14 +136,16 @@ impl Tests<'_> {
             Test::Verify { quick } => run_verify(made, *quick, request, *watch),
             Test::Lint { allow, deny_warnings } => {
                 check_ids(allow)?;
-                let mut case = Case::of_bundle(&Bundle::open(made)?)?;
+                let mut case = Case::of_bundle(&Bundle::open(made)?, Look::Inside)?;
+                case.audience = self.audience;
+                case.waivers.clone_from(&prepared.waivers);
                 case.upload = Some(prepared.upload.clone());
                 case.distribution.clone_from(&prepared.distribution);
                 let findings = case.findings(&[&prepared.allow[..], allow].concat());
                 Ok(judge("lint", findings, *deny_warnings))
             }
             Test::Boot {} => {
-                let case = Case::of_bundle(&Bundle::open(made)?)?;
+                let case = Case::of_bundle(&Bundle::open(made)?, Look::Outside)?;
                 let mut findings = case.findings(&prepared.allow);
                 findings.retain(|it| it.topic == Topic::Boot);
                 Ok(judge("boot", findings, false))

@@ -23,12 +23,16 @@ use crate::io::Staging;
 use crate::io::Taken;
 use crate::io::unwritten;
 use crate::layout::is_archive_name;
+use crate::lint::Audience;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
 use crate::ops::build::checks::Tests;
 pub use crate::ops::build::request::BuildRequest;
 use crate::ops::shared::case::Case;
+use crate::ops::shared::case::Look;
 use crate::ops::shared::case::refusal;
+use crate::ops::shared::judging::Judged;
+use crate::ops::shared::judging::Waived;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
 use crate::ops::shared::outside::check_outside;
@@ -63,6 +67,9 @@ pub struct BuildReport {
     pub passed: bool,
     /// Rules that warn.
     pub warnings: Vec<Finding>,
+    /// Rules that are broken and that the recipe accepts for a while.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waived: Vec<Waived>,
     /// What was packed.
     pub packed: PackReport,
     /// The tests, up to the first that failed.
@@ -96,18 +103,26 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     let read = || volumes.iter().map(|it| it.image.image.path.as_path());
     check_outside(&request.output, read())?;
     check_outside(&plan, read().chain([request.output.as_path()]))?;
-    let case = Case::of_recipe(&prepared, &volumes, watch)?;
+    let mut case = Case::of_recipe(&prepared, &volumes, Look::Inside, watch)?;
+    case.audience = request.audience.unwrap_or(case.audience);
     crate::lint::check_ids(&request.allow)?;
-    let findings = case.findings(&request.allow);
-    if let Some(error) = refusal(&findings) {
+    let judged = case.judged(&request.allow);
+    if let Some(error) = refusal(&judged.findings) {
         return Err(error.in_file(&request.recipe));
     }
     // What stands under the name must be a bundle: told before the work, not after it.
     drop(Writer::create(&request.output, request.pack_size)?);
     let staging = Staging::create(&request.output)?;
     let made = staging.path();
-    build_staged(request, &prepared, &volumes, findings, staging, watch)
+    let judged = Warned { audience: case.audience, judged };
+    build_staged(request, &prepared, &volumes, judged, staging, watch)
         .map_err(|error| error.shown_as(&made, &request.output))
+}
+
+/// What rules said before anything was packed.
+struct Warned {
+    audience: Audience,
+    judged: Judged,
 }
 
 /// Builds the bundle in its staging place, and names it.
@@ -115,7 +130,7 @@ fn build_staged(
     request: &BuildRequest,
     prepared: &Prepared,
     volumes: &[MappedVolume],
-    findings: Vec<Finding>,
+    warned: Warned,
     staging: Staging,
     watch: &dyn Watch,
 ) -> Result<BuildReport> {
@@ -127,16 +142,18 @@ fn build_staged(
     let mut report = BuildReport {
         recipe: request.recipe.clone(),
         passed: true,
-        warnings: findings,
+        warnings: warned.judged.findings,
+        waived: warned.judged.waived,
         packed: PackReport { bundle: request.output.clone(), ..packed.clone() },
         tests: Vec::new(),
         plan: None,
-        notes: Vec::new(),
+        notes: warned.judged.notes,
     };
     for volume in &mut packed.volumes {
         report.notes.append(&mut volume.snapshot.notes);
     }
-    let tests = Tests { request, prepared, staging: &staging, digest: packed.digest, watch };
+    let (audience, digest) = (warned.audience, packed.digest);
+    let tests = Tests { request, prepared, audience, staging: &staging, digest, watch };
     report.passed = tests.run(&mut report.tests)?;
     if report.passed {
         report.plan = Some(publish(request, prepared, staging, watch)?);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::bundle::FreeRecord;
 use crate::chunking::States;
+use crate::lint::Audience;
 use crate::ops::shared::groups::Groups;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::recipe::TemplateRequest;
@@ -26,6 +27,8 @@ pub struct BuildRequest {
     pub templates: TemplateRequest,
     /// Rules that are not applied, beside the recipe's.
     pub allow: Vec<String>,
+    /// For whom the AMI is, in the place of what the recipe says.
+    pub audience: Option<Audience>,
     /// How chunks are compressed.
     pub groups: Groups,
     /// Bytes at which packs are closed.
@@ -49,6 +52,7 @@ impl BuildRequest {
             images: Vec::new(),
             templates: TemplateRequest::default(),
             allow: Vec::new(),
+            audience: None,
             groups: Groups::default(),
             pack_size: DEFAULT_PACK_SIZE,
             threads: default_threads(),

@@ -3,14 +3,19 @@
 use std::path::Path;
 
 use crate::ami::Ami;
+use crate::ami::Architecture;
 use crate::ami::Called;
 use crate::ami::Described;
 use crate::ami::Distribution;
 use crate::ami::Document;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
 use crate::ami::Oddity;
 use crate::ami::Unread;
 use crate::ami::Upload;
+use crate::ami::Virtualization;
 use crate::bundle::Bundle;
+use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -19,13 +24,19 @@ use crate::error::shown;
 use crate::guest;
 use crate::guest::Layout;
 use crate::io::Node;
+use crate::lint::Audience;
 use crate::lint::Finding;
+use crate::lint::Inside;
 use crate::lint::Level;
 use crate::lint::Subject;
 use crate::lint::VolumeFacts;
 use crate::lint::check_ids;
 use crate::lint::lint as apply_rules;
+use crate::ops::shared::judging::Judged;
+use crate::ops::shared::judging::audience;
+use crate::ops::shared::judging::inside_of;
 use crate::ops::shared::mapping::MappedVolume;
+use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find_bundle;
 use crate::ops::shared::open::open;
 use crate::ops::shared::recipe::TemplateRequest;
@@ -35,6 +46,7 @@ use crate::ops::shared::recipe::prepare;
 use crate::ops::shared::recipe::read_document;
 use crate::recipe::Prepared;
 use crate::recipe::Recipe;
+use crate::recipe::Waiver;
 use crate::units::BLOCK_SIZE;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
@@ -55,10 +67,29 @@ pub(in crate::ops) struct Case {
     /// Whether EC2 says that the AMI is so, and nobody asks for it.
     pub(in crate::ops) is_answer: bool,
     pub(in crate::ops) notes: Vec<String>,
+    /// What is inside the volumes, where it was looked at.
+    pub(in crate::ops) inside: Option<Inside>,
+    /// For whom the AMI is.
+    pub(in crate::ops) audience: Audience,
+    pub(in crate::ops) waivers: Vec<Waiver>,
+}
+
+/// How far a case looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) enum Look {
+    /// At the description, partitions and boot loaders.
+    Outside,
+    /// At the files of the guest, too.
+    Inside,
 }
 
 impl Case {
+    /// Returns what is broken and not waived.
     pub(in crate::ops) fn findings(&self, allow: &[String]) -> Vec<Finding> {
+        self.judged(allow).findings
+    }
+
+    pub(in crate::ops) fn judged(&self, allow: &[String]) -> Judged {
         let subject = Subject {
             volumes: &self.volumes,
             upload: self.upload.as_ref(),
@@ -67,9 +98,18 @@ impl Case {
             unread: &self.unread,
             is_answer: self.is_answer,
             now: now(),
+            inside: self.inside.as_ref(),
+            audience: self.audience,
             ..Subject::of(&self.ami)
         };
-        apply_rules(&subject, &[&self.allow[..], allow].concat())
+        let all = apply_rules(&subject, &[&self.allow[..], allow].concat());
+        Judged::new(all, &self.waivers, now())
+    }
+
+    /// Takes what is inside the volumes, and what could not be looked at.
+    fn take_inside(&mut self, inside: Inside) {
+        self.notes.extend(inside.notes.iter().cloned());
+        self.inside = Some(inside);
     }
 
     /// Takes an AMI that EC2 described. What is strange in it is told, and is nobody's fault.
@@ -83,10 +123,11 @@ impl Case {
     }
 
     /// Takes a bundle, and looks into its volumes.
-    pub(in crate::ops) fn of_bundle(bundle: &Bundle) -> Result<Self> {
+    pub(in crate::ops) fn of_bundle(bundle: &Bundle, look: Look) -> Result<Self> {
         let mut case = Self { ami: bundle.ami().clone(), ..Self::default() };
         // A thin bundle has no bytes to look at without its base.
-        let is_thin = bundle.is_thin()?;
+        let is_thin = bundle.supplied().is_empty() && bundle.is_thin()?;
+        let mut opened = Vec::new();
         for layer in bundle.snapshots() {
             let manifest = bundle.manifest(layer)?;
             let layout = if is_thin {
@@ -94,7 +135,10 @@ impl Case {
                 case.notes.push(format!("{} {note}", layer.device));
                 None
             } else {
-                Some(guest::look(&bundle.snapshot(Some(&layer.device))?)?)
+                let snapshot = bundle.snapshot(Some(&layer.device))?;
+                let layout = guest::look(&snapshot)?;
+                opened.push((&*layer.device, snapshot));
+                Some(layout)
             };
             case.volumes.push(VolumeFacts {
                 device: layer.device.clone(),
@@ -104,6 +148,46 @@ impl Case {
                 layout,
             });
         }
+        if look == Look::Inside && !opened.is_empty() {
+            let volumes: Vec<(&str, &dyn ReadVolume)> = opened
+                .iter()
+                .map(|(device, it)| -> (&str, &dyn ReadVolume) { (device, it) })
+                .collect();
+            case.take_inside(inside_of(&volumes, bundle.ami(), !names_other_content(&case.ami))?);
+        }
+        Ok(case)
+    }
+
+    /// Takes an image alone: what is known of the AMI is what is inside.
+    pub(in crate::ops) fn of_image(request: &VolumeRequest, watch: &dyn Watch) -> Result<Self> {
+        let opened = open(request, watch)?;
+        let volume = opened.volume();
+        let (hole_bytes, layout) = look(volume).map_err(|e| request.fail(e))?;
+        let device = "/dev/xvda";
+        let ebs = Ebs { snapshot_digest: Some(Digest([0; 32])), ..Ebs::default() };
+        let mapping =
+            Mapping { device_name: device.to_owned(), ebs: Some(ebs), ..Mapping::default() };
+        let mut ami = Ami {
+            root_device_name: device.to_owned(),
+            virtualization_type: Some(Virtualization::Hvm),
+            block_device_mappings: vec![mapping],
+            ..Ami::default()
+        };
+        let inside = inside_of(&[(device, volume)], &ami, false).map_err(|e| request.fail(e))?;
+        volume.check_unchanged().map_err(|e| request.fail(e))?;
+        ami.architecture = Some(match inside.architecture {
+            Some("aarch64" | "arm") => Architecture::Arm64,
+            _ => Architecture::X86_64,
+        });
+        let facts = VolumeFacts {
+            device: device.to_owned(),
+            size: volume.size(),
+            hole_bytes: Some(hole_bytes),
+            layout: Some(layout),
+        };
+        let mut case = Self { ami, volumes: vec![facts], ..Self::default() };
+        case.notes = opened.opened().notes();
+        case.take_inside(inside);
         Ok(case)
     }
 
@@ -111,9 +195,12 @@ impl Case {
     pub(in crate::ops) fn of_recipe(
         prepared: &Prepared,
         volumes: &[MappedVolume],
+        look_at: Look,
         watch: &dyn Watch,
     ) -> Result<Self> {
         let mut case = Self {
+            audience: prepared.audience.map(audience).unwrap_or_default(),
+            waivers: prepared.waivers.clone(),
             upload: Some(prepared.upload.clone()),
             distribution: prepared.distribution.clone(),
             allow: prepared.allow.clone(),
@@ -121,13 +208,16 @@ impl Case {
             ..Self::default()
         };
         check_ids(&case.allow)?;
+        let waived: Vec<String> = case.waivers.iter().map(|it| it.rule.clone()).collect();
+        check_ids(&waived)?;
         let mut ami = prepared.ami.clone();
+        let mut all_opened = Vec::new();
         for MappedVolume { device, image } in volumes {
             // Two entries of one device are for a rule to find: mark the first of the two.
             let mapping = ami.block_device_mappings.iter_mut().find(|it| it.device_name == *device);
             let ebs = mapping.and_then(|it| it.ebs.as_mut());
             if let Some(ebs) = ebs {
-                ebs.snapshot_digest = Some(crate::digest::Digest([0; 32]));
+                ebs.snapshot_digest = Some(Digest([0; 32]));
             }
             if Node::at(&image.image.path)?.is_none() {
                 let note = "does not exist: rules about its content are not applied";
@@ -143,10 +233,25 @@ impl Case {
                 hole_bytes: Some(hole_bytes),
                 layout: Some(layout),
             });
+            all_opened.push((&**device, image, opened));
+        }
+        if look_at == Look::Inside && !all_opened.is_empty() {
+            let all_known = all_opened.len() == volumes.len() && !names_other_content(&ami);
+            let volumes: Vec<(&str, &dyn ReadVolume)> =
+                all_opened.iter().map(|(device, _, it)| (*device, it.volume())).collect();
+            let (_, image, _) = &all_opened[0];
+            let inside = inside_of(&volumes, &ami, all_known).map_err(|e| image.fail(e))?;
+            case.take_inside(inside);
         }
         case.ami = ami;
         Ok(case)
     }
+}
+
+/// Tells whether a mapping has volumes whose content is in an account.
+fn names_other_content(ami: &Ami) -> bool {
+    let of_account = |it: &Mapping| it.ebs.as_ref().is_some_and(|ebs| ebs.snapshot_id.is_some());
+    ami.block_device_mappings.iter().any(of_account)
 }
 
 /// Returns the bytes of a volume that are holes, and what is inside.
@@ -199,17 +304,18 @@ impl Cases {
 pub(in crate::ops) fn open_cases(
     path: &Path,
     templates: &TemplateRequest,
+    look: Look,
     watch: &dyn Watch,
 ) -> Result<Cases> {
     if let Some(bundle) = find_bundle(path)? {
-        return Ok(Cases::one("bundle", Case::of_bundle(&bundle)?));
+        return Ok(Cases::one("bundle", Case::of_bundle(&bundle, look)?));
     }
     match read_document(path, watch)? {
         Document::Text(text) => {
             check_text(&text, path)?;
             let prepared = prepare(&text, path, templates, watch)?;
             let volumes = mapped_volumes(&prepared, &[])?;
-            Ok(Cases::one("recipe", Case::of_recipe(&prepared, &volumes, watch)?))
+            Ok(Cases::one("recipe", Case::of_recipe(&prepared, &volumes, look, watch)?))
         }
         document => {
             let found = Cases::of_document(document);
@@ -276,8 +382,9 @@ pub(in crate::ops) fn refusal(findings: &[Finding]) -> Option<Error> {
     Some(Error::new(Kind::Invalid, text).advise(Advice::AllowRule))
 }
 
-/// Fails if an error-level rule is broken.
-pub(in crate::ops) fn refuse(subject: &Subject<'_>, allow: &[String]) -> Result<()> {
+/// Fails if an error-level rule is broken; returns what warns.
+pub(in crate::ops) fn refuse(subject: &Subject<'_>, allow: &[String]) -> Result<Vec<Finding>> {
     check_ids(allow)?;
-    refusal(&apply_rules(subject, allow)).map_or(Ok(()), Err)
+    let findings = apply_rules(subject, allow);
+    refusal(&findings).map_or(Ok(findings), Err)
 }

@@ -29,7 +29,11 @@ use crate::error::Result;
 use crate::error::Setting;
 use crate::guest;
 use crate::layout::is_archive_name;
+use crate::lint::Audience;
+use crate::lint::Finding;
+use crate::lint::Inside;
 use crate::lint::Subject;
+use crate::lint::Topic;
 use crate::lint::VolumeFacts;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
@@ -37,6 +41,7 @@ use crate::ops::shared::base::OverBase;
 use crate::ops::shared::base::patching;
 use crate::ops::shared::case::refuse;
 use crate::ops::shared::groups::Groups;
+use crate::ops::shared::judging::inside_of;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::mapping::OpenedMapping;
 use crate::ops::shared::mapping::check_names;
@@ -72,6 +77,8 @@ pub struct PackOptions {
     pub states: States,
     /// What the bundle is packed against.
     pub base: Option<BaseRequest>,
+    /// For whom the AMI is, if files of the guest are looked at before anything is packed.
+    pub check_inside: Option<Audience>,
 }
 
 impl PackOptions {
@@ -87,6 +94,7 @@ impl PackOptions {
             threads: default_threads(),
             states: States::default(),
             base: None,
+            check_inside: None,
         }
     }
 }
@@ -126,6 +134,9 @@ pub struct PackReport {
     pub ami: Ami,
     /// The volumes, ascending by device.
     pub volumes: Vec<VolumeReport>,
+    /// Rules about files of the guest that warn, if those were looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Finding>,
 }
 
 /// A bundle's volume as a sink of blocks.
@@ -257,8 +268,13 @@ pub(in crate::ops) fn with_content(ami: &Ami, devices: &[&str]) -> Result<Ami> {
 
 /// Refuses what EC2 would refuse, before anything is written. What comes in order is not looked into:
 /// that would be to read all of it.
-fn check_rules(ami: &Ami, volumes: &[OpenedMapping], allow: &[String]) -> Result<()> {
+fn check_rules(
+    ami: &Ami,
+    volumes: &[OpenedMapping],
+    options: &PackOptions,
+) -> Result<Vec<Finding>> {
     ami.check_stated()?;
+    let allow = &options.allow;
     let mut facts = Vec::with_capacity(volumes.len());
     for OpenedMapping { device, source, named, .. } in volumes {
         let Some(size) = source.size() else { continue };
@@ -268,7 +284,32 @@ fn check_rules(ami: &Ami, volumes: &[OpenedMapping], allow: &[String]) -> Result
         };
         facts.push(VolumeFacts { device: device.clone(), size, layout, ..VolumeFacts::default() });
     }
-    refuse(&Subject { volumes: &facts, ..Subject::of(ami) }, allow)
+    let inside = match options.check_inside {
+        Some(_) => Some(look_inside(ami, volumes)?),
+        None => None,
+    };
+    let subject = Subject {
+        volumes: &facts,
+        inside: inside.as_ref(),
+        audience: options.check_inside.unwrap_or_default(),
+        ..Subject::of(ami)
+    };
+    let mut findings = refuse(&subject, allow)?;
+    findings.retain(|it| it.topic == Topic::Guest);
+    Ok(findings)
+}
+
+/// Looks at the files of the guest.
+fn look_inside(ami: &Ami, volumes: &[OpenedMapping]) -> Result<Inside> {
+    let mut all = Vec::with_capacity(volumes.len());
+    for OpenedMapping { device, source, named, .. } in volumes {
+        let Some(volume) = source.volume() else {
+            let text = "it comes in order, and cannot be looked into before it is packed";
+            return Err(Error::invalid(text).in_file(named).advise("unpack it to a file first"));
+        };
+        all.push((&**device, volume));
+    }
+    inside_of(&all, ami, true)
 }
 
 /// Packs volumes into a bundle.
@@ -287,7 +328,7 @@ pub(in crate::ops) fn pack_volumes(
     check_names(&options.ami, &devices, options.groups)?;
     let mut ami = with_content(&options.ami, &devices)?;
     check_base(options, volumes.len())?;
-    check_rules(&ami, &volumes, &options.allow)?;
+    let warnings = check_rules(&ami, &volumes, options)?;
     let base = options.base.as_ref();
     check_output(&volumes, options)?;
     let mut writer = Writer::create(&options.output, options.pack_size)?;
@@ -322,7 +363,7 @@ pub(in crate::ops) fn pack_volumes(
         ebs.volume_size.get_or_insert(ebs_gib(report.snapshot.volume_size_bytes));
     }
     let digest = writer.finish(&ami)?;
-    Ok(PackReport { bundle: options.output.clone(), digest, ami, volumes: reports })
+    Ok(PackReport { bundle: options.output.clone(), digest, ami, volumes: reports, warnings })
 }
 
 /// Fails if the bundle would destroy what it is made of.

@@ -111,6 +111,7 @@ const LINES: &[(&str, &str, i32)] = &[
     ("inspect", "inspect esp.raw --read", 0),
     ("ls", "ls esp.raw -R --digests", 0),
     ("diff-files", "diff esp.raw esp2.raw --files", 1),
+    ("lint", "lint esp.raw --for shared", 0),
     ("packages", "packages esp.raw", 0),
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
