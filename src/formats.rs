@@ -3,7 +3,8 @@
 //! Each page is a document of the package. Own formats: bundles are OCI layouts ([`bundle`]) with a
 //! description ([`ami`]), manifests of snapshots ([`manifest`]) and packs of chunks ([`pack`],
 //! [`patch`]); [`page_index`] and [`in_place`] are about deltas, [`recipe`] and [`plan`] about building
-//! and uploading, [`guest`] about what is inside a volume.
+//! and uploading, [`guest`] about what is inside a volume,
+//! [`churn`] about why two builds differ.
 #![allow(clippy::doc_markdown, reason = "documents that are read as files, too")]
 
 /// Declares a page for each document, in which links between documents lead to pages.
@@ -13,6 +14,7 @@ macro_rules! pages {
             #[doc = "[ami.md]: crate::formats::ami"]
             #[doc = "[android-sparse.md]: crate::formats::android_sparse"]
             #[doc = "[bundle.md]: crate::formats::bundle"]
+            #[doc = "[churn.md]: crate::formats::churn"]
             #[doc = "[compressed-raw.md]: crate::formats::compressed_raw"]
             #[doc = "[guest.md]: crate::formats::guest"]
             #[doc = "[in-place.md]: crate::formats::in_place"]
@@ -44,6 +46,7 @@ pages! {
     ami "ami.md"
     android_sparse "android-sparse.md"
     bundle "bundle.md"
+    churn "churn.md"
     compressed_raw "compressed-raw.md"
     guest "guest.md"
     in_place "in-place.md"

@@ -108,6 +108,7 @@ pub(crate) mod compress;
 pub(crate) mod delta;
 pub(crate) mod digest;
 pub(crate) mod error;
+pub(crate) mod explain;
 pub(crate) mod field;
 pub(crate) mod format;
 pub mod formats;
@@ -226,6 +227,9 @@ pub mod internals {
     }
     pub mod error {
         pub use crate::error::*;
+    }
+    pub mod explain {
+        pub use crate::explain::*;
     }
     pub mod field {
         pub use crate::field::*;

@@ -68,6 +68,7 @@ commands! {
     instance_store::InstanceStore,
     compare::Compare,
     diff::Diff,
+    churn::Churn,
     apply::Apply,
     complete::Complete,
     merge::Merge,

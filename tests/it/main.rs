@@ -8,6 +8,7 @@ mod attack;
 mod botocore;
 mod build;
 mod chains;
+mod churn;
 mod common;
 mod compare;
 mod damage;

@@ -17,6 +17,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "apply"
     "bench"
     "build"
+    "churn"
     "compare"
     "complete"
     "convert"

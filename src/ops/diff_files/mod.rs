@@ -3,7 +3,6 @@
 mod costs;
 mod entry;
 mod files;
-mod pages;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -22,6 +21,7 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open;
 use crate::ops::shared::open::recorded_free;
+use crate::ops::shared::pages::changed as changed_pages;
 use crate::units::BLOCK_SIZE;
 use crate::units::PAGE_SIZE;
 use crate::volume::ReadVolume;
@@ -73,7 +73,7 @@ pub fn diff_files(
     let (old, new) = (old.volume(), new.volume());
     let fail_old = |error| request.old.fail(error);
     let fail_new = |error| request.new.fail(error);
-    let changed = pages::changed(old, new, request.threads, watch)?;
+    let changed = changed_pages(old, new, request.threads, watch)?;
     let old_guest = Guest::open(old).map_err(fail_old)?;
     let new_guest = Guest::open(new).map_err(fail_new)?;
     let before = Costs::of(&changed, &old_guest.owners().map_err(fail_old)?);

@@ -17,6 +17,7 @@ pub(super) mod mapping;
 pub(super) mod open;
 pub(super) mod outside;
 pub(super) mod packing;
+pub(super) mod pages;
 pub(super) mod planning;
 pub(super) mod recipe;
 pub(super) mod report;

@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["tar"],
     &["volume", "manifest", "pack", "ami", "layout"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
-    &["lint", "calls"],
+    &["lint", "explain", "calls"],
     &["serve"],
     &["ops"],
     &["cli"],

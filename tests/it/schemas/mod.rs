@@ -111,6 +111,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("inspect", "inspect esp.raw --read", 0),
     ("ls", "ls esp.raw -R --digests", 0),
     ("diff-files", "diff esp.raw esp2.raw --files", 1),
+    ("churn", "churn esp.raw esp2.raw", 1),
+    ("churn", "churn old.raw new.raw", 1),
     ("lint", "lint esp.raw --for shared", 0),
     ("packages", "packages esp.raw", 0),
     ("map", "map old.raw", 0),

@@ -18,7 +18,7 @@ use crate::work::in_order;
 const SPAN_LEN: u64 = 2 << 20;
 
 /// Returns the bytes of all pages that differ; what one volume does not have reads as zeros.
-pub(super) fn changed(
+pub(in crate::ops) fn changed(
     old: &dyn ReadVolume,
     new: &dyn ReadVolume,
     threads: NonZero<usize>,

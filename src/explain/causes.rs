@@ -1,0 +1,128 @@
+//! The table of causes.
+
+use serde::Serialize;
+
+/// Why two builds differ although nothing that anybody wanted differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Stable name.
+    pub id: &'static str,
+    /// What differs.
+    pub text: &'static str,
+    /// What keeps it from differing: an option of the tool that makes the image.
+    pub fix: &'static str,
+}
+
+macro_rules! causes {
+    ($($id:literal $text:literal $fix:literal)*) => {
+        /// All causes.
+        pub const CAUSES: &[Reason] = &[$(Reason { id: $id, text: $text, fix: $fix }),*];
+    };
+}
+
+causes! {
+    "gpt-disk-guid" "the GUID of the disk in its GPT"
+        "sgdisk --disk-guid=GUID, sfdisk label-id:, systemd-repart --seed=UUID"
+    "gpt-partition-guid" "GUIDs of partitions"
+        "sgdisk --partition-guid=N:GUID, sfdisk uuid=, systemd-repart --seed=UUID"
+    "mbr-signature" "the signature of the disk in its MBR"
+        "sfdisk label-id:, or 4 bytes at 0x1b8"
+
+    "ext-uuid" "the UUID of an ext file system, or the seed of its checksums"
+        "mke2fs -U UUID"
+    "ext-hash-seed" "the seed by which directories of an ext file system are sorted"
+        "mke2fs -E hash_seed=UUID"
+    "ext-times" "times of an ext file system and of its inodes: made, mounted, written, checked, created"
+        "SOURCE_DATE_EPOCH with e2fsprogs 1.47.1 or later, E2FSPROGS_FAKE_TIME before; fill it by mke2fs -d, without a mount"
+    "ext-mounts" "how often an ext file system was mounted, where, and how much was written"
+        "fill it by mke2fs -d, without a mount"
+    "ext-generation" "generations of inodes, which Linux draws"
+        "fill it by mke2fs -d, without a mount"
+    "ext-directory-order" "the order of names in directories of an ext file system"
+        "fill it by mke2fs -d out of one tree, without e2fsck -D"
+    "ext-journal" "what is left in the journal of an ext file system"
+        "fill it by mke2fs -d, without a mount; or mke2fs -O ^has_journal and tune2fs -j afterwards"
+
+    "xfs-uuid" "the UUID of an XFS file system, in every block of its metadata"
+        "mkfs.xfs -m uuid=UUID"
+    "xfs-lsn" "places in the log that blocks of XFS were last written from"
+        "fill it by mkfs.xfs -p, without a mount"
+    "xfs-generation" "generations of inodes of XFS, which are drawn"
+        "DETERMINISTIC_SEED=1 where the manual of mkfs.xfs knows it"
+    "xfs-times" "times of inodes of XFS: read, changed, created"
+        "SOURCE_DATE_EPOCH where the manual of mkfs.xfs knows it"
+    "xfs-log" "what is left in the log of XFS"
+        "fill it by mkfs.xfs -p, without a mount"
+
+    "btrfs-uuid" "UUIDs of Btrfs, in every node of its trees"
+        "mkfs.btrfs -U UUID --device-uuid UUID"
+    "fat-serial" "the serial number of a FAT file system"
+        "mkfs.fat -i NUMBER"
+    "fat-times" "times in directories of a FAT file system"
+        "SOURCE_DATE_EPOCH for mkfs.fat and mcopy -m"
+    "swap-uuid" "the UUID of swap space"
+        "mkswap -U UUID"
+    "lvm-uuid" "UUIDs and times of LVM2"
+        "pvcreate -u UUID --norestorefile; vgcfgrestore of one backup"
+    "luks-uuid" "the UUID, salts and keys of LUKS"
+        "cryptsetup luksFormat --uuid UUID; keys and salts are drawn: encrypt after the image is made"
+    "verity-salt" "the UUID and salt of dm-verity, and so all of its hashes"
+        "veritysetup format --salt HEX --uuid UUID"
+
+    "file-times" "times of files"
+        "SOURCE_DATE_EPOCH, tar --mtime=@SECONDS, or touch -d @SECONDS before the image is made"
+    "allocation-order" "where files and their inodes lie: the same ones, in another order"
+        "one writer that takes files in the order of their names: mke2fs -d of a sorted tar, one build at a time"
+    "stale-inodes" "what deleted files left in tables of inodes"
+        "fill it by mke2fs -d or mkfs.xfs -p, without a mount"
+    "free-litter" "what deleted files left in free blocks"
+        "pack it without its free blocks, or zerofree IMAGE"
+
+    "file-machine-id" "the id of the machine"
+        "truncate /etc/machine-id as the last step"
+    "file-host-keys" "host keys of SSH"
+        "rm /etc/ssh/ssh_host_* as the last step"
+    "file-random-seed" "seeds of random numbers"
+        "rm /var/lib/systemd/random-seed and the loader's random-seed as the last step"
+    "file-ldconfig" "the cache of ldconfig, which has times in it"
+        "rm /var/cache/ldconfig/aux-cache as the last step"
+    "file-bytecode" "bytecode of Python, which has times in it"
+        "PYTHONDONTWRITEBYTECODE=1, or py_compile --invalidation-mode unchecked-hash"
+    "file-log" "logs"
+        "find /var/log -type f -delete as the last step"
+    "file-package-lists" "lists, caches and histories of package managers"
+        "apt-get clean && rm -r /var/lib/apt/lists/*; dnf clean all; rm /var/lib/dnf/history*"
+    "file-rpm-database" "the database of rpm, which has times of installation in it"
+        "SOURCE_DATE_EPOCH with rpm 4.20 or later; rpmdb --rebuilddb"
+    "file-initramfs" "the initramfs, which has times and numbers of files in it"
+        "SOURCE_DATE_EPOCH for mkinitramfs and dracut --reproducible"
+    "file-cloud-init" "the state of cloud-init"
+        "cloud-init clean --logs as the last step"
+    "file-font-cache" "caches of fonts, icons, manuals and schemas"
+        "rm -r /var/cache/fontconfig /var/cache/man as the last step"
+    "file-backup" "copies of the tables of accounts"
+        "rm /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- as the last step"
+}
+
+/// Returns a cause by its name.
+///
+/// # Panics
+///
+/// If there is none: names come from this room.
+#[must_use]
+pub fn cause(id: &str) -> &'static Reason {
+    CAUSES.iter().find(|cause| cause.id == id).expect("a cause of the table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_name_of_its_own_and_a_fix() {
+        for (number, cause) in CAUSES.iter().enumerate() {
+            assert!(CAUSES[..number].iter().all(|it| it.id != cause.id), "{}", cause.id);
+            assert!(!cause.fix.is_empty() && !cause.text.ends_with('.'), "{}", cause.id);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What became of each file of one file system between two builds.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::explain::generated;
+use crate::guest::Bytes;
+use crate::guest::Failure;
+use crate::guest::FileId;
+use crate::guest::FileKind;
+use crate::guest::FileSystem;
+use crate::guest::Node;
+use crate::guest::Outcome;
+use crate::guest::Part;
+use crate::guest::Ranges;
+use crate::guest::Spot;
+use crate::guest::Tree;
+use crate::work::Watch;
+
+/// Bytes of both files that are compared at once.
+const COMPARE_LEN: usize = 256 << 10;
+
+/// Most directories below each other: paths are far shorter.
+const MAX_DEPTH: usize = 4096;
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing but its place and its times.
+    Same,
+    /// Its owner, permissions or attributes differ.
+    Attributes,
+    /// Its content differs, or a directory holds other names.
+    Changed,
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+}
+
+impl Fate {
+    /// Returns the stable name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Attributes => "metadata",
+            Self::Changed => "changed",
+            Self::Added => "added",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// A file, by its first path.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) path: Vec<u8>,
+    pub(super) fate: Fate,
+    pub(super) is_directory: bool,
+    /// Of a directory: whether its names lead to the same numbers.
+    pub(super) same_inodes: bool,
+}
+
+impl File {
+    /// Returns the cause of its difference, if its name says that it always differs.
+    pub(super) fn cause(&self) -> Option<&'static str> {
+        let differs = matches!(self.fate, Fate::Changed | Fate::Added | Fate::Removed);
+        if differs && !self.is_directory { generated(&self.path) } else { None }
+    }
+
+    /// Tells whether it is another file now, for no known cause.
+    pub(super) fn is_real(&self) -> bool {
+        self.fate != Fate::Same && self.cause().is_none()
+    }
+}
+
+/// What became of all files of a file system.
+#[derive(Debug, Default)]
+pub(super) struct Fates {
+    pub(super) files: Vec<File>,
+    old: BTreeMap<FileId, usize>,
+    new: BTreeMap<FileId, usize>,
+    /// Causes that can move other files, where nothing real can; empty where something real differs.
+    pub(super) layout_causes: BTreeSet<&'static str>,
+}
+
+impl Fates {
+    pub(super) fn of_old(&self, id: FileId) -> Option<&File> {
+        self.old.get(&id).map(|index| &self.files[*index])
+    }
+
+    pub(super) fn of_new(&self, id: FileId) -> Option<&File> {
+        self.new.get(&id).map(|index| &self.files[*index])
+    }
+
+    /// Tells whether a number leads to the same path in both.
+    pub(super) fn is_same_path(&self, old: FileId, new: FileId) -> bool {
+        self.old.get(&old).is_some_and(|index| self.new.get(&new) == Some(index))
+    }
+}
+
+/// Both sides of a partition.
+pub(super) struct Sides<'a, 'g> {
+    pub(super) old: &'a Part<'g>,
+    pub(super) new: &'a Part<'g>,
+    pub(super) changed: &'a Ranges,
+    /// Where the partition is mounted.
+    pub(super) mounted: &'a [u8],
+    pub(super) watch: &'a dyn Watch,
+}
+
+/// Compares all files of both sides; `None` if one side has no files that can be read.
+pub(super) fn compare(sides: &Sides<'_, '_>) -> Result<Option<Fates>> {
+    let (Some(old), Some(new)) = (sides.old.system(), sides.new.system()) else { return Ok(None) };
+    let (old, new) = (Tree::of(old), Tree::of(new));
+    let mut fates = Fates::default();
+    let mut walk = Walk { sides, old: &old, new: &new, fates: &mut fates, seen: BTreeSet::new() };
+    match walk.run() {
+        Ok(()) => {}
+        Err(Failure::Fault(_)) => return Ok(None),
+        Err(Failure::Error(error)) => return Err(error),
+    }
+    if fates.files.iter().all(|file| !file.is_real()) {
+        let causes = fates.files.iter().filter_map(File::cause);
+        fates.layout_causes = causes.collect();
+        if fates.layout_causes.is_empty() {
+            fates.layout_causes.insert("allocation-order");
+        }
+    }
+    Ok(Some(fates))
+}
+
+struct Walk<'a, 'g> {
+    sides: &'a Sides<'a, 'g>,
+    old: &'a Tree<'a>,
+    new: &'a Tree<'a>,
+    fates: &'a mut Fates,
+    seen: BTreeSet<(Option<FileId>, Option<FileId>)>,
+}
+
+/// A file on both sides, and how deep it lies.
+struct Pair {
+    old: Option<FileId>,
+    new: Option<FileId>,
+    path: Vec<u8>,
+    depth: usize,
+}
+
+impl Walk<'_, '_> {
+    fn run(&mut self) -> Outcome<()> {
+        let (old, new) = (self.old.root().id, self.new.root().id);
+        let path =
+            if self.sides.mounted == b"/" { Vec::new() } else { self.sides.mounted.to_vec() };
+        let mut left = vec![Pair { old: Some(old), new: Some(new), path, depth: 0 }];
+        while let Some(pair) = left.pop() {
+            self.sides.watch.check()?;
+            let (before, after) = (node(self.old, pair.old)?, node(self.new, pair.new)?);
+            let is_directory =
+                |node: Option<Node>| node.is_some_and(|it| it.kind == FileKind::Directory);
+            let (mut olds, mut news) = (BTreeMap::new(), BTreeMap::new());
+            if (is_directory(before) || is_directory(after))
+                && pair.depth <= MAX_DEPTH
+                && self.seen.insert((pair.old, pair.new))
+            {
+                olds = names(self.old, pair.old.filter(|_| is_directory(before)))?;
+                news = names(self.new, pair.new.filter(|_| is_directory(after)))?;
+            }
+            let mut fate = self.fate(pair.old.zip(before), pair.new.zip(after))?;
+            if fate == Fate::Same && is_directory(after) && !olds.keys().eq(news.keys()) {
+                fate = Fate::Changed;
+            }
+            let same_inodes = olds == news;
+            let path = if pair.path.is_empty() { b"/".to_vec() } else { pair.path.clone() };
+            let index = self.fates.files.len();
+            let is_directory = is_directory(after.or(before));
+            self.fates.files.push(File { path, fate, is_directory, same_inodes });
+            if let Some(id) = pair.old {
+                self.fates.old.entry(id).or_insert(index);
+            }
+            if let Some(id) = pair.new {
+                self.fates.new.entry(id).or_insert(index);
+            }
+            let names: BTreeSet<&Vec<u8>> = olds.keys().chain(news.keys()).collect();
+            for name in names.into_iter().rev() {
+                let path = [&pair.path[..], b"/", name].concat();
+                let (old, new) = (olds.get(name).copied(), news.get(name).copied());
+                left.push(Pair { old, new, path, depth: pair.depth.strict_add(1) });
+            }
+        }
+        Ok(())
+    }
+
+    fn fate(&self, old: Option<(FileId, Node)>, new: Option<(FileId, Node)>) -> Outcome<Fate> {
+        let (Some((old_id, old)), Some((new_id, new))) = (old, new) else {
+            return Ok(if old.is_none() { Fate::Added } else { Fate::Removed });
+        };
+        let is_readable = !old.encrypted && !new.encrypted;
+        let (one, other) = (Spot { system: 0, id: old_id }, Spot { system: 0, id: new_id });
+        let same = match (old.kind, new.kind) {
+            (FileKind::Regular, FileKind::Regular) => {
+                old.size == new.size && (!is_readable || self.same_content(one, other)?)
+            }
+            (FileKind::Symlink, FileKind::Symlink) => {
+                !is_readable || self.old.link(one)? == self.new.link(other)?
+            }
+            (a, b) => a == b,
+        };
+        if !same {
+            return Ok(Fate::Changed);
+        }
+        let is_directory = new.kind == FileKind::Directory;
+        let same = (old.mode, old.uid, old.gid) == (new.mode, new.uid, new.gid)
+            && (is_directory || old.links == new.links)
+            && self.same_attributes(one, other)?;
+        Ok(if same { Fate::Same } else { Fate::Attributes })
+    }
+
+    fn same_attributes(&self, old: Spot, new: Spot) -> Outcome<bool> {
+        let sorted = |system: &dyn FileSystem, id| -> Outcome<_> {
+            let mut all = system.attributes(id)?;
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(all)
+        };
+        Ok(sorted(self.old.system(old), old.id)? == sorted(self.new.system(new), new.id)?)
+    }
+
+    /// Compares content of one length. What lies where it lay, and where no page changed, is not read.
+    fn same_content(&self, old: Spot, new: Spot) -> Outcome<bool> {
+        let (one, other) = (self.old.reader(old)?, self.new.reader(new)?);
+        let replayed =
+            self.old.system(old).about().replayed || self.new.system(new).about().replayed;
+        if one.content() == other.content() && !replayed {
+            let touched = other.content().pieces.iter().any(|piece| match &piece.bytes {
+                Bytes::At(at) => {
+                    let spans = self.sides.new.spans(*at..at.saturating_add(piece.len));
+                    spans.into_iter().any(|span| self.touches(&span))
+                }
+                Bytes::Here(_) => false,
+            });
+            if !touched {
+                return Ok(true);
+            }
+        }
+        let (mut a, mut b) = (vec![0; COMPARE_LEN], vec![0; COMPARE_LEN]);
+        let mut at = 0;
+        while at < one.size() {
+            self.sides.watch.check()?;
+            let left = one.size().strict_sub(at);
+            let len = usize::try_from(left).unwrap_or(COMPARE_LEN).min(COMPARE_LEN);
+            one.read(at, &mut a[..len])?;
+            other.read(at, &mut b[..len])?;
+            if a[..len] != b[..len] {
+                return Ok(false);
+            }
+            at = at.strict_add(u64::try_from(len).expect("at most 256 KiB"));
+        }
+        Ok(true)
+    }
+
+    fn touches(&self, span: &std::ops::Range<u64>) -> bool {
+        let whole = span.end.saturating_sub(span.start);
+        let outside = self.sides.changed.outside(span.clone());
+        outside.map(|it| it.end.strict_sub(it.start)).sum::<u64>() < whole
+    }
+}
+
+fn node(tree: &Tree<'_>, id: Option<FileId>) -> Outcome<Option<Node>> {
+    id.map(|id| tree.node(Spot { system: 0, id })).transpose()
+}
+
+fn names(tree: &Tree<'_>, id: Option<FileId>) -> Outcome<BTreeMap<Vec<u8>, FileId>> {
+    let Some(id) = id else { return Ok(BTreeMap::new()) };
+    let entries = tree.entries(Spot { system: 0, id })?;
+    Ok(entries.into_iter().map(|(name, spot)| (name, spot.id)).collect())
+}

@@ -1,0 +1,336 @@
+//! Two builds that differ in one knob: `churn` names that one, and nothing else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::installed;
+use crate::common::run;
+use crate::common::stderr;
+
+/// Tells whether a tool is missing, and says so.
+fn missing(tools: &[&str]) -> bool {
+    !tools.iter().all(|tool| installed(tool))
+}
+
+/// Runs `churn`; returns the causes and the real differences by name.
+fn churn(here: &Path, old: &str, new: &str) -> (BTreeSet<String>, BTreeSet<String>, Value) {
+    let output = run(here, &format!("churn {old} {new} --json"));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+    let code = if report["equal"] == true { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+    let causes = report["causes"].as_array().unwrap();
+    let causes = causes.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    let real = report["real"].as_array().unwrap();
+    let name = |it: &Value| it["path"].as_str().or(it["what"].as_str()).unwrap().to_owned();
+    let real = real.iter().map(name).collect();
+    (causes, real, report)
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|it| (*it).to_owned()).collect()
+}
+
+/// The knobs of mke2fs.
+#[derive(Clone, Copy)]
+struct Knobs {
+    uuid: &'static str,
+    seed: &'static str,
+    time: &'static str,
+    features: &'static str,
+}
+
+const KNOBS: Knobs = Knobs {
+    uuid: "6e6c3f2a-0000-4000-8000-000000000001",
+    seed: "6e6c3f2a-0000-4000-8000-000000000002",
+    time: "1700000000",
+    features: "^dir_nlink",
+};
+
+/// Sets the time of all files of a folder.
+fn touch(folder: &Path, time: &str) {
+    let mut touch = Command::new("find");
+    touch.arg(folder).args(["-depth", "-exec", "touch", "-h", "-d", time, "{}", ";"]);
+    assert!(touch.status().unwrap().success());
+}
+
+fn tree(here: &Path) -> std::path::PathBuf {
+    let root = here.join("root");
+    for folder in ["etc", "var/log", "usr/bin", "many"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(root.join("etc/machine-id"), "00000000000000000000000000000001\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+    fs::write(root.join("usr/bin/program"), vec![7; 50_000]).unwrap();
+    for number in 0..60 {
+        fs::write(root.join(format!("many/file-{number}")), vec![1; number * 100]).unwrap();
+    }
+    touch(&root, "2020-01-01T00:00:00Z");
+    read_all(&root);
+    root
+}
+
+/// Reads everything once: after that the system leaves the times of reading alone for a day.
+fn read_all(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { read_all(&path) } else { drop(fs::read(&path).unwrap()) }
+    }
+}
+
+/// Writes content into a file without changing its time.
+fn rewrite(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    let mut touch = Command::new("touch");
+    assert!(touch.args(["-m", "-d", "2020-01-01T00:00:00Z"]).arg(path).status().unwrap().success());
+    fs::read(path).unwrap();
+}
+
+fn mke2fs(root: &Path, image: &Path, knobs: Knobs) {
+    let _ = fs::remove_file(image);
+    fs::File::create(image).unwrap().set_len(16 << 20).unwrap();
+    let mut mke2fs = Command::new("mke2fs");
+    mke2fs.args(["-q", "-F", "-t", "ext4", "-U", knobs.uuid, "-O", knobs.features]);
+    mke2fs.arg("-E").arg(format!("hash_seed={},lazy_itable_init=0", knobs.seed));
+    mke2fs.arg("-d").arg(root).arg(image);
+    mke2fs.env("E2FSPROGS_FAKE_TIME", knobs.time).env("SOURCE_DATE_EPOCH", knobs.time);
+    let output = mke2fs.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Changes one byte of a copy.
+fn patched(here: &Path, name: &str, at: u64) {
+    fs::copy(here.join("old.raw"), here.join(name)).unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(here.join(name)).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x11], at).unwrap();
+}
+
+#[test]
+fn each_knob_of_ext4_is_named_and_nothing_else() {
+    if missing(&["mke2fs", "find", "touch"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let root = tree(here);
+    let (old, new) = (here.join("old.raw"), here.join("new.raw"));
+    mke2fs(&root, &old, KNOBS);
+    mke2fs(&root, &new, KNOBS);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&[]), set(&[])), "two identical builds");
+    assert_eq!(report["equal"], true);
+    let other = "6e6c3f2a-0000-4000-8000-0000000000ff";
+    for (knobs, cause) in [
+        (Knobs { uuid: other, ..KNOBS }, "ext-uuid"),
+        (Knobs { seed: other, ..KNOBS }, "ext-hash-seed"),
+        (Knobs { time: "1700009999", ..KNOBS }, "ext-times"),
+    ] {
+        mke2fs(&root, &new, knobs);
+        let (causes, real, report) = churn(here, "old.raw", "new.raw");
+        assert_eq!((causes, real), (set(&[cause]), set(&[])), "{report:#}");
+        assert_eq!(report["explained_blocks"], report["changed_blocks"]);
+    }
+    touch(&root.join("many"), "2021-02-03T04:05:06Z");
+    read_all(&root);
+    mke2fs(&root, &new, KNOBS);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&["file-times"]), set(&[])), "{report:#}");
+}
+
+#[test]
+fn files_that_differ_are_generated_or_real() {
+    if missing(&["mke2fs", "find", "touch"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let root = tree(here);
+    mke2fs(&root, &here.join("old.raw"), KNOBS);
+    let rebuild = || {
+        mke2fs(&root, &here.join("new.raw"), KNOBS);
+        churn(here, "old.raw", "new.raw")
+    };
+    rewrite(&root.join("etc/machine-id"), "00000000000000000000000000000002\n");
+    let (causes, real, report) = rebuild();
+    assert_eq!((causes, real), (set(&["file-machine-id"]), set(&[])), "{report:#}");
+    rewrite(&root.join("etc/passwd"), "root:x:0:0::/root:/bin/no\n");
+    let (causes, real, report) = rebuild();
+    let expected = (set(&["file-machine-id"]), set(&["/etc/passwd"]));
+    assert_eq!((causes, real), expected, "{report:#}");
+    assert!(report["explained_pages"].as_u64() < report["changed_pages"].as_u64());
+    // A file that is new is real, and so is what the file system records of it.
+    fs::write(root.join("usr/bin/new"), vec![9; 9000]).unwrap();
+    let (causes, real, report) = rebuild();
+    assert!(real.contains("/usr/bin/new") && real.contains("/usr/bin"), "{report:#}");
+    assert!(real.contains("inodes") || real.contains("allocator"), "{report:#}");
+    assert!(causes.contains("file-machine-id"), "{report:#}");
+    let text = run(here, "churn old.raw new.raw");
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("    added /usr/bin/new: ") && text.contains("    fix: "), "{text}");
+}
+
+/// Bytes of a file system without checksums, changed one at a time.
+#[test]
+fn each_byte_of_ext4_with_a_cause_is_named() {
+    if missing(&["mke2fs", "find", "touch"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let root = tree(here);
+    let knobs = Knobs { features: "^metadata_csum,^resize_inode", ..KNOBS };
+    mke2fs(&root, &here.join("old.raw"), knobs);
+    let image = fs::read(here.join("old.raw")).unwrap();
+    let u32_at = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+    let block_len = 1024_u64 << u32_at(1024 + 0x18);
+    let inode_len = u64::from(u32_at(1024 + 0x58) & 0xffff);
+    let descriptors = usize::try_from(block_len.max(2048)).unwrap();
+    let table = u64::from(u32_at(descriptors + 8)) * block_len;
+    // The journal's superblock begins with its magic number.
+    let journal = image
+        .chunks(1024)
+        .position(|it| it.starts_with(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4]))
+        .map(|at| u64::try_from(at).unwrap() * 1024)
+        .unwrap();
+    let last = u64::try_from(image.len()).unwrap() - 100;
+    for (at, cause) in [
+        (1024 + 0x34, "ext-mounts"),
+        (1024 + 0x88, "ext-mounts"),
+        (1024 + 0x178, "ext-mounts"),
+        (1024 + 0x2c, "ext-times"),
+        (table + 11 * inode_len + 0x64, "ext-generation"),
+        (table + 12 * inode_len + 0x90, "ext-times"),
+        (journal + 0x18, "ext-journal"),
+        (journal + 5000, "ext-journal"),
+        (last, "free-litter"),
+    ] {
+        patched(here, "new.raw", at);
+        let (causes, real, report) = churn(here, "old.raw", "new.raw");
+        assert_eq!((causes, real), (set(&[cause]), set(&[])), "{cause} at {at}: {report:#}");
+    }
+    // A label is real.
+    patched(here, "new.raw", 1024 + 0x78);
+    let (causes, real, _) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&[]), set(&["superblock"])));
+}
+
+/// The same files, written in another order.
+#[test]
+fn another_order_is_not_a_real_difference() {
+    if missing(&["mke2fs", "debugfs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let empty = here.join("empty");
+    fs::create_dir(&empty).unwrap();
+    touch(&empty, "2020-01-01T00:00:00Z");
+    let names = ["a", "b", "c", "d"];
+    for (number, name) in names.iter().enumerate() {
+        let byte = u8::try_from(number).unwrap();
+        fs::write(here.join(name), vec![byte; 9000 + number * 5000]).unwrap();
+    }
+    let build = |image: &str, order: &[&str]| {
+        mke2fs(&empty, &here.join(image), KNOBS);
+        let commands: String = order.iter().map(|name| format!("write {name} {name}\n")).collect();
+        fs::write(here.join("commands"), commands).unwrap();
+        let mut debugfs = Command::new("debugfs");
+        debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
+        assert!(debugfs.output().unwrap().status.success());
+    };
+    build("old.raw", &names);
+    build("new.raw", &["d", "b", "a", "c"]);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!(real, set(&[]), "{report:#}");
+    assert!(causes.contains("allocation-order"), "{report:#}");
+    assert!(causes.is_subset(&set(&["allocation-order", "ext-times", "file-times"])), "{causes:?}");
+}
+
+#[test]
+fn other_formats_name_their_knobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let make = |name: &str, program: &str, arguments: &[&str]| {
+        let path = here.join(name);
+        let _ = fs::remove_file(&path);
+        fs::File::create(&path).unwrap().set_len(320 << 20).unwrap();
+        let mut command = Command::new(program);
+        let made = command.args(arguments).arg(&path).env("SOURCE_DATE_EPOCH", "1700000000");
+        made.output().is_ok_and(|output| output.status.success())
+    };
+    let (one, other) =
+        ("6e6c3f2a-0000-4000-8000-000000000001", "6e6c3f2a-0000-4000-8000-000000000002");
+    let uuid = |it: &str| format!("uuid={it}");
+    let cases: [(&str, Vec<String>, Vec<String>, &[&str]); 3] = [
+        ("mkswap", vec!["-U".into(), one.into()], vec!["-U".into(), other.into()], &["swap-uuid"]),
+        (
+            "mkfs.fat",
+            vec!["-i".into(), "11112222".into()],
+            vec!["-i".into(), "33334444".into()],
+            &["fat-serial"],
+        ),
+        (
+            "mkfs.xfs",
+            vec!["-q".into(), "-m".into(), uuid(one)],
+            vec!["-q".into(), "-m".into(), uuid(other)],
+            &["xfs-uuid", "xfs-times", "xfs-generation"],
+        ),
+    ];
+    for (program, before, after, expected) in cases {
+        let run = |name: &str, arguments: &[String]| {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            installed(program) && make(name, program, &arguments)
+        };
+        if !run("old.raw", &before) || !run("new.raw", &after) {
+            println!("skipped: {program} does not run");
+            continue;
+        }
+        let (causes, real, report) = churn(here, "old.raw", "new.raw");
+        assert_eq!(real, set(&[]), "{program}: {report:#}");
+        assert!(causes.contains(expected[0]), "{program}: {report:#}");
+        assert!(causes.is_subset(&set(expected)), "{program}: {report:#}");
+    }
+}
+
+#[test]
+fn identities_of_disks_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let table = |name: &str, script: &str| {
+        let path = here.join(name);
+        let _ = fs::remove_file(&path);
+        fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
+        let mut sfdisk = Command::new("sfdisk");
+        sfdisk.arg("-q").arg(&path).stdin(std::process::Stdio::piped());
+        let Ok(mut child) = sfdisk.spawn() else { return false };
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, script.as_bytes()).unwrap();
+        drop(input);
+        child.wait().unwrap().success()
+    };
+    let gpt = |disk: &str, part: &str| {
+        format!(
+            "label: gpt\nlabel-id: 6e6c3f2a-0000-4000-8000-0000000000{disk}\nstart=2048, size=4096, uuid=6e6c3f2a-0000-4000-8000-0000000001{part}\n"
+        )
+    };
+    let mbr = |id: &str| format!("label: dos\nlabel-id: {id}\nstart=2048, size=4096, type=83\n");
+    for (before, after, cause) in [
+        (gpt("01", "01"), gpt("02", "01"), "gpt-disk-guid"),
+        (gpt("01", "01"), gpt("01", "02"), "gpt-partition-guid"),
+        (mbr("0x11111111"), mbr("0x22222222"), "mbr-signature"),
+    ] {
+        if !table("old.raw", &before) || !table("new.raw", &after) {
+            println!("skipped: sfdisk does not run");
+            return;
+        }
+        let (causes, real, report) = churn(here, "old.raw", "new.raw");
+        assert_eq!((causes, real), (set(&[cause]), set(&[])), "{report:#}");
+    }
+}
