@@ -32,6 +32,7 @@ macro_rules! pages {
             #[doc = "[recipe.md]: crate::formats::recipe"]
             #[doc = "[sidecar.md]: crate::formats::sidecar"]
             #[doc = "[tar-sparse.md]: crate::formats::tar_sparse"]
+            #[doc = "[store.md]: crate::formats::store"]
             #[doc = "[vhd.md]: crate::formats::vhd"]
             #[doc = "[vhdx.md]: crate::formats::vhdx"]
             #[doc = "[vmdk.md]: crate::formats::vmdk"]
@@ -63,6 +64,7 @@ pages! {
     readers "readers.md"
     recipe "recipe.md"
     sidecar "sidecar.md"
+    store "store.md"
     tar_sparse "tar-sparse.md"
     vhd "vhd.md"
     vhdx "vhdx.md"

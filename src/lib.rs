@@ -122,6 +122,7 @@ pub(crate) mod ops;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod tar;
 pub(crate) mod units;
 pub(crate) mod volume;
@@ -266,6 +267,9 @@ pub mod internals {
     }
     pub mod serve {
         pub use crate::serve::*;
+    }
+    pub mod store {
+        pub use crate::store::*;
     }
     pub mod tar {
         pub use crate::tar::*;

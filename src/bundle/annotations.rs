@@ -14,6 +14,24 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.amikit.ami.v1+json";
 /// Media type of the AMI description.
 pub const CONFIG_TYPE: &str = "application/vnd.amikit.ami.config.v1+json";
 
+/// What an image manifest of a bare snapshot says it is.
+pub const VOLUME_TYPE: &str = "application/vnd.amikit.volume.v1+json";
+
+/// Media type of a bare snapshot's config.
+pub(super) const VOLUME_CONFIG_TYPE: &str = "application/vnd.amikit.volume.config.v1+json";
+
+/// The device of a bare snapshot.
+pub const VOLUME_DEVICE: &str = "volume";
+
+/// Annotation of an entry of a store: the AMI's name as EC2 has it.
+pub const ENTRY_NAME: &str = "io.amikit.name";
+
+/// Annotation of an entry of a store: the sizes of all volumes, in bytes.
+pub const ENTRY_VOLUME_SIZE: &str = "io.amikit.volume-size";
+
+/// Annotation of an entry of a store: the sizes of all blobs, in bytes.
+pub const ENTRY_STORED_SIZE: &str = "io.amikit.stored-size";
+
 /// Annotation that holds a snapshot's device.
 pub(super) const DEVICE: &str = "io.amikit.device";
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use crate::bundle::Bundle;
 use crate::bundle::replace::check_replaceable;
 use crate::bundle::writer::copy_blob;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::shown;
-use crate::layout;
 use crate::layout::Name;
 use crate::layout::Sink;
 use crate::work::Watch;
@@ -43,8 +43,40 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        sink.write(layout::INDEX_NAME, &self.own_index())?;
-        sink.commit()?;
+        self.give_name(sink)?;
         Ok(taken)
+    }
+
+    /// Writes the bundle, as it is, as `output`: a copy of the same digest. A thin one stays thin, unless the place
+    /// that it goes to has what it leaves out.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if it is thin and goes into a store that lacks its packs; `Mismatch` if a blob is damaged; `Io`, and
+    /// then nothing has the name.
+    pub fn copy_to(&self, output: &Path, watch: &dyn Watch) -> Result<()> {
+        let mut sink = Sink::create(output, check_replaceable)?;
+        for blob in self.blobs() {
+            watch.advance(blob.size);
+            if sink.has(&blob)? {
+                continue;
+            }
+            if self.store.file(Name::Blob(blob.digest))?.is_none() && sink.store().is_none() {
+                // What a thin bundle leaves out: opening it said whether that is so.
+                continue;
+            }
+            if self.store.file(Name::Blob(blob.digest))?.is_none() {
+                let text =
+                    format!("it leaves out the blob sha256:{}, which the store lacks", blob.digest);
+                return Err(Error::invalid(text).in_file(self.path()).advise(Advice::NameBase));
+            }
+            copy_blob(&mut sink, self, &blob, watch)?;
+        }
+        self.give_name(sink)
+    }
+
+    fn give_name(&self, sink: Sink) -> Result<()> {
+        let facts = self.facts();
+        sink.commit(&self.manifest, self.artifact_type(), self.own_reference(), &facts)
     }
 }

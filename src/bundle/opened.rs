@@ -1,9 +1,12 @@
 //! A bundle, open: its documents, and its blobs as far as they are looked at.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::ami::Ami;
+use crate::ami::Ebs;
+use crate::ami::Mapping;
 use crate::bundle::ARTIFACT_TYPE;
 use crate::bundle::BaseLayer;
 use crate::bundle::BaseSnapshot;
@@ -35,6 +38,48 @@ use crate::work::Watch;
 /// What makes a manifest of a layout that of an AMI.
 const WANTED: Wanted = Wanted { artifact_type: ARTIFACT_TYPE, config_type: CONFIG_TYPE };
 
+/// What makes a manifest of a layout that of a bare snapshot.
+const WANTED_VOLUME: Wanted = Wanted {
+    artifact_type: annotations::VOLUME_TYPE,
+    config_type: annotations::VOLUME_CONFIG_TYPE,
+};
+
+/// What a bare snapshot says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VolumeConfig {
+    /// Its root digest.
+    pub snapshot_digest: Option<Digest>,
+    /// Size of the volume, in GiB.
+    pub volume_size: u64,
+    /// What it is, for people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+}
+
+impl VolumeConfig {
+    /// Returns the description of an AMI with this volume alone: what reads an AMI reads the snapshot, too.
+    fn into_ami(self, name: &str) -> Ami {
+        let ebs = Ebs {
+            snapshot_digest: self.snapshot_digest,
+            volume_size: Some(self.volume_size),
+            ..Ebs::default()
+        };
+        let mapping = Mapping {
+            device_name: annotations::VOLUME_DEVICE.to_owned(),
+            ebs: Some(ebs),
+            ..Mapping::default()
+        };
+        Ami {
+            name: name.to_owned(),
+            description: self.description,
+            root_device_name: annotations::VOLUME_DEVICE.to_owned(),
+            block_device_mappings: vec![mapping],
+            ..Ami::default()
+        }
+    }
+}
+
 /// Most bytes of the AMI description.
 const MAX_CONFIG_LEN: u64 = 1 << 20;
 
@@ -45,6 +90,8 @@ pub struct Bundle {
     pub(super) digest: Digest,
     pub(super) reference: Option<String>,
     pub(super) ami: Ami,
+    /// Whether it is a snapshot that belongs to no AMI.
+    pub(super) is_bare: bool,
     pub(super) config: Descriptor,
     /// The OCI manifest.
     pub(super) manifest: Descriptor,
@@ -87,31 +134,78 @@ impl Bundle {
         Self::open_in(layout::open(path)?, name)
     }
 
+    /// As [`Bundle::open_named`], and a bare snapshot of that name is as good.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::open_named`].
+    pub fn open_any(path: &Path, name: Option<&str>) -> Result<Self> {
+        if !Self::is_at(path)? && Node::at(path)?.is_some() {
+            return Self::open_named(path, name);
+        }
+        let store = layout::open(path)?;
+        let entry = Self::choose(&*store, name)?;
+        Self::open_entry(store, entry)
+    }
+
     /// Opens the AMI of that name, or the only one, whose files are in a store, wherever that is.
     ///
     /// # Errors
     ///
     /// As [`Bundle::open_named`].
     pub fn open_in(store: Arc<dyn BlobStore>, name: Option<&str>) -> Result<Self> {
-        layout::check_layout(&*store)?;
-        let index = layout::read_index(&*store)?;
-        let entry = layout::choose(&*store, &index, WANTED, name)?;
+        let entry = Self::choose(&*store, name)?;
+        let bundle = Self::open_entry(store, entry)?;
+        if bundle.is_bare {
+            let text = "it is a snapshot that belongs to no AMI, expected an AMI";
+            return Err(Error::new(Kind::Unsupported, text).in_file(bundle.path()));
+        }
+        Ok(bundle)
+    }
+
+    fn choose(store: &dyn BlobStore, name: Option<&str>) -> Result<Descriptor> {
+        layout::check_layout(store)?;
+        let index = layout::read_index(store)?;
+        layout::choose(store, &index, WANTED, name)
+    }
+
+    /// Opens the AMI or bare snapshot whose manifest is `entry`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::open`].
+    pub fn open_entry(store: Arc<dyn BlobStore>, entry: Descriptor) -> Result<Self> {
         let manifest_path = store.path_of(Name::Blob(entry.digest));
         let fail = |error: Error| error.in_file(&manifest_path);
-        let bytes = layout::read_document(&*store, &entry, layout::MAX_MANIFEST_LEN)?;
-        layout::check_artifact(&bytes, WANTED).map_err(fail)?;
+        let gone = |error| gone(&*store, &entry.digest, error);
+        let bytes = layout::read_document(&*store, &entry, layout::MAX_MANIFEST_LEN);
+        let bytes = bytes.map_err(gone)?;
+        let is_bare = layout::check_artifact(&bytes, WANTED_VOLUME).is_ok();
+        if !is_bare {
+            layout::check_artifact(&bytes, WANTED).map_err(fail)?;
+        }
         let manifest: oci::Manifest = serde_json::from_slice(&bytes)
             .map_err(|e| fail(Error::corrupt(format!("OCI manifest: {e}"))))?;
         let media_type = manifest.media_type.as_deref();
         oci::check_type("OCI manifest", manifest.schema_version, media_type, oci::MANIFEST_TYPE)
             .map_err(fail)?;
         let config_path = store.path_of(Name::Blob(manifest.config.digest));
-        let bytes = layout::read_document(&*store, &manifest.config, MAX_CONFIG_LEN)?;
-        let ami: Ami = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::corrupt(format!("AMI description: {e}")).in_file(&config_path))?;
-        ami.check().map_err(|fault| {
-            Error::corrupt(format!("AMI description: {fault}")).in_file(&config_path)
-        })?;
+        let bytes = layout::read_document(&*store, &manifest.config, MAX_CONFIG_LEN);
+        let bytes = bytes.map_err(gone)?;
+        let (what, ami) = if is_bare {
+            let name = entry.reference().unwrap_or(annotations::VOLUME_DEVICE);
+            let config = serde_json::from_slice(&bytes);
+            ("snapshot config", config.map(|config: VolumeConfig| config.into_ami(name)))
+        } else {
+            ("AMI description", serde_json::from_slice(&bytes))
+        };
+        let ami: Ami =
+            ami.map_err(|e| Error::corrupt(format!("{what}: {e}")).in_file(&config_path))?;
+        if !is_bare {
+            ami.check().map_err(|fault| {
+                Error::corrupt(format!("{what}: {fault}")).in_file(&config_path)
+            })?;
+        }
         let layers = Layers::sort(&manifest.layers).map_err(|e| e.in_file(&manifest_path))?;
         check_mapping(&ami, &layers.snapshots).map_err(|e| e.in_file(&config_path))?;
         Ok(Self {
@@ -119,11 +213,43 @@ impl Bundle {
             reference: entry.reference().map(str::to_owned),
             store,
             ami,
+            is_bare,
             config: manifest.config,
             manifest: entry,
             layers,
             supplied: Vec::new(),
         })
+    }
+
+    /// Tells whether it is a snapshot that belongs to no AMI; its description then says no more than its size.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
+    }
+
+    /// Returns what its manifest says it is.
+    pub(super) fn artifact_type(&self) -> &'static str {
+        if self.is_bare { annotations::VOLUME_TYPE } else { ARTIFACT_TYPE }
+    }
+
+    /// Returns the name that amikit gives it in a layout of its own.
+    pub(super) fn own_reference(&self) -> String {
+        layout::reference_name(&self.ami.name)
+    }
+
+    /// Returns what its entry says of it in a store.
+    pub(super) fn facts(&self) -> BTreeMap<String, String> {
+        let name = (!self.is_bare).then_some(self.ami.name.as_str());
+        entry_facts(name, self.volume_bytes(), self.blob_bytes())
+    }
+
+    /// Returns the sizes of all volumes, in bytes, as the OCI manifest has them.
+    #[must_use]
+    pub fn volume_bytes(&self) -> u64 {
+        let sizes = self.layers.snapshots.iter().filter_map(|layer| {
+            layer.blob.annotations.get(annotations::VOLUME_SIZE)?.parse::<u64>().ok()
+        });
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Returns the path, as the user gave it.
@@ -199,6 +325,7 @@ impl Bundle {
     /// `Corrupt` if it is not there or of another size.
     fn blob(&self, blob: &Descriptor) -> Result<Blob> {
         layout::open_blob(&*self.store, blob)
+            .map_err(|error| self::gone(&*self.store, &self.digest, error))
     }
 
     /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which
@@ -311,7 +438,7 @@ impl Bundle {
     /// Returns the bytes of all blobs.
     #[must_use]
     pub fn blob_bytes(&self) -> u64 {
-        self.blobs().iter().map(|blob| blob.size).sum()
+        stored_size(&self.blobs())
     }
 
     /// Compares `index.json`, which no digest covers, with what amikit writes. Returns a note if another
@@ -326,7 +453,8 @@ impl Bundle {
 
     /// Returns the `index.json` that amikit writes for this bundle.
     pub(super) fn own_index(&self) -> Vec<u8> {
-        index_of(self.digest, self.manifest.size, &self.ami.name)
+        let manifest = Descriptor::new(oci::MANIFEST_TYPE, self.digest, self.manifest.size);
+        layout::index_of(&manifest, self.artifact_type(), self.own_reference())
     }
 
     /// Returns the layers in the order of the OCI manifest.
@@ -335,10 +463,41 @@ impl Bundle {
     }
 }
 
-/// Writes the `index.json` of a bundle.
-pub(super) fn index_of(manifest: Digest, size: u64, name: &str) -> Vec<u8> {
-    let manifest = Descriptor::new(oci::MANIFEST_TYPE, manifest, size);
-    layout::index_of(&manifest, ARTIFACT_TYPE, layout::reference_name(name))
+/// Tells a blob that is gone because its AMI was removed from a store meanwhile from one that is missing.
+fn gone(store: &dyn BlobStore, manifest: &Digest, error: Error) -> Error {
+    if error.kind() != Kind::Corrupt || !layout::is_store(store.path()).unwrap_or(false) {
+        return error;
+    }
+    match layout::read_index(store) {
+        Ok(index) if !index.manifests.iter().any(|entry| entry.digest == *manifest) => {
+            Error::new(Kind::Io, "it was removed from the store while it was read")
+                .in_file(store.path())
+                .advise("list what the store has, and run this again")
+        }
+        _ => error,
+    }
+}
+
+/// Returns what an entry of a store says of its manifest.
+pub(super) fn entry_facts(
+    name: Option<&str>,
+    volume_size: u64,
+    stored_size: u64,
+) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::from([
+        (annotations::ENTRY_VOLUME_SIZE.to_owned(), volume_size.to_string()),
+        (annotations::ENTRY_STORED_SIZE.to_owned(), stored_size.to_string()),
+    ]);
+    if let Some(name) = name {
+        facts.insert(annotations::ENTRY_NAME.to_owned(), name.to_owned());
+    }
+    facts
+}
+
+/// Returns the bytes of blobs, each counted once.
+pub(super) fn stored_size(blobs: &[Descriptor]) -> u64 {
+    let sizes: BTreeMap<Digest, u64> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();
+    sizes.values().fold(0, |sum, size| sum.saturating_add(*size))
 }
 
 /// Checks that mapping and snapshots name each other.

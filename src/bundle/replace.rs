@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::Node;
 use crate::io::list;
 use crate::layout;
@@ -32,6 +33,11 @@ fn refuse(path: &Path, text: impl Into<String>) -> Error {
 ///
 /// `Invalid` if it is anything else; `Io` if it cannot be read.
 pub fn check_replaceable(path: &Path) -> Result<()> {
+    if layout::is_store(path)? {
+        return Err(Error::invalid("it is a store, which no bundle replaces")
+            .in_file(path)
+            .advise(format!("write into it with {}@NAME", shown(path))));
+    }
     if Node::itself(path)? != Some(Node::Folder) || !Bundle::is_at(path)? {
         return Err(refuse(path, "it already exists and is not a bundle"));
     }
@@ -72,7 +78,11 @@ impl Bundle {
         let index = layout::read_index(&*self.store)?;
         let others = index.manifests.iter().any(|it| it.digest != self.digest);
         let is_folder = Node::at(self.path())? == Some(Node::Folder);
-        if others || !is_folder { Ok(Vec::new()) } else { strangers(self.path(), self) }
+        if others || !is_folder || layout::is_store(self.path())? {
+            Ok(Vec::new())
+        } else {
+            strangers(self.path(), self)
+        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! Writing a bundle: volume after volume, then the documents that join them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::RwLock;
 
 use crate::ami::Ami;
 use crate::bundle::BaseLayer;
 use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
 use crate::bundle::annotations;
 use crate::bundle::free::FreeRecord;
-use crate::bundle::opened::index_of;
+use crate::bundle::opened::VolumeConfig;
+use crate::bundle::opened::entry_facts;
+use crate::bundle::opened::stored_size;
 use crate::bundle::replace::check_replaceable;
+use crate::bundle::shared::SharedPacks;
 use crate::digest::Digest;
 use crate::digest::Sha256;
 use crate::digest::sha256;
@@ -56,6 +61,10 @@ pub struct Writer {
     layers: Vec<Descriptor>,
     pack_size: u64,
     known: RwLock<KnownChunks>,
+    /// The packs of the store that the bundle goes into.
+    shared: Option<Arc<SharedPacks>>,
+    /// Bytes of the volumes.
+    volume_size: u64,
 }
 
 impl Writer {
@@ -68,7 +77,18 @@ impl Writer {
     /// [`check_replaceable`] refuses.
     pub fn create(target: &Path, pack_size: u64) -> Result<Self> {
         let sink = Sink::create(target, check_replaceable)?;
-        Ok(Self { sink, layers: Vec::new(), pack_size, known: RwLock::default() })
+        let shared = match sink.store() {
+            Some(store) => Some(Arc::new(SharedPacks::open(&*store.reader()?)?)),
+            None => None,
+        };
+        let known = RwLock::default();
+        Ok(Self { sink, layers: Vec::new(), pack_size, known, shared, volume_size: 0 })
+    }
+
+    /// Returns the packs of the store that the bundle goes into, if it does: their chunks need not be stored again.
+    #[must_use]
+    pub fn shared(&self) -> Option<Arc<SharedPacks>> {
+        self.shared.clone()
     }
 
     /// Returns the chunks that need not be stored again.
@@ -97,6 +117,7 @@ impl Writer {
         VolumeWriter {
             sink: &mut self.sink,
             layers: &mut self.layers,
+            volume_size: &mut self.volume_size,
             pack_size: self.pack_size,
             builder: Builder::new(scratch),
             scratch,
@@ -108,6 +129,12 @@ impl Writer {
             patched_chunks: 0,
             stored_bytes: 0,
         }
+    }
+
+    /// Tells whether the bundle goes into a store, where nothing can be left out.
+    #[must_use]
+    pub fn is_into_store(&self) -> bool {
+        self.shared.is_some()
     }
 
     /// Takes over the layers of a bundle as what the volumes to come depend on: its snapshots as
@@ -128,6 +155,38 @@ impl Writer {
                 .insert(annotations::ROLE.to_owned(), annotations::ROLE_BASE.to_owned());
             if !pack {
                 layer.annotations.remove(annotations::DEVICE);
+            }
+            self.layers.push(layer);
+        }
+        Ok(())
+    }
+
+    /// Takes over a snapshot of another bundle as the volume of `device`, with all that it needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::lean_on`].
+    pub fn adopt(
+        &mut self,
+        from: &Bundle,
+        snapshot: &SnapshotLayer,
+        device: &str,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let own = snapshot.blob.annotations.get(annotations::DEVICE);
+        for mut layer in from.in_order() {
+            let of = layer.annotations.get(annotations::DEVICE);
+            let is_it = of.is_some() && of == own;
+            let known = self.layers.iter().any(|it| same(it, &layer));
+            if !is_it && (of.is_some() || known) {
+                continue;
+            }
+            self.copy_blob(from, &layer, watch)?;
+            if is_it {
+                layer.annotations.insert(annotations::DEVICE.to_owned(), device.to_owned());
+                let size = layer.annotations.get(annotations::VOLUME_SIZE);
+                let size = size.and_then(|it| it.parse().ok()).unwrap_or(0);
+                self.volume_size = self.volume_size.saturating_add(size);
             }
             self.layers.push(layer);
         }
@@ -202,25 +261,59 @@ impl Writer {
     /// `Invalid` if the description is none that EC2 takes; `Io`, and then nothing has the name.
     pub fn finish(mut self, ami: &Ami) -> Result<Digest> {
         ami.check()?;
-        let mut config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        let config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
+        self.finish_as(annotations::ARTIFACT_TYPE, config, &ami.name)
+    }
+
+    /// As [`Writer::finish`], for a snapshot that belongs to no AMI and is called `name`. Its device is
+    /// [`VOLUME_DEVICE`](crate::bundle::VOLUME_DEVICE).
+    ///
+    /// # Errors
+    ///
+    /// `Io`, and then nothing has the name.
+    pub fn finish_bare(mut self, volume: &VolumeConfig, name: &str) -> Result<Digest> {
+        let config = self.document(annotations::VOLUME_CONFIG_TYPE, &oci::to_bytes(volume))?;
+        self.finish_as(annotations::VOLUME_TYPE, config, name)
+    }
+
+    fn finish_as(
+        mut self,
+        artifact_type: &'static str,
+        mut config: Descriptor,
+        name: &str,
+    ) -> Result<Digest> {
         config.annotations.insert(oci::TITLE.to_owned(), annotations::CONFIG_TITLE.to_owned());
+        self.name_shared();
         for layer in &mut self.layers {
             let title = annotations::title_of(layer);
             layer.annotations.insert(oci::TITLE.to_owned(), title);
         }
+        let mut blobs = self.layers.clone();
+        blobs.push(config.clone());
         let manifest = oci::Manifest {
             schema_version: 2,
             media_type: Some(oci::MANIFEST_TYPE.to_owned()),
-            artifact_type: Some(annotations::ARTIFACT_TYPE.to_owned()),
+            artifact_type: Some(artifact_type.to_owned()),
             config,
             layers: std::mem::take(&mut self.layers),
         };
         let manifest = self.document(oci::MANIFEST_TYPE, &oci::to_bytes(&manifest))?;
         let digest = manifest.digest;
-        let index = index_of(digest, manifest.size, &ami.name);
-        self.sink.write(layout::INDEX_NAME, &index)?;
-        self.sink.commit()?;
+        blobs.push(manifest.clone());
+        let named = (artifact_type == annotations::ARTIFACT_TYPE).then_some(name);
+        let facts = entry_facts(named, self.volume_size, stored_size(&blobs));
+        self.sink.commit(&manifest, artifact_type, layout::reference_name(name), &facts)?;
         Ok(digest)
+    }
+
+    /// Names the packs of the store that have chunks of the volumes, behind those of bases.
+    fn name_shared(&mut self) {
+        let Some(shared) = &self.shared else { return };
+        let is_own = |layer: &Descriptor| !annotations::is_of_base(layer).unwrap_or(false);
+        let at = self.layers.iter().position(is_own).unwrap_or(self.layers.len());
+        let mut more = shared.layers();
+        more.retain(|layer| !self.layers.iter().any(|it| same(it, layer)));
+        self.layers.splice(at..at, more);
     }
 }
 
@@ -229,6 +322,7 @@ impl Writer {
 pub struct VolumeWriter<'a> {
     sink: &'a mut Sink,
     layers: &'a mut Vec<Descriptor>,
+    volume_size: &'a mut u64,
     pack_size: u64,
     builder: Builder<'a>,
     scratch: &'a Scratch,
@@ -317,6 +411,7 @@ impl VolumeWriter<'_> {
     pub fn finish(mut self, device: &str, size: u64) -> Result<WrittenVolume> {
         self.close_pack()?;
         let summary = self.builder.finish(size)?;
+        *self.volume_size = self.volume_size.saturating_add(summary.volume_size);
         let scratch = self.scratch;
         let read = |buf: &mut [u8], at: u64| scratch.read_back_at(buf, at);
         let mut layer = manifest_blob(self.sink, &read, &summary)?;
@@ -336,6 +431,13 @@ impl VolumeWriter<'_> {
             stored_bytes: self.stored_bytes,
         })
     }
+}
+
+/// Tells whether two layers are one: a blob can be a volume's manifest, and that of a base too, but a pack is a pack.
+fn same(one: &Descriptor, other: &Descriptor) -> bool {
+    let role = |layer: &Descriptor| layer.annotations.get(annotations::ROLE).cloned();
+    let is_pack = one.media_type == crate::pack::MEDIA_TYPE;
+    one.digest == other.digest && (is_pack || role(one) == role(other))
 }
 
 /// Writes the manifest in `scratch` as a blob.
@@ -358,6 +460,9 @@ pub(super) fn copy_blob(
     blob: &Descriptor,
     watch: &dyn Watch,
 ) -> Result<()> {
+    if sink.has(blob)? {
+        return Ok(());
+    }
     let new = sink.new_blob()?;
     sink.with_blob(&new, |out| {
         from.read_blob(blob, watch, &mut |bytes, at| out.write_all_at(bytes, at))

@@ -76,6 +76,7 @@ commands! {
     lint::Lint,
     register::Register,
     plan::Plan,
+    store::Store,
     serve::Serve,
     import::Import,
     schema::Schema,

@@ -23,17 +23,29 @@ pub(super) fn is_as_written(entry: &Descriptor) -> Option<bool> {
     entry.annotations.get(CHECKSUM).map(|found| *found == checksum(entry))
 }
 
-/// Writes `index.json` of one manifest.
-pub(crate) fn index_of(manifest: &Descriptor, artifact_type: &str, reference: String) -> Vec<u8> {
+/// Returns the entry of a manifest, with more annotations.
+pub(crate) fn entry_of(
+    manifest: &Descriptor,
+    artifact_type: &str,
+    reference: String,
+    more: impl IntoIterator<Item = (String, String)>,
+) -> Descriptor {
+    let mut annotations: BTreeMap<String, String> = more.into_iter().collect();
+    annotations.insert(oci::REF_NAME.to_owned(), reference);
     let mut entry = Descriptor {
         artifact_type: Some(artifact_type.to_owned()),
-        annotations: BTreeMap::from([(oci::REF_NAME.to_owned(), reference)]),
+        annotations,
         ..manifest.clone()
     };
     entry.annotations.insert(CHECKSUM.to_owned(), checksum(&entry));
+    entry
+}
+
+/// Writes `index.json` of one manifest.
+pub(crate) fn index_of(manifest: &Descriptor, artifact_type: &str, reference: String) -> Vec<u8> {
     oci::to_bytes(&Index {
         schema_version: 2,
         media_type: Some(oci::INDEX_TYPE.to_owned()),
-        manifests: vec![entry],
+        manifests: vec![entry_of(manifest, artifact_type, reference, [])],
     })
 }

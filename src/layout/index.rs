@@ -21,8 +21,8 @@ use crate::layout::oci::Index;
 use crate::layout::store;
 use crate::layout::store::BlobStore;
 
-/// Most bytes of `index.json`.
-const MAX_INDEX_LEN: u64 = 1 << 20;
+/// Most bytes of `index.json`: a store of 100,000 AMIs.
+const MAX_INDEX_LEN: u64 = 64 << 20;
 
 /// Most bytes of an image manifest: 300 for each pack of the largest volume.
 pub(crate) const MAX_MANIFEST_LEN: u64 = 32 << 20;

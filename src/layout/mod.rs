@@ -3,6 +3,8 @@
 //! What an AMI puts into a layout is the bundle's to say: see `docs/formats/bundle.md`.
 
 mod archive;
+mod catalog;
+mod destination;
 mod document;
 mod entry;
 mod folder;
@@ -13,11 +15,15 @@ mod name;
 pub(crate) mod oci;
 mod open;
 mod reference;
+mod shared;
 mod sink;
 mod store;
 mod tar;
 
 pub use archive::InArchive;
+pub use catalog::Catalog;
+pub use catalog::Entry;
+pub use destination::Destination;
 pub(crate) use document::expect_digest;
 pub(crate) use document::open_blob;
 pub(crate) use document::read_document;
@@ -37,7 +43,12 @@ pub use name::is_archive_name;
 pub use oci::Descriptor;
 pub(crate) use open::is_at;
 pub(crate) use open::open;
-pub(crate) use reference::reference_name;
+pub use reference::is_reference_name;
+pub use reference::reference_name;
+pub use shared::SharedLayout;
+pub use shared::Work;
+pub use shared::is_store;
+pub(crate) use shared::stored_bytes;
 pub(crate) use sink::NewBlob;
 pub(crate) use sink::Sink;
 pub use store::Blob;

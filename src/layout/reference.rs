@@ -3,13 +3,23 @@
 /// What an AMI is called whose name has no letter and no digit.
 const NAMELESS: &str = "ami";
 
+/// Tells whether OCI clients and registries take a name, and it stands in no other grammar of ours.
+#[must_use]
+pub fn is_reference_name(name: &str) -> bool {
+    /// Registries' limit on tags.
+    const MOST: usize = 128;
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|it| it.is_ascii_alphanumeric());
+    name.len() <= MOST && name.split(['.', '_', '-']).all(is_word)
+}
+
 /// Returns an AMI's name as a reference name.
 ///
 /// OCI's grammar has letters and digits, joined by single separators or by `--`, and registries take a part of
 /// it only. So each run of other characters becomes one separator: itself where it is one of `.`, `_`
 /// and `-`, and a `-` otherwise; none stands at an end.
 #[must_use]
-pub(crate) fn reference_name(name: &str) -> String {
+pub fn reference_name(name: &str) -> String {
     let mut reference = String::new();
     let mut between = None;
     for c in name.chars() {
@@ -110,6 +120,8 @@ mod tests {
             let reference = reference_name(&name);
             assert!(is_reference(&reference) && is_tag(&reference), "{name:?}: {reference:?}");
             assert_eq!(reference_name(&reference), reference, "{name:?}");
+            assert!(is_reference_name(&reference), "{name:?}: {reference:?}");
+            assert!(!is_reference_name(&name) || name == reference, "{name:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A layout under way: a folder, or one archive.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -9,18 +10,38 @@ use crate::io::Judge;
 use crate::io::OutputDir;
 use crate::io::OutputFile;
 use crate::io::Scratch;
+use crate::io::StagedFiles;
 use crate::io::WriteAt;
+use crate::layout::destination::Destination;
+use crate::layout::entry::entry_of;
+use crate::layout::entry::index_of;
+use crate::layout::name::INDEX_NAME;
 use crate::layout::name::LAYOUT_NAME;
 use crate::layout::name::blob_name;
 use crate::layout::name::is_archive_name;
 use crate::layout::oci;
+use crate::layout::oci::Descriptor;
+use crate::layout::shared::SharedLayout;
+use crate::layout::shared::Work;
+use crate::layout::shared::is_store;
 use crate::layout::tar;
+use crate::work::Unwatched;
 
 /// A bundle's files under way.
 #[derive(Debug)]
 pub(crate) enum Sink {
     Folder(OutputDir),
     Archive { file: OutputFile, end: u64, blobs: BTreeSet<Digest> },
+    Store(Box<IntoStore>),
+}
+
+/// New blobs of a store, and the name that their manifest will have.
+#[derive(Debug)]
+pub(crate) struct IntoStore {
+    layout: SharedLayout,
+    staged: StagedFiles,
+    name: String,
+    blobs: Vec<Digest>,
 }
 
 /// A blob under way: its bytes are written from offset 0 on.
@@ -58,6 +79,9 @@ impl Sink {
     /// Starts a bundle that will be called `target`. A folder that stands there is replaced if
     /// `may_replace` does not fail.
     pub(crate) fn create(target: &Path, may_replace: Judge) -> Result<Self> {
+        if let Destination::Store { store, name } = Destination::parse(target)? {
+            return Self::into_store(&store, name);
+        }
         if is_archive_name(target) {
             let file = OutputFile::create(target)?;
             let mut sink = Self::Archive { file, end: 0, blobs: BTreeSet::new() };
@@ -70,11 +94,37 @@ impl Sink {
         Ok(Self::Folder(folder))
     }
 
+    fn into_store(store: &Path, name: String) -> Result<Self> {
+        if !is_store(store)? {
+            SharedLayout::init(store)?;
+        }
+        let layout = SharedLayout::open(store, Work::Add, &Unwatched)?;
+        let staged = layout.stage()?;
+        Ok(Self::Store(Box::new(IntoStore { layout, staged, name, blobs: Vec::new() })))
+    }
+
+    /// Returns the store that it goes into, if it does.
+    pub(crate) fn store(&self) -> Option<&SharedLayout> {
+        match self {
+            Self::Store(store) => Some(&store.layout),
+            Self::Folder(_) | Self::Archive { .. } => None,
+        }
+    }
+
+    /// Tells whether a blob is where it goes already, so that it need not be written.
+    pub(crate) fn has(&self, blob: &Descriptor) -> Result<bool> {
+        match self.store() {
+            Some(store) => store.has(&blob.digest, blob.size),
+            None => Ok(false),
+        }
+    }
+
     /// Starts a file without a name that is not part of the bundle.
     pub(crate) fn scratch(&self) -> Result<Scratch> {
         match self {
             Self::Folder(folder) => Scratch::inside(folder),
             Self::Archive { file, .. } => Scratch::beside(file),
+            Self::Store(store) => store.staged.scratch(),
         }
     }
 
@@ -85,6 +135,7 @@ impl Sink {
             Self::Archive { end, .. } => {
                 Ok(NewBlob::Archive { start: end.strict_add(tar::RECORD_SIZE) })
             }
+            Self::Store(store) => store.staged.new_file().map(NewBlob::Folder),
         }
     }
 
@@ -99,7 +150,7 @@ impl Sink {
             (Self::Archive { file, .. }, NewBlob::Archive { start }) => {
                 write(&Section { file, start: *start })
             }
-            (Self::Folder(_), NewBlob::Archive { .. }) => {
+            (Self::Folder(_) | Self::Store(_), NewBlob::Archive { .. }) => {
                 unreachable!("a blob goes back to the sink that it is of")
             }
         }
@@ -118,12 +169,16 @@ impl Sink {
                 }
                 Ok(())
             }
+            (Self::Store(store), NewBlob::Folder(file)) => {
+                store.blobs.push(*digest);
+                store.staged.put(file, &digest.to_string())
+            }
             _ => unreachable!("a blob goes back to the sink that it is of"),
         }
     }
 
     /// Writes a small file that is not a blob.
-    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.write(name, bytes),
             Self::Archive { file, end, .. } => {
@@ -134,12 +189,33 @@ impl Sink {
                 *end = pad(file, start.strict_add(size))?;
                 Ok(())
             }
+            Self::Store(_) => unreachable!("a store has its own documents"),
         }
     }
 
-    /// Gives the bundle its name: it is whole and on the disk when this returns.
-    pub(crate) fn commit(self) -> Result<()> {
+    /// Gives the bundle its name: it is whole and on the disk when this returns. In a store, its manifest has the name
+    /// that was chosen there, and `facts` in its entry; else `reference`.
+    pub(crate) fn commit(
+        mut self,
+        manifest: &Descriptor,
+        artifact_type: &str,
+        reference: String,
+        facts: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        if !matches!(self, Self::Store(_)) {
+            self.write(INDEX_NAME, &index_of(manifest, artifact_type, reference))?;
+        }
         match self {
+            Self::Store(store) => {
+                let IntoStore { layout, staged, name, blobs } = *store;
+                layout.take_in(&staged, &blobs)?;
+                let plain = Descriptor::new(&manifest.media_type, manifest.digest, manifest.size);
+                let entry = entry_of(&plain, artifact_type, name, facts.clone());
+                layout.change(&Unwatched, |catalog| {
+                    catalog.set(entry.clone());
+                    Ok(((), true))
+                })
+            }
             Self::Folder(folder) => folder.commit(),
             Self::Archive { file, end, .. } => {
                 // Two records of zeros end an archive. What a dropped copy left behind goes too.

@@ -193,7 +193,7 @@ pub fn inspect(
     let path = request.image.path.clone();
     let fail = |error| request.fail(error);
     match find(request).map_err(fail)? {
-        Found::Bundle(bundle) if request.image.member.is_none() => {
+        Found::Bundle(bundle) if request.image.member.is_none() && !bundle.is_bare() => {
             return inspect_bundle(&path, &bundle);
         }
         Found::InstanceStore if request.keys.key.is_none() => {

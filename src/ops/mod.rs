@@ -25,6 +25,7 @@ mod register;
 pub mod serve;
 mod shared;
 mod snapshot;
+pub mod store;
 mod unpack;
 mod verify;
 

@@ -58,5 +58,6 @@ mod roundtrip;
 mod schemas;
 mod serve_nbd;
 mod storage;
+mod store;
 mod transcripts;
 mod unreadable;

@@ -17,6 +17,7 @@ use crate::ami::check_name;
 use crate::cli::shared::options::values;
 use crate::error::Error;
 use crate::error::Result;
+use crate::layout::Destination;
 use crate::ops;
 use crate::ops::TemplateRequest;
 use crate::work::Watch;
@@ -25,7 +26,7 @@ use crate::work::Watch;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The AMI")]
 pub(in crate::cli) struct DescriptionArgs {
-    /// Name of the AMI [default: the bundle's file name without its suffix]
+    /// Name of the AMI [default: the bundle's file name without its suffix, or its name in the store]
     #[arg(long)]
     name: Option<String>,
 
@@ -107,7 +108,12 @@ impl DescriptionArgs {
 
 /// Takes the AMI's name from the bundle's: `web` for `web.ami` and for `web.ami.tar`.
 pub(in crate::cli) fn default_name(output: &Path) -> Result<String> {
+    let in_store = match Destination::parse(output)? {
+        Destination::Store { name, .. } => Some(name),
+        Destination::Path(_) => None,
+    };
     let name = output.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = in_store.as_deref().unwrap_or(name);
     let name = name.strip_suffix(".tar").unwrap_or(name);
     let name = name.strip_suffix(".ami").unwrap_or(name);
     check_name(name).map_err(|fault| {

@@ -79,6 +79,11 @@ impl Place {
         Ok(Self { folder: File::from(folder), name, path: path.to_owned(), real })
     }
 
+    /// Returns the place that is called `name` in a folder that is open; messages show `path`.
+    pub(in crate::io) fn at(folder: File, real: PathBuf, name: CString, path: &Path) -> Self {
+        Self { folder, real, name, path: path.to_owned() }
+    }
+
     /// Returns a place inside a folder that was made under the name `temporary`, for the file that will be
     /// called `name` there.
     pub(in crate::io) fn inside(

@@ -22,12 +22,14 @@ use crate::io::Node;
 use crate::io::Staging;
 use crate::io::Taken;
 use crate::io::unwritten;
+use crate::layout::Destination;
 use crate::layout::is_archive_name;
 use crate::lint::Audience;
 use crate::lint::Finding;
 pub use crate::ops::build::checks::TestReport;
 use crate::ops::build::checks::Tests;
 pub use crate::ops::build::request::BuildRequest;
+use crate::ops::shared::adding::add_bundle;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::case::Look;
 use crate::ops::shared::case::refusal;
@@ -35,6 +37,7 @@ use crate::ops::shared::judging::Judged;
 use crate::ops::shared::judging::Waived;
 use crate::ops::shared::mapping::MappedVolume;
 use crate::ops::shared::mapping::open_mapped;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::PackReport;
@@ -112,7 +115,11 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
     }
     // What stands under the name must be a bundle: told before the work, not after it.
     drop(Writer::create(&request.output, request.pack_size)?);
-    let staging = Staging::create(&request.output)?;
+    let staging = match Destination::parse(&request.output)? {
+        // The tests get a bundle of its own; what passes them goes into the store.
+        Destination::Store { store, name } => Staging::create(&store.join(format!("{name}.ami")))?,
+        Destination::Path(path) => Staging::create(&path)?,
+    };
     let made = staging.path();
     let judged = Warned { audience: case.audience, judged };
     build_staged(request, &prepared, &volumes, judged, staging, watch)
@@ -174,6 +181,15 @@ fn publish(
     let bundle = Bundle::open(&staging.path())?;
     let (upload, distribution) = (&prepared.upload, &prepared.distribution);
     let (plan, report) = stage_plan_of(&bundle, upload, distribution, &path, watch)?;
+    if let Destination::Store { .. } = Destination::parse(&request.output)? {
+        drop(plan);
+        add_bundle(bundle, &request.output, request.groups, request.threads, watch)?;
+        // The store may have packed it anew, and a plan names the digest that it is of.
+        let bundle = open_typed_bundle(&request.output)?;
+        let (plan, report) = stage_plan_of(&bundle, upload, distribution, &path, watch)?;
+        plan.commit()?;
+        return Ok(BuiltPlan { path, totals: report.totals });
+    }
     drop(bundle);
     let taken = staging.take_name(may_replace(&request.output))?;
     let mut named = Some(taken);
@@ -210,6 +226,9 @@ fn missing_image(error: Error, volumes: &[MappedVolume]) -> Error {
 
 /// Returns where a plan goes that the user gave no name: `web.plan.jsonl` for `web.ami`.
 fn plan_path(bundle: &Path) -> PathBuf {
+    if let Ok(Destination::Store { store, name }) = Destination::parse(bundle) {
+        return store.with_file_name(format!("{name}.plan.jsonl"));
+    }
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".tar").unwrap_or(&name);
     let name = name.strip_suffix(".ami").unwrap_or(name);

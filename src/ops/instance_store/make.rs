@@ -161,7 +161,7 @@ fn check_folder(path: &Path) -> Result<()> {
 fn describe(request: &MakeRequest) -> Result<(Description, Vec<String>)> {
     let path = &request.image.image.path;
     let ours = match find(&request.image).map_err(|error| request.image.fail(error))? {
-        Found::Bundle(bundle) => Some(bundle),
+        Found::Bundle(bundle) => Some(bundle).filter(|bundle| !bundle.is_bare()),
         Found::InstanceStore => {
             let text = "it is the manifest of an instance-store bundle, expected an image";
             let advice = Advice::Use { verb: Verb::Unbundle, to: "make an image of it".into() };

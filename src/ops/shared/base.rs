@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::bundle::SnapshotLayer;
+use crate::bundle::VOLUME_DEVICE;
 use crate::bundle::Writer;
 use crate::chunking::Patcher;
 use crate::compress::Encoder;
@@ -59,7 +61,8 @@ impl BaseRequest {
 /// A base, open.
 #[derive(Debug)]
 pub(in crate::ops) enum OpenedBase {
-    Bundle(Box<Bundle>),
+    /// A bundle, or an AMI or snapshot of a store; and the device of it that was named, or its root device.
+    Bundle(Box<Bundle>, String),
     /// An image, and the device that it is the base of.
     Image(Arc<BaseSnapshot>, String),
 }
@@ -75,6 +78,10 @@ impl OpenedBase {
     ) -> Result<Self> {
         let base = &request.image;
         let path = &base.image.path;
+        if request.thin && writer.is_into_store() {
+            let text = "an AMI of a store is whole: a thin one would depend on what is not in it";
+            return Err(Error::invalid(text).advise(Advice::Omit(Setting::Thin)));
+        }
         if let Found::Bundle(bundle) = find(base).map_err(|error| base.fail(error))? {
             if request.manifest.is_some() {
                 let text = "the base is a bundle, which has its manifests in it";
@@ -88,9 +95,16 @@ impl OpenedBase {
                 return Err(Error::invalid(text).in_file(path).advise(advice));
             }
             writer.lean_on(&bundle, request.thin, &Quiet(watch))?;
-            return Ok(Self::Bundle(bundle));
+            let device = bundle.find(base.image.member.as_deref())?.device.clone();
+            return Ok(Self::Bundle(bundle, device));
         }
         let opened = open(base, watch)?;
+        if writer.is_into_store() {
+            let text = "the base is an image, expected an AMI or snapshot of the store";
+            return Err(Error::invalid(text)
+                .in_file(path)
+                .advise("add the image to the store first, and name it as STORE@NAME"));
+        }
         if !request.thin {
             return Err(Error::invalid("the base is an image, which has no packs")
                 .in_file(path)
@@ -126,9 +140,9 @@ impl OpenedBase {
     pub(in crate::ops) fn of_device(&self, device: &str) -> Result<Option<Arc<BaseSnapshot>>> {
         match self {
             Self::Image(base, root) => Ok((root == device).then(|| Arc::clone(base))),
-            Self::Bundle(bundle) => match bundle.find(Some(device)) {
-                Err(_) => Ok(None),
-                Ok(layer) => {
+            Self::Bundle(bundle, root) => match layer_of(bundle, root, device) {
+                None => Ok(None),
+                Some(layer) => {
                     let bytes = BaseBytes::Packs(bundle.chunks()?);
                     Ok(Some(Arc::new(BaseSnapshot::new(bundle.manifest(layer)?, bytes))))
                 }
@@ -143,15 +157,23 @@ impl OpenedBase {
             let data = match self {
                 Self::Image(base, root) if root == device => base.manifest().header().counts.data,
                 Self::Image(..) => 0,
-                Self::Bundle(bundle) => match bundle.find(Some(device)) {
-                    Ok(layer) => bundle.manifest(layer)?.header().counts.data,
-                    Err(_) => 0,
+                Self::Bundle(bundle, root) => match layer_of(bundle, root, device) {
+                    Some(layer) => bundle.manifest(layer)?.header().counts.data,
+                    None => 0,
                 },
             };
             blocks = blocks.strict_add(data);
         }
         Ok(blocks.strict_mul(BLOCK_SIZE))
     }
+}
+
+/// Returns the snapshot that the volume of `device` depends on. A snapshot that belongs to no AMI has no device, so one
+/// stands for whatever device it is the base of.
+fn layer_of<'a>(bundle: &'a Bundle, named: &str, device: &str) -> Option<&'a SnapshotLayer> {
+    let same = bundle.find(Some(device)).ok();
+    let no_device = bundle.is_bare() || device == VOLUME_DEVICE;
+    same.or_else(|| bundle.find(Some(named)).ok().filter(|_| no_device))
 }
 
 /// Lowest level at which the literals of patches are compressed: they are few, and each byte of them counts.

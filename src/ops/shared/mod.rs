@@ -1,5 +1,6 @@
 //! What several verbs use. A verb imports from here, and no verb imports another.
 
+pub(super) mod adding;
 pub(super) mod base;
 pub(super) mod case;
 pub(super) mod description;
@@ -21,4 +22,5 @@ pub(super) mod pages;
 pub(super) mod planning;
 pub(super) mod recipe;
 pub(super) mod report;
+pub(super) mod store_names;
 pub(super) mod verification;

@@ -138,7 +138,7 @@ pub fn find(request: &VolumeRequest) -> Result<Found> {
     let found = if request.image.format.is_some() || !from_file {
         Found::Image
     } else if Bundle::is_at(path)? {
-        Found::Bundle(Box::new(Bundle::open_named(path, request.ami.as_deref())?))
+        Found::Bundle(Box::new(Bundle::open_any(path, request.ami.as_deref())?))
     } else if Node::at(path)? != Some(Node::File) {
         Found::Image
     } else if InstanceBundle::is_at(path)? {
@@ -227,6 +227,11 @@ pub struct OpenedUnsealed {
 }
 
 impl OpenedVolume {
+    /// Takes a snapshot that is open.
+    pub(in crate::ops) fn snapshot(path: &Path, snapshot: Snapshot, notes: Vec<String>) -> Self {
+        Self::Snapshot(Box::new(OpenedSnapshot { path: path.to_owned(), notes, snapshot }))
+    }
+
     /// Takes the volume of an instance-store bundle that is open.
     pub(in crate::ops) fn unsealed(path: &Path, volume: Volume, notes: Vec<String>) -> Self {
         Self::Unsealed(Box::new(OpenedUnsealed { path: path.to_owned(), volume, notes }))

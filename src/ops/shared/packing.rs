@@ -13,6 +13,7 @@ use crate::ami::Mapping;
 use crate::ami::bare;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::FreeRecord;
+use crate::bundle::SharedPacks;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
 use crate::bundle::WrittenVolume;
@@ -22,6 +23,7 @@ use crate::chunking::Sink;
 use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
+use crate::compress::Encoder;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
@@ -53,6 +55,7 @@ use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::KnownChunks;
 use crate::pack::Region;
 use crate::pack::Stored;
+use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::units::ebs_gib;
 use crate::work::Watch;
@@ -158,6 +161,42 @@ impl Sink for BundleSink<'_> {
     }
 }
 
+/// What a store has need not be stored again; what changed is patched, if there is a base.
+struct Sharing<'a> {
+    shared: Arc<SharedPacks>,
+    patching: Option<&'a OverBase>,
+}
+
+impl std::fmt::Debug for Sharing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sharing").finish_non_exhaustive()
+    }
+}
+
+impl Patcher for Sharing<'_> {
+    fn has(&self, index: BlockIndex, id: &Digest) -> Result<bool> {
+        if let Some(patching) = self.patching
+            && patching.has(index, id)?
+        {
+            return Ok(true);
+        }
+        self.shared.has(id)
+    }
+
+    fn append(
+        &self,
+        index: BlockIndex,
+        plain: &[u8],
+        whole: &mut Encoder,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        match self.patching {
+            Some(patching) => patching.append(index, plain, whole, out),
+            None => Ok(false),
+        }
+    }
+}
+
 /// How one volume goes into a bundle.
 pub(in crate::ops) struct PackOne<'a> {
     pub(in crate::ops) device: &'a str,
@@ -186,9 +225,11 @@ pub(in crate::ops) fn pack_one(
         }
         None => None,
     };
-    let patcher: Option<&dyn Patcher> = match &patching {
-        Some(patching) => Some(patching),
-        None => None,
+    let sharing = writer.shared().map(|shared| Sharing { shared, patching: patching.as_ref() });
+    let patcher: Option<&dyn Patcher> = match (&sharing, &patching) {
+        (Some(sharing), _) => Some(sharing),
+        (None, Some(patching)) => Some(patching),
+        (None, None) => None,
     };
     let options = chunking::Options {
         threads: one.threads,

@@ -89,6 +89,7 @@ pub(super) const JOBS: &[Job] = &[
     single("init out.toml", &[over("out.toml", "")]),
     single("lint ami.toml", &[]),
     single("man out", &[over("out", PAGES)]),
+    single("store init out", FOLDER),
     Job {
         random: true,
         ..job(

@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["tar"],
     &["volume", "manifest", "pack", "ami", "layout"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
-    &["lint", "explain", "calls"],
+    &["lint", "explain", "calls", "store"],
     &["serve"],
     &["ops"],
     &["cli"],
