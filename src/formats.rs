@@ -63,6 +63,7 @@ pages! {
     raw "raw.md"
     readers "readers.md"
     recipe "recipe.md"
+    serve_aws "serve-aws.md"
     sidecar "sidecar.md"
     store "store.md"
     tar_sparse "tar-sparse.md"

@@ -6,7 +6,9 @@
     reason = "this room opens sockets; nothing else here touches a name"
 )]
 
+pub mod aws;
 mod cache;
+mod http;
 mod listener;
 pub mod nbd;
 mod socket;

@@ -56,6 +56,7 @@ mod promises_kept;
 mod readers;
 mod roundtrip;
 mod schemas;
+mod serve_aws;
 mod serve_nbd;
 mod storage;
 mod store;

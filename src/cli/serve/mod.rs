@@ -1,6 +1,7 @@
-//! `serve ...`: volumes for other programs, over a socket.
+//! `serve ...`: volumes and stores for other programs, over a socket.
 #![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
+mod aws;
 mod nbd;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::error::Result;
 
-/// Serves volumes to other programs over a socket
+/// Serves volumes and stores to other programs over a socket
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Serve {
@@ -21,12 +22,14 @@ pub(super) struct Serve {
 #[derive(Debug, Subcommand)]
 enum Command {
     Nbd(Box<nbd::Nbd>),
+    Aws(Box<aws::Aws>),
 }
 
 impl Serve {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         match &self.command {
             Command::Nbd(it) => it.run(output, follower),
+            Command::Aws(it) => it.run(output, follower),
         }
     }
 }

@@ -45,6 +45,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "register"
     "register-files"
     "rules"
+    "serve-aws"
     "serve-nbd"
     "snapshot"
     "store-add"

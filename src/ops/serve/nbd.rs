@@ -1,10 +1,8 @@
-//! `serve`: volumes for other programs, over a socket.
+//! `serve nbd`: volumes as network block devices.
 
 use std::fs::Permissions;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,6 +10,7 @@ use serde::Serialize;
 use crate::ami::bare;
 use crate::error::Error;
 use crate::error::Result;
+use crate::ops::serve::listen::ListenOn;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
@@ -28,19 +27,6 @@ use crate::work::Watch;
 
 /// Bytes of unpacked blocks that are kept for each volume, unless the request says otherwise.
 pub const DEFAULT_CACHE: u64 = 4 << 30;
-
-/// Where to listen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ListenOn {
-    /// On the socket that a service manager has opened for this process, or else on a Unix socket in a new folder that
-    /// only its owner can enter.
-    #[default]
-    Private,
-    /// On a Unix socket of this name.
-    Socket(PathBuf),
-    /// On a TCP address.
-    Tcp(SocketAddr),
-}
 
 /// What to serve as network block devices.
 #[derive(Clone, Debug)]
