@@ -23,6 +23,9 @@ const IDLE_TIME: Duration = Duration::from_secs(75);
 /// Longest time that a peer may take to take an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
+/// Most bytes of a body that is copied behind its head.
+const SMALL: usize = 32 << 10;
+
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
 
@@ -164,8 +167,9 @@ impl<'a> Connection<'a> {
         while self.read.len() < end {
             self.fill(until.saturating_duration_since(Instant::now()))?;
         }
-        request.body = self.read[head_len..end].to_vec();
-        self.read.drain(..end);
+        // What was read of the next request stays; the body is not copied.
+        let next = self.read.split_off(end);
+        request.body = std::mem::replace(&mut self.read, next).split_off(head_len);
         Ok(request)
     }
 
@@ -194,9 +198,14 @@ Connection: ",
 
 ",
         ]);
-        let mut bytes = bytes.into_bytes();
-        bytes.extend_from_slice(body);
-        self.write(&bytes)
+        if body.len() <= SMALL {
+            // In one piece, for one packet.
+            let mut bytes = bytes.into_bytes();
+            bytes.extend_from_slice(body);
+            return self.write(&bytes);
+        }
+        self.write(bytes.as_bytes())?;
+        self.write(body)
     }
 }
 

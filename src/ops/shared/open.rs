@@ -541,7 +541,7 @@ pub(in crate::ops) fn open_typed_bundle(typed: &Path) -> Result<Bundle> {
     find_bundle(typed)?.map_or_else(|| Bundle::open(typed), Ok)
 }
 
-/// Opens a bundle that must be one, over its base if that is named.
+/// Opens a bundle that must be one, or a snapshot of a store, over its base if that is named.
 ///
 /// # Errors
 ///
@@ -552,7 +552,13 @@ pub(in crate::ops) fn open_bundle(
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<Bundle> {
-    over_base(open_typed_bundle(path)?, base, threads, watch)
+    let Named { path: place, ami, inside } = Named::parse(path);
+    let bundle = if inside.is_none() && Bundle::is_at(&place)? {
+        Bundle::open_any(&place, ami.as_deref())?
+    } else {
+        Bundle::open(path)?
+    };
+    over_base(bundle, base, threads, watch)
 }
 
 /// Reads a bundle over what it was packed against, if the user names that: a bundle, or an image,

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -82,6 +83,9 @@ const MOST_BODY: usize = 512 << 10;
 
 /// Longest time in which peers get the answers that are under way when the server is asked to stop.
 const GRACE_TIME: Duration = Duration::from_secs(5);
+
+/// How long a connection may be idle while others wait for a place.
+const IDLE_TIME: Duration = Duration::from_secs(1);
 
 /// How often the wish to stop is looked at.
 const TURN: Duration = Duration::from_millis(50);
@@ -140,6 +144,24 @@ pub fn serve(
     server.run(listener, watch)
 }
 
+/// A connection, for ending it.
+struct Peer {
+    socket: Socket,
+    /// Since when it waits for a request; nothing while it is answered.
+    idle: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Ends the connection that has been idle longest, if one has been for a second.
+fn make_room(peers: &BTreeMap<u64, Peer>) {
+    let idle = peers.values().filter_map(|peer| Some(((*lock(&peer.idle))?, peer)));
+    let oldest = idle.min_by_key(|(since, _)| *since);
+    if let Some((since, peer)) = oldest
+        && since.elapsed() > IDLE_TIME
+    {
+        peer.socket.shutdown(Shutdown::Both);
+    }
+}
+
 /// Counts of what was served.
 #[derive(Debug, Default)]
 struct Counts {
@@ -174,7 +196,7 @@ impl Server<'_> {
     }
 
     fn run(&self, listener: &Listener, watch: &dyn Watch) -> Result<Served> {
-        let peers: Mutex<BTreeMap<u64, Socket>> = Mutex::default();
+        let peers: Mutex<BTreeMap<u64, Peer>> = Mutex::default();
         let counts = Counts::default();
         let ended = thread::scope(|scope| {
             let maker = scope.spawn(|| self.make_snapshots());
@@ -184,7 +206,8 @@ impl Server<'_> {
                     break Ok(());
                 }
                 if lock(&peers).len() >= self.settings.connections {
-                    // The next ones wait in the system's queue.
+                    // The next ones wait in the system's queue, and the one that is idle longest makes room.
+                    make_room(&lock(&peers));
                     thread::sleep(TURN);
                     continue;
                 }
@@ -197,12 +220,14 @@ impl Server<'_> {
                 };
                 number = number.strict_add(1);
                 let Ok(kept) = peer.try_clone() else { continue };
-                lock(&peers).insert(number, kept);
+                let at_work = Arc::new(Mutex::new(Some(Instant::now())));
+                let idle = Arc::clone(&at_work);
+                lock(&peers).insert(number, Peer { socket: kept, idle });
                 counts.connections.fetch_add(1, Ordering::Relaxed);
                 let (peers, counts) = (&peers, &counts);
                 let meet = move || {
                     // A peer that is gone is no event.
-                    let _ = self.meet(number, &peer, counts);
+                    let _ = self.meet(number, &peer, &at_work, counts);
                     peer.shutdown(Shutdown::Both);
                     lock(peers).remove(&number);
                 };
@@ -210,12 +235,12 @@ impl Server<'_> {
                     lock(peers).remove(&number);
                 }
             };
-            lock(&peers).values().for_each(|socket| socket.shutdown(Shutdown::Read));
+            lock(&peers).values().for_each(|peer| peer.socket.shutdown(Shutdown::Read));
             let began = Instant::now();
             while !lock(&peers).is_empty() && began.elapsed() < GRACE_TIME {
                 thread::sleep(TURN);
             }
-            lock(&peers).values().for_each(|socket| socket.shutdown(Shutdown::Both));
+            lock(&peers).values().for_each(|peer| peer.socket.shutdown(Shutdown::Both));
             lock(&self.jobs).stopped = true;
             self.work.notify_all();
             // What is being made goes on: the next server would begin it anew.
@@ -230,7 +255,13 @@ impl Server<'_> {
     }
 
     /// Serves one peer until it is gone.
-    fn meet(&self, number: u64, socket: &Socket, counts: &Counts) -> io::Result<()> {
+    fn meet(
+        &self,
+        number: u64,
+        socket: &Socket,
+        at_work: &Mutex<Option<Instant>>,
+        counts: &Counts,
+    ) -> io::Result<()> {
         let mut connection = Connection::new(socket);
         let most = |request: &Request| if request.method == "PUT" { BLOCK_LEN } else { MOST_BODY };
         loop {
@@ -243,7 +274,8 @@ impl Server<'_> {
                 }
             };
             let began = Instant::now();
-            let (call, answer) = self.answer(&request);
+            *lock(at_work) = None;
+            let (call, answer) = self.dispatch(&request);
             counts.calls.fetch_add(1, Ordering::Relaxed);
             if answer.status >= 400 {
                 counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -254,13 +286,14 @@ impl Server<'_> {
             let last =
                 request.header("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
             connection.answer(&answer, last)?;
+            *lock(at_work) = Some(Instant::now());
             if last {
                 return Ok(());
             }
         }
     }
 
-    fn answer(&self, request: &Request) -> (&'static str, Answer) {
+    fn dispatch(&self, request: &Request) -> (&'static str, Answer) {
         let id = self.request_id();
         let caller = match self.access.admit(request) {
             Ok(caller) => caller,

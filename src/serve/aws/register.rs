@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::ami::Ami;
 use crate::ami::Document;
 use crate::ami::Mapping;
+use crate::error::Kind;
 use crate::lint::Finding;
 use crate::lint::Level;
 use crate::lint::Topic;
@@ -191,7 +192,11 @@ fn store_image(
         }
     }
     ami.block_device_mappings.sort_by(|a, b| a.device_name.cmp(&b.device_name));
-    server.keeper.register(id, &ami, volumes)?;
+    server.keeper.register(id, &ami, volumes).map_err(|error| match error.kind() {
+        // What a bundle cannot hold and EC2 may take, such as a root that is mapped under another name.
+        Kind::Invalid => Ec2Error::new("InvalidBlockDeviceMapping", error.to_string()),
+        _ => Ec2Error::from(error),
+    })?;
     Ok(Some(id.to_owned()))
 }
 
