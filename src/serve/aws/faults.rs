@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -82,8 +84,10 @@ impl Faults {
     ///
     /// `Corrupt` if it is not a list of faults.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let file: File =
-            serde_json::from_slice(bytes).map_err(|e| Error::corrupt(format!("faults: {e}")))?;
+        let fail = |e| Error::corrupt(format!("faults: {e}"));
+        // An object, and not a list of its members' values.
+        let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(fail)?;
+        let file: File = serde_json::from_value(Value::Object(object)).map_err(fail)?;
         for rule in &file.faults {
             if rule.every == 0 || rule.delay_ms > MOST_DELAY || !(400..600).contains(&rule.status) {
                 let text = format!(

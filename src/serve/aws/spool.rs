@@ -249,7 +249,7 @@ mod tests {
         drop(made);
         let file = dir.path().join("a.spool");
         let whole = std::fs::read(&file).unwrap();
-        std::fs::write(&file, [&whole[..], &whole[..60]].concat()).unwrap();
+        std::fs::write(&file, [&whole[..], &whole[..40]].concat()).unwrap();
         let again = spool(&folder);
         assert_eq!((again.count(), again.linear()), (count, linear));
         let mut plain = block(9);
