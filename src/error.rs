@@ -192,6 +192,8 @@ pub enum Setting {
     Window,
     /// The largest volume that is accepted.
     MaxSize,
+    /// That an older version is accepted.
+    Downgrade,
     /// What is done about zeros.
     Zeros,
 }
@@ -208,6 +210,8 @@ pub enum Verb {
     ListRules,
     /// Puts a bundle onto another base.
     Rebase,
+    /// Vouches for a bundle.
+    Sign,
     /// Makes an image of an instance-store bundle.
     Unbundle,
     /// Writes a volume of a bundle as an image.

@@ -31,6 +31,7 @@ macro_rules! pages {
             #[doc = "[readers.md]: crate::formats::readers"]
             #[doc = "[recipe.md]: crate::formats::recipe"]
             #[doc = "[sidecar.md]: crate::formats::sidecar"]
+            #[doc = "[signature.md]: crate::formats::signature"]
             #[doc = "[tar-sparse.md]: crate::formats::tar_sparse"]
             #[doc = "[store.md]: crate::formats::store"]
             #[doc = "[vhd.md]: crate::formats::vhd"]
@@ -66,6 +67,7 @@ pages! {
     serve_aws "serve-aws.md"
     sidecar "sidecar.md"
     store "store.md"
+    signature "signature.md"
     tar_sparse "tar-sparse.md"
     vhd "vhd.md"
     vhdx "vhdx.md"

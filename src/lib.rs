@@ -122,6 +122,7 @@ pub(crate) mod ops;
 pub(crate) mod pack;
 pub(crate) mod recipe;
 pub(crate) mod serve;
+pub(crate) mod signature;
 pub(crate) mod store;
 pub(crate) mod tar;
 pub(crate) mod units;
@@ -267,6 +268,9 @@ pub mod internals {
     }
     pub mod serve {
         pub use crate::serve::*;
+    }
+    pub mod signature {
+        pub use crate::signature::*;
     }
     pub mod store {
         pub use crate::store::*;

@@ -11,6 +11,7 @@ mod opened;
 mod packs;
 mod replace;
 mod shared;
+pub(crate) mod signatures;
 mod snapshot;
 mod writer;
 

@@ -264,6 +264,12 @@ impl Bundle {
         self.digest
     }
 
+    /// Returns the OCI manifest's blob, as `index.json` names it.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.manifest
+    }
+
     /// Returns the name by which OCI tools know the AMI.
     #[must_use]
     pub fn reference(&self) -> Option<&str> {

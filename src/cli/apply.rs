@@ -11,6 +11,7 @@ use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::many;
+use crate::cli::shared::trust::TrustArgs;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
@@ -67,6 +68,9 @@ pub(super) struct Apply {
     opening: Opening,
 
     #[command(flatten)]
+    trust: TrustArgs,
+
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -82,7 +86,8 @@ impl Apply {
                 _ => ops::ApplyTo::InPlace,
             };
             let (bundle, device) = (bundle.clone(), self.device.clone());
-            ops::apply(&ops::ApplyRequest { bundle, device, old, to, threads }, follower)?
+            let trust = self.trust.request();
+            ops::apply(&ops::ApplyRequest { bundle, device, old, to, trust, threads }, follower)?
         } else {
             let settle = if self.undo { ops::Settle::Undo } else { ops::Settle::Finish };
             ops::settle(&ops::SettleRequest { image: old, settle, threads }, follower)?

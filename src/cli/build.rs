@@ -11,6 +11,7 @@ use crate::cli::shared::options::AudienceArgs;
 use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::GroupArgs;
 use crate::cli::shared::options::PackSize;
+use crate::cli::shared::options::RegionArgs;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::parse_mapping;
@@ -67,6 +68,9 @@ pub(super) struct Build {
     groups: GroupArgs,
 
     #[command(flatten)]
+    regions: RegionArgs,
+
+    #[command(flatten)]
     pack_size: PackSize,
 
     #[command(flatten)]
@@ -105,7 +109,7 @@ impl Build {
             templates: self.templates.request(),
             allow: self.allow.clone(),
             audience: self.audience.audience(),
-            groups: self.groups.groups(None, self.threads, output),
+            groups: self.groups.groups(self.regions.region, self.threads, output),
             pack_size: self.pack_size.pack_size,
             threads: self.threads.count(),
             states: self.states.states(output),

@@ -57,6 +57,7 @@ commands! {
     pack::Pack,
     unpack::Unpack,
     verify::Verify,
+    sign::Sign,
     inspect::Inspect,
     map::Map,
     ls::Ls,

@@ -13,6 +13,7 @@ use crate::cli::shared::options::written_formats;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::blocks;
+use crate::cli::shared::trust::TrustArgs;
 use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
@@ -59,6 +60,9 @@ pub(super) struct Unpack {
     keys: Keys,
 
     #[command(flatten)]
+    trust: TrustArgs,
+
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -77,6 +81,7 @@ impl Unpack {
             base: base.transpose()?,
             level: self.level,
             max_size: self.opening.max_size,
+            trust: self.trust.request(),
             threads: self.threads.count(),
         };
         let report = ops::unpack(&request, follower)?;

@@ -14,6 +14,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::length;
 use crate::cli::shared::text::many;
+use crate::cli::shared::trust::TrustArgs;
 use crate::cli::shared::volumes::Keys;
 use crate::cli::shared::volumes::Opening;
 use crate::cli::shared::volumes::Roles;
@@ -52,6 +53,9 @@ pub(super) struct Verify {
 
     #[command(flatten)]
     keys: Keys,
+
+    #[command(flatten)]
+    trust: TrustArgs,
 
     #[command(flatten)]
     threads: Threads,
@@ -98,6 +102,7 @@ impl Verify {
             quick: self.quick,
             base,
             against,
+            trust: self.trust.request(),
             threads: self.threads.count(),
             ..ops::VerifyRequest::new(&self.bundle)
         })
@@ -166,6 +171,13 @@ fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result
             many(length(&missing.packs), "pack"),
             many(missing.base_blocks, "block"),
             many(missing.patched_chunks, "patched chunk")
+        )?;
+    }
+    for voucher in &report.signatures {
+        writeln!(
+            out,
+            "signed by {} with {}: {:?}, counter {}",
+            voucher.signer, voucher.key, voucher.name, voucher.counter
         )?;
     }
     let unreadable = length(&report.unreadable);

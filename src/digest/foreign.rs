@@ -108,22 +108,25 @@ impl Hasher {
         }
     }
 
+    /// Returns the digest's bytes.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            Inner::Sha1(sha) => sha.finalize().to_vec(),
+            Inner::Sha224(sha) => sha.finalize().to_vec(),
+            Inner::Sha256(sha) => sha.finalize().to_vec(),
+            Inner::Sha384(sha) => sha.finalize().to_vec(),
+            Inner::Sha512(sha) => sha.finalize().to_vec(),
+        }
+    }
+
     /// Returns the digest in lower-case hexadecimal digits.
     #[must_use]
     pub fn finish_hex(self) -> String {
-        let hex = |bytes: &[u8]| {
-            bytes.iter().fold(String::new(), |mut text, byte| {
-                write!(text, "{byte:02x}").expect("a string takes all");
-                text
-            })
-        };
-        match self.0 {
-            Inner::Sha1(sha) => hex(&sha.finalize()),
-            Inner::Sha224(sha) => hex(&sha.finalize()),
-            Inner::Sha256(sha) => hex(&sha.finalize()),
-            Inner::Sha384(sha) => hex(&sha.finalize()),
-            Inner::Sha512(sha) => hex(&sha.finalize()),
-        }
+        self.finish().iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes all");
+            text
+        })
     }
 }
 

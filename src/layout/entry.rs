@@ -41,6 +41,17 @@ pub(crate) fn entry_of(
     entry
 }
 
+/// Returns the entry of a manifest that has no name, since it refers to another one.
+pub(crate) fn referrer_of(manifest: &Descriptor, artifact_type: &str) -> Descriptor {
+    let mut entry = Descriptor {
+        artifact_type: Some(artifact_type.to_owned()),
+        annotations: BTreeMap::new(),
+        ..manifest.clone()
+    };
+    entry.annotations.insert(CHECKSUM.to_owned(), checksum(&entry));
+    entry
+}
+
 /// Writes `index.json` of one manifest.
 pub(crate) fn index_of(manifest: &Descriptor, artifact_type: &str, reference: String) -> Vec<u8> {
     oci::to_bytes(&Index {

@@ -28,6 +28,7 @@ pub(crate) use document::expect_digest;
 pub(crate) use document::open_blob;
 pub(crate) use document::read_document;
 pub(crate) use entry::index_of;
+pub(crate) use entry::referrer_of;
 pub(crate) use index::MAX_MANIFEST_LEN;
 pub(crate) use index::Wanted;
 pub(crate) use index::check_artifact;

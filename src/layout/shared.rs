@@ -16,6 +16,7 @@ use crate::io::ReadAt;
 use crate::io::SharedFile;
 use crate::io::SharedFolder;
 use crate::io::StagedFiles;
+use crate::io::WriteAt as _;
 use crate::io::read_vec;
 use crate::layout::catalog::Catalog;
 use crate::layout::folder::InFolder;
@@ -23,6 +24,7 @@ use crate::layout::name::INDEX_NAME;
 use crate::layout::name::LAYOUT_NAME;
 use crate::layout::name::blob_name;
 use crate::layout::oci;
+use crate::layout::oci::Descriptor;
 use crate::layout::store::BlobStore;
 use crate::layout::store::check_layout;
 use crate::work::Watch;
@@ -99,6 +101,8 @@ pub enum Work {
 #[derive(Debug)]
 pub struct SharedLayout {
     folder: SharedFolder,
+    /// The file that is locked while names change; none where nobody else writes at all.
+    names: Option<&'static str>,
     _lock: FolderLock,
 }
 
@@ -142,7 +146,61 @@ impl SharedLayout {
         let hold = if work == Work::Collect { Hold::Alone } else { Hold::Shared };
         let lock = folder.lock(MARKER, hold, watch)?;
         check_layout(&InFolder(Folder::open(path)?))?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, names: Some(NAMES_LOCK), _lock: lock })
+    }
+
+    /// Opens a store, or the folder of a bundle, to add what refers to an AMI in it.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if it is an archive; as [`SharedLayout::open`].
+    pub fn open_to_refer(path: &Path, watch: &dyn Watch) -> Result<Self> {
+        if is_store(path)? {
+            return Self::open(path, Work::Add, watch);
+        }
+        if Node::at(path)? != Some(Node::Folder) {
+            let text = "it is an archive, expected a folder: nothing can be added to an archive";
+            let advice = "unpack it with `tar -xf` into a folder, and name that";
+            return Err(Error::invalid(text).in_file(path).advise(advice));
+        }
+        check_layout(&InFolder(Folder::open(path)?))?;
+        let folder = SharedFolder::open(path)?;
+        // A bundle has no file for locks alone. This one is in every layout, and is never replaced.
+        let lock = folder.lock(LAYOUT_NAME, Hold::Alone, watch)?;
+        Ok(Self { folder, names: None, _lock: lock })
+    }
+
+    /// Adds blobs and then an entry for the last of them, which refers to another manifest. Returns whether that was
+    /// there already.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedLayout::change`]; `Io` if the system refuses.
+    pub fn refer(
+        &self,
+        blobs: &[(Digest, Vec<u8>)],
+        entry: &Descriptor,
+        watch: &dyn Watch,
+    ) -> Result<bool> {
+        let staged = self.stage()?;
+        let mut digests = Vec::new();
+        for (digest, bytes) in blobs {
+            let size = u64::try_from(bytes.len()).expect("memory is under 2^64 bytes");
+            if !self.has(digest, size)? {
+                let file = staged.new_file()?;
+                file.write_all_at(bytes, 0)?;
+                staged.put(file, &digest.to_string())?;
+                digests.push(*digest);
+            }
+        }
+        self.take_in(&staged, &digests)?;
+        self.change(watch, |catalog| {
+            let there = catalog.entries.iter().any(|it| it.descriptor.digest == entry.digest);
+            if !there {
+                catalog.set(entry.clone());
+            }
+            Ok((there, !there))
+        })
     }
 
     /// Returns the path, as the user gave it.
@@ -192,7 +250,8 @@ impl SharedLayout {
         watch: &dyn Watch,
         mut edit: impl FnMut(&mut Catalog) -> Result<(T, bool)>,
     ) -> Result<T> {
-        let _lock = self.folder.lock(NAMES_LOCK, Hold::Alone, watch)?;
+        let _lock =
+            self.names.map(|name| self.folder.lock(name, Hold::Alone, watch)).transpose()?;
         let reader = self.reader()?;
         for _ in 0..TRIES {
             let before = self.folder.len_of(INDEX_NAME)?;

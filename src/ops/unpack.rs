@@ -17,9 +17,11 @@ use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::check_most;
-use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::open::over_base;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
+use crate::ops::shared::trust::TrustRequest;
+use crate::ops::shared::trust::open_checked;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
 use crate::work::Watch;
@@ -43,6 +45,8 @@ pub struct UnpackRequest {
     pub level: Option<i32>,
     /// Most bytes of the volumes that are accepted.
     pub max_size: Option<u64>,
+    /// Who has to vouch for the bundle; anyone may have made it otherwise.
+    pub trust: Option<TrustRequest>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -63,6 +67,7 @@ impl UnpackRequest {
             base: None,
             level: None,
             max_size: None,
+            trust: None,
             threads: default_threads(),
         }
     }
@@ -102,8 +107,9 @@ pub fn unpack(request: &UnpackRequest, watch: &dyn Watch) -> Result<UnpackReport
     request.format.check_level(request.level)?;
     let base = request.base.iter().map(|base| base.image.path.as_path());
     check_outside(&request.output, base.chain([request.bundle.as_path()]))?;
-    let bundle =
-        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
+    let base = request.base.as_ref();
+    let trusted = open_checked(&request.bundle, request.trust.as_ref(), base, watch)?;
+    let bundle = over_base(trusted.bundle, base, request.threads, &Quiet(watch))?;
     let options = WriteOptions {
         threads: request.threads,
         watch,

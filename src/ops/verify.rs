@@ -16,8 +16,10 @@ use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
-use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::open::over_base;
+use crate::ops::shared::trust::TrustRequest;
+use crate::ops::shared::trust::open_checked;
 use crate::ops::shared::verification::BlockRange;
 use crate::ops::shared::verification::Depth;
 use crate::ops::shared::verification::Difference;
@@ -56,6 +58,8 @@ pub struct VerifyRequest {
     pub base: Option<VolumeRequest>,
     /// Images whose bytes snapshots must equal.
     pub against: Vec<Against>,
+    /// Who has to vouch for the bundle; anyone may have made it otherwise.
+    pub trust: Option<TrustRequest>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -65,7 +69,14 @@ impl VerifyRequest {
     #[must_use]
     pub fn new(bundle: impl Into<PathBuf>) -> Self {
         let threads = default_threads();
-        Self { bundle: bundle.into(), quick: false, base: None, against: Vec::new(), threads }
+        Self {
+            bundle: bundle.into(),
+            quick: false,
+            base: None,
+            against: Vec::new(),
+            trust: None,
+            threads,
+        }
     }
 }
 
@@ -78,10 +89,14 @@ impl VerifyRequest {
 /// As [`crate::bundle::Bundle::open`] if the bundle's documents themselves are damaged; as
 /// [`open_in_order`] and [`chunking::run`] for the images; `Interrupted` on request.
 pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
-    let bundle = open_bundle(&request.bundle, request.base.as_ref(), request.threads, watch)?;
+    let base = request.base.as_ref();
+    let trusted = open_checked(&request.bundle, request.trust.as_ref(), base, watch)?;
+    let bundle = over_base(trusted.bundle, base, request.threads, watch)?;
     let depth = Depth { quick: request.quick, threads: request.threads };
     let verified = verify_bundle(&bundle, depth, watch)?;
     let mut report = verified.report;
+    report.signatures = trusted.vouchers;
+    report.notes.extend(trusted.notes);
     report.notes.extend(base_notes(&bundle));
     report.notes.extend(strangers_note(&bundle)?);
     for against in &request.against {

@@ -157,6 +157,7 @@ impl Subject {
         let output = folder.join("out.raw");
         fs::write(&output, b"the old image").unwrap();
         let request = ops::UnpackRequest {
+            trust: None,
             base: None,
             bundle: bundle.to_owned(),
             device: None,

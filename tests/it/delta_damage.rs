@@ -86,6 +86,7 @@ impl Subject {
 
     fn verify(&self, bundle: &Path, number: usize) -> Result<ops::VerifyReport> {
         let request = ops::VerifyRequest {
+            trust: None,
             bundle: bundle.to_owned(),
             quick: false,
             base: Some(self.base(number)),
@@ -97,6 +98,7 @@ impl Subject {
 
     fn unpack(&self, bundle: &Path, number: usize) -> Result<ops::UnpackReport> {
         let request = ops::UnpackRequest {
+            trust: None,
             level: None,
             max_size: None,
             bundle: bundle.to_owned(),
@@ -112,6 +114,7 @@ impl Subject {
     fn apply(&self, bundle: &Path, old: &str, to: ops::ApplyTo) -> Result<ops::ApplyReport> {
         let raw = format::by_name("raw").unwrap();
         let request = ops::ApplyRequest {
+            trust: None,
             bundle: bundle.to_owned(),
             device: None,
             old: ImageRequest { format: Some(raw), ..ImageRequest::of(&self.at(old)) },

@@ -195,6 +195,7 @@ fn patch_v1_and_page_index_v1() {
 #[test]
 fn the_stored_bundle_verifies() {
     let request = ops::VerifyRequest {
+        trust: None,
         base: None,
         bundle: root().join("fixtures/golden/bundle.tar"),
         quick: false,

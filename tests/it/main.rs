@@ -58,6 +58,7 @@ mod roundtrip;
 mod schemas;
 mod serve_aws;
 mod serve_nbd;
+mod sign;
 mod storage;
 mod store;
 mod transcripts;

@@ -11,4 +11,5 @@ pub(super) mod sarif;
 pub(super) mod schemas;
 pub(super) mod templates;
 pub(super) mod text;
+pub(super) mod trust;
 pub(super) mod volumes;

@@ -47,6 +47,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "rules"
     "serve-aws"
     "serve-nbd"
+    "sign"
     "snapshot"
     "store-add"
     "store-copy"

@@ -41,7 +41,7 @@ use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::journal::journal_of;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::check_unused;
-use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::trust::open_checked;
 use crate::units::BlockIndex;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
@@ -69,7 +69,8 @@ pub(super) fn in_place(
     watch: &dyn Watch,
 ) -> Result<(Delta, Outcome, Vec<String>)> {
     let run = Run::open(&request.old, request.threads, watch)?;
-    let bundle = open_typed_bundle(&request.bundle)?;
+    let trusted = open_checked(&request.bundle, request.trust.as_ref(), None, watch)?;
+    let bundle = trusted.bundle;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     if delta.old_free.is_some() {
         let text = "the bundle was packed against a base without its free blocks, which the image still has";
@@ -87,7 +88,8 @@ pub(super) fn in_place(
             None => return Ok((delta, Outcome::Unchanged, Vec::new())),
         },
     };
-    let notes = run.write(&journal, Settle::Finish)?;
+    let mut notes = run.write(&journal, Settle::Finish)?;
+    notes.extend(trusted.notes);
     Ok((delta, outcome, notes))
 }
 

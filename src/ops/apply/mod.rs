@@ -27,9 +27,10 @@ use crate::ops::apply::request::is_plain;
 use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
-use crate::ops::shared::open::open_bundle;
+use crate::ops::shared::open::over_base;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
+use crate::ops::shared::trust::open_checked;
 use crate::volume::ReadVolume;
 use crate::work::Quiet;
 use crate::work::Watch;
@@ -122,14 +123,18 @@ pub fn settle(request: &SettleRequest, watch: &dyn Watch) -> Result<ApplyReport>
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {
     check_outside(output, [request.bundle.as_path(), request.old.path.as_path()])?;
-    let bundle =
-        open_bundle(&request.bundle, Some(&base(&request.old)), request.threads, &Quiet(watch))?;
+    let old = base(&request.old);
+    let trusted = open_checked(&request.bundle, request.trust.as_ref(), None, watch)?;
+    let bundle = over_base(trusted.bundle, Some(&old), request.threads, &Quiet(watch))?;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
     let changes = Changes { device: &delta.layer.device, from: &delta.old, to: &delta.new };
     // What can fail comes before the output has its name.
     let report = changes.report(output, Applied::Written)?;
-    let report = ApplyReport { notes: base_notes(&bundle), ..report };
+    let report = ApplyReport {
+        notes: base_notes(&bundle).into_iter().chain(trusted.notes).collect(),
+        ..report
+    };
     watch.begin(Some(snapshot.size()));
     let mut target = Target::open(output)?;
     // A clone would keep what the free blocks of the old image still hold, and what it shares has the old image's

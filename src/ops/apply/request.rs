@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::format::ImageRequest;
 use crate::format::raw;
+use crate::ops::shared::trust::TrustRequest;
 use crate::work::default_threads;
 
 /// Where the new image goes.
@@ -27,6 +28,8 @@ pub struct ApplyRequest {
     pub old: ImageRequest,
     /// Where the new image goes.
     pub to: ApplyTo,
+    /// Who has to vouch for the bundle; anyone may have made it otherwise.
+    pub trust: Option<TrustRequest>,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -35,7 +38,8 @@ impl ApplyRequest {
     /// Asks for the new image of the root volume, with all processors.
     #[must_use]
     pub fn new(bundle: impl Into<PathBuf>, old: ImageRequest, to: ApplyTo) -> Self {
-        Self { bundle: bundle.into(), device: None, old, to, threads: default_threads() }
+        let threads = default_threads();
+        Self { bundle: bundle.into(), device: None, old, to, trust: None, threads }
     }
 }
 

@@ -23,4 +23,5 @@ pub(super) mod planning;
 pub(super) mod recipe;
 pub(super) mod report;
 pub(super) mod store_names;
+pub(super) mod trust;
 pub(super) mod verification;

@@ -567,7 +567,7 @@ pub(in crate::ops) fn open_bundle(
 /// # Errors
 ///
 /// As [`open`]; `Mismatch` if the bundle was not packed against it; `Invalid` if it needs no base.
-fn over_base(
+pub(in crate::ops) fn over_base(
     bundle: Bundle,
     base: Option<&VolumeRequest>,
     threads: NonZero<usize>,

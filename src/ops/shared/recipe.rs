@@ -104,24 +104,29 @@ impl TemplateRequest {
 
 /// Reads a recipe, or a document of EC2's, and says which it is.
 pub(in crate::ops) fn read_document(path: &Path, watch: &dyn Watch) -> Result<Document> {
-    Document::read(&read_small(path, watch)?).map_err(|fault| Error::from(fault).in_file(path))
+    Document::read(&read_small(path, MAX_DOCUMENT_LEN, watch)?)
+        .map_err(|fault| Error::from(fault).in_file(path))
 }
 
-/// Reads a small file whole, or standard input.
-fn read_small(path: &Path, watch: &dyn Watch) -> Result<Vec<u8>> {
+/// Reads a file of at most `most` bytes whole, or standard input.
+///
+/// # Errors
+///
+/// `Limit` if it is longer; `Io` if the system refuses.
+pub(in crate::ops) fn read_small(path: &Path, most: u64, watch: &dyn Watch) -> Result<Vec<u8>> {
     let too_long = |len: u64| {
-        let text = format!("it has {len} bytes, expected at most {MAX_DOCUMENT_LEN}");
+        let text = format!("it has {len} bytes, expected at most {most}");
         Error::new(Kind::Limit, text).in_file(path)
     };
     match io::open(path)? {
-        io::Opened::File(input) if input.len() > MAX_DOCUMENT_LEN => Err(too_long(input.len())),
+        io::Opened::File(input) if input.len() > most => Err(too_long(input.len())),
         io::Opened::File(input) => read_vec(&input, 0, input.len()),
         io::Opened::Stream(mut stream) => {
-            let most = usize::try_from(MAX_DOCUMENT_LEN).expect("a mebibyte").strict_add(1);
-            let mut bytes = vec![0; most];
+            let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+            let mut bytes = vec![0; room];
             let len = stream.read_full(&mut bytes, watch)?;
-            if len == most {
-                return Err(too_long(u64::try_from(len).expect("a mebibyte")));
+            if len == room {
+                return Err(too_long(u64::try_from(len).unwrap_or(u64::MAX)));
             }
             bytes.truncate(len);
             Ok(bytes)
@@ -130,7 +135,8 @@ fn read_small(path: &Path, watch: &dyn Watch) -> Result<Vec<u8>> {
 }
 
 fn read_text(path: &Path, watch: &dyn Watch) -> Result<String> {
-    decode(&read_small(path, watch)?).map_err(|fault| Error::from(fault).in_file(path))
+    decode(&read_small(path, MAX_DOCUMENT_LEN, watch)?)
+        .map_err(|fault| Error::from(fault).in_file(path))
 }
 
 /// Reads a recipe and fills in its templates.

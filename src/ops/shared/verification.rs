@@ -21,6 +21,7 @@ use crate::manifest::Block;
 use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
 use crate::manifest::ManifestFault;
+use crate::ops::shared::trust::Voucher;
 use crate::pack::Base;
 use crate::pack::ChunkReader;
 use crate::pack::Chunks;
@@ -133,6 +134,9 @@ pub struct VerifyReport {
     /// What the user should know although it is not damage: sentences without a full stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The trusted signatures, where one was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Voucher>,
     /// Every damage found.
     pub damage: Vec<Damage>,
     /// What the system would not let us read, or what may be in there: whether it is damaged is not known.
@@ -221,6 +225,7 @@ pub(in crate::ops) fn verify_bundle_but(
         stored_bytes: stored,
         missing: (!missing.bases.is_empty()).then_some(missing),
         notes: check.notes,
+        signatures: Vec::new(),
         damage,
         unreadable,
         differences: Vec::new(),

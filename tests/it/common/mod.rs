@@ -440,6 +440,7 @@ pub(crate) fn verify(
     quick: bool,
 ) -> amikit::internals::error::Result<ops::VerifyReport> {
     let request = ops::VerifyRequest {
+        trust: None,
         base: None,
         bundle: bundle.to_owned(),
         quick,

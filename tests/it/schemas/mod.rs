@@ -66,6 +66,10 @@ fn scene(here: &Path) {
         fs::copy(fixture("instance-store").join(name), here.join(name)).unwrap();
         fs::set_permissions(here.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
+    for name in ["test-signer", "signers"] {
+        fs::copy(fixture("signature").join(name), here.join(name)).unwrap();
+        fs::set_permissions(here.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     fs::copy(fixture("publishers/describe-images.json"), here.join("images.json")).unwrap();
     let recipe = format!(
         "version = 1\n[ami]\nname = \"web\"\narchitecture = \"x86_64\"\nboot-mode = \"uefi\"\n\
@@ -94,6 +98,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("verify", "verify old.ami", 0),
     ("verify", "verify thin.ami", 0),
     ("verify", "verify old.ami --against new.raw", 1),
+    ("sign", "sign old.ami --key test-signer --counter 1", 0),
+    ("verify", "verify old.ami --signers signers", 0),
     ("inspect", "inspect old.ami", 0),
     ("inspect", "inspect thin.ami", 0),
     ("inspect", "inspect old.raw", 0),

@@ -1,0 +1,237 @@
+//! Whether someone who may vouch for an AMI does: `docs/formats/signature.md`, "What is refused".
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::bundle::signatures::Attached;
+use crate::bundle::signatures::unproven;
+use crate::digest::Digest;
+use crate::error::Advice;
+use crate::error::Error;
+use crate::error::Fault as _;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::error::Setting;
+use crate::error::Verb;
+use crate::format::Named;
+use crate::layout;
+use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::recipe::read_small;
+use crate::signature;
+use crate::signature::MAX_SIGNERS_LEN;
+use crate::signature::Rejected;
+use crate::signature::Signers;
+use crate::signature::Statement;
+use crate::work::Watch;
+
+/// Who has to vouch for a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrustRequest {
+    /// File of allowed signers, as `ssh-keygen` reads it.
+    pub signers: PathBuf,
+    /// Accept a counter that is lower than that of another version.
+    pub allow_downgrade: bool,
+}
+
+impl TrustRequest {
+    /// Asks for a signature by a key of the file, and for a counter that is not lower than another's.
+    #[must_use]
+    pub fn new(signers: impl Into<PathBuf>) -> Self {
+        Self { signers: signers.into(), allow_downgrade: false }
+    }
+}
+
+/// A signature that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Voucher {
+    /// Who made it, by the file of signers.
+    pub signer: String,
+    /// Fingerprint of the key.
+    pub key: String,
+    /// What the statement calls the AMI.
+    pub name: String,
+    /// The version counter.
+    pub counter: u64,
+}
+
+/// A bundle that is trusted.
+#[derive(Debug)]
+pub(in crate::ops) struct Trusted {
+    /// The bundle, open.
+    pub(in crate::ops) bundle: Bundle,
+    /// Who vouches for it.
+    pub(in crate::ops) vouchers: Vec<Voucher>,
+    /// What the user should hear.
+    pub(in crate::ops) notes: Vec<String>,
+}
+
+/// Opens a bundle, after a trusted signature over it was found if one is asked for.
+///
+/// # Errors
+///
+/// As [`open_trusted`] and [`open_typed_bundle`].
+pub(in crate::ops) fn open_checked(
+    typed: &Path,
+    trust: Option<&TrustRequest>,
+    base: Option<&VolumeRequest>,
+    watch: &dyn Watch,
+) -> Result<Trusted> {
+    match trust {
+        Some(trust) => open_trusted(typed, trust, base, watch),
+        None => Ok(Trusted {
+            bundle: open_typed_bundle(typed)?,
+            vouchers: Vec::new(),
+            notes: Vec::new(),
+        }),
+    }
+}
+
+/// Opens a bundle after a trusted signature over it was found. Until then only `oci-layout`, `index.json` and
+/// documents of at most 1 MiB are read.
+///
+/// # Errors
+///
+/// `Mismatch` if no trusted signature is there, or it states something else, or an older version; as [`unproven`]
+/// and [`Bundle::open_in`].
+fn open_trusted(
+    typed: &Path,
+    trust: &TrustRequest,
+    base: Option<&VolumeRequest>,
+    watch: &dyn Watch,
+) -> Result<Trusted> {
+    let signers = read_signers(&trust.signers, watch)?;
+    let now = Timestamp::now();
+    let Named { path, ami, .. } = Named::parse(typed);
+    let store = layout::open(&path)?;
+    let found = unproven(&*store, ami.as_deref())?;
+    let fail = |text: String| Error::new(Kind::Mismatch, text).in_file(typed);
+    let mut refused = Vec::new();
+    let mut statements = Vec::new();
+    for attached in &found.attached {
+        match vouched(attached, found.digest, &signers, now) {
+            Ok(done) => statements.push(done),
+            Err(why) => refused.push(why),
+        }
+    }
+    let Some((statement, _)) = statements.first().cloned() else {
+        return Err(match &refused[..] {
+            [] => fail("it is not signed".to_owned())
+                .advise(Advice::Use { verb: Verb::Sign, to: "sign it".into() }),
+            all => fail(format!("no signature is trusted: {}", all.join("; "))),
+        });
+    };
+    let bundle = Bundle::open_in(store, ami.as_deref())?;
+    if bundle.digest() != found.digest {
+        return Err(fail("index.json names another AMI besides the one that is signed".to_owned()));
+    }
+    let bases = bundle.bases().iter().map(|base| base.root).collect();
+    let expected = Statement::new(found.digest, &statement.name, statement.counter, bases);
+    if statement.bases != expected.bases {
+        return Err(fail("the statement names other bases than the bundle has".to_owned()));
+    }
+    let mut others: Vec<(Statement, String)> = Vec::new();
+    for attached in &found.others {
+        others.extend(vouched_for_itself(attached, &signers, now));
+    }
+    others.extend(base_statements(base, &signers, now)?);
+    others.retain(|(other, _)| other.name == statement.name);
+    let newest = others.iter().map(|(other, _)| other.counter).max();
+    let mut notes = Vec::new();
+    match newest {
+        Some(newest) if newest > statement.counter && !trust.allow_downgrade => {
+            let text = format!(
+                "counter of {:?} is {}, and a version with {newest} is known: this one is older",
+                statement.name, statement.counter
+            );
+            return Err(
+                fail(text).advise(Advice::Give { setting: Setting::Downgrade, example: "".into() })
+            );
+        }
+        Some(_) => {}
+        None => notes.push(format!(
+            "the counter of {:?} is {}; no other version is known that it could be held against",
+            statement.name, statement.counter
+        )),
+    }
+    let vouchers = statements.into_iter().map(|(_, voucher)| voucher).collect();
+    Ok(Trusted { bundle, vouchers, notes })
+}
+
+/// Reads the file of allowed signers.
+fn read_signers(path: &Path, watch: &dyn Watch) -> Result<Signers> {
+    let bytes = read_small(path, MAX_SIGNERS_LEN, watch)?;
+    let signers = Signers::parse(&bytes, &TimeZone::system())
+        .map_err(|(line, fault)| Error::invalid(format!("line {line}: {fault}")).in_file(path))?;
+    if signers.is_empty() {
+        let text = "it has no key of type ssh-ed25519 or sk-ssh-ed25519@openssh.com";
+        return Err(Error::invalid(text).in_file(path));
+    }
+    Ok(signers)
+}
+
+/// Checks one signature, or says why it does not count.
+fn vouched(
+    attached: &Attached,
+    digest: Digest,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<(Statement, Voucher), String> {
+    let key = signature::verify(&attached.statement, &attached.signature)
+        .map_err(|fault| format!("{} ({})", fault, fault.kind().name()))?;
+    let signer = signers.principals(&key, now).map_err(|why| {
+        let why = match why {
+            Rejected::Unknown => "is not in the file of signers",
+            Rejected::Namespace => "may not sign AMIs",
+            Rejected::NotYet => "is not valid yet",
+            Rejected::Expired => "is not valid any more",
+        };
+        format!("the key {key} {why}")
+    })?;
+    // Only what a trusted key has signed is looked into.
+    let statement = Statement::parse(&attached.statement).map_err(|fault| fault.to_string())?;
+    if statement.digest != digest {
+        return Err(format!("the key {key} signed another AMI, sha256:{}", statement.digest));
+    }
+    let voucher = Voucher {
+        signer: signer.to_owned(),
+        key: key.to_string(),
+        name: statement.name.clone(),
+        counter: statement.counter,
+    };
+    Ok((statement, voucher))
+}
+
+/// Returns what a trusted key states of another AMI.
+fn vouched_for_itself(
+    attached: &Attached,
+    signers: &Signers,
+    now: Timestamp,
+) -> Option<(Statement, String)> {
+    let key = signature::verify(&attached.statement, &attached.signature).ok()?;
+    let signer = signers.principals(&key, now).ok()?;
+    let statement = Statement::parse(&attached.statement).ok()?;
+    Some((statement, signer.to_owned()))
+}
+
+/// Returns what trusted keys state of the base, if it is a bundle.
+fn base_statements(
+    base: Option<&VolumeRequest>,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<Vec<(Statement, String)>> {
+    let Some(base) = base else { return Ok(Vec::new()) };
+    if base.is_standard_input() || !Bundle::is_at(&base.image.path)? {
+        return Ok(Vec::new());
+    }
+    let store = layout::open(&base.image.path)?;
+    let found = unproven(&*store, base.ami.as_deref())?;
+    let all = found.attached.iter().chain(&found.others);
+    Ok(all.filter_map(|attached| vouched_for_itself(attached, signers, now)).collect())
+}
