@@ -321,7 +321,9 @@ mod tests {
     fn fields_of_inodes_name_their_causes() {
         let change = |number: u64, at: &[usize]| {
             let (old, mut new) = (vec![0; 256], vec![0; 256]);
-            at.iter().for_each(|at| new[*at] = 1);
+            for at in at {
+                new[*at] = 1;
+            }
             ExtPair::inode(number, &old, &new)
         };
         assert_eq!(change(12, &[0x64]), Marks::of("ext-generation"));

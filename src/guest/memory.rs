@@ -52,17 +52,17 @@ impl Memory {
 
     /// Puts a file, and the directories that lead to it.
     pub(crate) fn put(&mut self, path: &str, content: impl AsRef<[u8]>) -> &mut Self {
-        self.add(path, File::new(FileKind::Regular, content.as_ref()));
+        self.add(path, &File::new(FileKind::Regular, content.as_ref()));
         self
     }
 
     pub(crate) fn folder(&mut self, path: &str) -> &mut Self {
-        self.add(path, File::new(FileKind::Directory, b""));
+        self.add(path, &File::new(FileKind::Directory, b""));
         self
     }
 
     pub(crate) fn link(&mut self, path: &str, target: &str) -> &mut Self {
-        self.add(path, File::new(FileKind::Symlink, target.as_bytes()));
+        self.add(path, &File::new(FileKind::Symlink, target.as_bytes()));
         self
     }
 
@@ -89,7 +89,7 @@ impl Memory {
         Some(at)
     }
 
-    fn add(&mut self, path: &str, file: File) {
+    fn add(&mut self, path: &str, file: &File) {
         let mut at = 0;
         let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {

@@ -22,7 +22,7 @@ fn churn(here: &Path, old: &str, new: &str) -> (BTreeSet<String>, BTreeSet<Strin
     let output = run(here, &format!("churn {old} {new} --json"));
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
-    let code = if report["equal"] == true { 0 } else { 1 };
+    let code = i32::from(report["equal"] != true);
     assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
     let causes = report["causes"].as_array().unwrap();
     let causes = causes.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
@@ -67,8 +67,9 @@ fn tree(here: &Path) -> std::path::PathBuf {
     fs::write(root.join("etc/machine-id"), "00000000000000000000000000000001\n").unwrap();
     fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
     fs::write(root.join("usr/bin/program"), vec![7; 50_000]).unwrap();
-    for number in 0..60 {
-        fs::write(root.join(format!("many/file-{number}")), vec![1; number * 100]).unwrap();
+    for number in 0..60_usize {
+        fs::write(root.join(format!("many/file-{number}")), vec![1; number.strict_mul(100)])
+            .unwrap();
     }
     touch(&root, "2020-01-01T00:00:00Z");
     read_all(&root);
@@ -239,8 +240,8 @@ fn another_order_is_not_a_real_difference() {
     }
     let build = |image: &str, order: &[&str]| {
         mke2fs(&empty, &here.join(image), KNOBS);
-        let commands: String = order.iter().map(|name| format!("write {name} {name}\n")).collect();
-        fs::write(here.join("commands"), commands).unwrap();
+        let commands: Vec<_> = order.iter().map(|name| format!("write {name} {name}")).collect();
+        fs::write(here.join("commands"), commands.join("\n")).unwrap();
         let mut debugfs = Command::new("debugfs");
         debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
         assert!(debugfs.output().unwrap().status.success());
@@ -252,6 +253,9 @@ fn another_order_is_not_a_real_difference() {
     assert!(causes.contains("allocation-order"), "{report:#}");
     assert!(causes.is_subset(&set(&["allocation-order", "ext-times", "file-times"])), "{causes:?}");
 }
+
+/// A program, its arguments for either image, and the causes that may be named: the first has to be.
+type Case = (&'static str, Vec<String>, Vec<String>, &'static [&'static str]);
 
 #[test]
 fn other_formats_name_their_knobs() {
@@ -268,7 +272,7 @@ fn other_formats_name_their_knobs() {
     let (one, other) =
         ("6e6c3f2a-0000-4000-8000-000000000001", "6e6c3f2a-0000-4000-8000-000000000002");
     let uuid = |it: &str| format!("uuid={it}");
-    let cases: [(&str, Vec<String>, Vec<String>, &[&str]); 3] = [
+    let knobs: [Case; 3] = [
         ("mkswap", vec!["-U".into(), one.into()], vec!["-U".into(), other.into()], &["swap-uuid"]),
         (
             "mkfs.fat",
@@ -283,7 +287,7 @@ fn other_formats_name_their_knobs() {
             &["xfs-uuid", "xfs-times", "xfs-generation"],
         ),
     ];
-    for (program, before, after, expected) in cases {
+    for (program, before, after, expected) in knobs {
         let run = |name: &str, arguments: &[String]| {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             installed(program) && make(name, program, &arguments)

@@ -178,7 +178,7 @@ fn a_changed_statement_or_signature_is_refused() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             let mut carrier = carrier.clone();
-            let mut put = |bytes: &[u8]| {
+            let put = |bytes: &[u8]| {
                 let digest = Digest(amikit::internals::digest::sha256(bytes).0);
                 let name = here.join("copy.ami/blobs/sha256").join(digest.to_string());
                 fs::write(name, bytes).unwrap();

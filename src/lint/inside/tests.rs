@@ -151,7 +151,7 @@ impl World {
             logical: logical.then(|| Logical {
                 name: "vg/root".to_owned(),
                 device: 0,
-                pieces: vec![0..8192],
+                pieces: std::iter::once(0..8192).collect(),
                 is_shared: false,
             }),
             kind: PartitionKind::Other,
@@ -303,7 +303,7 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
             w.put(
                 "/etc/netplan/50.yaml",
                 "match:\n  # macaddress: 02:00:5e:10:00:01\n  name: en*\n",
-            )
+            );
         },
     ),
     (
@@ -348,7 +348,7 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
             w.put(
                 "/etc/fstab",
                 "UUID=6e6c3f2a-0000-4000-8000-00000000000f /srv ext4 defaults 0 2\n",
-            )
+            );
         },
         |w| w.put("/etc/fstab", "UUID=6e6c3f2a-0000-4000-8000-00000000000f /srv ext4 nofail 0 2\n"),
     ),
@@ -400,14 +400,14 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
                 w.root
                     .remove("/boot/grub")
                     .put("/boot/loader/entries/a.conf", "linux /vmlinuz-5\n"),
-            )
+            );
         },
         |w| {
             done(
                 w.root
                     .remove("/boot/grub")
                     .put("/boot/loader/entries/a.conf", "linux /vmlinuz-6.1\n"),
-            )
+            );
         },
     ),
     (
