@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::error::shown;
 use crate::format::Named;
 use crate::io::read_secret;
-use crate::layout;
+use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::recipe::read_small;
 use crate::ops::shared::report::path_text;
 use crate::signature;
@@ -83,9 +83,8 @@ pub fn sign(request: &SignRequest, watch: &dyn Watch) -> Result<SignReport> {
         let text = format!("the counter is {}, expected at most {MAX_COUNTER}", request.counter);
         return Err(Error::invalid(text));
     }
-    let Named { path, ami, .. } = Named::parse(&request.bundle);
-    let bundle = Bundle::open_in(layout::open(&path)?, ami.as_deref())
-        .map_err(|e| e.in_file(&request.bundle))?;
+    let Named { path, .. } = Named::parse(&request.bundle);
+    let bundle = open_typed_bundle(&request.bundle)?;
     let name = request.name.as_deref().unwrap_or(&bundle.ami().name);
     let bases = bundle.bases().iter().map(|base| base.root).collect();
     let statement = Statement::new(bundle.digest(), name, request.counter, bases).encode();

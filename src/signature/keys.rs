@@ -11,7 +11,7 @@ use ed25519_dalek::VerifyingKey;
 use zeroize::Zeroizing;
 
 use crate::digest::sha256;
-use crate::signature::SignatureFault;
+use crate::signature::fault::SignatureFault;
 use crate::signature::wire::Reader;
 use crate::signature::wire::put_string;
 

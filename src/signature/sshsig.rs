@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::digest::Algorithm;
 use crate::digest::Hasher;
-use crate::signature::SignatureFault;
+use crate::signature::fault::SignatureFault;
 use crate::signature::keys::PrivateKey;
 use crate::signature::keys::PublicKey;
 use crate::signature::wire::Reader;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::signature::SignatureFault;
+use crate::signature::fault::SignatureFault;
 
 /// What the member `schema` says.
 const SCHEMA: &str = "amikit.statement.v1";

@@ -1,6 +1,6 @@
 //! The strings and numbers of SSH's protocols (RFC 4251, section 5).
 
-use crate::signature::SignatureFault;
+use crate::signature::fault::SignatureFault;
 
 /// Reads fields in order.
 #[derive(Clone, Copy, Debug)]

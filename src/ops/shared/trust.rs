@@ -109,6 +109,10 @@ fn open_trusted(
     let signers = read_signers(&trust.signers, watch)?;
     let now = Timestamp::now();
     let Named { path, ami, .. } = Named::parse(typed);
+    if !Bundle::is_at(&path)? {
+        // It says what there is instead.
+        Bundle::open(&path)?;
+    }
     let store = layout::open(&path)?;
     let found = unproven(&*store, ami.as_deref())?;
     let fail = |text: String| Error::new(Kind::Mismatch, text).in_file(typed);
@@ -156,7 +160,7 @@ fn open_trusted(
         }
         Some(_) => {}
         None => notes.push(format!(
-            "the counter of {:?} is {}; no other version is known that it could be held against",
+            "the counter of {:?} is {}; no other version is known to compare it with",
             statement.name, statement.counter
         )),
     }
