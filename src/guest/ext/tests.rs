@@ -5,22 +5,20 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::guest::Bytes;
-use crate::guest::FileId;
 use crate::guest::FileKind;
-use crate::guest::FileSystem;
 use crate::guest::Guest;
-use crate::guest::Owner;
+use crate::guest::samples::MIB;
+use crate::guest::samples::by_partclone;
+use crate::guest::samples::content;
+use crate::guest::samples::free_ranges;
+use crate::guest::samples::have;
+use crate::guest::samples::mutants;
+use crate::guest::samples::noise;
 use crate::guest::samples::step;
-use crate::volume::Place;
-use crate::volume::RunMap;
-use crate::volume::Volume;
-
-const MIB: u64 = 1 << 20;
+use crate::guest::samples::volume;
 
 /// Features, one by one and with the block sizes that matter to them: arguments of `mke2fs`.
 const KINDS: &[(u64, &str)] = &[
@@ -54,14 +52,6 @@ const KINDS: &[(u64, &str)] = &[
 const CLUSTERS: &[(u64, &str)] =
     &[(64, "-t ext4 -O bigalloc"), (64, "-t ext4 -b 1024 -O bigalloc -C 16384")];
 
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("-V").output().is_ok();
-    if !found {
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
-
 /// A folder with files of every length that matters, links, holes and names of all kinds.
 fn files(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
@@ -69,9 +59,6 @@ fn files(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut put = |name: &[u8], content: Vec<u8>| {
         fs::write(folder.join(std::ffi::OsStr::from_bytes(name)), &content).unwrap();
         all.insert(name.to_vec(), content);
-    };
-    let noise = |len: usize, seed: usize| -> Vec<u8> {
-        (0..len).map(|at| u8::try_from((at * 31 + at / 7 + seed) % 251).unwrap()).collect()
     };
     for (seed, len) in
         [0, 1, 59, 60, 61, 140, 200, 1023, 1024, 4097, 70_000].into_iter().enumerate()
@@ -133,58 +120,9 @@ fn make(folder: &Path, mib: u64, kind: &str) -> Option<Vec<u8>> {
     Some(fs::read(&image).unwrap())
 }
 
-fn volume(bytes: Vec<u8>) -> Volume {
-    let mut map = RunMap::default();
-    map.push(bytes.len().try_into().unwrap(), Place::Stored { source: 0, offset: 0 });
-    Volume::new(map, vec![Arc::new(bytes).into()]).unwrap()
-}
-
-fn content(system: &dyn FileSystem, id: FileId) -> Vec<u8> {
-    let found = system.content(id).unwrap();
-    let mut bytes = vec![0; found.size.try_into().unwrap()];
-    for piece in found.pieces {
-        let start = usize::try_from(piece.start).unwrap();
-        let part = &mut bytes[start..start + usize::try_from(piece.len).unwrap()];
-        match piece.bytes {
-            Bytes::At(offset) => system.read(offset, part).unwrap(),
-            Bytes::Here(here) => part.copy_from_slice(&here),
-        }
-    }
-    bytes
-}
-
-fn free_ranges(guest: &Guest<'_>) -> Vec<(u64, u64)> {
-    let free = guest.parts[0].system().unwrap().free().unwrap();
-    free.as_slice().iter().map(|range| (range.start, range.end)).collect()
-}
-
-/// Reads the log of used and unused bytes that `partclone` writes.
-fn by_partclone(image: &Path) -> Vec<(u64, u64)> {
-    let log = image.with_extension("log");
-    let _ = fs::remove_file(&log);
-    let mut partclone = Command::new("partclone.extfs");
-    partclone.arg("-D").arg("-s").arg(image).arg("-o").arg(&log).args(["-L", "/dev/null"]);
-    partclone.output().unwrap();
-    let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
-    let mut free: Vec<(u64, u64)> = Vec::new();
-    for line in fs::read_to_string(log).unwrap().lines() {
-        let row: Vec<_> = line.split_whitespace().collect();
-        let [start, len, status] = row[..] else { continue };
-        if !start.starts_with("0x") || status == "+" {
-            continue;
-        }
-        let (start, end) = (number(start), number(start) + number(len));
-        match free.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => free.push((start, end)),
-        }
-    }
-    free
-}
-
 #[test]
 fn every_kind_is_proven_as_partclone_says_and_its_files_are_what_was_put_in() {
-    if !has("mke2fs") || !has("debugfs") {
+    if !have(&["mke2fs", "debugfs"]) {
         return;
     }
     let scratch = TempDir::new().unwrap();
@@ -227,8 +165,8 @@ fn every_kind_is_proven_as_partclone_says_and_its_files_are_what_was_put_in() {
             assert!(found[name] == *content, "{kind}: {name_shown}: {}", found[name].len());
         }
         assert_eq!(many, 200, "{kind}");
-        if known_to_partclone && has("partclone.extfs") {
-            let theirs = by_partclone(&folder.with_extension("img"));
+        if known_to_partclone && have(&["partclone.extfs"]) {
+            let theirs = by_partclone("partclone.extfs", &folder.with_extension("img"));
             assert_eq!(free_ranges(&guest), theirs, "{kind}");
         }
     }
@@ -238,7 +176,7 @@ fn every_kind_is_proven_as_partclone_says_and_its_files_are_what_was_put_in() {
 /// What is damaged is refused, or changes nothing that is left out.
 #[test]
 fn mutants_of_metadata_are_refused_or_right() {
-    if !has("mke2fs") {
+    if !have(&["mke2fs"]) {
         return;
     }
     let scratch = TempDir::new().unwrap();
@@ -246,34 +184,8 @@ fn mutants_of_metadata_are_refused_or_right() {
     fs::create_dir(&folder).unwrap();
     files(&folder);
     for kind in ["-t ext4 -b 1024 -O inline_data", "-t ext3 -b 1024"] {
-        let Some(mut bytes) = make(&folder, 24, kind) else { continue };
-        let whole = volume(bytes.clone());
-        let guest = Guest::open(&whole).unwrap();
-        let free = free_ranges(&guest);
-        let mut places = Vec::new();
-        for (range, _, owner) in guest.owners().unwrap().within(0..24 * MIB) {
-            if matches!(owner, Owner::Metadata(_) | Owner::OfFile(..)) {
-                let range = usize::try_from(range.start).unwrap()..range.end.try_into().unwrap();
-                places.extend(range.filter(|at| bytes[*at] != 0));
-            }
-        }
-        let mut state = 88_172_645_463_325_252_u64;
-        let mut below = |count: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % u64::try_from(count).unwrap()).unwrap()
-        };
-        for mutant in 0..150 {
-            let at = places[below(places.len())];
-            let before = bytes[at];
-            bytes[at] ^= 1 << below(8);
-            let damaged = volume(bytes.clone());
-            let guest = Guest::open(&damaged).unwrap();
-            if guest.owners().unwrap().parts[0].refusals.is_empty() {
-                assert_eq!(free_ranges(&guest), free, "{kind}: mutant {mutant}, byte {at}");
-            }
-            bytes[at] = before;
+        if let Some(bytes) = make(&folder, 24, kind) {
+            mutants(bytes, 150, kind);
         }
     }
 }
@@ -281,7 +193,7 @@ fn mutants_of_metadata_are_refused_or_right() {
 /// A block that waits in the journal is read instead of the one that it will replace.
 #[test]
 fn a_journal_is_replayed_in_memory() {
-    if !has("mke2fs") || !has("debugfs") {
+    if !have(&["mke2fs", "debugfs"]) {
         return;
     }
     let scratch = TempDir::new().unwrap();
