@@ -46,6 +46,11 @@ pub enum GuestFault {
         /// Its number.
         number: u32,
     },
+    /// The chain of records in an extended partition is broken.
+    ExtendedPartition {
+        /// Byte of the volume where a record should be.
+        at: u64,
+    },
     /// The EFI system partition holds no FAT file system that can be read.
     Fat {
         /// What is wrong.
@@ -75,6 +80,12 @@ impl fmt::Display for GuestFault {
             Self::Backup => f.write_str("the backup GPT at the end is damaged"),
             Self::PartitionRange { number } => {
                 write!(f, "partition {number} is not inside the volume")
+            }
+            Self::ExtendedPartition { at } => {
+                write!(
+                    f,
+                    "the extended partition has no partition record at byte {at}, expected one"
+                )
             }
             Self::Fat { what } => write!(f, "EFI system partition: {what}"),
         }

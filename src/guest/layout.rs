@@ -140,6 +140,8 @@ pub struct Layout {
     pub has_boot_code: bool,
     /// The partitions, in the table's order.
     pub partitions: Vec<Partition>,
+    /// Bytes where the records of extended partitions start, a sector each.
+    pub extended: Vec<u64>,
     /// Fallback loaders, of all EFI system partitions.
     pub loaders: Vec<Loader>,
     /// File system that starts at byte 0, where nothing divides the volume.

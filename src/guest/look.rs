@@ -1,8 +1,11 @@
 //! A first look at a volume: its table, partitions, boot code and loaders.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::field;
 use crate::guest::fat;
+use crate::guest::fault::GuestFault;
 use crate::guest::gpt;
 use crate::guest::layout::Layout;
 use crate::guest::layout::PartitionKind;
@@ -32,11 +35,15 @@ pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
         layout.file_system = None;
         gpt::parse(volume, &mut layout)?;
     } else if has_signature && layout.file_system.is_none() {
-        let partitions = mbr::parse(&sector, volume.size(), &mut layout.faults);
-        if !partitions.is_empty() || !layout.faults.is_empty() {
+        let primary = mbr::parse(&sector, volume.size(), &mut layout.faults);
+        layout.partitions = primary.partitions;
+        for extended in &primary.extended {
+            logical_partitions(volume, &sector[440..444], extended, &mut layout)?;
+        }
+        let has_any = !layout.partitions.is_empty() || !primary.extended.is_empty();
+        if has_any || !layout.faults.is_empty() {
             layout.table = Table::Mbr;
         }
-        layout.partitions = partitions;
     }
     for partition in layout.partitions.iter().filter(|it| it.kind == PartitionKind::Esp) {
         match fat::loaders(volume, partition)? {
@@ -45,6 +52,39 @@ pub fn look(volume: &dyn ReadVolume) -> Result<Layout> {
         }
     }
     Ok(layout)
+}
+
+/// Most records of extended partitions: Linux gives names to fewer partitions.
+const MAX_LOGICAL: usize = 256;
+
+/// Follows the records of an extended partition.
+fn logical_partitions(
+    volume: &dyn ReadVolume,
+    disk: &[u8],
+    extended: &Range<u64>,
+    layout: &mut Layout,
+) -> Result<()> {
+    let mut at = extended.start;
+    loop {
+        let last = layout.partitions.last().map_or(0, |it| it.number);
+        let number = last.strict_add(1).max(mbr::FIRST_LOGICAL);
+        let inside = extended.contains(&at) && !layout.extended.contains(&at);
+        let sector = if inside { read(volume, at, SECTOR_SIZE)? } else { None };
+        let record = sector.and_then(|it| mbr::logical(&it, at, extended, number, disk));
+        let Some(record) = record.filter(|_| layout.extended.len() < MAX_LOGICAL) else {
+            layout.faults.push(GuestFault::ExtendedPartition { at });
+            return Ok(());
+        };
+        layout.extended.push(at);
+        layout.partitions.extend(record.partition);
+        if record.is_outside {
+            layout.faults.push(GuestFault::PartitionRange { number });
+        }
+        match record.next {
+            Some(next) => at = next,
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Tells the file system at the start of a volume by its magic number.

@@ -325,6 +325,11 @@ impl<'a> Guest<'a> {
                 (self.size, Owner::Table),
             ]);
         }
+        let mut records = self.layout.extended.clone();
+        records.sort_unstable();
+        for at in records {
+            marks.extend([(at, Owner::Gap), (at.saturating_add(SECTOR_SIZE), Owner::Table)]);
+        }
         marks.push((u64::MAX, Owner::Gap));
         let mut map = OwnerMap::default();
         for (end, owner) in marks {
