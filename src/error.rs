@@ -206,6 +206,8 @@ pub enum Verb {
     Complete,
     /// Writes an image in another format.
     Convert,
+    /// Lists the files of a volume.
+    List,
     /// Names all rules.
     ListRules,
     /// Puts a bundle onto another base.

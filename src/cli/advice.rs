@@ -171,6 +171,7 @@ fn verb_name(verb: Verb) -> &'static str {
     match verb {
         Verb::Complete => "complete",
         Verb::Convert => "convert",
+        Verb::List => "ls",
         Verb::ListRules => "lint --list",
         Verb::Rebase => "rebase",
         Verb::Sign => "sign",

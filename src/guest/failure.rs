@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
+use crate::guest::escape::escape;
 use crate::guest::owner::Owner;
 
 /// Whose failure it is.
@@ -89,6 +90,15 @@ impl Failure {
                 Self::Fault(FileSystemFault { owner: Some(owner), place: Some(place), ..fault })
             }
             other => other,
+        }
+    }
+
+    /// Makes an error that names the file which was looked for, by its path inside the volume.
+    #[must_use]
+    pub fn in_path(self, path: &[u8]) -> Error {
+        match self {
+            Self::Fault(fault) => Error::new(fault.kind(), format!("{}: {fault}", escape(path))),
+            Self::Error(error) => error,
         }
     }
 

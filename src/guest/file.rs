@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::guest::claims::Claims;
 use crate::guest::failure::Outcome;
+use crate::guest::failure::Problem;
 use crate::guest::owner::FileId;
 use crate::guest::ranges::Ranges;
 
@@ -141,6 +142,23 @@ pub enum Bytes {
     At(u64),
     /// Here.
     Here(Vec<u8>),
+    /// Compressed, at most 128 KiB plain.
+    Packed(Packed),
+}
+
+/// Bytes that a file system compressed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Byte of the partition where they start.
+    pub at: u64,
+    /// Bytes there.
+    pub len: u64,
+    /// Bytes when they are unpacked.
+    pub plain_len: u64,
+    /// How many of these lie before the piece.
+    pub skip: u64,
+    /// How they are packed, in the file system's own numbers.
+    pub how: u8,
 }
 
 /// What a file system says of itself.
@@ -229,6 +247,22 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Returns the root directory.
     fn root(&self) -> FileId;
 
+    /// Returns the directories that a system may have as its root, the one that a mount shows first.
+    fn roots(&self) -> Vec<FileId> {
+        vec![self.root()]
+    }
+
+    /// Returns the directory that paths of subvolumes start at.
+    fn top(&self) -> FileId {
+        self.root()
+    }
+
+    /// Returns the root directory of a subvolume, by its number.
+    fn subvolume(&self, id: u64) -> Option<FileId> {
+        let _ = id;
+        None
+    }
+
     /// Returns the attributes of a file.
     ///
     /// # Errors
@@ -249,6 +283,16 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     ///
     /// As [`FileSystem::claim`]; a fault if it has none that can be read.
     fn content(&self, id: FileId) -> Outcome<Content>;
+
+    /// Returns the bytes of a piece that is compressed, from their first one on.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::claim`].
+    fn unpack(&self, packed: &Packed) -> Outcome<Vec<u8>> {
+        let _ = packed;
+        Err(Problem::Unsupported.text("it is compressed"))
+    }
 
     /// Returns the extended attributes of a file, in the file system's order.
     ///

@@ -160,6 +160,10 @@ pub(super) fn content(system: &dyn FileSystem, id: FileId) -> Vec<u8> {
         match piece.bytes {
             Bytes::At(offset) => system.read(offset, part).unwrap(),
             Bytes::Here(here) => part.copy_from_slice(&here),
+            Bytes::Packed(packed) => {
+                let skip = usize::try_from(packed.skip).unwrap();
+                part.copy_from_slice(&system.unpack(&packed).unwrap()[skip..][..part.len()]);
+            }
         }
     }
     bytes

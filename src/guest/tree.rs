@@ -1,6 +1,9 @@
 //! The files of a guest as it sees them itself: one root, and what its own table mounts below it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -12,10 +15,17 @@ use crate::guest::file::Content;
 use crate::guest::file::FileKind;
 use crate::guest::file::FileSystem;
 use crate::guest::file::Node;
+use crate::guest::file::Packed;
+use crate::guest::fstab::Line;
+use crate::guest::fstab::Subvolume;
+use crate::guest::fstab::names_part;
 use crate::guest::owner::FileId;
+use crate::guest::part_name::PartName;
+use crate::guest::path::Reason;
+use crate::guest::path::Stop;
+use crate::guest::path::nearest;
+use crate::guest::path::split;
 use crate::guest::survey::Guest;
-use crate::guest::survey::Part;
-use crate::guest::systems::Found;
 
 /// Most symbolic links on the way to a file, as Linux has it.
 const MAX_LINKS: u32 = 40;
@@ -54,51 +64,61 @@ struct Mounted<'g> {
     system: &'g (dyn FileSystem + 'g),
     /// Place of its part among the guest's.
     part: usize,
+    /// The directory that is seen: the root, or that of a subvolume.
+    root: FileId,
     path: Vec<u8>,
 }
+
+/// Most subvolumes that are looked at for the root of a system.
+const MAX_ROOTS: usize = 64;
 
 impl<'g> Tree<'g> {
     /// Takes one file system alone.
     #[must_use]
     pub fn of(system: &'g (dyn FileSystem + 'g)) -> Self {
-        Self { systems: vec![Mounted { system, part: 0, path: Vec::new() }], mounts: Vec::new() }
+        Self::alone(system, 0, system.root())
     }
 
-    /// Takes the root file system of a guest and what its `/etc/fstab` mounts, or one partition alone.
+    fn alone(system: &'g (dyn FileSystem + 'g), part: usize, root: FileId) -> Self {
+        Self { systems: vec![Mounted { system, part, root, path: Vec::new() }], mounts: Vec::new() }
+    }
+
+    /// Takes the root file system of a guest and what its `/etc/fstab` mounts, or one part alone.
     ///
     /// # Errors
     ///
-    /// `Invalid` if there is no such partition, or no file system that can be read; whatever reading the
+    /// `Invalid` if there is no such part, or no file system that can be read; whatever reading the
     /// volume returns.
-    pub fn open(guest: &'g Guest<'_>, partition: Option<u32>) -> Result<Self> {
+    pub fn open(guest: &'g Guest<'_>, wanted: Option<&PartName>) -> Result<Self> {
         let readable: Vec<(usize, &'g (dyn FileSystem + 'g))> = (0..)
             .zip(&guest.parts)
-            .filter(|(_, part)| partition.is_none() || part.number == partition)
+            .filter(|(_, part)| wanted.is_none_or(|wanted| wanted.is(part)))
             .filter_map(|(index, part)| {
                 let system: &'g (dyn FileSystem + 'g) = part.system()?;
                 Some((index, system))
             })
             .collect();
-        let of = |(part, system)| Self {
-            systems: vec![Mounted { system, part, path: Vec::new() }],
-            mounts: Vec::new(),
-        };
         let mut best: Option<(usize, Self)> = None;
-        for found in readable {
-            let tree = of(found);
-            let mut rank = usize::from(found.1.about().name == "vfat").strict_add(SIGNS.len());
-            for (place, sign) in SIGNS.iter().enumerate() {
-                if tree.try_find(sign)?.is_some() {
-                    rank = place;
-                    break;
+        for (part, system) in readable {
+            // A system may be in a subvolume that only its boot loader names. If one part is asked for, it is shown as
+            // a mount shows it.
+            let roots = if wanted.is_none() { system.roots() } else { vec![system.root()] };
+            for root in roots.into_iter().take(MAX_ROOTS) {
+                let tree = Self::alone(system, part, root);
+                let mut rank = usize::from(system.about().name == "vfat").strict_add(SIGNS.len());
+                for (place, sign) in SIGNS.iter().enumerate() {
+                    if tree.try_find(sign)?.is_some() {
+                        rank = place;
+                        break;
+                    }
+                }
+                if best.as_ref().is_none_or(|(least, _)| rank < *least) {
+                    best = Some((rank, tree));
                 }
             }
-            if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-                best = Some((rank, tree));
-            }
         }
-        let Some((_, mut tree)) = best else { return Err(nothing(guest, partition)) };
-        if partition.is_none() {
+        let Some((_, mut tree)) = best else { return Err(nothing(guest, wanted)) };
+        if wanted.is_none() {
             tree.mount(guest)?;
         }
         Ok(tree)
@@ -112,28 +132,27 @@ impl<'g> Tree<'g> {
             Err(Failure::Fault(_)) => return Ok(()),
             Err(Failure::Error(error)) => return Err(error),
         };
-        let mut lines: Vec<(Vec<u8>, usize)> = text
+        let mut lines: Vec<Line> = text
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
-                let mut fields = line.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
-                let (source, path) = (unescape(fields.next()?), unescape(fields.next()?));
-                let usable = !source.starts_with(b"#") && path.starts_with(b"/") && path.len() > 1;
-                let part = guest.parts.iter().position(|part| names_part(&source, part))?;
-                usable.then_some((path, part))
+                let line = Line::parse(line)?;
+                let part = guest.parts.iter().position(|part| names_part(&line.source, part))?;
+                Some(Line { part, ..line })
             })
             .collect();
         // What is mounted below another mount needs that one first.
-        lines.sort_by_key(|(path, _)| path.len());
-        for (path, part) in lines {
+        lines.sort_by_key(|line| line.path.len());
+        for Line { path, part, subvolume, .. } in lines {
             let Some(system) = guest.parts[part].system() else { continue };
             let Some(on) = self.try_find(&path)? else { continue };
-            if self.systems.iter().any(|mounted| mounted.part == part)
+            let Some(root) = seen_root(system, subvolume.as_ref())? else { continue };
+            if self.systems.iter().any(|mounted| mounted.part == part && mounted.root == root)
                 || self.node(on).is_ok_and(|node| node.kind != FileKind::Directory)
             {
                 continue;
             }
             self.mounts.push((on, self.systems.len()));
-            self.systems.push(Mounted { system, part, path });
+            self.systems.push(Mounted { system, part, root, path });
         }
         Ok(())
     }
@@ -160,7 +179,7 @@ impl<'g> Tree<'g> {
     /// Returns the root directory.
     #[must_use]
     pub fn root(&self) -> Spot {
-        Spot { system: 0, id: self.systems[0].system.root() }
+        Spot { system: 0, id: self.systems[0].root }
     }
 
     /// Returns the attributes of a file.
@@ -191,7 +210,7 @@ impl<'g> Tree<'g> {
     /// Returns what is seen at a directory: the root of what is mounted there, or itself.
     fn crossed(&self, spot: Spot) -> Spot {
         match self.mounts.iter().rev().find(|(on, _)| *on == spot) {
-            Some((_, system)) => Spot { system: *system, id: self.systems[*system].system.root() },
+            Some((_, system)) => Spot { system: *system, id: self.systems[*system].root },
             None => spot,
         }
     }
@@ -201,16 +220,19 @@ impl<'g> Tree<'g> {
     ///
     /// # Errors
     ///
-    /// A fault if there is no such file, or after 40 links.
-    pub fn find(&self, path: &[u8], follow: bool) -> Outcome<Spot> {
-        let split = |path: &[u8]| -> Vec<Vec<u8>> {
-            path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect()
-        };
+    /// `Invalid` if there is no such file, or after 40 links: it names the path, the part of it that is
+    /// missing, and what there is.
+    pub fn look_up(&self, path: &[u8], follow: bool) -> Result<Spot> {
+        self.walk(path, follow).map_err(|stop| stop.explained(path))
+    }
+
+    fn walk(&self, path: &[u8], follow: bool) -> std::result::Result<Spot, Stop> {
         let mut left: VecDeque<Vec<u8>> = split(path).into();
-        let mut way = vec![self.root()];
+        let mut way = vec![(self.root(), Vec::new())];
         let mut links = 0_u32;
         while let Some(name) = left.pop_front() {
-            let here = *way.last().expect("the root stays");
+            let (here, folder) = way.last().expect("the root stays");
+            let stop = |reason| Stop { folder: folder.clone(), name: name.clone(), reason };
             match &name[..] {
                 b"" | b"." => continue,
                 b".." => {
@@ -219,16 +241,15 @@ impl<'g> Tree<'g> {
                 }
                 _ => {}
             }
-            let Some(next) = self.named(here, &name)? else {
-                return Err(Problem::Request.text("there is no such file"));
-            };
+            let next = self.named(*here, &name).map_err(stop)?;
+            let kind = self.node(next).map_err(|failure| stop(failure.into()))?.kind;
             let is_last = left.iter().all(|name| name.is_empty() || name == b".");
-            if self.node(next)?.kind == FileKind::Symlink && (follow || !is_last) {
+            if kind == FileKind::Symlink && (follow || !is_last) {
                 links = links.strict_add(1);
                 if links > MAX_LINKS {
-                    return Err(Problem::Request.text("over 40 symbolic links lead there"));
+                    return Err(stop(Reason::Links));
                 }
-                let target = self.link(next)?;
+                let target = self.link(next).map_err(|failure| stop(failure.into()))?;
                 if target.starts_with(b"/") {
                     way.truncate(1);
                 }
@@ -237,9 +258,10 @@ impl<'g> Tree<'g> {
                 }
                 continue;
             }
-            way.push(next);
+            let path = [&folder[..], b"/", &name].concat();
+            way.push((next, path));
         }
-        Ok(*way.last().expect("the root stays"))
+        Ok(way.last().expect("the root stays").0)
     }
 
     /// Finds a file by its path, links followed; `None` if there is none that can be read.
@@ -248,16 +270,22 @@ impl<'g> Tree<'g> {
     ///
     /// If the volume cannot be read.
     pub fn try_find(&self, path: &[u8]) -> Result<Option<Spot>> {
-        match self.find(path, true) {
+        match self.walk(path, true) {
             Ok(spot) => Ok(Some(spot)),
-            Err(Failure::Fault(_)) => Ok(None),
-            Err(Failure::Error(error)) => Err(error),
+            Err(Stop { reason: Reason::Failure(Failure::Error(error)), .. }) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 
-    fn named(&self, folder: Spot, name: &[u8]) -> Outcome<Option<Spot>> {
-        if self.node(folder)?.kind != FileKind::Directory {
-            return Err(Problem::Request.text("a part of the path is not a directory"));
+    /// Finds a file that is known to be there.
+    pub(super) fn find(&self, path: &[u8]) -> Outcome<Spot> {
+        self.try_find(path)?.ok_or_else(|| Problem::Damaged.text("it cannot be reached any more"))
+    }
+
+    fn named(&self, folder: Spot, name: &[u8]) -> std::result::Result<Spot, Reason> {
+        let kind = self.node(folder)?.kind;
+        if kind != FileKind::Directory {
+            return Err(Reason::Kind(kind));
         }
         let entries = self.system(folder).entries(folder.id)?;
         let exact = entries.iter().find(|entry| entry.name == name);
@@ -266,7 +294,10 @@ impl<'g> Tree<'g> {
             let folds = matches!(self.system(folder).about().name, "vfat" | "ntfs");
             entries.iter().find(|entry| folds && entry.name.eq_ignore_ascii_case(name))
         });
-        Ok(found.map(|entry| self.crossed(Spot { system: folder.system, id: entry.id })))
+        match found {
+            Some(entry) => Ok(self.crossed(Spot { system: folder.system, id: entry.id })),
+            None => Err(Reason::Missing { nearest: nearest(name, &entries) }),
+        }
     }
 
     /// Returns what a symbolic link points to.
@@ -308,7 +339,7 @@ impl<'g> Tree<'g> {
     /// As [`FileSystem::content`].
     pub fn reader(&self, spot: Spot) -> Outcome<FileReader<'g>> {
         let system = self.system(spot);
-        Ok(FileReader { system, content: system.content(spot.id)? })
+        Ok(FileReader { system, content: system.content(spot.id)?, last: Mutex::default() })
     }
 
     fn whole(&self, spot: Spot, most: u64) -> Outcome<Vec<u8>> {
@@ -358,6 +389,13 @@ impl<'g> Tree<'g> {
                         let skip = usize::try_from(skip).expect("inside memory");
                         take(&bytes[skip..skip.strict_add(count)])?;
                     }
+                    Bytes::Packed(packed) => {
+                        take(within(
+                            &system.unpack(packed)?,
+                            packed.skip.saturating_add(skip),
+                            count,
+                        )?)?;
+                    }
                 }
                 at = at.strict_add(part);
             }
@@ -371,6 +409,8 @@ impl<'g> Tree<'g> {
 pub struct FileReader<'g> {
     system: &'g (dyn FileSystem + 'g),
     content: Content,
+    /// The piece that was unpacked last, and where it lies.
+    last: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
 impl FileReader<'_> {
@@ -411,10 +451,35 @@ impl FileReader<'_> {
                     let skip = usize::try_from(skip).expect("inside memory");
                     part.copy_from_slice(&bytes[skip..][..part.len()]);
                 }
+                Bytes::Packed(packed) => {
+                    let plain = self.unpacked(packed)?;
+                    let count = part.len();
+                    part.copy_from_slice(within(&plain, packed.skip.saturating_add(skip), count)?);
+                }
             }
         }
         Ok(())
     }
+
+    /// Unpacks a piece, unless it is the one that was read last.
+    fn unpacked(&self, packed: &Packed) -> Outcome<Arc<Vec<u8>>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, plain)) = &*last
+            && *at == packed.at
+        {
+            return Ok(Arc::clone(plain));
+        }
+        let plain = Arc::new(self.system.unpack(packed)?);
+        *last = Some((packed.at, Arc::clone(&plain)));
+        Ok(plain)
+    }
+}
+
+/// Returns some of the bytes of a piece that was unpacked.
+fn within(plain: &[u8], skip: u64, count: usize) -> Outcome<&[u8]> {
+    let skip = usize::try_from(skip).ok();
+    let found = skip.and_then(|skip| plain.get(skip..skip.checked_add(count)?));
+    found.ok_or_else(|| Problem::Damaged.text("compressed bytes hold less than they should"))
 }
 
 /// Hands over zeros.
@@ -433,112 +498,44 @@ fn zeros(
     Ok(())
 }
 
-fn nothing(guest: &Guest<'_>, partition: Option<u32>) -> Error {
+/// Returns the directory that a mount shows of a file system; `None` if it has no such subvolume.
+fn seen_root(
+    system: &(dyn FileSystem + '_),
+    subvolume: Option<&Subvolume>,
+) -> Result<Option<FileId>> {
+    match subvolume {
+        None => Ok(Some(system.root())),
+        Some(Subvolume::Number(id)) => Ok(system.subvolume(*id)),
+        Some(Subvolume::Path(path)) => {
+            let found = Tree::alone(system, 0, system.top()).try_find(path)?;
+            Ok(found.map(|spot| spot.id))
+        }
+    }
+}
+
+fn nothing(guest: &Guest<'_>, wanted: Option<&PartName>) -> Error {
     let held: Vec<String> = guest
         .parts
         .iter()
         .filter_map(|part| {
-            let name = part.found.name()?;
-            Some(part.number.map_or(name.to_owned(), |number| format!("{number} ({name})")))
+            let name = match &part.found {
+                Found::Broken { name, fault } => format!("{name}: {fault}"),
+                found => found.name()?.to_owned(),
+            };
+            Some(match (&part.logical, part.number) {
+                (Some(logical), _) => format!("{} ({name})", logical.name),
+                (None, Some(number)) => format!("{number} ({name})"),
+                (None, None) => name,
+            })
         })
         .collect();
-    let what = match partition {
-        Some(number) => format!("partition {number} holds no file system that can be read"),
+    let what = match wanted {
+        Some(wanted) if !guest.parts.iter().any(|part| wanted.is(part)) => {
+            format!("there is no {wanted}")
+        }
+        Some(wanted) => format!("{wanted} holds no file system that can be read"),
         None => "it holds no file system that can be read".to_owned(),
     };
     let error = Error::invalid(what);
     if held.is_empty() { error } else { error.advise(format!("it has {}", held.join(", "))) }
-}
-
-/// Tells whether the source of a line of `/etc/fstab`, or a kernel's `root=`, names a part.
-#[must_use]
-pub fn names_part(source: &[u8], part: &Part<'_>) -> bool {
-    let (label, uuid) = match &part.found {
-        Found::System(system) => (&system.about().label[..], system.about().uuid.as_deref()),
-        Found::Swap(swap) => (&swap.label[..], Some(&*swap.uuid)),
-        _ => (&b""[..], None),
-    };
-    let is_uuid = |text: &[u8]| {
-        uuid.is_some_and(|uuid| !uuid.is_empty() && text.eq_ignore_ascii_case(uuid.as_bytes()))
-    };
-    let is_part =
-        |text: &[u8]| !part.uuid.is_empty() && text.eq_ignore_ascii_case(part.uuid.as_bytes());
-    let source = source.strip_suffix(b"\"").unwrap_or(source);
-    let (key, value) = match source.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&source[..at], &source[at.strict_add(1)..]),
-        None => (&b""[..], source),
-    };
-    let value = value.strip_prefix(b"\"").unwrap_or(value);
-    match key {
-        b"UUID" => is_uuid(value),
-        b"LABEL" => !label.is_empty() && value == label,
-        b"PARTUUID" => is_part(value),
-        b"" => {
-            let by = |prefix: &[u8]| value.strip_prefix(prefix);
-            by(b"/dev/disk/by-uuid/").is_some_and(is_uuid)
-                || by(b"/dev/disk/by-label/").is_some_and(|it| !label.is_empty() && it == label)
-                || by(b"/dev/disk/by-partuuid/").is_some_and(is_part)
-                || by(b"/dev/").is_some_and(|name| match &part.logical {
-                    Some(logical) => is_logical(name, &logical.name),
-                    None => device_number(name) == part.number,
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Tells whether a device's name is that of a logical volume: `group/name`, or `mapper/group-name`, in which
-/// hyphens of both names are doubled.
-fn is_logical(device: &[u8], name: &str) -> bool {
-    let doubled = || name.replace('-', "--").replacen('/', "-", 1);
-    device == name.as_bytes()
-        || device.strip_prefix(b"mapper/").is_some_and(|it| it == doubled().as_bytes())
-}
-
-/// Returns the number at the end of a device's name, as in `sda1`, `xvda1` and `nvme0n1p1`.
-fn device_number(name: &[u8]) -> Option<u32> {
-    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let (stem, number) = name.split_at(name.len().strict_sub(digits));
-    let known = [&b"sd"[..], b"xvd", b"vd", b"hd", b"nvme"].iter().any(|it| stem.starts_with(it));
-    // The last number of nvme0n1 is a namespace.
-    let whole = stem.starts_with(b"nvme") && !stem.ends_with(b"p");
-    (known && !whole).then(|| std::str::from_utf8(number).ok()?.parse().ok()).flatten()
-}
-
-/// Undoes what `/etc/fstab` writes for blanks: `\040`.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, behind)) = rest.split_first() {
-        let octal = behind
-            .get(..3)
-            .filter(|it| *first == b'\\' && it.iter().all(|d| (b'0'..=b'7').contains(d)));
-        let value = octal.and_then(|it| u8::from_str_radix(std::str::from_utf8(it).ok()?, 8).ok());
-        plain.push(value.unwrap_or(*first));
-        rest = if value.is_some() { &behind[3..] } else { behind };
-    }
-    plain
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_name_partitions_by_their_last_number() {
-        let number = |name: &str| device_number(name.as_bytes());
-        assert_eq!(number("sda1"), Some(1));
-        assert_eq!(number("xvda128"), Some(128));
-        assert_eq!(number("nvme0n1p15"), Some(15));
-        assert_eq!(number("nvme0n1"), None);
-        assert_eq!(number("mapper/root1"), None);
-        assert_eq!(number("sda"), None);
-    }
-
-    #[test]
-    fn blanks_in_a_table_are_octal() {
-        assert_eq!(unescape(b"/mnt/a\\040b\\134"), b"/mnt/a b\\");
-        assert_eq!(unescape(b"\\04"), b"\\04");
-        assert_eq!(unescape(b"\\777"), b"\\777");
-    }
 }

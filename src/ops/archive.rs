@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::guest::Failure;
 use crate::guest::FileKind;
 use crate::guest::Node;
+use crate::guest::Outcome;
 use crate::guest::Spot;
 use crate::guest::Tree;
 use crate::guest::escape;
@@ -53,7 +55,7 @@ pub fn archive(
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<ArchiveReport> {
     with_tree(&request.inside, watch, |tree| {
-        let start = tree.find(&request.inside.path, true)?;
+        let start = tree.look_up(&request.inside.path, true)?;
         let mut writer = Writer {
             tree,
             all: request.all,
@@ -107,14 +109,17 @@ impl Writer<'_> {
         let mut left = vec![(start, name)];
         while let Some((spot, name)) = left.pop() {
             self.watch.check()?;
-            let node = self.tree.node(spot)?;
-            self.member(spot, &node, &name)?;
+            let inside = |failure: Failure| failure.in_path(&[b"/", &name[..]].concat());
+            let node = self.tree.node(spot).map_err(inside)?;
+            self.member(spot, &node, &name).map_err(inside)?;
             if node.kind != FileKind::Directory {
                 continue;
             }
-            for (entry, spot) in self.tree.entries(spot)?.into_iter().rev() {
+            for (entry, spot) in self.tree.entries(spot).map_err(inside)?.into_iter().rev() {
                 let path = if name.is_empty() { entry } else { [&name[..], b"/", &entry].concat() };
-                if self.tree.node(spot)?.kind == FileKind::Directory && !seen.insert(spot) {
+                let node = self.tree.node(spot);
+                let node = node.map_err(|failure| failure.in_path(&[b"/", &path[..]].concat()))?;
+                if node.kind == FileKind::Directory && !seen.insert(spot) {
                     let path = escape(&path);
                     return Err(Error::corrupt(format!("directory {path} has a second name")));
                 }
@@ -133,7 +138,7 @@ impl Writer<'_> {
         self.left_out[what] = self.left_out[what].strict_add(1);
     }
 
-    fn member(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Result<()> {
+    fn member(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Outcome<()> {
         let Some(kind) = self.kind(spot, node, name)? else { return Ok(()) };
         let mut mode = node.mode;
         if mode & SPECIAL_MODE != 0 && !self.all && kind == MemberKind::File {
@@ -179,7 +184,7 @@ impl Writer<'_> {
     }
 
     /// Returns what a file is in the archive; `None` for what is left out.
-    fn kind(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Result<Option<MemberKind>> {
+    fn kind(&mut self, spot: Spot, node: &Node, name: &[u8]) -> Outcome<Option<MemberKind>> {
         if node.links > 1 && node.kind != FileKind::Directory {
             if let Some(first) = self.first_names.get(&spot) {
                 return Ok(Some(MemberKind::HardLink(first.clone())));
@@ -208,20 +213,19 @@ impl Writer<'_> {
     }
 
     /// Returns where a file has data, in whole records.
-    fn data(&self, spot: Spot) -> Result<Vec<Range<u64>>> {
+    fn data(&self, spot: Spot) -> Outcome<Vec<Range<u64>>> {
         let content = self.tree.system(spot).content(spot.id)?;
         let pieces = content.pieces.iter().map(|it| it.start..it.start.saturating_add(it.len));
         Ok(tar::align(pieces, content.size))
     }
 
-    fn copy(&mut self, spot: Spot, range: &Range<u64>) -> Result<()> {
+    fn copy(&mut self, spot: Spot, range: &Range<u64>) -> Outcome<()> {
         let tree = self.tree;
         let len = range.end.strict_sub(range.start);
         tree.copy(spot, range.start, len, &mut |bytes| {
             self.watch.check()?;
             self.put(bytes)
-        })?;
-        Ok(())
+        })
     }
 
     fn finish(mut self) -> ArchiveReport {

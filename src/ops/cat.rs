@@ -1,7 +1,10 @@
 //! `cat`: the content of one file of a volume.
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
+use crate::guest::Failure;
 use crate::guest::FileKind;
 use crate::guest::escape;
 use crate::ops::shared::guest::InsideRequest;
@@ -20,12 +23,19 @@ pub fn cat(
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     with_tree(request, watch, |tree| {
-        let spot = tree.find(&request.path, true)?;
-        let node = tree.node(spot)?;
+        let inside = |failure: Failure| failure.in_path(&request.path);
+        let spot = tree.look_up(&request.path, true)?;
+        let node = tree.node(spot).map_err(inside)?;
         if node.kind != FileKind::Regular {
             let (path, kind) = (escape(&request.path), node.kind.name());
             let text = format!("{path} is a {kind}, expected a regular file");
-            return Err(Error::invalid(text));
+            let error = Error::invalid(text);
+            return Err(match node.kind {
+                FileKind::Directory => {
+                    error.advise(Advice::Use { verb: Verb::List, to: "see what it has".into() })
+                }
+                _ => error,
+            });
         }
         watch.begin(Some(node.size));
         tree.copy(spot, 0, u64::MAX, &mut |bytes| {
@@ -33,6 +43,6 @@ pub fn cat(
             watch.advance(u64::try_from(bytes.len()).expect("a piece"));
             take(bytes)
         })
-        .map_err(Into::into)
+        .map_err(inside)
     })
 }

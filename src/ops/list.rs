@@ -121,7 +121,7 @@ pub fn list(
 ) -> Result<ListReport> {
     with_tree(&request.inside, watch, |tree| {
         let path = &request.inside.path;
-        let start = tree.find(path, true)?;
+        let start = tree.look_up(path, true)?;
         let mut walk = Walk {
             tree,
             request,
@@ -131,7 +131,8 @@ pub fn list(
             seen: BTreeSet::new(),
         };
         let prefix = clean(path);
-        if tree.node(start)?.kind == FileKind::Directory {
+        let node = tree.node(start).map_err(|failure| failure.in_path(path))?;
+        if node.kind == FileKind::Directory {
             walk.folder(start, &prefix)?;
         } else {
             let name = prefix.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -178,7 +179,7 @@ impl Walk<'_> {
                     self.damaged(folder, &path, &fault.to_string())?;
                     continue;
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => return Err(failure.in_path(&self.request.inside.path)),
             };
             let at = left.len();
             for (name, spot) in entries {

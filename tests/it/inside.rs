@@ -95,16 +95,151 @@ fn links_stay_inside_the_guest_and_only_files_are_printed() {
     assert_eq!(run_well(here, "cat root.raw /etc/climb"), "the guest's\n");
     assert_eq!(run_well(here, "cat root.raw ../../etc/./shadow"), "the guest's\n");
     assert!(run_well(here, "cat root.raw /etc/os-release").starts_with("ID=test\n"));
-    for (path, says) in [
-        ("/outside", "there is no such file"),
-        ("/loop", "40 symbolic links"),
-        ("/etc", "is a directory, expected a regular file"),
-        ("/etc/shadow/x", "not a directory"),
-    ] {
-        let output = run(here, &format!("cat root.raw {path}"));
-        assert_eq!(output.status.code(), Some(2), "{path}");
-        assert!(stderr(&output).contains(says), "{path}: {}", stderr(&output));
+}
+
+/// Whatever is looked for inside a volume and is not there is named, with what there is instead.
+#[test]
+fn what_is_not_inside_is_named() {
+    if missing(&["mke2fs"]) {
+        return;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    let says = |line: &str, code: i32, says: &str| {
+        let output = run(here, line);
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
+        let text = stderr(&output);
+        assert_eq!(
+            text.lines().next_back().unwrap(),
+            format!("amikit: error: root.raw: {says}"),
+            "{line}"
+        );
+    };
+    for command in ["cat", "ls", "ls -R", "tar"] {
+        let line = |path: &str| format!("{command} root.raw {path}");
+        for (path, what) in [
+            (
+                "/etc/nothing",
+                "/etc/nothing: there is no such file in /etc; use `amikit ls` to see what /etc has",
+            ),
+            ("nothing", "nothing: there is no such file in /; use `amikit ls` to see what / has"),
+            (
+                "/etc/shadwo",
+                "/etc/shadwo: there is no such file in /etc; the nearest name there is shadow",
+            ),
+            (
+                "/ETC/shadow",
+                "/ETC/shadow: there is no /ETC, where it leads; the nearest name there is etc",
+            ),
+            (
+                "/outside",
+                "/outside: there is no /etc/hosts, where it leads; use `amikit ls` to see what /etc has",
+            ),
+            ("/loop", "/loop: over 40 symbolic links lead there, the last is /loop"),
+            ("/etc/shadow/x", "/etc/shadow/x: /etc/shadow is a file, expected a directory"),
+        ] {
+            says(&line(path), 2, what);
+        }
+        for (part, name) in [("7", "partition 7"), ("vg/root", "logical volume vg/root")] {
+            says(
+                &format!("{command} root.raw / --partition {part}"),
+                2,
+                &format!("there is no {name}; it has ext4"),
+            );
+        }
+    }
+    let is_folder =
+        "/etc is a directory, expected a regular file; use `amikit ls` to see what it has";
+    says("cat root.raw /etc", 2, is_folder);
+    says("packages root.raw --partition 2", 2, "there is no partition 2; it has ext4");
+    // What cannot be read says why.
+    fs::copy(here.join("root.raw"), here.join("cut.raw")).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(here.join("cut.raw")).unwrap();
+    file.set_len(20 << 20).unwrap();
+    drop(file);
+    let text = stderr(&run(here, "ls cut.raw"));
+    assert!(text.contains("it has ext: it is larger than its partition"), "{text}");
+    // A file that is there and damaged is named by its path, too.
+    fs::write(here.join("commands"), "clri etc/systemd\n").unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", "root.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+    for line in
+        ["cat root.raw /etc/systemd/a.service", "ls root.raw /etc/systemd", "tar root.raw /etc"]
+    {
+        let output = run(here, line);
+        assert_eq!(output.status.code(), Some(4), "{line}");
+        assert!(stderr(&output).contains("root.raw: /etc/systemd"), "{line}: {}", stderr(&output));
+    }
+}
+
+/// Logical partitions lie in an extended one, as `sfdisk` counts them.
+#[test]
+fn logical_partitions_are_looked_into() {
+    if missing(&["mke2fs", "sfdisk"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    let inner = fs::read(here.join("root.raw")).unwrap();
+    fs::File::create(here.join("disk.raw")).unwrap().set_len(96 << 20).unwrap();
+    let script = "label: dos\nsize=8MiB, type=83\ntype=5\nsize=4MiB, type=83\nsize=40MiB, type=83\n\
+                  size=8MiB, type=82\n";
+    fs::write(here.join("script"), script).unwrap();
+    let sfdisk = |arguments: &[&str]| {
+        let mut sfdisk = Command::new("sfdisk");
+        sfdisk.args(arguments).arg("disk.raw").current_dir(here);
+        let output = sfdisk.stdin(fs::File::open(here.join("script")).unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let theirs = || -> Vec<(String, u64, u64, String)> {
+        let table: Value = serde_json::from_slice(&sfdisk(&["--json"])).unwrap();
+        let rows = table["partitiontable"]["partitions"].as_array().unwrap();
+        let rows = rows.iter().filter(|row| row["type"] != "5").map(|row| {
+            let number = row["node"].as_str().unwrap().trim_start_matches("disk.raw").to_owned();
+            let bytes = |key: &str| row[key].as_u64().unwrap() * 512;
+            (number, bytes("start"), bytes("size"), row["type"].to_string())
+        });
+        rows.collect()
+    };
+    let ours = || -> Vec<(String, u64, u64)> {
+        let report = report(here, "inspect disk.raw");
+        let parts = report["guest"]["partitions"].as_array().unwrap().iter().map(|part| {
+            let bytes = |key: &str| part[key].as_u64().unwrap();
+            (part["number"].to_string(), bytes("start_bytes"), bytes("size_bytes"))
+        });
+        parts.collect()
+    };
+    let same = |what: &str| {
+        let expected: Vec<_> = theirs().into_iter().map(|(a, b, c, _)| (a, b, c)).collect();
+        assert_eq!(ours(), expected, "{what}");
+        expected
+    };
+    sfdisk(&["-q"]);
+    let parts = same("as it was made");
+    assert_eq!(parts.iter().map(|it| &it.0[..]).collect::<Vec<_>>(), ["1", "5", "6", "7"]);
+    let file = fs::OpenOptions::new().write(true).open(here.join("disk.raw")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &inner, parts[2].1).unwrap();
+    drop(file);
+    let files = run_well(here, "ls root.raw -lR --digests");
+    assert_eq!(run_well(here, "ls disk.raw -lR --digests"), files);
+    assert_eq!(run_well(here, "ls disk.raw -lR --digests --partition 6"), files);
+    let output = run(here, "ls disk.raw --partition 2");
+    assert!(
+        stderr(&output).contains("there is no partition 2; it has 6 (ext4)"),
+        "{}",
+        stderr(&output)
+    );
+    run_well(here, "convert disk.raw free.raw --free hole");
+    assert_eq!(run_well(here, "ls free.raw -lR --digests"), files);
+    // The numbers of those behind one that is taken away go down.
+    let mut sfdisk = Command::new("sfdisk");
+    let status = sfdisk.args(["-q", "--delete", "disk.raw", "5"]).current_dir(here).status();
+    assert!(status.unwrap().success());
+    same("with one taken away");
 }
 
 #[test]

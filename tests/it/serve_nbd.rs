@@ -272,6 +272,9 @@ fn options_that_do_not_add_up_are_refused_and_haggling_goes_on() {
         client.option(option, &data);
         assert_eq!(client.answer().0, expected, "option {option} with {} bytes", data.len());
     }
+    client.option(7, &[&4_u32.to_be_bytes()[..], b"none", &[0, 0]].concat());
+    let text = String::from_utf8(client.answer().1).unwrap();
+    assert!(text.starts_with("there is no export \"none\"; this server has \"\""), "{text}");
     // Both contexts, once there are structured replies.
     client.option(8, b"");
     assert_eq!(client.answer().0, 1);

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
+use crate::guest::PartName;
 use crate::ops::InsideRequest;
 
 /// The volume, and how it is opened.
@@ -17,9 +18,10 @@ pub(in crate::cli) struct Inside {
     #[arg(value_name = "VOLUME")]
     volume: PathBuf,
 
-    /// Look into this partition alone, by its number [default: the root file system and what it mounts]
-    #[arg(long, value_name = "N")]
-    partition: Option<u32>,
+    /// Look into this partition alone, by its number, or into this logical volume, as GROUP/NAME [default: the
+    /// root file system and what it mounts]
+    #[arg(long, value_name = "PART")]
+    partition: Option<String>,
 
     #[command(flatten)]
     reading: Reading,
@@ -30,6 +32,7 @@ impl Inside {
     pub(in crate::cli) fn request(&self, path: &OsString) -> Result<InsideRequest> {
         let volume = self.reading.only(&self.volume)?;
         let path = path.as_bytes().to_vec();
-        Ok(InsideRequest { partition: self.partition, ..InsideRequest::new(volume, path) })
+        let partition = self.partition.as_deref().map(PartName::new);
+        Ok(InsideRequest { partition, ..InsideRequest::new(volume, path) })
     }
 }

@@ -95,11 +95,11 @@ fn about(sb: &Superblock) -> About {
 impl Ext<'_> {
     /// Reads an inode, live or not.
     pub(super) fn inode(&self, number: u64) -> Outcome<Inode> {
+        let owner = Owner::File(FileId(number));
         let Some(offset) = self.groups.inode_offset(&self.sb, number) else {
-            return Err(Problem::Damaged.text("there is no inode of that number"));
+            return Err(Problem::Damaged.text("there is no inode of that number").of(owner));
         };
         let bytes = self.slice.bytes(offset, self.sb.inode_len)?;
-        let owner = Owner::File(FileId(number));
         Inode::parse(&bytes, number, &self.sb).map_err(|failure| failure.at(owner, offset))
     }
 
@@ -107,7 +107,8 @@ impl Ext<'_> {
     pub(super) fn live(&self, id: FileId) -> Outcome<Inode> {
         let inode = self.inode(id.0)?;
         if inode.links == 0 {
-            return Err(Problem::Damaged.text("it is named, and its inode is not in use"));
+            let text = "it is named, and its inode is not in use";
+            return Err(Problem::Damaged.text(text).of(Owner::File(id)));
         }
         Ok(inode)
     }

@@ -171,7 +171,8 @@ impl<'a> Fat<'a> {
         let mut entry = [0; ENTRY_LEN];
         self.slice.read(id.0, &mut entry)?;
         if !id.0.is_multiple_of(32) || matches!(entry[0], 0 | 0xe5) || is_label(&entry) {
-            return Err(Problem::Request.text("there is no file of that number"));
+            let text = "there is no file of that number: it is not where an entry stands";
+            return Err(Problem::Request.text(text).of(Owner::File(id)));
         }
         Ok(entry)
     }

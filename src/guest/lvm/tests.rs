@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::guest::Guest;
 use crate::guest::Owner;
+use crate::guest::PartName;
+use crate::guest::Tree;
 use crate::guest::samples::MIB;
 use crate::guest::samples::Seen;
 use crate::guest::samples::by_the_system;
@@ -132,6 +134,13 @@ fn linear_volumes_are_looked_into_wherever_their_pieces_lie() {
     let both = guest.parts[1].spans(39 * MIB..42 * MIB);
     assert_eq!(both, [40 * MIB..41 * MIB, 53 * MIB..55 * MIB]);
     assert_eq!(guest.parts[2].spans(0..MIB), [41 * MIB..42 * MIB]);
+    for name in ["amikit-test/root", "/dev/amikit-test/root", "/dev/mapper/amikit--test-root"] {
+        let tree = Tree::open(&guest, Some(&PartName::new(name))).unwrap();
+        assert_eq!(tree.part(tree.root()), 1, "{name}");
+    }
+    let error = Tree::open(&guest, Some(&PartName::new("amikit-test/other"))).unwrap_err();
+    let says = "logical volume amikit-test/other holds no file system that can be read; it has";
+    assert!(error.to_string().starts_with(says), "{error}");
     let owners = guest.owners().unwrap();
     assert_eq!(owners.parts[1].refusals, Vec::<String>::new());
     assert!(!owners.parts[0].refusals.is_empty());

@@ -56,6 +56,7 @@ fn is_hibernated(ntfs: &Ntfs<'_>) -> Outcome<bool> {
         Some(piece) if piece.start == 0 && piece.len >= 4 => match &piece.bytes {
             Bytes::At(offset) => ntfs.slice.read(*offset, &mut magic)?,
             Bytes::Here(bytes) => magic.copy_from_slice(&bytes[..4]),
+            Bytes::Packed(_) => {}
         },
         _ => {}
     }

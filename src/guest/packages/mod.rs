@@ -66,7 +66,7 @@ pub fn packages(tree: &Tree<'_>) -> Result<Packages> {
 }
 
 fn whole(tree: &Tree<'_>, path: &[u8]) -> Outcome<String> {
-    let spot = tree.find(path, true)?;
+    let spot = tree.find(path)?;
     Ok(String::from_utf8_lossy(&tree.head(spot, MAX_TEXT_LEN)?).into_owned())
 }
 
@@ -76,7 +76,7 @@ fn dpkg(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
 
 /// Images without a package manager have a file for each package.
 fn dpkg_folder(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
-    let folder = tree.find(path, true)?;
+    let folder = tree.find(path)?;
     let mut found = Vec::new();
     for (name, spot) in tree.entries(folder)? {
         if name.ends_with(b".md5sums") || tree.node(spot)?.kind != FileKind::Regular {

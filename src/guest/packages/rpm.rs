@@ -43,7 +43,7 @@ pub(super) fn from_sqlite(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>>
         let text = "its rpm database has a log that was not merged";
         return Err(Problem::Unsupported.text(text));
     }
-    let file = tree.reader(tree.find(path, true)?)?;
+    let file = tree.reader(tree.find(path)?)?;
     let read = |at, buf: &mut [u8]| file.read(at, buf);
     let database = Database::open(&read, file.size())?;
     let mut found = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn from_sqlite(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>>
 
 /// Reads the database of SUSE.
 pub(super) fn from_ndb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
-    let file = tree.reader(tree.find(path, true)?)?;
+    let file = tree.reader(tree.find(path)?)?;
     let mut head = [0; 32];
     bytes(&file, 0, &mut head)?;
     if !head.starts_with(b"RpmP") {

@@ -223,6 +223,7 @@ impl Walk<'_> {
                     })
                 }
                 Bytes::Here(_) => false,
+                Bytes::Packed(_) => true,
             });
             if !touched {
                 return Ok(None);

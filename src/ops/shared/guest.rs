@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::guest::Guest;
+use crate::guest::PartName;
 use crate::guest::Tree;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open;
@@ -14,8 +15,8 @@ pub struct InsideRequest {
     pub volume: VolumeRequest,
     /// Path from the guest's root, or from that of the partition; bytes, as the guest has them.
     pub path: Vec<u8>,
-    /// The partition whose files are meant; the root file system and what it mounts otherwise.
-    pub partition: Option<u32>,
+    /// The part whose files are meant; the root file system and what it mounts otherwise.
+    pub partition: Option<PartName>,
 }
 
 impl InsideRequest {
@@ -39,7 +40,7 @@ pub(in crate::ops) fn with_tree<T>(
     let opened = open(&request.volume, watch)?;
     let done = || {
         let guest = Guest::open(opened.volume())?;
-        let tree = Tree::open(&guest, request.partition)?;
+        let tree = Tree::open(&guest, request.partition.as_ref())?;
         let done = with(&tree)?;
         opened.volume().check_unchanged()?;
         Ok(done)

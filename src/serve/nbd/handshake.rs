@@ -23,6 +23,12 @@ const MAX_SKIPPED_LEN: u32 = 1 << 20;
 /// Most options of a handshake.
 const MAX_OPTIONS: usize = 1024;
 
+/// Most exports that are named to a peer which asked for another one.
+const SHOWN_EXPORTS: usize = 8;
+
+/// Most bytes of a name that are said back.
+const SHOWN_NAME_LEN: usize = 80;
+
 /// What a handshake ended with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chosen<'a> {
@@ -130,6 +136,19 @@ impl<'a, S: Read + Write> Haggle<'a, '_, S> {
         self.exports.iter().find(|export| export.name.as_bytes() == name)
     }
 
+    /// Says which export a peer asked for, and which ones there are.
+    fn unknown(&self, name: &[u8]) -> String {
+        let quoted = |name: &[u8]| format!("{:?}", String::from_utf8_lossy(name));
+        let names = self.exports.iter().take(SHOWN_EXPORTS);
+        let mut names: Vec<String> = names.map(|it| quoted(it.name.as_bytes())).collect();
+        let rest = self.exports.len().saturating_sub(SHOWN_EXPORTS);
+        if rest > 0 {
+            names.push(format!("{rest} more"));
+        }
+        let asked = quoted(&name[..name.len().min(SHOWN_NAME_LEN)]);
+        format!("there is no export {asked}; this server has {}", names.join(", "))
+    }
+
     fn chosen(&self, export: &'a Export) -> Chosen<'a> {
         let contexts = match self.contexts {
             // Contexts are of the export that they were chosen for.
@@ -141,7 +160,7 @@ impl<'a, S: Read + Write> Haggle<'a, '_, S> {
 
     fn export_name(&mut self, name: &[u8]) -> io::Result<Step<'a>> {
         let Some(export) = self.find(name) else {
-            return Err(garbage("the name of no export"));
+            return Err(garbage(&self.unknown(name)));
         };
         let mut answer = export.volume.size().to_be_bytes().to_vec();
         answer.extend(layout::TRANSMISSION_FLAGS.to_be_bytes());
@@ -173,7 +192,7 @@ impl<'a, S: Read + Write> Haggle<'a, '_, S> {
             return self.reply(option, rep::ERR_INVALID, b"its lengths do not add up");
         };
         let Some(export) = self.find(name) else {
-            return self.reply(option, rep::ERR_UNKNOWN, b"there is no export of this name");
+            return self.reply(option, rep::ERR_UNKNOWN, self.unknown(name).as_bytes());
         };
         let mut about = info::EXPORT.to_be_bytes().to_vec();
         about.extend(export.volume.size().to_be_bytes());
@@ -209,7 +228,7 @@ impl<'a, S: Read + Write> Haggle<'a, '_, S> {
             return self.reply(option, rep::ERR_INVALID, b"its lengths do not add up");
         };
         let Some(export) = self.find(name) else {
-            return self.reply(option, rep::ERR_UNKNOWN, b"there is no export of this name");
+            return self.reply(option, rep::ERR_UNKNOWN, self.unknown(name).as_bytes());
         };
         let asked = |context: Context| {
             queries.iter().any(|query| context.answers(query, !setting))
