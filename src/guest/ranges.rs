@@ -39,6 +39,15 @@ impl Ranges {
         self.0.iter().map(|range| range.end.strict_sub(range.start)).sum()
     }
 
+    /// Iterates over the parts of `whole` that the ranges cover.
+    pub fn within(&self, whole: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let first = self.0.partition_point(|range| range.end <= whole.start);
+        self.0[first..]
+            .iter()
+            .map(move |range| range.start.max(whole.start)..range.end.min(whole.end))
+            .take_while(|range| !range.is_empty())
+    }
+
     /// Iterates over the parts of `whole` that no range covers.
     pub fn outside(&self, whole: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let first = self.0.partition_point(|range| range.end <= whole.start);
@@ -75,5 +84,9 @@ mod tests {
         assert_eq!(outside(3..5), []);
         assert_eq!(outside(6..8), [6..8]);
         assert_eq!(Ranges::default().outside(1..3).collect::<Vec<_>>(), [1..3]);
+        let within = |whole| ranges.within(whole).collect::<Vec<_>>();
+        assert_eq!(within(0..12), [2..6, 9..10]);
+        assert_eq!(within(3..10), [3..6, 9..10]);
+        assert_eq!(within(6..9), []);
     }
 }

@@ -75,6 +75,8 @@ pub use diff::DiffReport;
 pub use diff::DiffRequest;
 pub use diff::ListedBlock;
 pub use diff::diff;
+pub use diff_files::BlockChange;
+pub use diff_files::BlockShare;
 pub use diff_files::Change;
 pub use diff_files::ClassSum;
 pub use diff_files::DiffFilesRequest;

@@ -20,6 +20,7 @@ mod delta_limits;
 mod delta_pairs;
 mod delta_refusals;
 mod delta_roundtrip;
+mod diff_files;
 mod english;
 mod faults;
 mod floors;

@@ -16,6 +16,8 @@ use crate::cli::shared::text::length;
 use crate::cli::shared::text::many;
 use crate::error::Result;
 use crate::ops;
+use crate::ops::BlockChange;
+use crate::ops::BlockShare;
 use crate::ops::ClassSum;
 use crate::ops::Entry;
 use crate::ops::FileChange;
@@ -43,8 +45,7 @@ pub(super) fn run(
         } else {
             let mut text = Text::default();
             let report = ops::diff_files(request, follower, &mut |entry| {
-                text.take(entry);
-                Ok(())
+                text.take(entry, out).map_err(lost)
             })?;
             follower.end();
             text.print(&report, out).map_err(lost)?;
@@ -79,19 +80,23 @@ struct Text {
     files: Vec<FileChange>,
     others: u64,
     other_bytes: u64,
+    other_delta_bytes: u64,
     packages: BTreeMap<&'static str, Vec<PackageChange>>,
 }
 
 impl Text {
-    fn take(&mut self, entry: &Entry) {
+    fn take(&mut self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
         match entry {
             Entry::Class(sum) => self.classes.push(sum.clone()),
             Entry::File(file) => self.file(file),
             Entry::Package(package) => {
                 self.packages.entry(package.change).or_default().push(package.clone());
             }
+            // There may be many: each is printed as it comes.
+            Entry::Block(block) => return self::block(block, out),
             Entry::Directory(_) | Entry::Sum(_) => {}
         }
+        Ok(())
     }
 
     fn file(&mut self, file: &FileChange) {
@@ -111,6 +116,7 @@ impl Text {
     fn leave(&mut self, file: &FileChange) {
         self.others = self.others.strict_add(1);
         self.other_bytes = self.other_bytes.strict_add(file.changed_bytes);
+        self.other_delta_bytes = self.other_delta_bytes.strict_add(file.delta_bytes);
     }
 
     fn print(&self, report: &FilesReport, out: &mut dyn Write) -> io::Result<()> {
@@ -119,17 +125,20 @@ impl Text {
         }
         writeln!(
             out,
-            "{} of 4 KiB changed, {}, in {} of 512 KiB",
+            "{} of 4 KiB changed, {}, in {} of 512 KiB; a delta carries {} of them before it is compressed",
             many(report.changed_pages, "page"),
             format_size(report.changed_bytes),
-            many(report.changed_blocks, "block")
+            many(report.changed_blocks, "block"),
+            format_size(report.delta_bytes)
         )?;
-        let mut table = Table::new(&["class", "before", "now", "blocks", "only because of it"]);
+        let mut table =
+            Table::new(&["class", "before", "now", "in a delta", "blocks", "only because of it"]);
         for sum in &self.classes {
             table.row(vec![
                 sum.class.to_owned(),
                 format_size(sum.old_changed_bytes),
                 format_size(sum.changed_bytes),
+                format_size(sum.delta_bytes),
                 sum.changed_blocks.to_string(),
                 sum.sole_blocks.to_string(),
             ]);
@@ -138,28 +147,48 @@ impl Text {
         self.print_packages(out)?;
         writeln!(
             out,
-            "files: {} added, {} removed, {} changed, {} moved, {} metadata only, {} rewritten",
+            "files: {} added, {} removed, {} changed, {} moved, {} renamed, {} metadata only, {} rewritten",
             report.added,
             report.removed,
             report.changed,
             report.moved,
+            report.renamed,
             report.metadata,
             report.rewritten
         )?;
+        if !self.files.is_empty() {
+            writeln!(out, "     changed    in a delta  blocks  alone")?;
+        }
         for file in &self.files {
+            let path = shown(&file.path, file.path_bytes.as_ref());
+            write!(
+                out,
+                "  {:>10}  {:>12}  {:>6}  {:>5}  {:>9}  {path}",
+                format_size(file.changed_bytes),
+                format_size(file.delta_bytes),
+                file.changed_blocks,
+                file.sole_blocks,
+                file.change.name(),
+            )?;
+            match &file.old_path {
+                Some(old) => writeln!(out, ", was {}", shown(old, file.old_path_bytes.as_ref()))?,
+                None => writeln!(out)?,
+            }
+        }
+        if self.others > 0 {
             writeln!(
                 out,
-                "  {:>12}  {:>9}  {}",
-                format_size(file.changed_bytes),
-                file.change.name(),
-                if file.path_bytes.is_none() { escaped(&file.path) } else { file.path.clone() }
+                "  and {} with {} together, {} in a delta",
+                many(self.others, "other"),
+                format_size(self.other_bytes),
+                format_size(self.other_delta_bytes)
             )?;
         }
-        if self.others == 0 {
-            return Ok(());
+        if report.unnamed_bytes > 0 {
+            let bytes = format_size(report.unnamed_bytes);
+            writeln!(out, "  {bytes} belong to files without a path")?;
         }
-        let rest = many(self.others, "other");
-        writeln!(out, "  and {rest} with {} together", format_size(self.other_bytes))
+        Ok(())
     }
 
     fn print_packages(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -178,4 +207,47 @@ impl Text {
         }
         Ok(())
     }
+}
+
+/// Most owners of a block that are named to a person.
+const SHOWN_OWNERS: usize = 3;
+
+/// Prints whose the pages of a block are; where no file has them now, also whose they were.
+fn block(block: &BlockChange, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "block {:>9}: {:>9}", block.block, format_size(block.changed_bytes))?;
+    if let (true, Some(owner)) = (block.sole, block.owners.first()) {
+        write!(out, ", only because of {}", owner_name(owner))?;
+    } else {
+        write!(out, ": {}", owner_names(&block.owners))?;
+    }
+    if block.owners.iter().all(|owner| owner.path.is_none()) && block.old_owners != block.owners {
+        write!(out, " (before: {})", owner_names(&block.old_owners))?;
+    }
+    writeln!(out)
+}
+
+fn owner_names(owners: &[BlockShare]) -> String {
+    let mut names: Vec<String> = owners
+        .iter()
+        .take(SHOWN_OWNERS)
+        .map(|owner| format!("{} {}", owner_name(owner), format_size(owner.changed_bytes)))
+        .collect();
+    let rest = owners.len().saturating_sub(SHOWN_OWNERS);
+    if rest > 0 {
+        names.push(format!("and {}", many(length(&owners[SHOWN_OWNERS..]), "other")));
+    }
+    names.join(", ")
+}
+
+fn owner_name(owner: &BlockShare) -> String {
+    match &owner.path {
+        Some(path) if owner.class == "file-data" => shown(path, owner.path_bytes.as_ref()),
+        Some(path) => format!("{} of {}", owner.class, shown(path, owner.path_bytes.as_ref())),
+        None => owner.class.to_owned(),
+    }
+}
+
+/// Returns a path on one line: what is not UTF-8 is escaped already.
+fn shown(path: &str, bytes: Option<&String>) -> String {
+    if bytes.is_none() { escaped(path) } else { path.to_owned() }
 }

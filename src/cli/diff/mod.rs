@@ -39,7 +39,7 @@ use crate::units::format_size;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  amikit diff old.ami new.ami\n  amikit diff old.raw new.raw \
                         --json\n  amikit diff old.snap new.raw --as ebs\n  amikit diff old.raw \
-                        new.raw --files")]
+                        new.raw --files --blocks")]
 pub(super) struct Diff {
     /// The older volume
     #[arg(value_name = "OLD")]
@@ -56,6 +56,10 @@ pub(super) struct Diff {
     /// Say whose the changed pages are: files, directories, classes, packages, and what each costs
     #[arg(long, conflicts_with = "shape")]
     files: bool,
+
+    /// With --files, also list each block that changed, and whose its pages are
+    #[arg(long, requires = "files")]
+    blocks: bool,
 
     #[command(flatten)]
     free: FreeArgs,
@@ -82,6 +86,7 @@ impl Diff {
             let old = self.reading.volume(&roles, "old", &self.old)?;
             let new = self.reading.volume(&roles, "new", &self.new)?;
             let request = ops::DiffFilesRequest {
+                blocks: self.blocks,
                 threads: self.threads.count(),
                 ..ops::DiffFilesRequest::new(
                     VolumeRequest { free, ..old },

@@ -1,26 +1,28 @@
 //! Both trees side by side: which files were added, removed, changed, moved.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::error::Error;
 use crate::error::Result;
 use crate::guest::Bytes;
+use crate::guest::Failure;
 use crate::guest::FileKind;
 use crate::guest::Node;
+use crate::guest::Outcome;
 use crate::guest::Part;
 use crate::guest::Ranges;
 use crate::guest::Spot;
 use crate::guest::Tree;
-use crate::guest::escape;
 use crate::ops::diff_files::costs::Cost;
 use crate::ops::diff_files::costs::Costs;
+use crate::ops::diff_files::costs::FileKey;
 use crate::ops::diff_files::entry::Change;
 use crate::ops::diff_files::entry::Entry;
 use crate::ops::diff_files::entry::FileChange;
 use crate::ops::diff_files::entry::FolderSum;
+use crate::ops::diff_files::entry::named;
+use crate::ops::diff_files::renames::Candidate;
+use crate::ops::diff_files::renames::pair_up;
 use crate::work::Watch;
 
 /// Bytes of both files that are compared at once.
@@ -35,18 +37,55 @@ pub(super) struct Side<'a> {
     pub(super) costs: &'a Costs,
     /// The parts of the volume.
     pub(super) parts: &'a [Part<'a>],
-    /// Directories and files with several names that were met.
-    pub(super) seen: BTreeSet<Spot>,
+    /// Directories that were met.
+    seen: BTreeSet<Spot>,
+    /// Files that cost something and were met.
+    charged: BTreeSet<FileKey>,
+    /// Their paths, if they are wanted.
+    pub(super) paths: Option<BTreeMap<FileKey, Box<[u8]>>>,
+    /// Regular files that the other side does not have by their path.
+    alone: Vec<Candidate>,
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    pub(super) fn new(
+        tree: &'a Tree<'a>,
+        costs: &'a Costs,
+        parts: &'a [Part<'a>],
+        paths: bool,
+    ) -> Self {
+        Self {
+            tree,
+            costs,
+            parts,
+            seen: BTreeSet::new(),
+            charged: BTreeSet::new(),
+            paths: paths.then(BTreeMap::new),
+            alone: Vec::new(),
+        }
+    }
+
     /// Returns what a file costs; of several names, the first one pays.
-    fn cost(&mut self, spot: Spot, node: &Node) -> Cost {
-        if node.links > 1 && node.kind != FileKind::Directory && !self.seen.insert(spot) {
+    fn cost(&mut self, spot: Spot, path: &[u8]) -> Cost {
+        let key = (self.tree.part(spot), spot.id);
+        let Some(cost) = self.costs.files.get(&key) else { return Cost::default() };
+        if !self.charged.insert(key) {
             return Cost::default();
         }
-        let key = (self.tree.part(spot), spot.id);
-        self.costs.files.get(&key).copied().unwrap_or_default()
+        if let Some(paths) = &mut self.paths {
+            paths.insert(key, path.into());
+        }
+        *cost
+    }
+
+    /// Returns the bytes in changed pages of files that have a path, and of those that have none.
+    pub(super) fn file_bytes(&self) -> (u64, u64) {
+        let sum = |with_path| {
+            let files = self.costs.files.iter();
+            let picked = files.filter(|(key, _)| self.charged.contains(key) == with_path);
+            picked.map(|(_, cost)| cost.bytes).sum()
+        };
+        (sum(true), sum(false))
     }
 }
 
@@ -64,6 +103,7 @@ pub(super) struct Walk<'a> {
 #[derive(Clone, Copy, Default)]
 struct Sum {
     bytes: u64,
+    delta: u64,
     files: u64,
 }
 
@@ -71,7 +111,17 @@ impl Walk<'_> {
     /// Goes through all files of both.
     pub(super) fn run(&mut self) -> Result<()> {
         let (old, new) = (self.old.tree.root(), self.new.tree.root());
-        self.pair(Some(old), Some(new), &mut Vec::new(), 0).map(drop)
+        self.pair(Some(old), Some(new), &mut Vec::new(), 0)?;
+        let (olds, news) =
+            (std::mem::take(&mut self.old.alone), std::mem::take(&mut self.new.alone));
+        let changes = pair_up((self.old.tree, olds), (self.new.tree, news), self.watch)?;
+        changes.into_iter().try_for_each(|change| self.tell(change))
+    }
+
+    fn tell(&mut self, file: FileChange) -> Result<()> {
+        let count = &mut self.counts[file.change.index()];
+        *count = count.strict_add(1);
+        (self.each)(&Entry::File(file))
     }
 
     fn pair(
@@ -82,10 +132,11 @@ impl Walk<'_> {
         depth: usize,
     ) -> Result<Sum> {
         self.watch.check()?;
-        let node = |side: &Side<'_>, spot: Option<Spot>| {
-            spot.map(|spot| side.tree.node(spot)).transpose().map_err(Error::from)
-        };
-        let (old_node, new_node) = (node(&self.old, old)?, node(&self.new, new)?);
+        let node =
+            |side: &Side<'_>, spot: Option<Spot>| spot.map(|spot| side.tree.node(spot)).transpose();
+        let inside = |failure: Failure| failure.in_path(if path.is_empty() { b"/" } else { path });
+        let (old_node, new_node) =
+            (node(&self.old, old).map_err(inside)?, node(&self.new, new).map_err(inside)?);
         let (before, after) = (old.zip(old_node), new.zip(new_node));
         let mut sum = self.one(before, after, path)?;
         let folder = |it: Option<(Spot, Node)>, seen: &mut BTreeSet<Spot>| {
@@ -98,7 +149,7 @@ impl Walk<'_> {
             return Ok(sum);
         }
         let list = |tree: &Tree<'_>, spot: Option<Spot>| match spot {
-            Some(spot) => tree.entries(spot).map_err(Error::from),
+            Some(spot) => tree.entries(spot).map_err(inside),
             None => Ok(Vec::new()),
         };
         let (olds, news) = (list(self.old.tree, old)?, list(self.new.tree, new)?);
@@ -118,12 +169,18 @@ impl Walk<'_> {
             let below = self.pair(old, new, path, depth.strict_add(1))?;
             path.truncate(len);
             sum.bytes = sum.bytes.strict_add(below.bytes);
+            sum.delta = sum.delta.strict_add(below.delta);
             sum.files = sum.files.strict_add(below.files);
         }
         if sum.bytes > 0 || sum.files > 0 {
             let (path, path_bytes) = named(path);
-            let folder = FolderSum { path, path_bytes, changed_bytes: sum.bytes, files: sum.files };
-            (self.each)(&Entry::Directory(folder))?;
+            (self.each)(&Entry::Directory(FolderSum {
+                path,
+                path_bytes,
+                changed_bytes: sum.bytes,
+                delta_bytes: sum.delta,
+                files: sum.files,
+            }))?;
         }
         Ok(sum)
     }
@@ -135,37 +192,52 @@ impl Walk<'_> {
         new: Option<(Spot, Node)>,
         path: &[u8],
     ) -> Result<Sum> {
-        let before = old.map_or(Cost::default(), |(spot, node)| self.old.cost(spot, &node));
-        let after = new.map_or(Cost::default(), |(spot, node)| self.new.cost(spot, &node));
+        let before = old.map_or(Cost::default(), |(spot, _)| self.old.cost(spot, path));
+        let after = new.map_or(Cost::default(), |(spot, _)| self.new.cost(spot, path));
         let change = match (old, new) {
             (None, None) => return Ok(Sum::default()),
             (None, Some(_)) => Change::Added,
             (Some(_), None) => Change::Removed,
-            (Some(old), Some(new)) => match self.change(old, new)? {
-                Some(change) => change,
-                None if before.bytes > 0 || after.bytes > 0 => Change::Rewritten,
-                None => return Ok(Sum::default()),
-            },
+            (Some(old), Some(new)) => {
+                match self.change(old, new).map_err(|failure| failure.in_path(path))? {
+                    Some(change) => change,
+                    None if before.bytes > 0 || after.bytes > 0 => Change::Rewritten,
+                    None => return Ok(Sum::default()),
+                }
+            }
         };
-        self.counts[change.index()] = self.counts[change.index()].strict_add(1);
-        let (shown, path_bytes) = named(if path.is_empty() { b"/" } else { path });
-        (self.each)(&Entry::File(FileChange {
+        let (shown, path_bytes) = named(path);
+        let file = FileChange {
             path: shown,
             path_bytes,
             change,
+            old_path: None,
+            old_path_bytes: None,
             kind: new.or(old).map_or("unknown", |(_, node)| node.kind.name()),
             old_size_bytes: old.map(|(_, node)| node.size),
             new_size_bytes: new.map(|(_, node)| node.size),
             old_changed_bytes: before.bytes,
             changed_bytes: after.bytes,
+            delta_bytes: after.delta,
             changed_blocks: after.blocks,
             sole_blocks: after.sole,
-        }))?;
-        Ok(Sum { bytes: after.bytes, files: 1 })
+        };
+        // A file that only one side has by its path may be the other's, by another path.
+        let is_regular = |(_, node): &(Spot, Node)| node.kind == FileKind::Regular && node.size > 0;
+        match (old.filter(is_regular), new.filter(is_regular)) {
+            (Some((spot, node)), None) if new.is_none() => {
+                self.old.alone.push(Candidate { spot, size: node.size, file });
+            }
+            (None, Some((spot, node))) if old.is_none() => {
+                self.new.alone.push(Candidate { spot, size: node.size, file });
+            }
+            _ => self.tell(file)?,
+        }
+        Ok(Sum { bytes: after.bytes, delta: after.delta, files: 1 })
     }
 
     /// Compares a file with itself; `None` if nothing of it differs.
-    fn change(&self, old: (Spot, Node), new: (Spot, Node)) -> Result<Option<Change>> {
+    fn change(&self, old: (Spot, Node), new: (Spot, Node)) -> Outcome<Option<Change>> {
         let ((old_spot, old), (new_spot, new)) = (old, new);
         if old.kind != new.kind {
             return Ok(Some(Change::Changed));
@@ -194,7 +266,7 @@ impl Walk<'_> {
         Ok(moved.or(if same { None } else { Some(Change::Metadata) }))
     }
 
-    fn attributes(&self, old: Spot, new: Spot) -> Result<bool> {
+    fn attributes(&self, old: Spot, new: Spot) -> Outcome<bool> {
         let mut one = self.old.tree.system(old).attributes(old.id)?;
         let mut other = self.new.tree.system(new).attributes(new.id)?;
         one.sort_by(|a, b| a.name.cmp(&b.name));
@@ -204,7 +276,7 @@ impl Walk<'_> {
 
     /// Compares content of one length: changed, moved, or neither. What lies where it lay, and where no
     /// page changed, is not read.
-    fn content(&self, old: Spot, new: Spot) -> Result<Option<Change>> {
+    fn content(&self, old: Spot, new: Spot) -> Outcome<Option<Change>> {
         let (one, other) = (self.old.tree.reader(old)?, self.new.tree.reader(new)?);
         let old_part = &self.old.parts[self.old.tree.part(old)];
         let new_part = &self.new.parts[self.new.tree.part(new)];
@@ -212,18 +284,14 @@ impl Walk<'_> {
         // A journal that was replayed may hold newer content than the place that it belongs to.
         let replayed = |side: &Side<'_>, spot| side.tree.system(spot).about().replayed;
         if same_place && !replayed(&self.old, old) && !replayed(&self.new, new) {
-            let touched = other.content().pieces.iter().any(|piece| match &piece.bytes {
-                Bytes::At(at) => {
-                    let spans = new_part.spans(*at..at.saturating_add(piece.len));
-                    spans.into_iter().any(|span| {
-                        let whole = span.end.saturating_sub(span.start);
-                        let outside =
-                            self.changed.outside(span).map(|it| it.end.strict_sub(it.start));
-                        outside.sum::<u64>() < whole
-                    })
-                }
-                Bytes::Here(_) => false,
-                Bytes::Packed(_) => true,
+            let touched = other.content().pieces.iter().any(|piece| {
+                let place = match &piece.bytes {
+                    Bytes::At(at) => *at..at.saturating_add(piece.len),
+                    Bytes::Packed(packed) => packed.at..packed.at.saturating_add(packed.len),
+                    Bytes::Here(_) => return false,
+                };
+                let spans = new_part.spans(place);
+                spans.into_iter().any(|span| self.changed.within(span).next().is_some())
             });
             if !touched {
                 return Ok(None);
@@ -243,14 +311,5 @@ impl Walk<'_> {
             at = at.strict_add(u64::try_from(len).expect("at most 256 KiB"));
         }
         Ok((!same_place).then_some(Change::Moved))
-    }
-}
-
-/// Returns a path for JSON: itself, or escaped beside its bytes in base64.
-fn named(path: &[u8]) -> (String, Option<String>) {
-    let path = if path.is_empty() { b"/" } else { path };
-    match std::str::from_utf8(path) {
-        Ok(text) => (text.to_owned(), None),
-        Err(_) => (escape(path), Some(STANDARD.encode(path))),
     }
 }

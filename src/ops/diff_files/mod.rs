@@ -1,33 +1,36 @@
 //! `diff --files`: whose pages differ between two volumes, by name.
 
+mod blocks;
 mod costs;
 mod entry;
 mod files;
+mod renames;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::num::NonZero;
 
 use crate::error::Result;
 use crate::guest::Guest;
 use crate::guest::Package;
-use crate::guest::Ranges;
 use crate::guest::Tree;
 use crate::guest::packages;
+use crate::ops::diff_files::blocks::Paths;
 use crate::ops::diff_files::costs::Costs;
+use crate::ops::diff_files::costs::Pages;
 use crate::ops::diff_files::files::Side;
 use crate::ops::diff_files::files::Walk;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open;
 use crate::ops::shared::open::recorded_free;
-use crate::ops::shared::pages::changed as changed_pages;
-use crate::units::BLOCK_SIZE;
+use crate::ops::shared::pages;
 use crate::units::PAGE_SIZE;
 use crate::volume::ReadVolume;
 use crate::work::Watch;
 use crate::work::default_threads;
 
+pub use entry::BlockChange;
+pub use entry::BlockShare;
 pub use entry::Change;
 pub use entry::ClassSum;
 pub use entry::Entry;
@@ -43,6 +46,8 @@ pub struct DiffFilesRequest {
     pub old: VolumeRequest,
     /// The newer one.
     pub new: VolumeRequest,
+    /// Tell of each block that changed, too.
+    pub blocks: bool,
     /// Threads to work on.
     pub threads: NonZero<usize>,
 }
@@ -51,12 +56,12 @@ impl DiffFilesRequest {
     /// Asks what differs between two volumes, with all processors.
     #[must_use]
     pub fn new(old: VolumeRequest, new: VolumeRequest) -> Self {
-        Self { old, new, threads: default_threads() }
+        Self { old, new, blocks: false, threads: default_threads() }
     }
 }
 
 /// Compares two volumes page by page, and hands over whose the pages are: classes, files and directories,
-/// packages, the sum.
+/// packages, blocks, the sum. Memory holds the owners of both volumes and what changed.
 ///
 /// # Errors
 ///
@@ -73,30 +78,24 @@ pub fn diff_files(
     let (old, new) = (old.volume(), new.volume());
     let fail_old = |error| request.old.fail(error);
     let fail_new = |error| request.new.fail(error);
-    let changed = changed_pages(old, new, request.threads, watch)?;
+    let changed = pages::changed(old, new, request.threads, watch)?;
+    let novel = pages::novel(old, new, &changed, request.threads, watch)?;
+    let pages = Pages { changed, novel };
     let old_guest = Guest::open(old).map_err(fail_old)?;
     let new_guest = Guest::open(new).map_err(fail_new)?;
-    let before = Costs::of(&changed, &old_guest.owners().map_err(fail_old)?);
-    let after = Costs::of(&changed, &new_guest.owners().map_err(fail_new)?);
-    let mut report = summed(old, new, &changed);
+    let old_owners = old_guest.owners().map_err(fail_old)?;
+    let new_owners = new_guest.owners().map_err(fail_new)?;
+    let (before, after) = (Costs::of(&pages, &old_owners), Costs::of(&pages, &new_owners));
+    let mut report = summed(old, new, &pages, &after);
     classes(&before, &after, each)?;
     let trees = (Tree::open(&old_guest, None), Tree::open(&new_guest, None));
+    let (mut old_paths, mut new_paths) = (Paths::new(), Paths::new());
     match &trees {
         (Ok(old_tree), Ok(new_tree)) => {
             let mut walk = Walk {
-                old: Side {
-                    tree: old_tree,
-                    costs: &before,
-                    parts: &old_guest.parts,
-                    seen: BTreeSet::new(),
-                },
-                new: Side {
-                    tree: new_tree,
-                    costs: &after,
-                    parts: &new_guest.parts,
-                    seen: BTreeSet::new(),
-                },
-                changed: &changed,
+                old: Side::new(old_tree, &before, &old_guest.parts, request.blocks),
+                new: Side::new(new_tree, &after, &new_guest.parts, request.blocks),
+                changed: &pages.changed,
                 watch,
                 each: &mut *each,
                 counts: [0; Change::COUNT],
@@ -107,9 +106,13 @@ pub fn diff_files(
                 report.removed,
                 report.changed,
                 report.moved,
+                report.renamed,
                 report.metadata,
                 report.rewritten,
             ] = walk.counts;
+            (report.file_bytes, report.unnamed_bytes) = walk.new.file_bytes();
+            old_paths = walk.old.paths.take().unwrap_or_default();
+            new_paths = walk.new.paths.take().unwrap_or_default();
             package_changes(old_tree, new_tree, &mut report, each)?;
         }
         (old, new) => {
@@ -118,28 +121,28 @@ pub fn diff_files(
             }
         }
     }
+    if request.blocks {
+        blocks::tell(&pages, (&old_owners, &old_paths), (&new_owners, &new_paths), watch, each)?;
+    }
     old.check_unchanged().map_err(fail_old)?;
     new.check_unchanged().map_err(fail_new)?;
     each(&Entry::Sum(report.clone()))?;
     Ok(report)
 }
 
-fn summed(old: &dyn ReadVolume, new: &dyn ReadVolume, changed: &Ranges) -> FilesReport {
-    let mut blocks = 0_u64;
-    let mut next = 0_u64;
-    for range in changed.as_slice() {
-        let first = range.start.strict_div(BLOCK_SIZE).max(next);
-        let end = range.end.div_ceil(BLOCK_SIZE);
-        blocks = blocks.strict_add(end.saturating_sub(first));
-        next = end;
-    }
+fn summed(old: &dyn ReadVolume, new: &dyn ReadVolume, pages: &Pages, after: &Costs) -> FilesReport {
+    let bytes = pages.changed.bytes();
+    let of_files: u64 = after.files.values().map(|cost| cost.bytes).sum();
     FilesReport {
-        equal: changed.as_slice().is_empty() && old.size() == new.size(),
+        equal: bytes == 0 && old.size() == new.size(),
         old_size_bytes: old.size(),
         new_size_bytes: new.size(),
-        changed_pages: changed.bytes().div_ceil(PAGE_SIZE),
-        changed_bytes: changed.bytes(),
-        changed_blocks: blocks,
+        changed_pages: bytes.div_ceil(PAGE_SIZE),
+        changed_bytes: bytes,
+        delta_bytes: pages.novel.bytes(),
+        changed_blocks: u64::try_from(pages.blocks().count()).expect("at most 2^45"),
+        unnamed_bytes: of_files,
+        other_bytes: bytes.strict_sub(of_files),
         ..FilesReport::default()
     }
 }
@@ -155,6 +158,7 @@ fn classes(
         class,
         old_changed_bytes: 0,
         changed_bytes: 0,
+        delta_bytes: 0,
         changed_blocks: 0,
         sole_blocks: 0,
     };
@@ -163,7 +167,7 @@ fn classes(
     }
     for (class, cost) in &after.classes {
         let sum = sums.entry(class).or_insert_with(|| blank(class));
-        sum.changed_bytes = cost.bytes;
+        (sum.changed_bytes, sum.delta_bytes) = (cost.bytes, cost.delta);
         (sum.changed_blocks, sum.sole_blocks) = (cost.blocks, cost.sole);
     }
     let mut sums: Vec<ClassSum> = sums.into_values().collect();
