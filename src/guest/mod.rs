@@ -4,6 +4,9 @@
 //! A volume that is damaged inside is not a failure of ours: what was found wrong is part of the
 //! answer. Only bytes that cannot be read are an error.
 
+#[macro_use]
+mod opened;
+
 mod claims;
 mod escape;
 mod ext;

@@ -10,18 +10,11 @@ mod open;
 mod owners;
 mod tree;
 
-use crate::guest::claims::Claims;
 use crate::guest::ext::open::Ext;
 use crate::guest::failure::Outcome;
-use crate::guest::file::About;
-use crate::guest::file::Attribute;
-use crate::guest::file::Content;
-use crate::guest::file::Entry;
 use crate::guest::file::FileSystem;
 use crate::guest::file::Node;
 use crate::guest::owner::FileId;
-use crate::guest::owner::Owner;
-use crate::guest::ranges::Ranges;
 use crate::guest::slice::Slice;
 
 pub(super) use open::is_one;
@@ -33,43 +26,18 @@ pub(super) fn open(slice: Slice<'_>) -> Outcome<Box<dyn FileSystem + '_>> {
     Ok(Box::new(open::open(slice)?))
 }
 
-impl FileSystem for Ext<'_> {
-    fn about(&self) -> &About {
-        &self.about
-    }
-
-    fn claim(&self, claims: &mut Claims) -> Outcome<()> {
-        owners::claim(self, claims)
-    }
-
-    fn free(&self) -> Outcome<Ranges> {
-        owners::free(self)
-    }
-
-    fn root(&self) -> FileId {
-        ROOT
-    }
-
-    fn node(&self, id: FileId) -> Outcome<Node> {
-        self.live(id)?.node().map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn entries(&self, folder: FileId) -> Outcome<Vec<Entry>> {
-        tree::entries(self, folder).map_err(|failure| failure.of(Owner::File(folder)))
-    }
-
-    fn content(&self, id: FileId) -> Outcome<Content> {
-        tree::content(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn attributes(&self, id: FileId) -> Outcome<Vec<Attribute>> {
-        attributes::attributes(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Outcome<()> {
-        self.slice.read(offset, buf)
-    }
+fn root(_: &Ext<'_>) -> FileId {
+    ROOT
 }
+
+fn node(ext: &Ext<'_>, id: FileId) -> Outcome<Node> {
+    ext.live(id)?.node()
+}
+
+file_system!(
+    Ext, root: root, claim: owners::claim, free: owners::free, node: node,
+    entries: tree::entries, content: tree::content, attributes: attributes::attributes
+);
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]

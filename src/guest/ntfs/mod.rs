@@ -6,21 +6,14 @@ mod open;
 mod owners;
 mod tree;
 
-use crate::guest::claims::Claims;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
-use crate::guest::file::About;
 use crate::guest::file::Attribute;
 use crate::guest::file::Bytes;
 use crate::guest::file::Caution;
-use crate::guest::file::Content;
-use crate::guest::file::Entry;
 use crate::guest::file::FileSystem;
-use crate::guest::file::Node;
 use crate::guest::ntfs::open::Ntfs;
 use crate::guest::owner::FileId;
-use crate::guest::owner::Owner;
-use crate::guest::ranges::Ranges;
 use crate::guest::slice::Slice;
 
 pub(super) use open::is_one;
@@ -63,43 +56,20 @@ fn is_hibernated(ntfs: &Ntfs<'_>) -> Outcome<bool> {
     Ok(magic.eq_ignore_ascii_case(b"hibr"))
 }
 
-impl FileSystem for Ntfs<'_> {
-    fn about(&self) -> &About {
-        &self.about
-    }
-
-    fn claim(&self, claims: &mut Claims) -> Outcome<()> {
-        owners::claim(self, claims)
-    }
-
-    fn free(&self) -> Outcome<Ranges> {
-        bitmap::free(self)
-    }
-
-    fn root(&self) -> FileId {
-        ROOT
-    }
-
-    fn node(&self, id: FileId) -> Outcome<Node> {
-        tree::node(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn entries(&self, folder: FileId) -> Outcome<Vec<Entry>> {
-        tree::entries(self, folder).map_err(|failure| failure.of(Owner::File(folder)))
-    }
-
-    fn content(&self, id: FileId) -> Outcome<Content> {
-        tree::content(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn attributes(&self, _: FileId) -> Outcome<Vec<Attribute>> {
-        Ok(Vec::new())
-    }
-
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Outcome<()> {
-        self.slice.read(offset, buf)
-    }
+fn root(_: &Ntfs<'_>) -> FileId {
+    ROOT
 }
+
+/// Its streams are not attributes.
+#[allow(clippy::unnecessary_wraps, reason = "as it is in other file systems")]
+fn attributes(_: &Ntfs<'_>, _: FileId) -> Outcome<Vec<Attribute>> {
+    Ok(Vec::new())
+}
+
+file_system!(
+    Ntfs, root: root, claim: owners::claim, free: bitmap::free, node: tree::node,
+    entries: tree::entries, content: tree::content, attributes: attributes
+);
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]

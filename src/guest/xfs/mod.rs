@@ -11,17 +11,10 @@ mod open;
 mod owners;
 mod tree;
 
-use crate::guest::claims::Claims;
 use crate::guest::failure::Outcome;
-use crate::guest::file::About;
-use crate::guest::file::Attribute;
-use crate::guest::file::Content;
-use crate::guest::file::Entry;
 use crate::guest::file::FileSystem;
 use crate::guest::file::Node;
 use crate::guest::owner::FileId;
-use crate::guest::owner::Owner;
-use crate::guest::ranges::Ranges;
 use crate::guest::slice::Slice;
 use crate::guest::xfs::open::Xfs;
 
@@ -32,43 +25,18 @@ pub(super) fn open(slice: Slice<'_>) -> Outcome<Box<dyn FileSystem + '_>> {
     Ok(Box::new(open::open(slice)?))
 }
 
-impl FileSystem for Xfs<'_> {
-    fn about(&self) -> &About {
-        &self.about
-    }
-
-    fn claim(&self, claims: &mut Claims) -> Outcome<()> {
-        owners::claim(self, claims)
-    }
-
-    fn free(&self) -> Outcome<Ranges> {
-        owners::free(self)
-    }
-
-    fn root(&self) -> FileId {
-        FileId(self.sb.root)
-    }
-
-    fn node(&self, id: FileId) -> Outcome<Node> {
-        self.inode(id)?.node().map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn entries(&self, folder: FileId) -> Outcome<Vec<Entry>> {
-        directory::entries(self, folder).map_err(|failure| failure.of(Owner::File(folder)))
-    }
-
-    fn content(&self, id: FileId) -> Outcome<Content> {
-        tree::content(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn attributes(&self, id: FileId) -> Outcome<Vec<Attribute>> {
-        attributes::attributes(self, id).map_err(|failure| failure.of(Owner::File(id)))
-    }
-
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Outcome<()> {
-        self.slice.read(offset, buf)
-    }
+fn root(xfs: &Xfs<'_>) -> FileId {
+    FileId(xfs.sb.root)
 }
+
+fn node(xfs: &Xfs<'_>, id: FileId) -> Outcome<Node> {
+    xfs.inode(id)?.node()
+}
+
+file_system!(
+    Xfs, root: root, claim: owners::claim, free: owners::free, node: node,
+    entries: directory::entries, content: tree::content, attributes: attributes::attributes
+);
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
