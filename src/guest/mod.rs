@@ -7,6 +7,7 @@
 #[macro_use]
 mod opened;
 
+mod btrfs;
 mod claims;
 mod escape;
 mod ext;

@@ -2,15 +2,21 @@
 //! programs' opinions, and mutants.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
+
+use rustix::fs::lgetxattr;
+use rustix::fs::llistxattr;
 
 use crate::guest::Bytes;
 use crate::guest::FileId;
@@ -219,6 +225,69 @@ pub(super) fn assert_same(
     }
 }
 
+/// A file system that the kernel has mounted; unmounted when it goes.
+pub(super) struct Mounted(pub(super) PathBuf);
+
+impl Mounted {
+    pub(super) fn new(kind: &str, options: &str, image: &Path, at: &Path) -> Option<Self> {
+        let _ = fs::create_dir(at);
+        let options = format!("loop{options}");
+        let done = run("mount", &["-t", kind, "-o", &options, text(image), text(at)]);
+        done.then(|| Self(at.into()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &[text(&self.0)]);
+    }
+}
+
+/// Extended attributes as the system shows them.
+pub(super) fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut names = vec![0; 64 << 10];
+    let len = llistxattr(path, &mut names).unwrap();
+    let mut all = BTreeMap::new();
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        // The list is shown under its own name too.
+        if !name.starts_with(b"trusted.SGI_ACL") {
+            let mut value = vec![0; 64 << 10];
+            let len = lgetxattr(path, name, &mut value).unwrap();
+            all.insert(name.to_vec(), value[..len].to_vec());
+        }
+    }
+    all
+}
+
+/// Compares the attributes of all files whose path holds `named` with what a mount shows of them.
+pub(super) fn assert_same_attributes(
+    system: &dyn FileSystem,
+    root: &Path,
+    named: &str,
+    what: &str,
+) {
+    let mut folders = vec![(Vec::new(), system.root())];
+    let mut compared = 0;
+    while let Some((path, folder)) = folders.pop() {
+        for entry in system.entries(folder).unwrap() {
+            let name =
+                if path.is_empty() { entry.name } else { [&path[..], b"/", &entry.name].concat() };
+            let shown = name.escape_ascii();
+            if name.windows(named.len()).any(|it| it == named.as_bytes()) {
+                let ours = system.attributes(entry.id).unwrap().into_iter();
+                let ours: BTreeMap<_, _> = ours.map(|it| (it.name, it.value)).collect();
+                let theirs = attributes(&root.join(OsStr::from_bytes(&name)));
+                assert!(ours == theirs, "{what}: {shown}");
+                compared += ours.len();
+            }
+            if system.node(entry.id).unwrap().kind == FileKind::Directory {
+                folders.push((name, entry.id));
+            }
+        }
+    }
+    println!("{what}: {compared} attributes compared");
+}
+
 pub(super) fn free_ranges(guest: &Guest<'_>) -> Vec<(u64, u64)> {
     let free = guest.parts[0].system().unwrap().free().unwrap();
     free.as_slice().iter().map(|range| (range.start, range.end)).collect()
@@ -259,9 +328,19 @@ pub(super) fn random(seed: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
+/// How checksums are made right again: returns where that of the byte at a place stands, and writes it unless it is
+/// given no bytes.
+pub(super) type Seal<'a> = &'a dyn Fn(&mut [u8], usize) -> Range<usize>;
+
 /// Damages metadata, a bit or a few bytes at a time: each mutant is refused, or right in what it calls free,
-/// and none takes long. Its tree is walked too.
+/// and none takes long. Its tree is walked too. `AMIKIT_ROUNDS` makes more of them.
 pub(super) fn mutants(bytes: Vec<u8>, count: usize, what: &str) {
+    sealed_mutants(bytes, count, what, None);
+}
+
+/// As [`mutants`], with checksums that are right again if `seal` makes them so: damage that was meant. What such a mutant
+/// calls free may be what it says everywhere.
+pub(super) fn sealed_mutants(bytes: Vec<u8>, count: usize, what: &str, seal: Option<Seal<'_>>) {
     let bytes = Arc::new(bytes);
     let whole = shared_volume(&bytes);
     let guest = Guest::open(&whole).unwrap();
@@ -272,8 +351,11 @@ pub(super) fn mutants(bytes: Vec<u8>, count: usize, what: &str) {
     let places = places(&owners, &bytes, is_wanted);
     drop(guest);
     drop(whole);
-    damage(bytes, &places, count, what, &|guest| {
-        guest.owners().unwrap().parts[0].refusals.is_empty() && free_ranges(guest) != free
+    damage(bytes, &places, (count, what), seal, &|guest| {
+        let owners = guest.owners().unwrap();
+        let has_system = guest.parts.first().is_some_and(|part| part.system().is_some());
+        let is_free = has_system && owners.parts[0].refusals.is_empty();
+        is_free && seal.is_none() && free_ranges(guest) != free
     });
 }
 
@@ -285,7 +367,7 @@ pub(super) fn mutants_of(bytes: Vec<u8>, owner: Owner, count: usize, what: &str)
     let places = places(&guest.owners().unwrap(), &bytes, |it| it == owner);
     drop(guest);
     drop(whole);
-    damage(bytes, &places, count, what, &|guest| {
+    damage(bytes, &places, (count, what), None, &|guest| {
         guest.owners().unwrap().parts[0].refusals.is_empty()
     });
 }
@@ -308,10 +390,13 @@ const MUTANT_LIMIT: Duration = Duration::from_secs(20);
 fn damage(
     mut bytes: Arc<Vec<u8>>,
     places: &[usize],
-    count: usize,
-    what: &str,
+    (count, what): (usize, &str),
+    seal: Option<Seal<'_>>,
     is_wrong: &dyn Fn(&Guest<'_>) -> bool,
 ) {
+    let asked = std::env::var("AMIKIT_ROUNDS").ok().and_then(|it| it.parse().ok());
+    let count = asked.unwrap_or(count);
+    let mut worst = Duration::ZERO;
     let mut below = random(count.try_into().unwrap());
     for mutant in 0..count {
         let now = Arc::get_mut(&mut bytes).unwrap();
@@ -325,6 +410,13 @@ fn damage(
                 now[at] = [0, 0xff, 0x7f, 0x80][below(4)];
             }
         }
+        if let Some(seal) = seal {
+            for at in before.iter().map(|(at, _)| *at).collect::<Vec<_>>() {
+                let sum = seal(&mut [], at);
+                before.extend(sum.map(|at| (at, now[at])));
+                seal(now, at);
+            }
+        }
         let volume = shared_volume(&bytes);
         let start = Instant::now();
         {
@@ -335,6 +427,7 @@ fn damage(
             }
         }
         let took = start.elapsed();
+        worst = worst.max(took);
         assert!(took < MUTANT_LIMIT, "{what}: mutant {mutant}, bytes {before:?}: {took:?}");
         drop(volume);
         let now = Arc::get_mut(&mut bytes).unwrap();
@@ -342,6 +435,7 @@ fn damage(
             now[at] = byte;
         }
     }
+    println!("{what}: {count} mutants, {worst:?} at most for one");
 }
 
 /// Walks a tree that may be damaged, and looks at everything in it.

@@ -1,5 +1,6 @@
 //! The table of file systems, and what is recognised by its name alone.
 
+use crate::guest::btrfs;
 use crate::guest::ext;
 use crate::guest::failure::Failure;
 use crate::guest::failure::FileSystemFault;
@@ -24,6 +25,7 @@ const FILE_SYSTEMS: &[Row] = &[
     Row { name: "ext", is_one: ext::is_one, open: ext::open },
     Row { name: "vfat", is_one: fat::is_one, open: fat::open },
     Row { name: "ntfs", is_one: ntfs::is_one, open: ntfs::open },
+    Row { name: "btrfs", is_one: btrfs::is_one, open: btrfs::open },
     Row { name: "xfs", is_one: xfs::is_one, open: xfs::open },
 ];
 
@@ -41,7 +43,6 @@ const NAMED: &[(&str, u64, &[u8])] = &[
     ("bcachefs", 4120, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"),
     ("BitLocker", 3, b"-FVE-FS-"),
     ("ceph_bluestore", 0, b"bluestore block device"),
-    ("btrfs", 65_600, b"_BHRfS_M"),
     ("exfat", 3, b"EXFAT   "),
     ("ReFS", 3, b"ReFS\0\0\0\0"),
     ("squashfs", 0, b"hsqs"),

@@ -1,15 +1,11 @@
 //! Images that xfsprogs and the kernel make, and what must be found in them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::fs::XattrFlags;
-use rustix::fs::lgetxattr;
-use rustix::fs::llistxattr;
 use rustix::fs::setxattr;
 use tempfile::TempDir;
 
@@ -17,7 +13,9 @@ use crate::guest::Guest;
 use crate::guest::Metadata;
 use crate::guest::Owner;
 use crate::guest::samples::MIB;
+use crate::guest::samples::Mounted;
 use crate::guest::samples::assert_same;
+use crate::guest::samples::assert_same_attributes;
 use crate::guest::samples::by_partclone;
 use crate::guest::samples::by_the_system;
 use crate::guest::samples::by_us;
@@ -200,22 +198,6 @@ fn mutants_of_metadata_are_refused_or_right() {
     }
 }
 
-/// A file system that the kernel has mounted; unmounted when it goes.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(image: &Path, at: &Path) -> Option<Self> {
-        let _ = fs::create_dir(at);
-        run("mount", &["-t", "xfs", "-o", "loop", text(image), text(at)]).then(|| Self(at.into()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        run("umount", &[text(&self.0)]);
-    }
-}
-
 /// Works on a file system until it is old: many files, a third deleted, holes, extents in pieces, attributes of
 /// all lengths, shared blocks, directories that grow and shrink.
 fn age(root: &Path, rounds: usize) {
@@ -266,22 +248,6 @@ fn age(root: &Path, rounds: usize) {
     run("mkfifo", &[text(&root.join("pipe"))]);
 }
 
-/// Attributes as the system shows them.
-fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut names = vec![0; 64 << 10];
-    let len = llistxattr(path, &mut names).unwrap();
-    let mut all = BTreeMap::new();
-    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // The list is shown under its own name too.
-        if !name.starts_with(b"trusted.SGI_ACL") {
-            let mut value = vec![0; 64 << 10];
-            let len = lgetxattr(path, name, &mut value).unwrap();
-            all.insert(name.to_vec(), value[..len].to_vec());
-        }
-    }
-    all
-}
-
 /// Compares all that a mount shows with what is read from the image.
 fn assert_as_mounted(image: &Path, root: &Path, what: &str, is_dirty: bool) {
     let volume = volume(fs::read(image).unwrap());
@@ -289,27 +255,7 @@ fn assert_as_mounted(image: &Path, root: &Path, what: &str, is_dirty: bool) {
     let system = guest.parts[0].system().expect(what);
     assert_eq!(system.about().replayed, is_dirty, "{what}");
     assert_same(&by_us(system), &by_the_system(root), what);
-    let mut folders = vec![(Vec::new(), system.root())];
-    let mut compared = 0;
-    while let Some((path, folder)) = folders.pop() {
-        for entry in system.entries(folder).unwrap() {
-            let name =
-                if path.is_empty() { entry.name } else { [&path[..], b"/", &entry.name].concat() };
-            let shown = name.escape_ascii();
-            if name.windows(10).any(|it| it == b"attributes") {
-                let ours = system.attributes(entry.id).unwrap().into_iter();
-                let ours: BTreeMap<_, _> = ours.map(|it| (it.name, it.value)).collect();
-                let theirs = attributes(&root.join(OsStr::from_bytes(&name)));
-                assert!(ours == theirs, "{what}: {shown}");
-                compared += ours.len();
-            }
-            let kind = system.node(entry.id).unwrap().kind;
-            if kind.name() == "directory" {
-                folders.push((name, entry.id));
-            }
-        }
-    }
-    println!("{what}: {compared} attributes compared");
+    assert_same_attributes(system, root, "attributes", what);
 }
 
 #[test]
@@ -325,7 +271,7 @@ fn an_old_file_system_is_as_a_mount_shows_it() {
             continue;
         }
         {
-            let Some(mounted) = Mounted::new(&image, &at) else { return };
+            let Some(mounted) = Mounted::new("xfs", "", &image, &at) else { return };
             age(&mounted.0, 2);
         }
         {
@@ -338,7 +284,7 @@ fn an_old_file_system_is_as_a_mount_shows_it() {
         }
         let copy = scratch.path().join("copy");
         fs::copy(&image, &copy).unwrap();
-        let Some(mounted) = Mounted::new(&copy, &at) else { return };
+        let Some(mounted) = Mounted::new("xfs", "", &copy, &at) else { return };
         assert_as_mounted(&image, &mounted.0, kind, false);
     }
 }
@@ -358,12 +304,12 @@ fn a_log_is_replayed_in_memory_as_the_kernel_does_it() {
             continue;
         }
         {
-            let Some(mounted) = Mounted::new(&image, &at) else { return };
+            let Some(mounted) = Mounted::new("xfs", "", &image, &at) else { return };
             age(&mounted.0, rounds);
             run("xfs_io", &["-x", "-c", "shutdown -f", text(&mounted.0)]);
         }
         fs::copy(&image, &copy).unwrap();
-        let Some(mounted) = Mounted::new(&copy, &at) else { return };
+        let Some(mounted) = Mounted::new("xfs", "", &copy, &at) else { return };
         assert_as_mounted(&image, &mounted.0, kind, true);
         let volume = volume(fs::read(&image).unwrap());
         let guest = Guest::open(&volume).unwrap();
