@@ -1,5 +1,6 @@
 //! Which packages a guest has installed, by the databases of its package managers.
 
+mod bdb;
 mod package;
 mod rpm;
 mod sqlite;

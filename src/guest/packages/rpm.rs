@@ -1,4 +1,4 @@
-//! Databases of rpm: `SQLite` and ndb. Each package is a header of tags.
+//! Databases of rpm: `SQLite`, ndb and Berkeley DB. Each package is a header of tags.
 //!
 //! ```text
 //! header (big-endian): 0 4 entries, 4 4 bytes of data, 16 bytes an entry { tag, type, offset, count }, data
@@ -11,6 +11,7 @@ use crate::field;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
 use crate::guest::failure::Problem;
+use crate::guest::packages::bdb;
 use crate::guest::packages::package::Package;
 use crate::guest::packages::sqlite::Database;
 use crate::guest::packages::sqlite::values;
@@ -94,9 +95,19 @@ pub(super) fn from_ndb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
     Ok(found)
 }
 
-/// Names the database that rpm had before 4.16.
-pub(super) fn from_bdb(_tree: &Tree<'_>, _path: &[u8]) -> Outcome<Vec<Package>> {
-    Err(Problem::Unsupported.text("it is a Berkeley DB, which is not read"))
+/// Reads the database that rpm had before version 4.16.
+pub(super) fn from_bdb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    let file = tree.reader(tree.find(path)?)?;
+    let read = |at, buf: &mut [u8]| file.read(at, buf);
+    let mut found = Vec::new();
+    bdb::rows(&read, file.size(), &mut |key, value| {
+        // Under the key 0 stands the number of the next package.
+        if key.iter().any(|byte| *byte != 0) {
+            found.extend(package(value)?);
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn bytes(file: &FileReader<'_>, at: u64, buf: &mut [u8]) -> Outcome<()> {
