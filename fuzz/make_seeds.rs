@@ -8,10 +8,11 @@ use std::process::Command;
 use std::process::Stdio;
 
 use amikit_fuzz::targets::image_seed;
+use amikit_fuzz::targets::inside_seed;
 use amikit_fuzz::targets::seeds;
 
 /// Seeds are small: what is longer teaches a fuzzer little, and is in the repository for ever.
-const LONGEST: usize = 24 << 10;
+const LONGEST: usize = 40 << 10;
 
 fn store(target: &str, name: &str, bytes: &[u8]) {
     if bytes.len() > LONGEST {
@@ -79,6 +80,40 @@ fn of_other_tools() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// Makes small file systems, with a few files where their program can put them there.
+fn file_systems() {
+    let folder = std::env::temp_dir().join(format!("amikit-inside-{}", std::process::id()));
+    fs::create_dir_all(folder.join("files/etc")).unwrap();
+    fs::write(folder.join("files/etc/os-release"), "ID=test\n").unwrap();
+    fs::write(folder.join("files/long"), "long ".repeat(900)).unwrap();
+    std::os::unix::fs::symlink("etc/os-release", folder.join("files/link")).unwrap();
+    let makers = [
+        ("ext2", 256, "mke2fs -q -F -t ext2 -I 128 -d files out"),
+        (
+            "ext4",
+            512,
+            "mke2fs -q -F -t ext4 -O ^metadata_csum,^has_journal,inline_data -d files out",
+        ),
+        ("ext4-sums", 512, "mke2fs -q -F -t ext4 -O ^has_journal -d files out"),
+        ("fat12", 256, "mkfs.fat out"),
+        ("fat32", 40_000, "mkfs.fat -F 32 out"),
+        ("xfs", 40_960, "mkfs.xfs -q -f --unsupported -m crc=0 -d agcount=2 out"),
+        ("btrfs", 61_440, "mkfs.btrfs -q -f -n 4096 -m single -d single --rootdir files out"),
+        ("swap", 64, "mkswap out"),
+    ];
+    for (name, kib, line) in makers {
+        let out = folder.join("out");
+        let _ = fs::remove_file(&out);
+        fs::File::create(&out).unwrap().set_len(kib << 10).unwrap();
+        let (tool, arguments) = line.split_once(' ').unwrap();
+        let mut command = Command::new(tool);
+        let done = command.current_dir(&folder).args(arguments.split(' ')).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        store("inside", name, &inside_seed(&fs::read(&out).unwrap()));
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
 fn main() {
     for (target, name, bytes) in seeds() {
         store(target, name.to_str().unwrap(), &bytes);
@@ -98,4 +133,5 @@ fn main() {
     fixtures("recipe", "../examples/debian", &[".toml"]);
     descriptor();
     of_other_tools();
+    file_systems();
 }

@@ -5,6 +5,7 @@ mod bundle;
 mod documents;
 mod image;
 mod indexes;
+mod inside;
 mod proof;
 mod round;
 mod stored;
@@ -20,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets but the one that must fail.
 pub const TARGETS: &[Target] = &[
     ("walk", image::walk),
+    ("inside", inside::inside),
     ("round", round::round),
     ("manifest", indexes::manifest),
     ("pack", stored::pack),
@@ -45,4 +47,9 @@ pub fn seeds() -> Vec<Seed> {
 /// Makes a seed of an image of a format.
 pub fn image_seed(format: &str, image: &[u8]) -> Vec<u8> {
     image::seed(format, image)
+}
+
+/// Makes a seed of a volume with something inside.
+pub fn inside_seed(volume: &[u8]) -> Vec<u8> {
+    inside::seed(volume)
 }

@@ -42,6 +42,7 @@ fn seeds_can_be_made_anew() {
     }
     let image = targets::image_seed("raw", &[1; 5000]);
     assert!(image.starts_with(b"raw in pieces\n"));
+    assert_eq!(targets::inside_seed(&[1; 1024])[..4], [0, 0, 2, 0]);
 }
 
 /// The target by which fuzzing proves that it sees anything: nothing ordinary sets it off.

@@ -1,0 +1,6 @@
+//! The target `inside`: see `fuzz/targets`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| amikit_fuzz::run("inside", data));
