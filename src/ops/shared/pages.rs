@@ -64,7 +64,7 @@ pub(in crate::ops) fn changed(
 
 /// Returns the bytes of the changed pages that hold what the old volume has nowhere: a delta copies what the old
 /// one has, and leaves out zeros. Memory grows with the pages that changed alone.
-pub(super) fn novel(
+pub(in crate::ops) fn novel(
     old: &dyn ReadVolume,
     new: &dyn ReadVolume,
     changed: &Ranges,
