@@ -37,7 +37,6 @@ mod tree;
 mod verity;
 mod xfs;
 
-pub use fstab::names_part;
 pub use claims::Claims;
 pub use claims::Offender;
 pub use claims::Proof;
@@ -65,6 +64,7 @@ pub use file::Time;
 pub use free::Droppable;
 pub use free::RULES_VERSION;
 pub use free::droppable;
+pub use fstab::names_part;
 pub use layout::Identity;
 pub use layout::Layout;
 pub use layout::Loader;

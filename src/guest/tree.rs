@@ -26,6 +26,7 @@ use crate::guest::path::Stop;
 use crate::guest::path::nearest;
 use crate::guest::path::split;
 use crate::guest::survey::Guest;
+use crate::guest::systems::Found;
 
 /// Most symbolic links on the way to a file, as Linux has it.
 const MAX_LINKS: u32 = 40;
@@ -270,7 +271,20 @@ impl<'g> Tree<'g> {
     ///
     /// If the volume cannot be read.
     pub fn try_find(&self, path: &[u8]) -> Result<Option<Spot>> {
-        match self.walk(path, true) {
+        self.found(path, true)
+    }
+
+    /// Finds a file by its path, which may be a link itself; `None` if there is none that can be read.
+    ///
+    /// # Errors
+    ///
+    /// If the volume cannot be read.
+    pub fn try_find_itself(&self, path: &[u8]) -> Result<Option<Spot>> {
+        self.found(path, false)
+    }
+
+    fn found(&self, path: &[u8], follow: bool) -> Result<Option<Spot>> {
+        match self.walk(path, follow) {
             Ok(spot) => Ok(Some(spot)),
             Err(Stop { reason: Reason::Failure(Failure::Error(error)), .. }) => Err(error),
             Err(_) => Ok(None),

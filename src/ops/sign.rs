@@ -9,7 +9,6 @@ use std::process::Stdio;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::bundle::Bundle;
 use crate::bundle::signatures;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -76,7 +75,7 @@ pub struct SignReport {
 ///
 /// # Errors
 ///
-/// `Invalid` if the key or the counter is not one, or the bundle is an archive; as [`Bundle::open`]; `Io` if the
+/// `Invalid` if the key or the counter is not one, or the bundle is an archive; as [`crate::bundle::Bundle::open`]; `Io` if the
 /// system refuses, or `ssh-keygen` does not sign.
 pub fn sign(request: &SignRequest, watch: &dyn Watch) -> Result<SignReport> {
     if request.counter > MAX_COUNTER {

@@ -91,11 +91,8 @@ impl<'t, 'g> Files<'t, 'g> {
 
     /// Finds a file; a link is what it is.
     pub(super) fn find_itself(&self, path: &[u8]) -> Result<Option<Node>> {
-        match self.tree.find(path, false) {
-            Ok(spot) => self.taken(path, self.tree.node(spot)),
-            Err(Failure::Fault(_)) => Ok(None),
-            Err(Failure::Error(error)) => Err(error),
-        }
+        let Some(spot) = self.tree.try_find_itself(path)? else { return Ok(None) };
+        self.taken(path, self.tree.node(spot))
     }
 
     pub(super) fn exists(&self, path: &[u8]) -> Result<bool> {

@@ -231,12 +231,13 @@ impl Walk<'_, '_> {
         let replayed =
             self.old.system(old).about().replayed || self.new.system(new).about().replayed;
         if one.content() == other.content() && !replayed {
-            let touched = other.content().pieces.iter().any(|piece| match &piece.bytes {
-                Bytes::At(at) => {
-                    let spans = self.sides.new.spans(*at..at.saturating_add(piece.len));
-                    spans.into_iter().any(|span| self.touches(&span))
-                }
-                Bytes::Here(_) => false,
+            let touched = other.content().pieces.iter().any(|piece| {
+                let range = match &piece.bytes {
+                    Bytes::At(at) => *at..at.saturating_add(piece.len),
+                    Bytes::Packed(packed) => packed.at..packed.at.saturating_add(packed.len),
+                    Bytes::Here(_) => return false,
+                };
+                self.sides.new.spans(range).into_iter().any(|span| self.touches(&span))
             });
             if !touched {
                 return Ok(true);
