@@ -170,8 +170,10 @@ impl OwnerMap {
     pub fn within(&self, range: Range<u64>) -> impl Iterator<Item = (Range<u64>, Owner)> + '_ {
         let end = range.end.min(self.size);
         let first = self.runs.partition_point(|(start, _)| *start <= range.start).saturating_sub(1);
-        let ends = self.runs.iter().skip(1).map(|(start, _)| *start).chain([self.size]);
-        let all = self.runs.iter().zip(ends).skip(first);
+        // Cut first: an iterator that skips runs would walk over all of them.
+        let runs = &self.runs[first..];
+        let ends = runs.iter().skip(1).map(|(start, _)| *start).chain([self.size]);
+        let all = runs.iter().zip(ends);
         all.map(move |((start, owner), stop)| ((*start).max(range.start)..stop.min(end), *owner))
             .take_while(|(cut, _)| !cut.is_empty())
     }
