@@ -338,3 +338,82 @@ fn identities_of_disks_are_named() {
         assert_eq!((causes, real), (set(&[cause]), set(&[])), "{report:#}");
     }
 }
+
+/// Formats without a tool here, as far as their identities are concerned.
+#[test]
+fn identities_that_are_made_by_hand_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let build = |name: &str, change: &dyn Fn(&mut [u8])| {
+        let mut bytes = vec![0; 1 << 20];
+        change(&mut bytes);
+        fs::write(here.join(name), bytes).unwrap();
+    };
+    let put = |bytes: &mut [u8], at: usize, what: &[u8]| {
+        bytes[at..at + what.len()].copy_from_slice(what);
+    };
+    let luks = |uuid: u8| {
+        move |bytes: &mut [u8]| {
+            put(bytes, 0, b"LUKS\xba\xbe\0\x02");
+            put(bytes, 168, &[uuid; 36]);
+            bytes[70_000..90_000].fill(uuid);
+        }
+    };
+    let verity = |salt: u8| {
+        move |bytes: &mut [u8]| {
+            put(bytes, 0, b"verity\0\0\x01");
+            put(bytes, 88, &[salt; 32]);
+            bytes[4096..20_000].fill(salt);
+        }
+    };
+    let btrfs = |uuid: u8| {
+        move |bytes: &mut [u8]| {
+            put(bytes, 65_536, &[uuid ^ 1; 32]);
+            put(bytes, 65_536 + 32, &[uuid; 16]);
+            put(bytes, 65_536 + 64, b"_BHRfS_M");
+            put(bytes, 131_072, &[uuid ^ 1; 32]);
+            put(bytes, 131_072 + 32, &[uuid; 16]);
+            put(bytes, 131_072 + 64, &[uuid; 16]);
+        }
+    };
+    let changes: [(&str, [Box<dyn Fn(&mut [u8])>; 2]); 3] = [
+        ("luks-uuid", [Box::new(luks(1)), Box::new(luks(2))]),
+        ("verity-salt", [Box::new(verity(1)), Box::new(verity(2))]),
+        ("btrfs-uuid", [Box::new(btrfs(4)), Box::new(btrfs(8))]),
+    ];
+    for (cause, [before, after]) in &changes {
+        build("old.raw", before);
+        build("new.raw", after);
+        let (causes, real, report) = churn(here, "old.raw", "new.raw --input-format raw");
+        assert_eq!((causes, real), (set(&[cause]), set(&[])), "{report:#}");
+    }
+    // Hashes of other data, under the same salt.
+    build("old.raw", &verity(1));
+    build("new.raw", &|bytes| {
+        verity(1)(bytes);
+        bytes[5000] = 9;
+    });
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&[]), set(&["unknown"])), "{report:#}");
+}
+
+/// Times and places in directories of FAT.
+#[test]
+fn times_of_fat_are_named() {
+    if !installed("mkfs.fat") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let old = here.join("old.raw");
+    fs::File::create(&old).unwrap().set_len(4 << 20).unwrap();
+    let mut fat = Command::new("mkfs.fat");
+    let made = fat.args(["-n", "KNOBS", "-i", "11112222"]).arg(&old).output().unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let image = fs::read(&old).unwrap();
+    let entry = b"KNOBS      \x08";
+    let at = image.windows(12).rposition(|it| it == entry).unwrap();
+    patched(here, "new.raw", u64::try_from(at).unwrap() + 22);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&["fat-times"]), set(&[])), "{report:#}");
+}
