@@ -62,7 +62,7 @@ pub struct Finding {
     pub text: &'static str,
     /// Where the rule comes from.
     pub source: &'static str,
-    /// What mends it inside an image; empty where the description is what has to change.
+    /// What fixes it inside an image; empty where the description is what has to change.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub fix: &'static str,
 }

@@ -367,7 +367,7 @@ rules! {
         "EC2 user guide, ami-boot"
 
     Warning Refused Any Guest "guest-host-keys" guest::host_keys
-        "An image has no host keys of SSH"
+        "An image has no SSH host keys"
         "refused in public AMIs, which AWS makes private: EC2 user guide, building-shared-amis; epam/cloud-pipeline 1625"
         ; Error Error "--delete '/etc/ssh/ssh_host_*'"
     Warning Refused Any Guest "guest-authorized-keys" guest::authorized_keys
@@ -395,7 +395,7 @@ rules! {
         "machine-id(5); scaleway/packer-plugin-scaleway 30: one address for all"
         ; Warning Warning "--truncate /etc/machine-id --link /etc/machine-id:/var/lib/dbus/machine-id"
     Warning Documented Any Guest "guest-cloud-init" guest::cloud_init
-        "Something takes keys and user data at the first start"
+        "A first-boot agent handles keys and user data"
         "EC2 user guide, building-shared-amis; Image Builder's requirements"
         ; Warning Warning "--install cloud-init"
     Warning Documented Any Guest "guest-cloud-init-state" guest::cloud_init_state
@@ -403,7 +403,7 @@ rules! {
         "Image Builder's clean-up; cloud-init clean"
         ; Warning Warning "--run-command 'cloud-init clean --logs --seed'"
     Warning Documented Any Guest "guest-leftovers" guest::leftovers
-        "Nothing is left of the machine that the image was made on"
+        "No logs, caches or identity of the build machine are left"
         "Image Builder's clean-up, as in aws/amazon-ecs-ami scripts/cleanup.sh"
         ; Warning Warning "--run-command 'find /var/log /var/tmp /tmp -type f -delete' --delete PATH"
     Warning Documented Any Guest "guest-history" guest::history
@@ -424,7 +424,7 @@ rules! {
         "refused by systemd, which ends in emergency mode: systemd.mount(5), nofail"
         ; Error Error "--edit '/etc/fstab:s/^UUID=OLD/UUID=NEW/'"
     Warning Documented Any Guest "guest-device-names" guest::device_names
-        "File systems are named by what is on them"
+        "Devices are named by UUID, LABEL or PARTUUID"
         "EC2 user guide, nvme-ebs-volumes: names change with the type of the instance"
         ; Warning Warning "--edit '/etc/fstab:s,^/dev/xvda1,UUID=ID,'"
     Warning Documented Any Guest "guest-fstab-nofail" guest::fstab_nofail
@@ -432,7 +432,7 @@ rules! {
         "EC2 user guide, ebs-using-volumes"
         ; Warning Warning "--edit '/etc/fstab:s/defaults/defaults,nofail/ if m,/data,'"
     Warning Documented Any Guest "guest-uuid-twice" guest::uuid_twice
-        "No two volumes hold one file system"
+        "No two volumes have a file system of the same UUID"
         "xfs(5): nouuid; EC2 user guide, ebs-using-volumes"
         ; Warning Warning "tune2fs -U random or xfs_admin -U generate on one of the images"
 
@@ -453,7 +453,7 @@ rules! {
         "EC2 user guide, instance-console and ec2-serial-console"
         ; Warning Warning "--edit '/etc/default/grub:s/^GRUB_CMDLINE_LINUX=\"/&console=ttyS0,115200n8 /' --run-command update-grub"
     Error Refused Any Guest "guest-nvme" guest::nvme
-        "A kernel for Nitro types finds NVMe before it mounts the root"
+        "On Nitro types NVMe is available before the root is mounted"
         "refused by the kernel, which finds no root: NixOS/nixpkgs 32612, scylladb/scylladb 3054"
         ; Error Error "--run-command 'echo nvme >> /etc/initramfs-tools/modules && update-initramfs -u' or --run-command 'dracut -f --regenerate-all --add-drivers nvme'"
     Warning Documented Any Guest "guest-nitro" guest::nitro
@@ -469,7 +469,7 @@ rules! {
         "EC2 user guide, enhanced-networking-ena: an instance may be unreachable"
         ; Warning Warning "--install linux-image-cloud-amd64 or --install kernel-modules-extra"
     Warning Documented Any Guest "guest-xen" guest::xen
-        "A kernel for Xen types finds Xen's block devices before it mounts the root"
+        "On Xen types Xen's block devices are available before the root is mounted"
         "EC2 user guide, instance-types; hashicorp/packer's list of Xen types"
         ; Warning Warning "--run-command 'echo xen-blkfront >> /etc/initramfs-tools/modules && update-initramfs -u' or --run-command 'dracut -f --regenerate-all --add-drivers xen-blkfront'"
     Warning Documented Any Guest "guest-nvme-timeout" guest::nvme_timeout
@@ -481,7 +481,7 @@ rules! {
         "virt-customize(1), SELinux relabelling"
         ; Warning Warning "--selinux-relabel"
     Warning Refused Any Guest "guest-encrypted" guest::encrypted
-        "File systems are not encrypted by themselves"
+        "Volumes are not encrypted inside the guest"
         "refused by AWS Marketplace: product-and-ami-policies; VM Import/Export user guide, prerequisites"
         ; Warning Error "cryptsetup-reencrypt --decrypt, or another image"
     Warning Documented Any Guest "guest-lvm-pv" guest::lvm_pv
@@ -493,7 +493,7 @@ rules! {
         "refused by the kernel: exec format error"
         ; Error Error "the architecture of the image in the description, or another image"
     Error Refused Any Guest "guest-file-system-size" guest::file_system_size
-        "A file system fits where it lies"
+        "A file system fits its partition"
         "refused by the kernel: block count exceeds size of device; VM Import/Export user guide, prerequisites"
         ; Error Error "resize2fs -M on the larger image before it is cut"
 

@@ -157,7 +157,7 @@ pub struct Rule {
     pub text: &'static str,
     /// Where it comes from.
     pub source: &'static str,
-    /// What mends it inside an image: arguments of `virt-customize`, or steps in words; empty where the
+    /// What fixes it inside an image: arguments of `virt-customize`, or steps in words; empty where the
     /// description is what has to change.
     pub fix: &'static str,
     /// Looks for places that break it.

@@ -259,7 +259,7 @@ fn the_document_of_rules_is_the_table() {
             .unwrap();
     }
     text.push_str(
-        "\n## What mends an image\n\n\
+        "\n## Fixes\n\n\
          Arguments of `virt-customize -a IMAGE`, which works on images without starting them, or steps in\n\
          words. In a recipe for another tool the commands inside are the same.\n\n| id | fix |\n|---|---|\n",
     );

@@ -23,7 +23,7 @@ pub(in crate::cli) fn finding(it: &Finding, out: &mut dyn Write) -> io::Result<(
     if it.fix.is_empty() { Ok(()) } else { writeln!(out, "    fix: {}", fix(it.fix)) }
 }
 
-/// Says what mends a broken rule; what begins with two hyphens are arguments of `virt-customize`.
+/// Says what fixes a broken rule; what begins with two hyphens are arguments of `virt-customize`.
 pub(in crate::cli) fn fix(fix: &str) -> String {
     if fix.starts_with("--") { format!("virt-customize -a IMAGE {fix}") } else { fix.to_owned() }
 }

@@ -136,7 +136,7 @@ fn arguments(
             let found = format!("root={shown}, which is on no volume of the AMI");
             hits.add(rule, &entry.place, found, "the UUID, label or PARTUUID of the root");
         } else if is_device(root.as_bytes()) {
-            let found = format!("root={shown}, a name that depends on the type of the instance");
+            let found = format!("root={shown}, a name that depends on the instance type");
             hits.add("guest-device-names", &entry.place, found, "root=UUID=, LABEL= or PARTUUID=");
         }
     }

@@ -80,7 +80,7 @@ pub(super) fn look(
         let shown = crate::guest::escape(source);
         let leads = machines.leads(source);
         if is_device(source) {
-            let found = format!("{shown}, a name that depends on the type of the instance");
+            let found = format!("{shown}, a name that depends on the instance type");
             let instead = "UUID=, LABEL= or PARTUUID= (blkid shows them)";
             hits.add("guest-device-names", &place, found, instead);
         }
@@ -122,7 +122,7 @@ pub(super) fn twice(machines: &Machines<'_, '_>, hits: &mut Hits) {
         if let Some((other, _)) = before {
             let (device, other) =
                 (machines.volumes[*volume].device, machines.volumes[*other].device);
-            let found = format!("the file system {uuid} is on {other} too");
+            let found = format!("a file system with UUID {uuid}, which {other} has too");
             let instead = "a UUID of its own: tune2fs -U random, xfs_admin -U generate";
             hits.add("guest-uuid-twice", format!("{device}: content"), found, instead);
         }

@@ -175,12 +175,12 @@ fn parts(volume: &InsideVolume<'_>, hits: &mut Hits) {
         };
         match &part.found {
             Held::Named(name @ ("crypto_LUKS" | "BitLocker")) => {
-                let found = format!("{name}: what is encrypted by itself");
+                let found = format!("{name}: encrypted inside the guest");
                 let instead = "a plain file system: EBS encrypts volumes under a key of KMS";
                 hits.add("guest-encrypted", place, found, instead);
             }
             Held::Broken { name, fault } if fault.text() == TOO_LARGE => {
-                let found = format!("a file system of {name} that is larger than where it lies");
+                let found = format!("a file system of {name} that is larger than its partition");
                 let instead = "a larger partition and volume, or a smaller file system";
                 hits.add("guest-file-system-size", place, found, instead);
             }

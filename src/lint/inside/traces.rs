@@ -108,12 +108,12 @@ fn machine_id(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     let path = b"/etc/machine-id";
     if files.text(path)?.is_some_and(|text| is_id(&text)) {
         let instead = "an empty file: each machine makes its own id";
-        hits.add("guest-machine-id", files.place(path), "the id of one machine", instead);
+        hits.add("guest-machine-id", files.place(path), "a fixed machine id", instead);
     }
     for path in [&b"/var/lib/dbus/machine-id"[..], b"/var/db/dbus/machine-id"] {
         let is_file = files.find_itself(path)?.is_some_and(|it| it.kind == FileKind::Regular);
         if is_file && files.text(path)?.is_some_and(|text| is_id(&text)) {
-            let found = "a second copy of the id of one machine";
+            let found = "a second copy of a fixed machine id";
             let instead = "a link to /etc/machine-id, or no file";
             hits.add("guest-machine-id", files.place(path), found, instead);
         }
@@ -124,8 +124,8 @@ fn machine_id(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
 fn cloud_init(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     if !files.any_exists(&FIRST_BOOT)? {
         let instead =
-            "cloud-init, Ignition, Afterburn or another program that takes keys and user data";
-        let found = "nothing that reads what a machine is started with";
+            "cloud-init, Ignition, Afterburn or another agent that handles keys and user data";
+        let found = "no first-boot agent";
         hits.add("guest-cloud-init", files.place(b"/"), found, instead);
     }
     for name in ["instances", "sem", "data", "instance"] {
@@ -162,7 +162,7 @@ fn leftovers(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
                 "guest-leftovers",
                 files.place(path.as_bytes()),
                 found,
-                "nothing of one machine",
+                "no machine-specific data",
             );
         }
     }
@@ -171,7 +171,7 @@ fn leftovers(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
         let name = lossy(text.trim_ascii());
         if !matches!(&name[..], "" | "localhost" | "localhost.localdomain" | "(none)") {
             let instead = "an empty file or localhost: the name comes from DHCP or cloud-init";
-            hits.add("guest-leftovers", files.place(path), "the name of one machine", instead);
+            hits.add("guest-leftovers", files.place(path), "a fixed host name", instead);
         }
     }
     let path = b"/var/lib/amazon/ssm";
@@ -182,7 +182,7 @@ fn leftovers(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     let count = ids.count();
     if count > 0 {
         let found = format!("data of {}", many(count, "machine"));
-        hits.add("guest-leftovers", files.place(path), found, "nothing of one machine");
+        hits.add("guest-leftovers", files.place(path), found, "no machine-specific data");
     }
     let path = b"/var/lib/NetworkManager";
     let leases = files.list(path)?;
@@ -190,7 +190,7 @@ fn leftovers(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     let count = leases.iter().filter(is_lease).count();
     if count > 0 {
         let found = many(count, "DHCP lease");
-        hits.add("guest-leftovers", files.place(path), found, "nothing of one machine");
+        hits.add("guest-leftovers", files.place(path), found, "no machine-specific data");
     }
     Ok(())
 }
@@ -210,8 +210,8 @@ fn network(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
                         .is_some_and(|(before, after)| !before.contains('#') && has_mac(after))
                 };
                 if signs.iter().any(|sign| names(sign)) {
-                    let instead = "no address of a card: every machine has another one";
-                    let found = "the address of one network card";
+                    let instead = "no MAC address: it differs on every instance";
+                    let found = "the MAC address of one network card";
                     hits.add("guest-leftovers", files.line(&item.path, number), found, instead);
                 }
             }
