@@ -2,7 +2,7 @@
 
 use crate::error::Fault;
 use crate::error::Kind;
-use crate::signature::sshsig::NAMESPACE;
+use crate::signature::namespace::NAMESPACE;
 
 /// What is wrong with a signature, a statement or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

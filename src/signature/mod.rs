@@ -2,6 +2,7 @@
 
 mod fault;
 mod keys;
+mod namespace;
 mod signers;
 mod sshsig;
 mod statement;
@@ -14,10 +15,10 @@ pub use keys::KeyFile;
 pub use keys::MAX_KEY_LEN;
 pub use keys::PrivateKey;
 pub use keys::PublicKey;
+pub use namespace::NAMESPACE;
 pub use signers::MAX_SIGNERS_LEN;
 pub use signers::Rejected;
 pub use signers::Signers;
-pub use sshsig::NAMESPACE;
 pub use sshsig::armor;
 pub use sshsig::sign;
 pub use sshsig::to_be_signed;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use crate::signature::keys::ED25519;
 use crate::signature::keys::PublicKey;
 use crate::signature::keys::SK_ED25519;
-use crate::signature::sshsig::NAMESPACE;
+use crate::signature::namespace::NAMESPACE;
 
 /// Most bytes of a file of allowed signers.
 pub const MAX_SIGNERS_LEN: u64 = 1 << 20;

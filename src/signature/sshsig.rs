@@ -8,11 +8,9 @@ use crate::digest::Hasher;
 use crate::signature::fault::SignatureFault;
 use crate::signature::keys::PrivateKey;
 use crate::signature::keys::PublicKey;
+use crate::signature::namespace::NAMESPACE;
 use crate::signature::wire::Reader;
 use crate::signature::wire::put_string;
-
-/// What signatures over AMIs are made for, and nothing else.
-pub const NAMESPACE: &str = "amikit-ami-v1";
 
 const MAGIC: &[u8] = b"SSHSIG";
 const VERSION: u32 = 1;

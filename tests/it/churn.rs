@@ -254,6 +254,9 @@ fn another_order_is_not_a_real_difference() {
     assert!(causes.is_subset(&set(&["allocation-order", "ext-times", "file-times"])), "{causes:?}");
 }
 
+/// What makes an image of zeros another one.
+type Change = Box<dyn Fn(&mut [u8])>;
+
 /// A program, its arguments for either image, and the causes that may be named: the first has to be.
 type Case = (&'static str, Vec<String>, Vec<String>, &'static [&'static str]);
 
@@ -376,7 +379,7 @@ fn identities_that_are_made_by_hand_are_named() {
             put(bytes, 131_072 + 64, &[uuid; 16]);
         }
     };
-    let changes: [(&str, [Box<dyn Fn(&mut [u8])>; 2]); 3] = [
+    let changes: [(&str, [Change; 2]); 3] = [
         ("luks-uuid", [Box::new(luks(1)), Box::new(luks(2))]),
         ("verity-salt", [Box::new(verity(1)), Box::new(verity(2))]),
         ("btrfs-uuid", [Box::new(btrfs(4)), Box::new(btrfs(8))]),

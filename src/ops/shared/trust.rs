@@ -21,7 +21,7 @@ use crate::error::Verb;
 use crate::format::Named;
 use crate::layout;
 use crate::ops::shared::open::VolumeRequest;
-use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::recipe::read_small;
 use crate::signature;
 use crate::signature::MAX_SIGNERS_LEN;
@@ -29,6 +29,7 @@ use crate::signature::Rejected;
 use crate::signature::Signers;
 use crate::signature::Statement;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// Who has to vouch for a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub(in crate::ops) struct Trusted {
 ///
 /// # Errors
 ///
-/// As [`open_trusted`] and [`open_typed_bundle`].
+/// As [`open_trusted`] and [`open_bundle`].
 pub(in crate::ops) fn open_checked(
     typed: &Path,
     trust: Option<&TrustRequest>,
@@ -86,7 +87,7 @@ pub(in crate::ops) fn open_checked(
     match trust {
         Some(trust) => open_trusted(typed, trust, base, watch),
         None => Ok(Trusted {
-            bundle: open_typed_bundle(typed)?,
+            bundle: open_bundle(typed, None, default_threads(), watch)?,
             vouchers: Vec::new(),
             notes: Vec::new(),
         }),
