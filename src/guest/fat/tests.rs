@@ -3,15 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use crate::guest::Bytes;
 use crate::guest::Guest;
-use crate::volume::Place;
-use crate::volume::RunMap;
-use crate::volume::Volume;
+use crate::guest::samples::mutants;
+use crate::guest::samples::noise;
+use crate::guest::samples::volume;
 
 /// MiB, and the arguments of `mkfs.fat`.
 const KINDS: &[(u64, &str)] = &[
@@ -36,11 +35,47 @@ fn mtools(program: &str, image: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn have_tools() -> bool {
+    let tools = ["mkfs.fat", "mcopy"];
+    let found = tools.iter().all(|tool| Command::new(tool).arg("--help").output().is_ok());
+    if !found {
+        println!("skipped: dosfstools or mtools are not installed");
+    }
+    found
+}
+
+/// Makes an image with directories, a file that is there twice, and one that was deleted.
+fn make(image: &Path, (mib, kind): (u64, &str), long: &Path) {
+    let _ = fs::remove_file(image);
+    fs::File::create(image).unwrap().set_len(mib << 20).unwrap();
+    let arguments: Vec<_> = kind.split(' ').chain(["-n", "ESP", "-i", "12ab34cd"]).collect();
+    assert!(runs("mkfs.fat", &arguments, image), "{kind}");
+    let long = long.to_str().unwrap();
+    mtools("mmd", image, &["::EFI", "::EFI/BOOT"]);
+    mtools("mcopy", image, &[long, "::EFI/BOOT/"]);
+    mtools("mcopy", image, &[long, "::GONE.BIN"]);
+    mtools("mcopy", image, &[long, "::second"]);
+    mtools("mdel", image, &["::GONE.BIN"]);
+}
+
+/// What is damaged is refused, or calls nothing free that is not.
+#[test]
+fn mutants_of_metadata_are_refused_or_right() {
+    if !have_tools() {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (image, long) = (scratch.path().join("image"), scratch.path().join("a longer name"));
+    fs::write(&long, noise(70_001, 1)).unwrap();
+    for kind in [(2, "-F 12"), (16, "-F 16 -f 1 -s 2"), (64, "-F 32 -s 1")] {
+        make(&image, kind, &long);
+        mutants(fs::read(&image).unwrap(), 100, kind.1);
+    }
+}
+
 #[test]
 fn every_width_is_proven_and_its_files_are_what_was_put_in() {
-    let tools = ["mkfs.fat", "mcopy"];
-    if tools.iter().any(|tool| Command::new(tool).arg("--help").output().is_err()) {
-        println!("skipped: dosfstools or mtools are not installed");
+    if !have_tools() {
         return;
     }
     let scratch = TempDir::new().unwrap();
@@ -49,20 +84,8 @@ fn every_width_is_proven_and_its_files_are_what_was_put_in() {
     fs::write(&long, &content).unwrap();
     let image = scratch.path().join("image");
     for (mib, kind) in KINDS {
-        let _ = fs::remove_file(&image);
-        fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
-        let arguments: Vec<_> = kind.split(' ').chain(["-n", "ESP", "-i", "12ab34cd"]).collect();
-        assert!(runs("mkfs.fat", &arguments, &image), "{kind}");
-        let long = long.to_str().unwrap();
-        mtools("mmd", &image, &["::EFI", "::EFI/BOOT"]);
-        mtools("mcopy", &image, &[long, "::EFI/BOOT/"]);
-        mtools("mcopy", &image, &[long, "::GONE.BIN"]);
-        mtools("mcopy", &image, &[long, "::second"]);
-        mtools("mdel", &image, &["::GONE.BIN"]);
-        let bytes = fs::read(&image).unwrap();
-        let mut map = RunMap::default();
-        map.push(mib << 20, Place::Stored { source: 0, offset: 0 });
-        let volume = Volume::new(map, vec![Arc::new(bytes).into()]).unwrap();
+        make(&image, (*mib, kind), &long);
+        let volume = volume(fs::read(&image).unwrap());
         let guest = Guest::open(&volume).unwrap();
         let owners = guest.owners().unwrap();
         assert_eq!(owners.parts[0].refusals, Vec::<String>::new(), "{kind}");
