@@ -120,6 +120,7 @@ pub(crate) mod lint;
 pub(crate) mod manifest;
 pub(crate) mod ops;
 pub(crate) mod pack;
+pub(crate) mod picture;
 pub(crate) mod recipe;
 pub(crate) mod serve;
 pub(crate) mod signature;
@@ -262,6 +263,9 @@ pub mod internals {
     }
     pub mod pack {
         pub use crate::pack::*;
+    }
+    pub mod picture {
+        pub use crate::picture::*;
     }
     pub mod recipe {
         pub use crate::recipe::*;

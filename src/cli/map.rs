@@ -11,6 +11,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;
 use crate::cli::shared::progress::Follower;
+use crate::cli::shared::strip;
 use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
 use crate::format::sidecar;
@@ -25,7 +26,7 @@ use crate::work::Watch;
 /// With --json, in the shape of `qemu-img map --output=json`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  amikit map root.raw\n  amikit map root.raw --bmap > root.bmap"
+    after_help = "Examples:\n  amikit map root.raw\n  amikit map root.raw --strip\n  amikit map root.raw --bmap > root.bmap"
 )]
 pub(super) struct Map {
     /// The image, or BUNDLE:DEVICE; - for standard input
@@ -35,6 +36,12 @@ pub(super) struct Map {
     /// Write a block map for bmaptool, version 2.0, with the digest of each range
     #[arg(long, conflicts_with = "json")]
     bmap: bool,
+
+    /// Draw the volume as a strip of block characters, as wide as the terminal
+    ///
+    /// A bar is as high as its cell is full of data; without data, ░ marks written zeros and · holes.
+    #[arg(long, conflicts_with_all = ["json", "bmap"])]
+    strip: bool,
 
     #[command(flatten)]
     reading: Reading,
@@ -53,6 +60,8 @@ impl Map {
             if self.bmap {
                 follower.begin(Some(volume.size()));
                 sidecar::write_bmap(volume, out, follower, self.threads.count())
+            } else if self.strip {
+                strip::map(volume, out)
             } else if output.json {
                 match opened.opened() {
                     OpenedVolume::Image(image) => {

@@ -62,5 +62,6 @@ mod serve_nbd;
 mod sign;
 mod storage;
 mod store;
+mod strip;
 mod transcripts;
 mod unreadable;

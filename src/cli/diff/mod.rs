@@ -17,6 +17,7 @@ use crate::cli::shared::output::Output;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;
 use crate::cli::shared::progress::Follower;
+use crate::cli::shared::strip;
 use crate::cli::shared::text::many;
 use crate::cli::shared::volumes::Reading;
 use crate::cli::shared::volumes::Roles;
@@ -39,7 +40,7 @@ use crate::units::format_size;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  amikit diff old.ami new.ami\n  amikit diff old.raw new.raw \
                         --json\n  amikit diff old.snap new.raw --as ebs\n  amikit diff old.raw \
-                        new.raw --files --blocks")]
+                        new.raw --files --blocks\n  amikit diff old.raw new.raw --strip")]
 pub(super) struct Diff {
     /// The older volume
     #[arg(value_name = "OLD")]
@@ -60,6 +61,12 @@ pub(super) struct Diff {
     /// With --files, also list each block that changed, and whose its pages are
     #[arg(long, requires = "files")]
     blocks: bool,
+
+    /// Draw the changed blocks as a strip of block characters, as wide as the terminal
+    ///
+    /// A bar is as high as its cell is full of changed blocks; · marks cells without any.
+    #[arg(long, conflicts_with_all = ["shape", "files", "json"])]
+    strip: bool,
 
     #[command(flatten)]
     free: FreeArgs,
@@ -105,6 +112,17 @@ impl Diff {
         print(|out| {
             let report = match self.shape {
                 Shape::Ebs => ebs(&request, follower, out)?,
+                Shape::Table if self.strip => {
+                    let mut strip = strip::Changes::default();
+                    let report = ops::diff(&request, follower, &mut |range| {
+                        strip.add(range);
+                        Ok(())
+                    })?;
+                    follower.end();
+                    strip.print(&report, out).map_err(lost)?;
+                    render(&report, out).map_err(lost)?;
+                    report
+                }
                 Shape::Table if output.json => {
                     let report = ops::diff(&request, follower, &mut |range| {
                         line(out, &serde_json::json!({ "range": range }))

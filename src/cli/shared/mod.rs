@@ -9,6 +9,7 @@ pub(super) mod plan_text;
 pub(super) mod progress;
 pub(super) mod sarif;
 pub(super) mod schemas;
+pub(super) mod strip;
 pub(super) mod templates;
 pub(super) mod text;
 pub(super) mod trust;

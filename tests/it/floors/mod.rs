@@ -17,7 +17,7 @@ use self::graph::circles;
 /// Lowest first. Rooms on one floor do not see each other.
 const FLOORS: &[&[&str]] = &[
     &["units", "error"],
-    &["field", "digest", "compress", "work"],
+    &["field", "digest", "compress", "work", "picture"],
     &["io"],
     &["tar", "signature"],
     &["volume", "manifest", "pack", "ami", "layout"],
