@@ -30,6 +30,7 @@ macro_rules! pages {
             #[doc = "[raw.md]: crate::formats::raw"]
             #[doc = "[readers.md]: crate::formats::readers"]
             #[doc = "[recipe.md]: crate::formats::recipe"]
+            #[doc = "[report.md]: crate::formats::report"]
             #[doc = "[sidecar.md]: crate::formats::sidecar"]
             #[doc = "[signature.md]: crate::formats::signature"]
             #[doc = "[tar-sparse.md]: crate::formats::tar_sparse"]
@@ -65,6 +66,7 @@ pages! {
     readers "readers.md"
     recipe "recipe.md"
     serve_aws "serve-aws.md"
+    report "report.md"
     sidecar "sidecar.md"
     store "store.md"
     signature "signature.md"

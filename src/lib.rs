@@ -122,6 +122,7 @@ pub(crate) mod ops;
 pub(crate) mod pack;
 pub(crate) mod picture;
 pub(crate) mod recipe;
+pub(crate) mod report;
 pub(crate) mod serve;
 pub(crate) mod signature;
 pub(crate) mod store;
@@ -201,6 +202,9 @@ pub mod verbs {
     pub use crate::format::WRITERS;
     pub use crate::format::Writer;
     pub use crate::ops::*;
+    pub use crate::report::Report;
+    pub use crate::report::ReportRequest;
+    pub use crate::report::report;
 }
 
 /// The rooms themselves, for the tests, benches and fuzz targets of this package. Nothing here is a promise.
@@ -269,6 +273,9 @@ pub mod internals {
     }
     pub mod recipe {
         pub use crate::recipe::*;
+    }
+    pub mod report {
+        pub use crate::report::*;
     }
     pub mod serve {
         pub use crate::serve::*;

@@ -70,6 +70,7 @@ commands! {
     compare::Compare,
     diff::Diff,
     churn::Churn,
+    report::Report,
     apply::Apply,
     complete::Complete,
     merge::Merge,

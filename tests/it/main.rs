@@ -55,6 +55,7 @@ mod plan;
 mod promises;
 mod promises_kept;
 mod readers;
+mod report;
 mod roundtrip;
 mod schemas;
 mod serve_aws;

@@ -44,6 +44,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "rebase"
     "register"
     "register-files"
+    "report"
     "rules"
     "serve-aws"
     "serve-nbd"

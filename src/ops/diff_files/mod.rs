@@ -8,6 +8,7 @@ mod renames;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::guest::Guest;
@@ -71,6 +72,20 @@ pub fn diff_files(
     watch: &dyn Watch,
     each: &mut dyn FnMut(&Entry) -> Result<()>,
 ) -> Result<FilesReport> {
+    diff_files_placed(request, watch, &mut |_, _| {}, each)
+}
+
+/// As [`diff_files`], and tells `place` where each class of the new volume changed, ascending, before anything else.
+///
+/// # Errors
+///
+/// As [`diff_files`].
+pub fn diff_files_placed(
+    request: &DiffFilesRequest,
+    watch: &dyn Watch,
+    place: &mut dyn FnMut(Range<u64>, &'static str),
+    each: &mut dyn FnMut(&Entry) -> Result<()>,
+) -> Result<FilesReport> {
     // Where one of them leaves out free blocks, the other is read the same way.
     let (of_old, of_new) = (recorded_free(&request.old)?, recorded_free(&request.new)?);
     let old = open(&alike(&request.old, of_new.filter(|_| of_old.is_none())), watch)?;
@@ -86,6 +101,11 @@ pub fn diff_files(
     let old_owners = old_guest.owners().map_err(fail_old)?;
     let new_owners = new_guest.owners().map_err(fail_new)?;
     let (before, after) = (Costs::of(&pages, &old_owners), Costs::of(&pages, &new_owners));
+    for range in pages.changed.as_slice() {
+        for (part, _, owner) in new_owners.within(range.clone()) {
+            place(part, owner.class());
+        }
+    }
     let mut report = summed(old, new, &pages, &after);
     classes(&before, &after, each)?;
     let trees = (Tree::open(&old_guest, None), Tree::open(&new_guest, None));

@@ -12,6 +12,7 @@ use crate::io::Input;
 use crate::io::Node;
 use crate::io::inode;
 use crate::io::real_path;
+use crate::ops::shared::open::VolumeRequest;
 
 /// Fails if an output would lie inside one of the folders that are read for it.
 ///
@@ -62,6 +63,40 @@ pub(in crate::ops) fn check_apart(output: &Path, inputs: &[Arc<Input>]) -> Resul
     }
 }
 
+/// Fails if an output would replace a file that the user named to be read, or lie inside a folder of these: the volumes'
+/// own files, and `more`.
+///
+/// # Errors
+///
+/// `Invalid`; `Io` if the system does not say what stands at the output's name.
+pub(in crate::ops) fn check_spares<'a>(
+    output: &Path,
+    volumes: &[&'a VolumeRequest],
+    more: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let mut read: Vec<&Path> = more.into_iter().collect();
+    for volume in volumes {
+        let mut next = Some(*volume);
+        while let Some(request) = next {
+            let image = &request.image;
+            let others = image.parts.iter().chain(&image.extents).chain(&image.gate.parents);
+            read.push(&image.path);
+            read.extend(others.map(PathBuf::as_path));
+            next = request.base.as_deref();
+        }
+    }
+    check_outside(output, read.iter().copied())?;
+    let Some(there) = inode(output)? else { return Ok(()) };
+    for typed in read {
+        for input in [typed, &Named::parse(typed).path] {
+            if inode(input).is_ok_and(|it| it == Some(there)) {
+                return Err(refuse(output, format!("it is read: {}", shown(input))));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn refuse(output: &Path, text: String) -> Error {
     Error::invalid(text).in_file(output).advise("choose another name for the output")
 }
@@ -102,6 +137,26 @@ mod tests {
                 check(outside).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn what_the_user_named_to_be_read_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        for name in ["image", "part", "base", "key"] {
+            fs::write(here.join(name), "x").unwrap();
+        }
+        symlink("image", here.join("link")).unwrap();
+        fs::hard_link(here.join("part"), here.join("same")).unwrap();
+        let mut request = VolumeRequest::new(&here.join("image"));
+        request.image.parts = vec![here.join("part")];
+        request.base = Some(Box::new(VolumeRequest::new(&here.join("base"))));
+        let key = here.join("key");
+        let check = |name: &str| check_spares(&here.join(name), &[&request], [&*key]);
+        for name in ["image", "link", "part", "same", "base", "key"] {
+            check(name).unwrap_err();
+        }
+        check("new").unwrap();
     }
 
     #[test]

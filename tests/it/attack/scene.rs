@@ -77,6 +77,7 @@ pub(super) const JOBS: &[Job] = &[
     job("convert new.ami out.raw --format raw --zeros hole", IMAGE),
     job("compare old.raw new.ami", &[]),
     job("diff old.ami new.ami", &[]),
+    job("report old.ami new.ami -o out.html", &[over("out.html", FILE)]),
     job("apply thin.ami --to old.raw -o out.raw", IMAGE),
     job("apply thin.ami --to image.raw --in-place", &[over("image.raw", "old.raw")]),
     single("complete thin.ami --base old.ami -o out.ami", AMI),

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["lint", "explain", "calls", "store"],
     &["serve"],
     &["ops"],
+    &["report"],
     &["cli"],
 ];
 

@@ -120,6 +120,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("churn", "churn esp.raw esp2.raw", 1),
     ("churn", "churn old.raw new.raw", 1),
     ("lint", "lint esp.raw --for shared", 0),
+    ("report", "report old.ami -o old.html", 0),
+    ("report", "report esp.raw esp2.raw -o esp.html --boot-log ami.toml", 0),
     ("packages", "packages esp.raw", 0),
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
