@@ -13,6 +13,7 @@ macro_rules! pages {
         $(
             #[doc = "[ami.md]: crate::formats::ami"]
             #[doc = "[android-sparse.md]: crate::formats::android_sparse"]
+            #[doc = "[boot.md]: crate::formats::boot"]
             #[doc = "[bundle.md]: crate::formats::bundle"]
             #[doc = "[churn.md]: crate::formats::churn"]
             #[doc = "[compressed-raw.md]: crate::formats::compressed_raw"]
@@ -48,6 +49,7 @@ macro_rules! pages {
 pages! {
     ami "ami.md"
     android_sparse "android-sparse.md"
+    boot "boot.md"
     bundle "bundle.md"
     churn "churn.md"
     compressed_raw "compressed-raw.md"

@@ -98,6 +98,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]
 
 pub(crate) mod ami;
+pub(crate) mod boot;
 pub(crate) mod bundle;
 pub(crate) mod calls;
 pub(crate) mod chunking;
@@ -197,6 +198,9 @@ pub mod storage {
 ///
 /// A request is made by its `new`, from what it needs, and has public fields for the rest.
 pub mod verbs {
+    pub use crate::boot::Accelerator;
+    pub use crate::boot::Disk;
+    pub use crate::boot::Verdict;
     pub use crate::format::FORMATS;
     pub use crate::format::Format;
     pub use crate::format::WRITERS;
@@ -213,6 +217,9 @@ pub mod verbs {
 pub mod internals {
     pub mod ami {
         pub use crate::ami::*;
+    }
+    pub mod boot {
+        pub use crate::boot::*;
     }
     pub mod bundle {
         pub use crate::bundle::*;

@@ -30,6 +30,8 @@ use crate::error::Result;
 use crate::error::shown;
 use crate::ops;
 use crate::ops::BuildReport;
+use crate::report::ReportRequest;
+use crate::report::report as write_report;
 
 /// Builds a bundle from a recipe: checks, packs, tests and plans, in that order
 ///
@@ -49,6 +51,10 @@ pub(super) struct Build {
     /// Where the plan goes [default: beside the bundle, as in web.plan.jsonl]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+
+    /// Write a page that shows the root volume to this file, once the bundle is built
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// An image instead of the recipe's own
     #[arg(long, value_name = "DEVICE=IMAGE", value_parser = parse_mapping)]
@@ -114,10 +120,19 @@ impl Build {
             threads: self.threads.count(),
             states: self.states.states(output),
             free: self.free.record(),
+            program: std::env::current_exe().ok(),
         };
         let report = ops::build(&request, follower)?;
         follower.end();
         output.notes(&report.notes);
+        if let Some(page) = self.report.as_ref().filter(|_| report.passed) {
+            let bundle = ops::VolumeRequest::new(&self.output);
+            let page =
+                ReportRequest { threads: request.threads, ..ReportRequest::new(bundle, page) };
+            let page = write_report(&page, follower);
+            follower.end();
+            page.map_err(|error| error.leaving("the bundle and its plan are there"))?;
+        }
         output.report("build", &report, render)?;
         Ok(if report.passed { 0 } else { NO })
     }

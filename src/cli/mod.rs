@@ -80,6 +80,7 @@ commands! {
     plan::Plan,
     store::Store,
     serve::Serve,
+    boot::Boot,
     import::Import,
     schema::Schema,
     bench::Bench,
@@ -113,6 +114,7 @@ Exit codes:
   5    an input uses something that this version cannot read
   6    an input is over a limit
   7    wrong digest or signature
+  20+  boot: the guest did not come up; its help says which
   70   a bug in amikit; please report it
   128+n  stopped by signal n; the message says what became of the output";
 

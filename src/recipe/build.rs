@@ -29,7 +29,17 @@ pub enum Test {
         deny_warnings: bool,
     },
     /// The root volume holds what its boot mode needs.
-    Boot {},
+    Boot {
+        /// Whether it must also come up in a machine.
+        #[serde(default)]
+        machine: bool,
+        /// Texts on its console of which one means that it is up.
+        #[serde(default = "default_until")]
+        until: Vec<String>,
+        /// After how long the machine is stopped.
+        #[serde(default = "default_timeout")]
+        timeout_seconds: u64,
+    },
     /// A program of the user's ends well.
     Command {
         /// The program and its arguments, run without a shell.
@@ -38,6 +48,11 @@ pub enum Test {
         #[serde(default = "default_timeout")]
         timeout_seconds: u64,
     },
+}
+
+/// What a login program prints.
+fn default_until() -> Vec<String> {
+    vec!["login:".to_owned()]
 }
 
 /// Ten minutes.

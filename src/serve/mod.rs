@@ -9,6 +9,7 @@
 pub mod aws;
 mod cache;
 mod http;
+pub mod imds;
 mod listener;
 pub mod nbd;
 mod socket;

@@ -5,6 +5,7 @@ mod advice;
 mod ami;
 mod ami_cases;
 mod attack;
+mod boot;
 mod botocore;
 mod build;
 mod chains;

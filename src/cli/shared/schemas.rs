@@ -16,6 +16,7 @@ macro_rules! schemas {
 pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "apply"
     "bench"
+    "boot"
     "build"
     "churn"
     "compare"

@@ -18,6 +18,7 @@ use rustix::process::kill_process_group;
 use rustix::process::waitid;
 use serde::Serialize;
 
+use crate::boot::Verdict;
 use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -39,9 +40,12 @@ use crate::lint::Level;
 use crate::lint::Topic;
 use crate::lint::check_ids;
 use crate::ops::build::request::BuildRequest;
+use crate::ops::shared::boot::BootRequest;
+use crate::ops::shared::boot::start;
 use crate::ops::shared::case::Case;
 use crate::ops::shared::case::Look;
 use crate::ops::shared::image_output::write_image;
+use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::verification::Depth;
 use crate::ops::shared::verification::verify_bundle;
 use crate::recipe::Prepared;
@@ -144,11 +148,25 @@ impl Tests<'_> {
                 let findings = case.findings(&[&prepared.allow[..], allow].concat());
                 Ok(judge("lint", findings, *deny_warnings))
             }
-            Test::Boot {} => {
+            Test::Boot { machine, until, timeout_seconds } => {
                 let case = Case::of_bundle(&Bundle::open(made)?, Look::Outside)?;
                 let mut findings = case.findings(&prepared.allow);
                 findings.retain(|it| it.topic == Topic::Boot);
-                Ok(judge("boot", findings, false))
+                let judged = judge("boot", findings, false);
+                if !*machine || !judged.passed {
+                    return Ok(judged);
+                }
+                let mut wanted = BootRequest::new(VolumeRequest::new(made));
+                wanted.until.clone_from(until);
+                wanted.time = Duration::from_secs(*timeout_seconds);
+                wanted.relay.clone_from(&request.program);
+                let report = start(&wanted, &Quiet(*watch))?;
+                let passed = report.verdict == Verdict::Reached;
+                let result = format!("{}: {}", report.verdict.name(), report.reason);
+                Ok(TestReport {
+                    findings: judged.findings,
+                    ..TestReport::new("boot", passed, result)
+                })
             }
             Test::Command { command, timeout_seconds } => {
                 self.run_command(command, *timeout_seconds, made)

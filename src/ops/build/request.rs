@@ -39,6 +39,8 @@ pub struct BuildRequest {
     pub states: States,
     /// What becomes of free blocks, in the place of what the recipe says.
     pub free: Option<FreeRecord>,
+    /// The program `amikit`, by which a machine that is started has a metadata service.
+    pub program: Option<PathBuf>,
 }
 
 impl BuildRequest {
@@ -58,6 +60,7 @@ impl BuildRequest {
             threads: default_threads(),
             states: States::default(),
             free: None,
+            program: None,
         }
     }
 }

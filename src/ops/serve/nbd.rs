@@ -3,25 +3,19 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::ami::bare;
 use crate::error::Error;
 use crate::error::Result;
 use crate::ops::serve::listen::ListenOn;
-use crate::ops::shared::open::Found;
+use crate::ops::shared::exports::exports;
 use crate::ops::shared::open::VolumeRequest;
-use crate::ops::shared::open::find;
-use crate::ops::shared::open::open;
 use crate::serve::Address;
-use crate::serve::Cached;
 use crate::serve::Listener;
 use crate::serve::nbd;
 use crate::serve::nbd::DEFAULT_CONNECTIONS;
 use crate::serve::nbd::Event;
-use crate::serve::nbd::Export;
 use crate::serve::nbd::Served;
 use crate::work::Watch;
 
@@ -84,7 +78,7 @@ pub struct ListedExport {
 ///
 /// # Errors
 ///
-/// As [`open`]; `Invalid` if the socket's name is taken; `Io` if the system refuses, or if an image was changed
+/// As [`crate::ops::open`]; `Invalid` if the socket's name is taken; `Io` if the system refuses, or if an image was changed
 /// meanwhile; whatever `ready` returns.
 pub fn nbd(
     request: &NbdRequest,
@@ -93,7 +87,7 @@ pub fn nbd(
     hear: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Served> {
     let mut notes = Vec::new();
-    let exports = exports(request, watch, &mut notes)?;
+    let exports = exports(&request.volume, request.cache, watch, &mut notes)?;
     // Removed, with the socket in it, when this returns.
     let only_owner = Permissions::from_mode(0o700);
     let folder = tempfile::Builder::new().prefix("amikit-").permissions(only_owner).tempdir();
@@ -123,48 +117,6 @@ pub fn nbd(
     let served = nbd::serve(&listener, &exports, request.connections, watch, hear)?;
     exports.iter().try_for_each(|export| export.volume.check_unchanged())?;
     Ok(served)
-}
-
-/// Opens what the request names: one volume, or each device of a bundle.
-fn exports(
-    request: &NbdRequest,
-    watch: &dyn Watch,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Export>> {
-    let one = |volume: &VolumeRequest, name: &str, notes: &mut Vec<String>| {
-        let opened = open(volume, watch)?;
-        notes.extend(opened.opened().notes());
-        let description = volume.typed().display().to_string();
-        let mut volume: Arc<dyn crate::volume::ReadVolume> = Arc::from(opened.into_volume());
-        // Bytes that are stored as they are, are read in place.
-        if volume.unit_len() > 1 {
-            volume = Arc::new(Cached::new(volume, request.cache)?);
-        }
-        Ok(Export { name: name.to_owned(), description, volume })
-    };
-    let typed = &request.volume;
-    let devices = match find(typed).map_err(|error| typed.fail(error))? {
-        Found::Bundle(bundle) if typed.image.member.is_none() => {
-            let mut devices: Vec<String> =
-                bundle.snapshots().iter().map(|layer| layer.device.clone()).collect();
-            // The default export is the root device.
-            let root = &bundle.ami().root_device_name;
-            devices.sort_by_key(|device| device != root);
-            devices
-        }
-        _ => return one(typed, "", notes).map(|export| vec![export]),
-    };
-    let mut exports = Vec::new();
-    for device in &devices {
-        let mut volume = typed.clone();
-        volume.image.member = Some(device.clone());
-        let export = one(&volume, bare(device), notes)?;
-        if exports.is_empty() {
-            exports.push(Export { name: String::new(), ..export.clone() });
-        }
-        exports.push(export);
-    }
-    Ok(exports)
 }
 
 /// Returns the URI of an export, as the NBD project defines it.

@@ -2,8 +2,10 @@
 
 pub(super) mod adding;
 pub(super) mod base;
+pub(super) mod boot;
 pub(super) mod case;
 pub(super) mod description;
+pub(super) mod exports;
 pub(super) mod free;
 pub(super) mod groups;
 pub(super) mod guest;

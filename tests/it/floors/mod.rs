@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
     &["lint", "explain", "calls", "store"],
     &["serve"],
+    &["boot"],
     &["ops"],
     &["report"],
     &["cli"],

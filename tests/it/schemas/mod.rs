@@ -126,7 +126,7 @@ const LINES: &[(&str, &str, i32)] = &[
     ("map", "map old.raw", 0),
     ("map", "map old.qcow2", 0),
     ("map", "map old.ami", 0),
-    ("build", "build ami.toml -o built.ami", 0),
+    ("build", "build ami.toml -o built.ami --report built.html", 0),
     ("lint", "lint ami.toml", 0),
     ("lint", "lint images.json", 0),
     ("rules", "lint --list", 0),
@@ -196,6 +196,8 @@ fn each_output_follows_its_schema() {
     // A server's lines are held to it where one is started.
     left.remove("serve-nbd");
     left.remove("serve-aws");
+    // A machine is held to it where one can be started.
+    left.remove("boot");
     for &(name, line, code) in LINES {
         let output = run(here, &format!("{line} --json"));
         assert_eq!(output.status.code(), Some(code), "{line}: {}", stderr(&output));
