@@ -428,7 +428,10 @@ fn damage(
             }
         }
         let took = start.elapsed();
-        worst = worst.max(took);
+        if took > worst {
+            worst = took;
+            println!("{what}: mutant {mutant}, bytes {before:?}: {took:?}");
+        }
         assert!(took < MUTANT_LIMIT, "{what}: mutant {mutant}, bytes {before:?}: {took:?}");
         drop(volume);
         let now = Arc::get_mut(&mut bytes).unwrap();

@@ -166,6 +166,19 @@ impl Table {
         }
     }
 
+    /// Tells whether it starts as tables do: with the kind of the medium, all other bits set, and an end.
+    pub(super) fn starts_as_one(&self) -> bool {
+        let top = match self.width {
+            Width::Fat12 => 0xfff,
+            Width::Fat16 => 0xffff,
+            Width::Fat32 => 0x0fff_ffff,
+        };
+        let (medium, end) = (self.raw(0), self.raw(1));
+        // Two bits of the second entry say whether the file system was unmounted.
+        let unmounted = if self.width == Width::Fat12 { 0 } else { top ^ (top >> 2) };
+        medium >= top ^ 0xf && end | unmounted > top ^ 8
+    }
+
     /// Tells whether the bits of a clean unmount without errors are set.
     pub(super) fn is_clean(&self) -> bool {
         match self.width {

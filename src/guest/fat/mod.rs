@@ -97,6 +97,10 @@ impl<'a> Fat<'a> {
         if boot.is_dirty || !table.is_clean() {
             cautions.push(Caution::Dirty);
         }
+        // A boot sector that is damaged may show zeros as a table, and all that is there as free.
+        if !table.starts_as_one() {
+            cautions.push(Caution::Unreadable("its table does not start as one"));
+        }
         for copy in 1..boot.tables {
             // Where the copies differ, one of them is wrong, and nobody knows which.
             let at = boot.table.strict_add(copy.strict_mul(boot.table_len));
