@@ -154,7 +154,11 @@ fn age(root: &Path, rounds: usize) {
             let path = folder.join(format!("attributes-{len}"));
             fs::write(&path, b"x").unwrap();
             for name in ["user.a", "trusted.b", "security.c"] {
-                setxattr(&path, name, &noise(len, 1), XattrFlags::empty()).unwrap();
+                match setxattr(&path, name, &noise(len, 1), XattrFlags::empty()) {
+                    // Nodes of 4 KiB hold no longer attribute.
+                    Err(rustix::io::Errno::NOSPC) if len > 3000 => {}
+                    done => done.unwrap(),
+                }
             }
         }
         fs::rename(folder.join("len-4097"), folder.join("some/renamed")).unwrap();
