@@ -177,7 +177,10 @@ fn render(path: &Path, report: &VerifyReport, out: &mut dyn Write) -> io::Result
         writeln!(
             out,
             "signed by {} with {}: {:?}, counter {}",
-            voucher.signer, voucher.key, voucher.name, voucher.counter
+            shown(Path::new(&voucher.signer)),
+            voucher.key,
+            voucher.name,
+            voucher.counter
         )?;
     }
     let unreadable = length(&report.unreadable);

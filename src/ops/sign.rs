@@ -29,6 +29,9 @@ use crate::signature::PublicKey;
 use crate::signature::Statement;
 use crate::work::Watch;
 
+/// Most bytes of a name: EC2 takes 128 characters.
+const MAX_NAME_LEN: usize = 512;
+
 /// What is signed, with which key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -85,6 +88,10 @@ pub fn sign(request: &SignRequest, watch: &dyn Watch) -> Result<SignReport> {
     let Named { path, .. } = Named::parse(&request.bundle);
     let bundle = open_typed_bundle(&request.bundle)?;
     let name = request.name.as_deref().unwrap_or(&bundle.ami().name);
+    if name.is_empty() || name.len() > MAX_NAME_LEN {
+        let text = format!("the name has {} bytes, expected 1 to {MAX_NAME_LEN}", name.len());
+        return Err(Error::invalid(text));
+    }
     let bases = bundle.bases().iter().map(|base| base.root).collect();
     let statement = Statement::new(bundle.digest(), name, request.counter, bases).encode();
     let (armored, key) = signed(&request.key, &statement, watch)?;

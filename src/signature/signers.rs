@@ -78,6 +78,8 @@ impl Signers {
     /// The number of the line, from 1 on, and what is wrong with it.
     pub fn parse(bytes: &[u8], zone: &TimeZone) -> Result<Self, (usize, SignersFault)> {
         let text = std::str::from_utf8(bytes).map_err(|_| (1, SignersFault::Text))?;
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = Vec::new();
         for (line, number) in text.lines().zip(1..) {
             let line = line.trim_ascii();

@@ -191,6 +191,8 @@ fn a_file_of_signers_is_read_as_ssh_keygen_reads_it() {
         assert_eq!(Signers::parse(text.as_bytes(), &TimeZone::UTC), Err((2, fault)), "{line}");
         assert!(!they_accept(folder.path(), &text, NAMESPACE, &signature), "{line}");
     }
+    let marked = Signers::parse(format!("\u{feff}{who} {public}").as_bytes(), &TimeZone::UTC);
+    assert_eq!(marked.unwrap().principals(&key.public(), Timestamp::now()), Ok(who));
     let rsa = format!("{who} ssh-rsa AAAAB3NzaC1yc2E=");
     assert!(Signers::parse(rsa.as_bytes(), &TimeZone::UTC).unwrap().is_empty());
 }
