@@ -15,13 +15,18 @@ use crate::work::Watch;
 
 impl Bundle {
     /// Writes the whole bundle of which this one leaves out what `base` has, as `output`. Both have
-    /// the same digest. Returns how many blobs came from the base.
+    /// the same digest. Returns how many blobs came from the base, and what the user should hear of signatures.
     ///
     /// # Errors
     ///
     /// `Invalid` if a blob is in neither; `Mismatch` if one is damaged; `Io`, and then nothing has the
     /// name.
-    pub fn complete(&self, base: &Self, output: &Path, watch: &dyn Watch) -> Result<u64> {
+    pub fn complete(
+        &self,
+        base: &Self,
+        output: &Path,
+        watch: &dyn Watch,
+    ) -> Result<(u64, Vec<String>)> {
         let mut sink = Sink::create(output, check_replaceable)?;
         let mut taken = 0_u64;
         for blob in self.blobs() {
@@ -44,17 +49,18 @@ impl Bundle {
             watch.advance(blob.size);
         }
         self.give_name(sink)?;
-        Ok(taken)
+        Ok((taken, self.copy_signatures(output, watch)?))
     }
 
     /// Writes the bundle, as it is, as `output`: a copy of the same digest. A thin one stays thin, unless the place
-    /// that it goes to has what it leaves out.
+    /// that it goes to has what it leaves out. Its signatures go with it, as far as the notes that are returned do not
+    /// say otherwise.
     ///
     /// # Errors
     ///
     /// `Invalid` if it is thin and goes into a store that lacks its packs; `Mismatch` if a blob is damaged; `Io`, and
     /// then nothing has the name.
-    pub fn copy_to(&self, output: &Path, watch: &dyn Watch) -> Result<()> {
+    pub fn copy_to(&self, output: &Path, watch: &dyn Watch) -> Result<Vec<String>> {
         let mut sink = Sink::create(output, check_replaceable)?;
         for blob in self.blobs() {
             watch.advance(blob.size);
@@ -72,7 +78,8 @@ impl Bundle {
             }
             copy_blob(&mut sink, self, &blob, watch)?;
         }
-        self.give_name(sink)
+        self.give_name(sink)?;
+        self.copy_signatures(output, watch)
     }
 
     fn give_name(&self, sink: Sink) -> Result<()> {

@@ -163,6 +163,11 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Tells whether a document is the manifest of an AMI.
+    pub(super) fn is_manifest(bytes: &[u8]) -> bool {
+        layout::check_artifact(bytes, WANTED).is_ok()
+    }
+
     fn choose(store: &dyn BlobStore, name: Option<&str>) -> Result<Descriptor> {
         layout::check_layout(store)?;
         let index = layout::read_index(store)?;

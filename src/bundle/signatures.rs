@@ -3,20 +3,25 @@
 //! What is read here is read before anything is trusted: `index.json`, and documents of at most 1 MiB.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::bundle::ARTIFACT_TYPE;
+use crate::bundle::Bundle;
+use crate::bundle::annotations::VOLUME_TYPE;
 use crate::digest::Digest;
 use crate::digest::sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::Node;
 use crate::layout;
 use crate::layout::BlobStore;
 use crate::layout::Descriptor;
+use crate::layout::Destination;
 use crate::layout::Name;
 use crate::layout::SharedLayout;
 use crate::layout::oci;
@@ -43,11 +48,14 @@ const MAX_DOCUMENT_LEN: u64 = 1 << 20;
 /// Most entries of `index.json` that are looked into.
 const MAX_ENTRIES: usize = 4096;
 
+/// Most bytes of all statements and signatures: one blob may be named by many manifests.
+const MAX_ALL_LEN: u64 = 64 << 20;
+
 /// A statement and the signature over it, as they were found: neither is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attached {
-    /// Digest of the manifest that carries them.
-    pub carrier: Digest,
+    /// The manifest that carries them.
+    pub carrier: Descriptor,
     /// The statement.
     pub statement: Vec<u8>,
     /// The signature.
@@ -69,7 +77,7 @@ struct Carrier {
     subject: Option<Descriptor>,
 }
 
-/// The AMI that is meant, as far as `index.json` alone says it, and its signatures.
+/// The AMI that is meant, as far as `index.json` and small manifests say it, and its signatures.
 #[derive(Clone, Debug)]
 pub(crate) struct Unproven {
     /// Digest of the AMI's manifest.
@@ -78,45 +86,85 @@ pub(crate) struct Unproven {
     pub attached: Vec<Attached>,
     /// Those of other AMIs in the layout.
     pub others: Vec<Attached>,
+    /// Why others of its signatures cannot be read.
+    pub broken: Vec<String>,
 }
 
-/// Finds the AMI of that name, or the only one, and the signatures that refer to it.
+/// What a manifest is.
+enum Found {
+    Signature(Parts),
+    Ami,
+    Other,
+}
+
+/// Where the parts of a signature are: of a manifest by anyone, no more than this is kept.
+struct Parts {
+    carrier: Descriptor,
+    subject: Option<Digest>,
+    statement: Descriptor,
+    signature: Descriptor,
+}
+
+/// Finds the AMI of that name, or the only one, and the signatures that refer to it. What an entry of `index.json`
+/// says about its manifest is only a hint here as it is in [`layout::choose`].
+///
+/// A signature that is damaged is left out: damaging it takes no more than removing it.
 ///
 /// # Errors
 ///
-/// `Corrupt`, `Unsupported` or `Limit` if `index.json` or a signature's manifest is not one; `Invalid` if several AMIs
+/// `Corrupt`, `Unsupported` or `Limit` if `index.json` is not one, or too much is in it; `Invalid` if several AMIs
 /// may be meant, or none; `Io` if the system refuses.
 pub(crate) fn unproven(store: &dyn BlobStore, name: Option<&str>) -> Result<Unproven> {
     layout::check_layout(store)?;
     let index = layout::read_index(store)?;
+    let is_named = |entry: &&Descriptor| name.is_none_or(|name| entry.reference() == Some(name));
+    let named = index.manifests.iter().filter(is_named).map(|it| it.digest).collect();
+    among(store, &index, named)
+}
+
+/// Finds the signatures of the AMI or bare snapshot whose manifest is known.
+///
+/// # Errors
+///
+/// As [`unproven`].
+pub(crate) fn of(store: &dyn BlobStore, manifest: Digest) -> Result<Unproven> {
+    among(store, &layout::read_index(store)?, BTreeSet::from([manifest]))
+}
+
+fn among(store: &dyn BlobStore, index: &oci::Index, named: BTreeSet<Digest>) -> Result<Unproven> {
     let fail = |error: Error| error.in_file(&store.path_of(Name::Index));
-    let mut others: BTreeMap<Digest, &Descriptor> = BTreeMap::new();
-    let mut meant: BTreeMap<Digest, &Descriptor> = BTreeMap::new();
-    for entry in &index.manifests {
-        let is_named = name.is_none_or(|name| entry.reference() == Some(name));
-        match entry.artifact_type.as_deref() {
-            Some(ARTIFACT_TYPE) if is_named => _ = meant.insert(entry.digest, entry),
-            Some(SIGNATURE_TYPE) | None => _ = others.insert(entry.digest, entry),
-            Some(_) => {}
-        }
-    }
-    if others.len() > MAX_ENTRIES {
-        let text =
-            format!("{} manifests may be signatures, expected at most {MAX_ENTRIES}", others.len());
+    // A store may have any number of these.
+    let hinted = |entry: &Descriptor| {
+        let hint = entry.artifact_type.as_deref();
+        hint == Some(ARTIFACT_TYPE) || hint == Some(VOLUME_TYPE)
+    };
+    let entries: BTreeMap<Digest, &Descriptor> = index
+        .manifests
+        .iter()
+        .filter(|entry| named.contains(&entry.digest) || !hinted(entry))
+        .map(|entry| (entry.digest, entry))
+        .collect();
+    if entries.len() > MAX_ENTRIES {
+        let text = format!(
+            "{} manifests may be signatures, expected at most {MAX_ENTRIES}",
+            entries.len()
+        );
         return Err(fail(Error::new(Kind::Limit, text)));
     }
-    let mut carriers = Vec::new();
-    for (digest, entry) in others {
-        let found = carrier(store, entry)?;
-        let is_named = name.is_none_or(|name| entry.reference() == Some(name));
-        match found {
-            Some(found) => carriers.push((digest, found)),
-            // Other programs leave the type out: then what is not a signature may be the AMI.
-            None if is_named && entry.artifact_type.is_none() => _ = meant.insert(digest, entry),
-            None => {}
+    let (mut meant, mut carriers) = (BTreeSet::new(), Vec::new());
+    for (digest, entry) in entries {
+        match found(store, entry) {
+            Ok(Found::Signature(parts)) => carriers.push(parts),
+            Ok(Found::Ami) if named.contains(&digest) => _ = meant.insert(digest),
+            Ok(Found::Ami | Found::Other) => {}
+            Err(error) => passed_over(entry, named.contains(&digest), error)?,
         }
     }
-    let mut digests = meant.into_keys();
+    // Whatever it is: opening it says what is wrong with it.
+    if named.len() == 1 {
+        meant = named;
+    }
+    let mut digests = meant.into_iter();
     let digest = match (digests.next(), digests.next()) {
         (Some(digest), None) => digest,
         (None, _) => return Err(fail(Error::invalid("it names no AMI that could be signed"))),
@@ -124,29 +172,69 @@ pub(crate) fn unproven(store: &dyn BlobStore, name: Option<&str>) -> Result<Unpr
             return Err(fail(Error::invalid("it names several AMIs, expected the name of one")));
         }
     };
-    let (mut attached, mut others) = (Vec::new(), Vec::new());
-    for (carrier_digest, carrier) in carriers {
-        let [statement, signature] = &carrier.layers[..] else { continue };
-        let of_it = carrier.subject.as_ref().is_some_and(|subject| subject.digest == digest);
-        let list = if of_it { &mut attached } else { &mut others };
-        list.push(Attached {
-            carrier: carrier_digest,
-            statement: layout::read_document(store, statement, MAX_DOCUMENT_LEN)?,
-            signature: layout::read_document(store, signature, MAX_DOCUMENT_LEN)?,
+    let mut all = Unproven { digest, attached: vec![], others: vec![], broken: vec![] };
+    let mut left = MAX_ALL_LEN;
+    for parts in carriers {
+        let carrier = parts.carrier;
+        let len = parts.statement.size.saturating_add(parts.signature.size);
+        left = left.checked_sub(len).ok_or_else(|| {
+            let text = format!("its signatures have over {MAX_ALL_LEN} bytes, expected fewer");
+            fail(Error::new(Kind::Limit, text))
+        })?;
+        let read = |part| layout::read_document(store, part, MAX_DOCUMENT_LEN);
+        let of_it = parts.subject == Some(digest);
+        let attached = read(&parts.statement).and_then(|statement| {
+            let signature = read(&parts.signature)?;
+            Ok(Attached { carrier: carrier.clone(), statement, signature })
         });
+        match attached {
+            Ok(attached) if of_it => all.attached.push(attached),
+            Ok(attached) => all.others.push(attached),
+            Err(error) if error.kind() == Kind::Io => return Err(error),
+            Err(error) if of_it => {
+                all.broken.push(format!(
+                    "the signature sha256:{} cannot be read: {error}",
+                    carrier.digest
+                ));
+            }
+            Err(_) => {}
+        }
     }
-    Ok(Unproven { digest, attached, others })
+    Ok(all)
 }
 
-/// Reads the manifest of a signature; `None` if it is something else.
-fn carrier(store: &dyn BlobStore, entry: &Descriptor) -> Result<Option<Carrier>> {
+/// Reads what a manifest is.
+fn found(store: &dyn BlobStore, entry: &Descriptor) -> Result<Found> {
     // An AMI's manifest may be longer; that of a signature is not.
     if entry.size > MAX_DOCUMENT_LEN {
-        return Ok(None);
+        let hint = entry.artifact_type.as_deref();
+        return Ok(if hint.is_none_or(|it| it == ARTIFACT_TYPE) {
+            Found::Ami
+        } else {
+            Found::Other
+        });
     }
     let bytes = layout::read_document(store, entry, MAX_DOCUMENT_LEN)?;
-    let found: Option<Carrier> = serde_json::from_slice(&bytes).ok();
-    Ok(found.filter(|found| found.artifact_type.as_deref() == Some(SIGNATURE_TYPE)))
+    let carrier: Option<Carrier> = serde_json::from_slice(&bytes).ok();
+    if let Some(carrier) = carrier
+        && carrier.artifact_type.as_deref() == Some(SIGNATURE_TYPE)
+        && let [statement, signature] = &carrier.layers[..]
+    {
+        let part = |it: &Descriptor| Descriptor::new("", it.digest, it.size);
+        return Ok(Found::Signature(Parts {
+            carrier: Descriptor::new(oci::MANIFEST_TYPE, entry.digest, entry.size),
+            subject: carrier.subject.map(|subject| subject.digest),
+            statement: part(statement),
+            signature: part(signature),
+        }));
+    }
+    Ok(if Bundle::is_manifest(&bytes) { Found::Ami } else { Found::Other })
+}
+
+/// Passes over a manifest that cannot be read, unless it may be the AMI.
+fn passed_over(entry: &Descriptor, is_named: bool, error: Error) -> Result<()> {
+    let may_be_ami = entry.artifact_type.as_deref().is_none_or(|it| it == ARTIFACT_TYPE);
+    if error.kind() == Kind::Io || is_named && may_be_ami { Err(error) } else { Ok(()) }
 }
 
 /// What has to be added to a layout for a signature: its blobs, and the descriptor of its manifest, which is the last
@@ -192,4 +280,58 @@ pub(crate) fn carry(subject: &Descriptor, statement: &[u8], signature: &[u8]) ->
 pub(crate) fn attach(path: &Path, blobs: &SignatureBlobs, watch: &dyn Watch) -> Result<bool> {
     let entry = layout::referrer_of(&blobs.descriptor, SIGNATURE_TYPE);
     SharedLayout::open_to_refer(path, watch)?.refer(&blobs.blobs, &entry, watch)
+}
+
+impl Bundle {
+    /// Adds the signatures of this bundle to a copy of the same digest. Returns what the user should hear of those that
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(super) fn copy_signatures(&self, copy: &Path, watch: &dyn Watch) -> Result<Vec<String>> {
+        let found = match of(&*self.store, self.digest) {
+            Err(error) if error.kind() != Kind::Io => {
+                return Ok(vec![format!("signatures are not copied: {error}")]);
+            }
+            found => found?,
+        };
+        let mut notes: Vec<String> =
+            found.broken.iter().map(|why| format!("not copied: {why}")).collect();
+        let path = match Destination::parse(copy)? {
+            Destination::Store { store: path, .. } | Destination::Path(path) => path,
+        };
+        if !found.attached.is_empty() && Node::at(&path)? != Some(Node::Folder) {
+            let text = "the archive does not have the bundle's signatures: copy it to a folder to keep them";
+            return Ok(vec![text.to_owned()]);
+        }
+        for Attached { carrier, statement, signature } in found.attached {
+            let bytes = layout::read_document(&*self.store, &carrier, MAX_DOCUMENT_LEN)?;
+            let parsed: Option<Carrier> = serde_json::from_slice(&bytes).ok();
+            if parsed.is_none_or(|it| it.config.digest != sha256(EMPTY)) {
+                let text = "not copied: the signature sha256:";
+                notes.push(format!("{text}{} has a config, which is not read", carrier.digest));
+                continue;
+            }
+            let blobs = [EMPTY.to_vec(), statement, signature, bytes];
+            let blobs = blobs.into_iter().map(|bytes| (sha256(&bytes), bytes)).collect();
+            attach(&path, &SignatureBlobs { blobs, descriptor: carrier }, watch)?;
+        }
+        Ok(notes)
+    }
+
+    /// Returns a note if the bundle has signatures: what is packed anew has another digest, and they say nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(crate) fn unsigned_note(&self) -> Result<Option<String>> {
+        match of(&*self.store, self.digest) {
+            Err(error) if error.kind() == Kind::Io => Err(error),
+            Ok(found) if !found.attached.is_empty() => Ok(Some(
+                "its signatures are not kept, since what is packed anew has another digest".into(),
+            )),
+            _ => Ok(None),
+        }
+    }
 }

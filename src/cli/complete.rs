@@ -41,6 +41,7 @@ impl Complete {
         };
         let report = ops::complete(&request, follower)?;
         follower.end();
+        output.notes(&report.notes);
         output.report("complete", &report, render).map(|()| 0)
     }
 }

@@ -159,7 +159,15 @@ fn choose_digest(
     }
     let mut heads = BTreeMap::new();
     for (digest, entries) in entries {
-        heads.insert(*digest, head(store, entries[0])?);
+        let is_other = |entry: &&Descriptor| {
+            entry.artifact_type.as_deref().is_some_and(|it| it != wanted.artifact_type)
+        };
+        match head(store, entries[0]) {
+            Ok(head) => _ = heads.insert(*digest, head),
+            // A signature that is damaged, for example, makes nothing else unreadable.
+            Err(e) if e.kind() != Kind::Io && entries.iter().all(is_other) => {}
+            Err(e) => return Err(e),
+        }
     }
     let meant: Vec<_> = heads.iter().filter(|(_, head)| head.is(wanted)).map(|it| *it.0).collect();
     match meant[..] {

@@ -19,6 +19,7 @@ use crate::io::StagedFiles;
 use crate::io::WriteAt as _;
 use crate::io::read_vec;
 use crate::layout::catalog::Catalog;
+use crate::layout::document::read_document;
 use crate::layout::folder::InFolder;
 use crate::layout::name::INDEX_NAME;
 use crate::layout::name::LAYOUT_NAME;
@@ -175,18 +176,21 @@ impl SharedLayout {
     ///
     /// # Errors
     ///
-    /// As [`SharedLayout::change`]; `Io` if the system refuses.
+    /// As [`SharedLayout::change`]; `Mismatch` if a blob is there already and is damaged; `Io` if the system refuses.
     pub fn refer(
         &self,
         blobs: &[(Digest, Vec<u8>)],
         entry: &Descriptor,
         watch: &dyn Watch,
     ) -> Result<bool> {
-        let staged = self.stage()?;
+        let (staged, reader) = (self.stage()?, self.reader()?);
         let mut digests = Vec::new();
         for (digest, bytes) in blobs {
             let size = u64::try_from(bytes.len()).expect("memory is under 2^64 bytes");
-            if !self.has(digest, size)? {
+            if self.has(digest, size)? {
+                // It is not replaced, and would be of no use if it is damaged.
+                read_document(&*reader, &Descriptor::new("", *digest, size), size)?;
+            } else {
                 let file = staged.new_file()?;
                 file.write_all_at(bytes, 0)?;
                 staged.put(file, &digest.to_string())?;

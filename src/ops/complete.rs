@@ -50,6 +50,9 @@ pub struct CompleteReport {
     pub blobs_from_base: u64,
     /// Bytes of all blobs.
     pub stored_bytes: u64,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Makes a thin bundle whole.
@@ -79,11 +82,12 @@ fn complete_into(request: &CompleteRequest, watch: &dyn Watch) -> Result<Complet
     }
     let stored_bytes = bundle.blob_bytes();
     watch.begin(Some(stored_bytes));
-    let blobs_from_base = bundle.complete(&base, &request.output, watch)?;
+    let (blobs_from_base, notes) = bundle.complete(&base, &request.output, watch)?;
     Ok(CompleteReport {
         bundle: request.output.clone(),
         digest: bundle.digest(),
         blobs_from_base,
         stored_bytes,
+        notes,
     })
 }

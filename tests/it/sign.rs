@@ -8,6 +8,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use amikit::internals::digest::Digest;
+use amikit::internals::digest::sha256;
 use amikit::internals::signature::Statement;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -368,4 +369,150 @@ fn a_kill_at_any_call_leaves_a_bundle_that_verifies() {
         number += 6 - sample(5);
     }
     assert!(number > 10 && signed >= 1, "{number} calls, {signed} signed");
+}
+
+/// Changes what `index.json` says, as another program would that keeps no checksums.
+fn rewrite(bundle: &Path, change: &dyn Fn(&mut Value)) {
+    let mut index = index(bundle);
+    for entry in index["manifests"].as_array_mut().unwrap() {
+        if let Some(annotations) = entry["annotations"].as_object_mut() {
+            annotations.remove("io.amikit.checksum");
+        }
+        change(entry);
+    }
+    fs::write(bundle.join("index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn the_highest_counter_that_is_trusted_counts() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    // Digests decide about their order: one of six would be right by chance.
+    for counter in [4, 1, 6, 3, 5, 2] {
+        run_well(here, &format!("sign thin.ami --key alice --counter {counter} --as web"));
+    }
+    run_well(here, "sign thin.ami --key mallory --counter 99 --as web");
+    run_well(here, "sign old.ami --key alice --counter 6 --as web");
+    run_well(here, "verify thin.ami --base old.ami --signers signers");
+    run_well(here, "sign old.ami --key alice --counter 7 --as web");
+    let said = run_badly(here, "verify thin.ami --base old.ami --signers signers", 7);
+    assert!(said.contains("is 6, and a version with 7 is known"), "{said}");
+}
+
+#[test]
+fn a_damaged_signature_takes_nothing_along() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    let whole = here.join("whole.ami");
+    copy_tree(&here.join("old.ami"), &whole);
+    run_well(here, "sign whole.ami --key mallory --counter 7");
+    let entries = index(&whole)["manifests"].clone();
+    let is_signature = |it: &&Value| it["artifactType"].as_str().unwrap().contains("signature");
+    let carrier = entries.as_array().unwrap().iter().find(is_signature).unwrap();
+    let parts = carriers(&whole)[0]["layers"].clone();
+    for (number, part) in
+        [&carrier["digest"], &parts[0]["digest"], &parts[1]["digest"]].into_iter().enumerate()
+    {
+        for cut in [true, false] {
+            let bundle = here.join(format!("{number}-{cut}.ami"));
+            copy_tree(&whole, &bundle);
+            let path = blob(&bundle, part);
+            if cut {
+                fs::write(&path, "{").unwrap()
+            } else {
+                fs::remove_file(&path).unwrap()
+            }
+            let at = format!("{number}-{cut}.ami");
+            run_well(here, &format!("inspect {at}"));
+            let said = run_badly(here, &format!("verify {at} --signers signers"), 7);
+            assert!(number == 0 || said.contains("cannot be read"), "{at}: {said}");
+            run_well(here, &format!("sign {at} --key alice --counter 7"));
+            run_well(here, &format!("verify {at} --signers signers"));
+        }
+    }
+}
+
+#[test]
+fn what_the_index_says_of_a_manifest_is_a_hint_to_a_signature_too() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    run_well(here, "sign old.ami --key alice --counter 7");
+    let hints = [Some("application/vnd.amikit.ami.v1+json"), Some("application/x"), None];
+    for (number, hint) in hints.into_iter().enumerate() {
+        let bundle = here.join(format!("{number}.ami"));
+        copy_tree(&here.join("old.ami"), &bundle);
+        rewrite(&bundle, &|entry| match hint {
+            Some(hint) => entry["artifactType"] = hint.into(),
+            None => _ = entry.as_object_mut().unwrap().remove("artifactType"),
+        });
+        run_well(here, &format!("verify {number}.ami --signers signers"));
+    }
+}
+
+#[test]
+fn many_manifests_that_name_one_long_statement_are_refused() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    run_well(here, "sign old.ami --key alice --counter 7");
+    let bundle = here.join("old.ami");
+    let mut carrier = carriers(&bundle)[0].clone();
+    let mut index = index(&bundle);
+    let put = |bytes: &[u8]| {
+        let digest = format!("sha256:{}", sha256(bytes));
+        fs::write(blob(&bundle, &digest.as_str().into()), bytes).unwrap();
+        (digest, bytes.len())
+    };
+    let (digest, size) = put(&vec![b' '; 1 << 20]);
+    carrier["layers"][0]["digest"] = digest.into();
+    carrier["layers"][0]["size"] = size.into();
+    for number in 0..64 {
+        carrier["annotations"] = serde_json::json!({ "n": number.to_string() });
+        let (digest, size) = put(carrier.to_string().as_bytes());
+        let entry = serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest, "size": size,
+        });
+        index["manifests"].as_array_mut().unwrap().push(entry);
+    }
+    fs::write(bundle.join("index.json"), index.to_string()).unwrap();
+    let said = run_badly(here, "verify old.ami --signers signers", 6);
+    assert!(said.contains("its signatures have over 67108864 bytes"), "{said}");
+}
+
+#[test]
+fn a_base_may_be_a_bare_snapshot() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    run_well(here, "sign thin.ami --key alice --counter 7");
+    run_well(here, "store init images");
+    run_well(here, "store add images old.raw --name old");
+    run_well(here, "verify thin.ami --base images@old --signers signers");
+}
+
+#[test]
+fn a_copy_of_the_same_digest_keeps_its_signatures_or_says_so() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    run_well(here, "sign old.ami --key alice --counter 7");
+    run_well(here, "sign thin.ami --key alice --counter 8");
+    run_well(here, "store init images");
+    run_well(here, "store init others");
+    for (line, copy) in [
+        ("store add images old.ami", "images@web-1"),
+        ("store copy images@web-1 images@again", "images@again"),
+        ("store copy images@web-1 others@there", "others@there"),
+        ("store copy others@there out.ami", "out.ami"),
+        ("complete thin.ami --base old.ami -o whole.ami", "whole.ami"),
+    ] {
+        run_well(here, line);
+        run_well(here, &format!("verify {copy} --signers signers"));
+    }
+    let entries = index(&here.join("images"))["manifests"].as_array().unwrap().len();
+    assert_eq!(entries, 3, "two names and one signature");
+    for line in ["store copy images@web-1 out.tar", "store add images whole.ami --base web-1"] {
+        let done = run(here, line);
+        assert!(done.status.success() && stderr(&done).contains("signatures"), "{line}");
+    }
+    let long = "x".repeat(513);
+    run_badly(here, &format!("sign old.ami --key alice --counter 7 --as {long}"), 2);
 }

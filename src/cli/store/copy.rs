@@ -34,6 +34,7 @@ impl Copy {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let report = store::copy(&CopyRequest::new(&self.from, &self.to), follower)?;
         follower.end();
+        output.notes(&report.notes);
         output
             .report("store-copy", &report, |report, out| {
                 writeln!(

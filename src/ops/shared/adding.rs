@@ -303,8 +303,8 @@ fn size_of(store: &Path) -> Result<u64> {
 fn copied(bundle: &Bundle, into: &Goal<'_>, watch: &dyn Watch) -> Result<AddReport> {
     let before = size_of(&into.store)?;
     watch.begin(Some(bundle.blob_bytes()));
-    bundle.copy_to(&for_output(&into.store, &into.name), watch)?;
-    report(bundle.digest(), How::Copied, before, into, Vec::new())
+    let notes = bundle.copy_to(&for_output(&into.store, &into.name), watch)?;
+    report(bundle.digest(), How::Copied, before, into, notes)
 }
 
 /// Packs an AMI or snapshot of another place into the store, without what that has.
@@ -342,7 +342,8 @@ fn packed(
         ..PackOptions::new(for_output(&into.store, &into.name), plain(bundle.ami()))
     };
     let made = pack_volumes(volumes, &options, watch)?;
-    report(made.digest, How::Packed, before, into, Vec::new())
+    let notes = bundle.unsigned_note()?.into_iter().collect();
+    report(made.digest, How::Packed, before, into, notes)
 }
 
 /// Returns a description without the digests of its snapshots: those are made again.

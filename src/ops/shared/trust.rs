@@ -1,5 +1,6 @@
 //! Whether someone who may vouch for an AMI does: `docs/formats/signature.md`, "What is refused".
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -125,45 +126,55 @@ fn open_trusted(
             Err(why) => refused.push(why),
         }
     }
-    let Some((statement, _)) = statements.first().cloned() else {
+    refused.extend(found.broken);
+    if statements.is_empty() {
         return Err(match &refused[..] {
             [] => fail("it is not signed".to_owned())
                 .advise(Advice::Use { verb: Verb::Sign, to: "sign it".into() }),
             all => fail(format!("no signature is trusted: {}", all.join("; "))),
         });
-    };
+    }
     let bundle = Bundle::open_in(store, ami.as_deref())?;
     if bundle.digest() != found.digest {
         return Err(fail("index.json names another AMI besides the one that is signed".to_owned()));
     }
     let bases = bundle.bases().iter().map(|base| base.root).collect();
-    let expected = Statement::new(found.digest, &statement.name, statement.counter, bases);
-    if statement.bases != expected.bases {
+    let expected = Statement::new(found.digest, "", 0, bases).bases;
+    statements.retain(|(statement, _)| statement.bases == expected);
+    if statements.is_empty() {
         return Err(fail("the statement names other bases than the bundle has".to_owned()));
     }
-    let mut others: Vec<(Statement, String)> = Vec::new();
+    let mut others: Vec<Statement> = Vec::new();
     for attached in &found.others {
         others.extend(vouched_for_itself(attached, &signers, now));
     }
     others.extend(base_statements(base, &signers, now)?);
-    others.retain(|(other, _)| other.name == statement.name);
-    let newest = others.iter().map(|(other, _)| other.counter).max();
+    // What is stated of this very AMI elsewhere is not another version.
+    others.retain(|other| other.digest != found.digest);
+    let mut own: BTreeMap<&str, u64> = BTreeMap::new();
+    for (statement, _) in &statements {
+        let counter = own.entry(&statement.name).or_default();
+        *counter = statement.counter.max(*counter);
+    }
+    let newest: Vec<_> = own
+        .iter()
+        .map(|(name, _)| others.iter().filter(|it| it.name == *name).map(|it| it.counter).max())
+        .collect();
     let mut notes = Vec::new();
-    match newest {
-        Some(newest) if newest > statement.counter && !trust.allow_downgrade => {
+    for ((name, counter), newest) in own.iter().zip(&newest) {
+        if let Some(newest) = newest.filter(|newest| newest > counter && !trust.allow_downgrade) {
             let text = format!(
-                "counter of {:?} is {}, and a version with {newest} is known: this one is older",
-                statement.name, statement.counter
+                "counter of {name:?} is {counter}, and a version with {newest} is known: this one is older",
             );
             return Err(
                 fail(text).advise(Advice::Give { setting: Setting::Downgrade, example: "".into() })
             );
         }
-        Some(_) => {}
-        None => notes.push(format!(
-            "the counter of {:?} is {}; no other version is known to compare it with",
-            statement.name, statement.counter
-        )),
+        if newest.is_none() {
+            notes.push(format!(
+                "the counter of {name:?} is {counter}; no other version is known to compare it with",
+            ));
+        }
     }
     let vouchers = statements.into_iter().map(|(_, voucher)| voucher).collect();
     Ok(Trusted { bundle, vouchers, notes })
@@ -214,15 +225,10 @@ fn vouched(
 }
 
 /// Returns what a trusted key states of another AMI.
-fn vouched_for_itself(
-    attached: &Attached,
-    signers: &Signers,
-    now: Timestamp,
-) -> Option<(Statement, String)> {
+fn vouched_for_itself(attached: &Attached, signers: &Signers, now: Timestamp) -> Option<Statement> {
     let key = signature::verify(&attached.statement, &attached.signature).ok()?;
-    let signer = signers.principals(&key, now).ok()?;
-    let statement = Statement::parse(&attached.statement).ok()?;
-    Some((statement, signer.to_owned()))
+    signers.principals(&key, now).ok()?;
+    Statement::parse(&attached.statement).ok()
 }
 
 /// Returns what trusted keys state of the base, if it is a bundle.
@@ -230,7 +236,7 @@ fn base_statements(
     base: Option<&VolumeRequest>,
     signers: &Signers,
     now: Timestamp,
-) -> Result<Vec<(Statement, String)>> {
+) -> Result<Vec<Statement>> {
     let Some(base) = base else { return Ok(Vec::new()) };
     if base.is_standard_input() || !Bundle::is_at(&base.image.path)? {
         return Ok(Vec::new());

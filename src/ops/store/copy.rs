@@ -43,6 +43,9 @@ pub struct CopyReport {
     pub digest: Digest,
     /// Bytes of its blobs.
     pub stored_bytes: u64,
+    /// What the user should hear although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Copies an AMI or snapshot as it is, blob by blob.
@@ -62,6 +65,6 @@ pub fn copy(request: &CopyRequest, watch: &dyn Watch) -> Result<CopyReport> {
     };
     let stored_bytes = bundle.blob_bytes();
     watch.begin(Some(stored_bytes));
-    bundle.copy_to(&request.to, watch).map_err(unwritten(&request.to))?;
-    Ok(CopyReport { to: request.to.clone(), digest: bundle.digest(), stored_bytes })
+    let notes = bundle.copy_to(&request.to, watch).map_err(unwritten(&request.to))?;
+    Ok(CopyReport { to: request.to.clone(), digest: bundle.digest(), stored_bytes, notes })
 }
