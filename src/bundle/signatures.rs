@@ -92,7 +92,7 @@ pub(crate) struct Unproven {
 
 /// What a manifest is.
 enum Found {
-    Signature(Parts),
+    Signature(Box<Parts>),
     Ami,
     Other,
 }
@@ -152,7 +152,20 @@ fn among(store: &dyn BlobStore, index: &oci::Index, named: BTreeSet<Digest>) -> 
         return Err(fail(Error::new(Kind::Limit, text)));
     }
     let (mut meant, mut carriers) = (BTreeSet::new(), Vec::new());
+    // The only one that says it is the AMI is not read before it is trusted: if it is something else, opening the
+    // bundle finds another digest.
+    let mut said = entries.iter().filter(|(digest, entry)| {
+        named.contains(digest) && entry.artifact_type.as_deref() == Some(ARTIFACT_TYPE)
+    });
+    let only = match (said.next(), said.next()) {
+        (Some((digest, _)), None) => Some(*digest),
+        _ => None,
+    };
     for (digest, entry) in entries {
+        if only == Some(digest) {
+            meant.insert(digest);
+            continue;
+        }
         match found(store, entry) {
             Ok(Found::Signature(parts)) => carriers.push(parts),
             Ok(Found::Ami) if named.contains(&digest) => _ = meant.insert(digest),
@@ -221,12 +234,12 @@ fn found(store: &dyn BlobStore, entry: &Descriptor) -> Result<Found> {
         && let [statement, signature] = &carrier.layers[..]
     {
         let part = |it: &Descriptor| Descriptor::new("", it.digest, it.size);
-        return Ok(Found::Signature(Parts {
+        return Ok(Found::Signature(Box::new(Parts {
             carrier: Descriptor::new(oci::MANIFEST_TYPE, entry.digest, entry.size),
             subject: carrier.subject.map(|subject| subject.digest),
             statement: part(statement),
             signature: part(signature),
-        }));
+        })));
     }
     Ok(if Bundle::is_manifest(&bytes) { Found::Ami } else { Found::Other })
 }
@@ -320,7 +333,7 @@ impl Bundle {
         Ok(notes)
     }
 
-    /// Returns a note if the bundle has signatures: what is packed anew has another digest, and they say nothing of it.
+    /// Returns a note if the bundle has signatures: what is packed again has another digest, and they say nothing of it.
     ///
     /// # Errors
     ///
@@ -329,7 +342,7 @@ impl Bundle {
         match of(&*self.store, self.digest) {
             Err(error) if error.kind() == Kind::Io => Err(error),
             Ok(found) if !found.attached.is_empty() => Ok(Some(
-                "its signatures are not kept, since what is packed anew has another digest".into(),
+                "its signatures are not kept, since what is packed again has another digest".into(),
             )),
             _ => Ok(None),
         }

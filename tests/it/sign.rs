@@ -418,9 +418,9 @@ fn a_damaged_signature_takes_nothing_along() {
             copy_tree(&whole, &bundle);
             let path = blob(&bundle, part);
             if cut {
-                fs::write(&path, "{").unwrap()
+                fs::write(&path, "{").unwrap();
             } else {
-                fs::remove_file(&path).unwrap()
+                fs::remove_file(&path).unwrap();
             }
             let at = format!("{number}-{cut}.ami");
             run_well(here, &format!("inspect {at}"));
@@ -485,7 +485,7 @@ fn a_base_may_be_a_bare_snapshot() {
     let here = folder.path();
     run_well(here, "sign thin.ami --key alice --counter 7");
     run_well(here, "store init images");
-    run_well(here, "store add images old.raw --name old");
+    run_well(here, "store add images@old old.raw");
     run_well(here, "verify thin.ami --base images@old --signers signers");
 }
 

@@ -157,8 +157,8 @@ fn open_trusted(
         *counter = statement.counter.max(*counter);
     }
     let newest: Vec<_> = own
-        .iter()
-        .map(|(name, _)| others.iter().filter(|it| it.name == *name).map(|it| it.counter).max())
+        .keys()
+        .map(|name| others.iter().filter(|it| it.name == *name).map(|it| it.counter).max())
         .collect();
     let mut notes = Vec::new();
     for ((name, counter), newest) in own.iter().zip(&newest) {
