@@ -193,6 +193,13 @@ fn bundles_go_in_and_out_whole_and_thin() {
     run_well(here, "store init images");
     let refused = run_badly(here, "store add images thin.ami", 2);
     assert!(refused.contains("add its base first"), "{refused}");
+    // The base that the request names is read for what the bundle lacks.
+    run_well(here, "store init others");
+    run_badly(here, "store add others thin.ami --base two.raw", 7);
+    run_well(here, "store add others@two thin.ami --base one.ami");
+    assert_eq!(read(here, "others@two"), bytes_of(&two));
+    let refused = run_badly(here, "store add others@two thin.ami --base one.raw", 2);
+    assert!(refused.contains("add the image to the store first"), "{refused}");
     let one_digest = json(here, "store add images one.ami")["digest"].clone();
     assert_eq!(one_digest, json(here, "inspect one.ami")["digest"]);
     let added = json(here, "store add images thin.ami");

@@ -39,6 +39,7 @@ use crate::ops::shared::open::OpenedVolume;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::open::over_base;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::pack_one;
@@ -203,7 +204,13 @@ fn add_whole(bundle: Bundle, into: &Goal<'_>, watch: &dyn Watch) -> Result<AddRe
     }
     let reader = layout::open(store)?;
     if let Some(base) = base_request(into)?.filter(|_| !request.as_is) {
-        return packed(&bundle, Some(base), into, watch);
+        // What a thin bundle lacks is read from the base that is named.
+        let whole = if bundle.is_thin()? {
+            over_base(bundle, Some(&base.image), request.threads, watch)?
+        } else {
+            bundle
+        };
+        return packed(&whole, Some(base), into, watch);
     }
     if bundle.is_thin()? {
         let opened = bundle.open_packs()?;
