@@ -48,7 +48,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     let index = layout::read_index(&*bundle.store)?;
     if let Some(other) = index.manifests.iter().find(|it| it.digest != bundle.digest) {
         let text = format!(
-            "it already exists and holds more than one AMI: index.json names sha256:{} too",
+            "it already exists and holds more than one manifest, as a signed AMI does: index.json names sha256:{} too",
             other.digest
         );
         return Err(refuse(path, text));
