@@ -151,7 +151,7 @@ fn among(store: &dyn BlobStore, index: &oci::Index, named: BTreeSet<Digest>) -> 
         );
         return Err(fail(Error::new(Kind::Limit, text)));
     }
-    let (mut meant, mut carriers) = (BTreeSet::new(), Vec::new());
+    let (mut meant, mut carriers, mut broken) = (BTreeSet::new(), Vec::new(), Vec::new());
     // The only one that says it is the AMI is not read before it is trusted: if it is something else, opening the
     // bundle finds another digest.
     let mut said = entries.iter().filter(|(digest, entry)| {
@@ -170,7 +170,13 @@ fn among(store: &dyn BlobStore, index: &oci::Index, named: BTreeSet<Digest>) -> 
             Ok(Found::Signature(parts)) => carriers.push(parts),
             Ok(Found::Ami) if named.contains(&digest) => _ = meant.insert(digest),
             Ok(Found::Ami | Found::Other) => {}
-            Err(error) => passed_over(entry, named.contains(&digest), error)?,
+            Err(error) => {
+                let said = entry.artifact_type.as_deref() == Some(SIGNATURE_TYPE);
+                let text = format!("the signature sha256:{digest} cannot be read: {error}");
+                passed_over(entry, named.contains(&digest), error)?;
+                // Whose it is, is not known: it is a reason only where no other signature is trusted.
+                broken.extend(said.then_some(text));
+            }
         }
     }
     // Whatever it is: opening it says what is wrong with it.
@@ -185,7 +191,7 @@ fn among(store: &dyn BlobStore, index: &oci::Index, named: BTreeSet<Digest>) -> 
             return Err(fail(Error::invalid("it names several AMIs, expected the name of one")));
         }
     };
-    let mut all = Unproven { digest, attached: vec![], others: vec![], broken: vec![] };
+    let mut all = Unproven { digest, attached: vec![], others: vec![], broken };
     let mut left = MAX_ALL_LEN;
     for parts in carriers {
         let carrier = parts.carrier;

@@ -215,6 +215,23 @@ fn a_changed_statement_or_signature_is_refused() {
 }
 
 #[test]
+fn a_damaged_carrier_is_not_called_a_missing_signature() {
+    let Some(folder) = scene() else { return };
+    let here = folder.path();
+    run_well(here, "sign old.ami --key alice --counter 3");
+    let index = index(&here.join("old.ami"));
+    let entries = index["manifests"].as_array().unwrap();
+    let signature = "application/vnd.amikit.signature.v1+json";
+    let entry = entries.iter().find(|entry| entry["artifactType"] == signature).unwrap();
+    let path = blob(&here.join("old.ami"), &entry["digest"]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let text = run_badly(here, "verify old.ami --signers signers", 7);
+    assert!(text.contains("cannot be read") && !text.contains("not signed"), "{text}");
+}
+
+#[test]
 fn an_older_version_than_the_base_is_refused_unless_it_is_allowed() {
     let Some(folder) = scene() else { return };
     let here = folder.path();
