@@ -352,7 +352,7 @@ impl Btrfs<'_> {
         let place = usize::try_from(id.0 >> INODE_BITS).unwrap_or(usize::MAX);
         let inode = id.0 & (1_u64 << INODE_BITS).strict_sub(1);
         let found = self.subvolumes.get(place);
-        let found = found.ok_or_else(|| damaged("there is no subvolume of that number"))?;
+        let found = found.ok_or_else(|| damaged("no subvolume has this number"))?;
         Ok((place, found, inode))
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn node(btrfs: &Btrfs<'_>, id: FileId) -> Outcome<Node> {
     let item = if inode == EMPTY { None } else { inode_item(btrfs, subvolume, inode)? };
     let Some(item) = item else {
         if inode != EMPTY {
-            return Err(damaged("there is no inode of that number"));
+            return Err(damaged("no inode has this number"));
         }
         return Ok(empty(id));
     };

@@ -97,7 +97,7 @@ impl Ext<'_> {
     pub(super) fn inode(&self, number: u64) -> Outcome<Inode> {
         let owner = Owner::File(FileId(number));
         let Some(offset) = self.groups.inode_offset(&self.sb, number) else {
-            return Err(Problem::Damaged.text("there is no inode of that number").of(owner));
+            return Err(Problem::Damaged.text("no inode has this number").of(owner));
         };
         let bytes = self.slice.bytes(offset, self.sb.inode_len)?;
         Inode::parse(&bytes, number, &self.sb).map_err(|failure| failure.at(owner, offset))

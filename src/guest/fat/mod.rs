@@ -175,7 +175,7 @@ impl<'a> Fat<'a> {
         let mut entry = [0; ENTRY_LEN];
         self.slice.read(id.0, &mut entry)?;
         if !id.0.is_multiple_of(32) || matches!(entry[0], 0 | 0xe5) || is_label(&entry) {
-            let text = "there is no file of that number: it is not where an entry stands";
+            let text = "no file has this number: no entry of a directory starts there";
             return Err(Problem::Request.text(text).of(Owner::File(id)));
         }
         Ok(entry)

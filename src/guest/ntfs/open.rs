@@ -163,7 +163,7 @@ impl Ntfs<'_> {
     pub(super) fn record(&self, number: u64) -> Outcome<Record> {
         let owner = Owner::File(FileId(number));
         if number >= self.records() {
-            return Err(damaged("there is no file record of that number").of(owner));
+            return Err(damaged("no file record has this number").of(owner));
         }
         let at = number.strict_mul(self.boot.record_len);
         let bytes = self.read(&self.mft, at, self.boot.record_len)?;

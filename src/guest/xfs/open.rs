@@ -172,7 +172,7 @@ impl Xfs<'_> {
     /// Reads an inode that is in use.
     pub(super) fn inode(&self, id: FileId) -> Outcome<Inode> {
         let Some(offset) = self.sb.inode_offset(id.0) else {
-            return Err(damaged("there is no inode of that number").of(Owner::File(id)));
+            return Err(damaged("no inode has this number").of(Owner::File(id)));
         };
         let bytes = self.slice.bytes(offset, self.sb.inode_len)?;
         self.parse_inode(&bytes, offset, id.0)
