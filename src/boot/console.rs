@@ -52,25 +52,44 @@ enum At {
     Anywhere,
 }
 
+/// When a sign counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// At once: a prompt waits in its line.
+    Prompt,
+    /// When its line has ended: the rest of it is the reason, and may come with a later read.
+    Line,
+}
+
 /// What decides, in the words of those who print it.
-const SIGNS: &[(At, &str, Verdict)] = &[
-    (At::Anywhere, "Kernel panic - not syncing", Verdict::Panic),
-    (At::Start, "(initramfs)", Verdict::Initramfs),
-    (At::Start, "dracut:/#", Verdict::Initramfs),
-    (At::Start, "dracut:/ #", Verdict::Initramfs),
-    (At::Anywhere, "Entering emergency mode. Exit the shell to continue", Verdict::Initramfs),
-    (At::Anywhere, "You are in emergency mode", Verdict::Emergency),
-    (At::Anywhere, "You are in rescue mode", Verdict::Emergency),
-    (At::Anywhere, "Give root password for maintenance", Verdict::Emergency),
-    (At::Anywhere, "Press Enter for maintenance", Verdict::Emergency),
-    (At::Anywhere, "Cannot open access to console, the root account is locked", Verdict::Emergency),
-    (At::Start, "grub rescue>", Verdict::Loader),
-    (At::Start, "grub>", Verdict::Loader),
-    (At::Anywhere, "Failed to boot both default and fallback entries", Verdict::Loader),
-    (At::Start, "No bootable device.", Verdict::NoBoot),
-    (At::Anywhere, "BdsDxe: No bootable option or device was found", Verdict::NoBoot),
-    (At::Start, "UEFI Interactive Shell", Verdict::NoBoot),
-    (At::Start, "Shell>", Verdict::NoBoot),
+const SIGNS: &[(At, &str, Ends, Verdict)] = &[
+    (At::Anywhere, "Kernel panic - not syncing", Ends::Line, Verdict::Panic),
+    (At::Start, "(initramfs)", Ends::Prompt, Verdict::Initramfs),
+    (At::Start, "dracut:/#", Ends::Prompt, Verdict::Initramfs),
+    (At::Start, "dracut:/ #", Ends::Prompt, Verdict::Initramfs),
+    (
+        At::Anywhere,
+        "Entering emergency mode. Exit the shell to continue",
+        Ends::Line,
+        Verdict::Initramfs,
+    ),
+    (At::Anywhere, "You are in emergency mode", Ends::Line, Verdict::Emergency),
+    (At::Anywhere, "You are in rescue mode", Ends::Line, Verdict::Emergency),
+    (At::Anywhere, "Give root password for maintenance", Ends::Prompt, Verdict::Emergency),
+    (At::Anywhere, "Press Enter for maintenance", Ends::Prompt, Verdict::Emergency),
+    (
+        At::Anywhere,
+        "Cannot open access to console, the root account is locked",
+        Ends::Line,
+        Verdict::Emergency,
+    ),
+    (At::Start, "grub rescue>", Ends::Prompt, Verdict::Loader),
+    (At::Start, "grub>", Ends::Prompt, Verdict::Loader),
+    (At::Anywhere, "Failed to boot both default and fallback entries", Ends::Line, Verdict::Loader),
+    (At::Start, "No bootable device.", Ends::Line, Verdict::NoBoot),
+    (At::Anywhere, "BdsDxe: No bootable option or device was found", Ends::Line, Verdict::NoBoot),
+    (At::Start, "UEFI Interactive Shell", Ends::Line, Verdict::NoBoot),
+    (At::Start, "Shell>", Ends::Prompt, Verdict::NoBoot),
 ];
 
 /// What explains a verdict that comes later, and how well: the best one is kept, and of equals the first.
@@ -142,12 +161,15 @@ impl Console {
             }
         }
         // A prompt has no end of a line.
-        self.look()
+        self.look(Ends::Prompt)
     }
 
     /// Says how it ended when time is over.
     #[must_use]
     pub fn timeout(&self) -> (Verdict, String) {
+        if let Some(done) = self.look(Ends::Line) {
+            return done;
+        }
         if self.has_kernel {
             let last = if self.last.is_empty() { "nothing" } else { &self.last };
             return (Verdict::Timeout, self.explained(&format!("the last line is: {last}")));
@@ -162,6 +184,9 @@ impl Console {
     /// Says how it ended when the machine has.
     #[must_use]
     pub fn stopped(&self) -> (Verdict, String) {
+        if let Some(done) = self.look(Ends::Line) {
+            return done;
+        }
         let text = if self.last.is_empty() {
             "it wrote nothing".to_owned()
         } else {
@@ -205,7 +230,7 @@ impl Console {
     }
 
     fn end_line(&mut self) -> Option<(Verdict, String)> {
-        let done = self.look();
+        let done = self.look(Ends::Line);
         let line = self.text();
         if is_kernels(&line) {
             self.has_kernel = true;
@@ -223,8 +248,8 @@ impl Console {
         String::from_utf8_lossy(&self.line).trim().to_owned()
     }
 
-    /// Judges the line as far as it came.
-    fn look(&mut self) -> Option<(Verdict, String)> {
+    /// Judges the line as far as it came: only prompts, or all signs of a line that has ended.
+    fn look(&self, ends: Ends) -> Option<(Verdict, String)> {
         let line = self.text();
         if line.is_empty() {
             return None;
@@ -232,10 +257,12 @@ impl Console {
         // The end of a line may come later, and its hint then.
         let mut hint = self.hint.clone();
         keep(&mut hint, HINTS, &line);
-        for (at, sign, verdict) in SIGNS {
-            if !stands(*at, sign, &line) {
+        for (at, sign, needs, verdict) in SIGNS {
+            if !stands(*at, sign, &line) || ends == Ends::Prompt && *needs == Ends::Line {
                 continue;
             }
+            // What comes behind a prompt depends on where a read ended.
+            let line = if *needs == Ends::Prompt { up_to(&line, sign) } else { line };
             let hint = hint.map(|(_, hint)| hint);
             let of_loader = self.loader_hint.as_ref().map(|(_, hint)| hint.clone());
             let reason = match verdict {
@@ -251,8 +278,14 @@ impl Console {
             };
             return Some((*verdict, reason));
         }
-        self.until.iter().any(|text| line.contains(text.trim())).then_some((Verdict::Reached, line))
+        let reached = self.until.iter().find(|text| line.contains(text.trim()))?;
+        Some((Verdict::Reached, up_to(&line, reached.trim())))
     }
+}
+
+/// Returns a line as far as a text in it goes.
+fn up_to(line: &str, text: &str) -> String {
+    line.split_once(text).map_or_else(|| line.to_owned(), |(before, _)| format!("{before}{text}"))
 }
 
 fn stands(at: At, sign: &str, line: &str) -> bool {
@@ -308,8 +341,7 @@ mod tests {
         let whole = Console::new(until()).feed(text.as_bytes());
         let mut console = Console::new(until());
         let pieces = text.as_bytes().iter().find_map(|byte| console.feed(&[*byte]));
-        let verdict = |it: &Option<(Verdict, String)>| it.as_ref().map(|(verdict, _)| *verdict);
-        assert_eq!(verdict(&whole), verdict(&pieces), "{text}");
+        assert_eq!(whole, pieces, "{text}");
         whole
     }
 
@@ -369,7 +401,7 @@ mod tests {
         expect(
             "[\x1b[0;1;31m TIME \x1b[0m] Timed out waiting for device \x1b[0;1;39m/dev/disk/by-uuid/7\x1b[0m.\r\n\
              [\x1b[0;1;38:5:185mDEPEND\x1b[0m] Dependency failed for \x1b[0;1;39m/mnt/data\x1b[0m.\r\n\
-             You are in emergency mode. After logging in, type",
+             You are in emergency mode. After logging in, type \"journalctl -xb\" to view\r\n",
             Verdict::Emergency,
             "Timed out waiting for device /dev/disk/by-uuid/7",
         );
