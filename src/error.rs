@@ -166,6 +166,8 @@ pub enum Setting {
     Git,
     /// What is done about holes.
     Holes,
+    /// That plain HTTP is spoken with another machine.
+    InsecureEndpoint,
     /// The image of a device.
     Image,
     /// The id of an AMI.

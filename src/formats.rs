@@ -22,6 +22,7 @@ macro_rules! pages {
             #[doc = "[instance-store.md]: crate::formats::instance_store"]
             #[doc = "[manifest.md]: crate::formats::manifest"]
             #[doc = "[nbd.md]: crate::formats::nbd"]
+            #[doc = "[network.md]: crate::formats::network"]
             #[doc = "[ova.md]: crate::formats::ova"]
             #[doc = "[pack.md]: crate::formats::pack"]
             #[doc = "[page-index.md]: crate::formats::page_index"]
@@ -58,6 +59,7 @@ pages! {
     instance_store "instance-store.md"
     manifest "manifest.md"
     nbd "nbd.md"
+    network "network.md"
     ova "ova.md"
     pack "pack.md"
     page_index "page-index.md"

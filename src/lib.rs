@@ -95,6 +95,9 @@
 //!
 //! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
 //! needs none of that: `amikit = { version = "0.1", default-features = false }`.
+//!
+//! `network`, off by default, is for what talks to other machines. Without it such verbs
+//! exist and fail.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]
 
 pub(crate) mod ami;
@@ -114,6 +117,8 @@ pub(crate) mod field;
 pub(crate) mod format;
 pub mod formats;
 pub(crate) mod guest;
+#[cfg(feature = "network")]
+pub(crate) mod http;
 pub(crate) mod instance_store;
 pub(crate) mod io;
 pub(crate) mod layout;
@@ -253,6 +258,10 @@ pub mod internals {
     }
     pub mod guest {
         pub use crate::guest::*;
+    }
+    #[cfg(feature = "network")]
+    pub mod http {
+        pub use crate::http::*;
     }
     pub mod instance_store {
         pub use crate::instance_store::*;

@@ -148,6 +148,7 @@ fn option_names(setting: Setting) -> &'static [&'static str] {
         Setting::Ec2Certificate => &["ec2-cert"],
         Setting::Git => &["git"],
         Setting::Holes => &["holes"],
+        Setting::InsecureEndpoint => &["insecure-endpoint"],
         Setting::Image => &["image"],
         Setting::ImageId => &["image-id"],
         Setting::Key => &["key"],

@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -76,6 +77,28 @@ impl Watch for Quiet<'_> {
 impl std::fmt::Debug for Quiet<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Quiet")
+    }
+}
+
+/// Where lines go that trace what a run says to other machines.
+#[derive(Clone)]
+pub struct Trace(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Trace {
+    /// Makes a trace of what takes a line at a time.
+    pub fn new(line: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(line))
+    }
+
+    /// Traces a line.
+    pub fn line(&self, text: &str) {
+        (self.0)(text);
+    }
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trace")
     }
 }
 
