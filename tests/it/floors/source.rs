@@ -232,8 +232,10 @@ impl Reader<'_> {
         let Some(open) = rest.iter().position(|it| it.is('{')) else { return };
         let mut depth = 0;
         let mut path = Vec::new();
-        for token in &rest[..open] {
-            depth += i32::from(token.is('<')) - i32::from(token.is('>'));
+        for (index, token) in rest[..open].iter().enumerate() {
+            // An arrow, of a bound that is a function, closes nothing.
+            let arrow = index > 0 && rest[index - 1].is('-');
+            depth += i32::from(token.is('<')) - i32::from(token.is('>') && !arrow);
             match token {
                 Token::Word(word) if word == "for" || word == "where" => break,
                 Token::Word(word) if depth == 0 => path.push(word.clone()),
@@ -266,7 +268,8 @@ fn a_source_says_what_it_imports_and_uses() {
          mod d; #[cfg(test)] mod tests; #[cfg(test)] mod t { use crate::never; }
          mod inside { use super::H; }
          impl<T: P> crate::a::B<T> where T: Q { pub fn go(&self) { a.run(); i::j::<T>(K::L); } }
-         impl M for N { fn other() {} } fn f(x: impl O) { use crate::late::R; }",
+         impl M for N { fn other() {} } impl<F: Fn(u8) -> W> V<F> { fn call() {} }
+         fn f(x: impl O) { use crate::late::R; }",
     );
     let imports: Vec<_> = source
         .imports
@@ -291,7 +294,10 @@ fn a_source_says_what_it_imports_and_uses() {
     assert!(source.calls.contains("run") && source.words.contains("O"));
     assert_eq!(
         source.methods,
-        [(["crate", "a", "B"].map(str::to_owned).to_vec(), "go".to_owned())]
+        [
+            (["crate", "a", "B"].map(str::to_owned).to_vec(), "go".to_owned()),
+            (vec!["V".to_owned()], "call".to_owned())
+        ]
     );
     assert!(source.imports[5].local && !source.imports[4].local);
     assert!(source.defined.contains("f") && !source.defined.contains("go"));
