@@ -98,6 +98,8 @@
 //!
 //! `network`, off by default, is for what talks to other machines. Without it such verbs
 //! exist and fail.
+//!
+//! `parquet` lets `export` write tables as Parquet.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]
 
 pub(crate) mod ami;
@@ -132,6 +134,7 @@ pub(crate) mod report;
 pub(crate) mod serve;
 pub(crate) mod signature;
 pub(crate) mod store;
+pub(crate) mod tables;
 pub(crate) mod tar;
 pub(crate) mod units;
 pub(crate) mod volume;
@@ -304,6 +307,9 @@ pub mod internals {
     }
     pub mod tar {
         pub use crate::tar::*;
+    }
+    pub mod tables {
+        pub use crate::tables::*;
     }
     pub mod units {
         pub use crate::units::*;

@@ -362,6 +362,28 @@ impl StagedFiles {
         }
         into.sync_all().map_err(|e| Error::io("sync the folder", &shared.path.join(folder), e))
     }
+
+    /// Moves files into a folder of the shared one, each from its name here to another one there, and syncs that. What
+    /// has the name is replaced.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub fn move_as<'a>(
+        &self,
+        shared: &SharedFolder,
+        folder: &str,
+        names: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<()> {
+        let into = shared.inside(folder)?;
+        for (from, to) in names {
+            let path = shared.path.join(folder).join(to);
+            let (from, to) = (c_string(OsStr::new(from), &path)?, c_string(OsStr::new(to), &path)?);
+            renameat(self.0.open(), &from, &into, &to)
+                .map_err(|e| Error::io("name", &path, e.into()))?;
+        }
+        into.sync_all().map_err(|e| Error::io("sync the folder", &shared.path.join(folder), e))
+    }
 }
 
 #[cfg(test)]

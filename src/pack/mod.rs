@@ -11,6 +11,7 @@ pub mod layout;
 mod opened;
 pub mod patch;
 mod reader;
+mod share;
 mod writer;
 
 pub use base::Base;
@@ -30,6 +31,7 @@ pub use patch::Patch;
 pub use reader::ChunkReader;
 pub use reader::GroupReader;
 pub use reader::hash_chunks;
+pub use share::stored_share;
 pub use writer::Finished;
 pub use writer::PackWriter;
 pub use writer::Stored;

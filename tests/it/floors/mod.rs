@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["units", "error"],
     &["field", "digest", "compress", "work", "picture"],
     &["io"],
-    &["tar", "signature", "http"],
+    &["tar", "signature", "http", "tables"],
     &["volume", "manifest", "pack", "ami", "layout"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
     &["lint", "explain", "calls", "store"],
