@@ -17,6 +17,9 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::io::all_data;
+use crate::io::shared_extents::SharedExtent;
+use crate::io::shared_extents::parts_of;
+use crate::io::shared_extents::shared_extents;
 use crate::io::unwritten::overlay;
 use crate::io::unwritten::unwritten_ranges;
 use crate::units::Extent;
@@ -327,6 +330,18 @@ impl ReadAt for Input {
             Bytes::File(file) if self.identity.is_some() => self.file_extents(file, limit),
             Bytes::Other(storage) => self.storage_extents(storage, limit),
             Bytes::File(_) | Bytes::Part { .. } | Bytes::Memory(_) => Ok(all_data(self.len)),
+        }
+    }
+
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        match &self.bytes {
+            Bytes::File(file) if self.identity.is_some() => shared_extents(file, self.len)
+                .map_err(|e| Error::io("find the shared extents of", &self.path, e)),
+            Bytes::Part { whole, start } => {
+                Ok(parts_of(&whole.shared_extents()?, *start, self.len))
+            }
+            Bytes::Other(storage) => storage.shared_extents().map_err(|e| self.refused(e)),
+            Bytes::File(_) | Bytes::Memory(_) => Ok(Vec::new()),
         }
     }
 

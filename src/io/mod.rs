@@ -20,6 +20,7 @@ mod page_buffer;
 mod private_log;
 mod scratch;
 mod secret;
+mod shared_extents;
 mod shared_folder;
 mod stream;
 mod unwritten;
@@ -66,6 +67,8 @@ pub use page_buffer::PageBuffer;
 pub use private_log::PrivateLog;
 pub use scratch::Scratch;
 pub use secret::read_secret;
+pub use shared_extents::SharedExtent;
+use shared_extents::parts_of;
 pub use shared_folder::FolderLock;
 pub use shared_folder::Hold;
 pub use shared_folder::SharedFile;
@@ -119,6 +122,16 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
         Ok(all_data(self.len()))
     }
 
+    /// Returns the ranges that other files may share, ascending, with the places at which they lie: bytes at one
+    /// place are equal, and nobody has to read them. None where nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        Ok(Vec::new())
+    }
+
     /// Returns the file that the bytes are in, where there is one.
     fn origin(&self) -> Option<&Path> {
         None
@@ -150,6 +163,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
 
     fn extents(&self, limit: usize) -> Result<Vec<Extent>> {
         (**self).extents(limit)
+    }
+
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        (**self).shared_extents()
     }
 
     fn origin(&self) -> Option<&Path> {
@@ -258,6 +275,10 @@ impl<R: ReadAt> ReadAt for Part<R> {
             }
             _ => Err(Error::corrupt("the part ends early").at(self.start.saturating_add(offset))),
         }
+    }
+
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        Ok(parts_of(&self.whole.shared_extents()?, self.start, self.len))
     }
 
     fn origin(&self) -> Option<&Path> {

@@ -48,7 +48,7 @@ fn ranges(file: &File, flags: FiemapFlags) -> io::Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
-fn is_unsupported(error: &io::Error) -> bool {
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
     // ENOTTY and EBADR come from file systems that have no such call, or not with these flags.
     matches!(
         error.raw_os_error(),

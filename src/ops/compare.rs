@@ -13,6 +13,7 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open;
 use crate::ops::shared::open::recorded_free;
+use crate::ops::shared::reflinks::SameBytes;
 use crate::units::ExtentKind;
 use crate::volume::ReadVolume;
 use crate::work::Crew;
@@ -102,11 +103,12 @@ pub fn compare(request: &CompareRequest, watch: &dyn Watch) -> Result<CompareRep
     } else {
         PAIR_PIECE_LEN
     };
+    let same = SameBytes::of(left, right)?;
     let mut found = Vec::new();
     in_order(
         Crew::far_ahead(request.threads),
         watch,
-        jobs(left, right, short),
+        jobs([left, right], &same, short),
         || Ok((PageBuffer::zeroed(piece_len), PageBuffer::zeroed(piece_len))),
         |(a, b), job| {
             let bytes = job.range.end.strict_sub(job.range.start);
@@ -148,8 +150,8 @@ fn add(found: &mut Vec<DifferentRange>, range: Range<u64>, what: &'static str) {
 
 /// Cuts what both volumes have into jobs. What is not stored in either is one job, however long.
 fn jobs<'a>(
-    left: &'a dyn ReadVolume,
-    right: &'a dyn ReadVolume,
+    volumes: [&'a dyn ReadVolume; 2],
+    same: &'a SameBytes,
     end: u64,
 ) -> impl Iterator<Item = Result<Job>> + 'a {
     let mut at = 0;
@@ -157,20 +159,31 @@ fn jobs<'a>(
         if at >= end {
             return None;
         }
-        let job = next_job(left, right, at, end);
+        let job = next_job(volumes, same, at, end);
         // After a failure there is no next place to look at.
         at = job.as_ref().map_or(end, |job| job.range.end);
         Some(job)
     })
 }
 
-fn next_job(left: &dyn ReadVolume, right: &dyn ReadVolume, at: u64, end: u64) -> Result<Job> {
+fn next_job(
+    [left, right]: [&dyn ReadVolume; 2],
+    same: &SameBytes,
+    at: u64,
+    end: u64,
+) -> Result<Job> {
+    if let Some(stop) = same.end_of(at) {
+        // Both are stored, at one place: no more to read than where neither has anything.
+        let (left, right) = (ExtentKind::Zero, ExtentKind::Zero);
+        return Ok(Job { range: at..stop.min(end), left, right });
+    }
     let (a, b) = (left.extent_at(at)?, right.extent_at(at)?);
     let mut stop = a.range.end.min(b.range.end).min(end);
     if a.kind == ExtentKind::Data || b.kind == ExtentKind::Data {
         // Spans end at multiples of their length, so that a packed unit is in one of them.
         stop = stop.min((at / SPAN_LEN).strict_add(1).strict_mul(SPAN_LEN));
     }
+    let stop = same.next_behind(at).map_or(stop, |next| stop.min(next));
     Ok(Job { range: at..stop, left: a.kind, right: b.kind })
 }
 

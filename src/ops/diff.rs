@@ -22,6 +22,7 @@ use crate::ops::shared::open::alike;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open;
 use crate::ops::shared::open::recorded_free;
+use crate::ops::shared::reflinks::SameBytes;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
@@ -311,10 +312,11 @@ fn direct(
     found: &mut dyn FnMut(Change) -> Result<()>,
 ) -> Result<()> {
     let end = block_count(old.size()).max(block_count(new.size()));
+    let same = SameBytes::of(old, new)?;
     let mut next = 0;
     let jobs = std::iter::from_fn(move || {
         (next < end).then(|| {
-            let job = next_job(old, new, next, end);
+            let job = next_job(old, new, &same, next, end);
             next = match &job {
                 Ok(Job::Run { count, .. }) => next.strict_add(*count),
                 Ok(Job::Read { hints, .. }) => {
@@ -361,7 +363,17 @@ fn hint(volume: &dyn ReadVolume, index: u32) -> Result<ExtentKind> {
     if index.offset() < volume.size() { block_hint(volume, index) } else { Ok(ExtentKind::Hole) }
 }
 
-fn next_job(old: &dyn ReadVolume, new: &dyn ReadVolume, first: u32, end: u32) -> Result<Job> {
+fn next_job(
+    old: &dyn ReadVolume,
+    new: &dyn ReadVolume,
+    same: &SameBytes,
+    first: u32,
+    end: u32,
+) -> Result<Job> {
+    if let Some(behind) = same.blocks_from(BlockIndex(first)) {
+        let count = behind.0.strict_sub(first);
+        return Ok(Job::Run { first, count, kinds: [ExtentKind::Data; 2] });
+    }
     let mut kinds = [ExtentKind::Hole; 2];
     let mut covered = end;
     for (kind, volume) in kinds.iter_mut().zip([old, new]) {
@@ -380,7 +392,10 @@ fn next_job(old: &dyn ReadVolume, new: &dyn ReadVolume, first: u32, end: u32) ->
     if covered > first && !kinds.contains(&ExtentKind::Data) {
         return Ok(Job::Run { first, count: covered.strict_sub(first), kinds });
     }
-    let stop = first.strict_add(JOB_BLOCKS).min(end);
+    let mut stop = first.strict_add(JOB_BLOCKS).min(end);
+    if let Some(same) = same.next_behind(BlockIndex(first).offset()).and_then(BlockIndex::holding) {
+        stop = stop.min(same.0.max(first.strict_add(1)));
+    }
     let hints = (first..stop)
         .map(|index| Ok([hint(old, index)?, hint(new, index)?]))
         .collect::<Result<_>>()?;

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::ReadAt;
+use crate::io::SharedExtent;
 use crate::units::BlockIndex;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -68,6 +69,16 @@ pub trait ReadVolume: Send + Sync + fmt::Debug {
     /// read them all. 1 where bytes are stored as they are.
     fn unit_len(&self) -> usize {
         1
+    }
+
+    /// Returns the ranges whose bytes other files may share, ascending, as [`crate::io::ReadAt::shared_extents`]. None where
+    /// nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        Ok(Vec::new())
     }
 
     /// Fails if a source is not what it was when it was opened.
@@ -278,6 +289,31 @@ impl ReadVolume for Volume {
     fn unit_len(&self) -> usize {
         let units = self.sources.iter().filter_map(|source| source.unit);
         units.map(|unit| usize::try_from(unit.len).expect("at most 2 MiB")).max().unwrap_or(1)
+    }
+
+    fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
+        let of_sources: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| source.bytes.shared_extents())
+            .collect::<Result<_>>()?;
+        let mut found = Vec::new();
+        if of_sources.iter().all(Vec::is_empty) {
+            return Ok(found);
+        }
+        for (range, place) in self.map.within(0..self.map.size()) {
+            let Place::Stored { source, offset } = place else { continue };
+            let extents = &of_sources[usize::from(source)];
+            let end = offset.saturating_add(range.end.strict_sub(range.start));
+            let first = extents.partition_point(|extent| extent.range.end <= offset);
+            let inside = extents[first..].iter().map_while(|extent| extent.within(&(offset..end)));
+            found.extend(inside.map(|part| {
+                // From bytes of the source to bytes of the volume: inside the run, so inside the volume.
+                let there = |at: u64| range.start.strict_add(at.strict_sub(offset));
+                SharedExtent { range: there(part.range.start)..there(part.range.end), ..part }
+            }));
+        }
+        Ok(found)
     }
 
     fn check_unchanged(&self) -> Result<()> {

@@ -12,11 +12,11 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::common::Disk;
 use crate::common::Model;
 use crate::common::Random;
 use crate::common::amikit;
 use crate::common::installed;
-use crate::common::is_root;
 use crate::common::keeps_holes;
 use crate::common::names;
 use crate::common::rounds;
@@ -330,61 +330,6 @@ fn a_journal_is_finished_by_its_own_bundle_or_by_itself() {
     run_well(here, advice.trim_start_matches("amikit "));
     check_changed(&bench.at("image.raw"), &bench.new, "finished by the journal itself");
     assert!(!bench.at(JOURNAL).exists(), "the journal is left");
-}
-
-/// A folder on a file system of its own, in a file.
-struct Disk {
-    folder: tempfile::TempDir,
-    mounted: bool,
-}
-
-impl Disk {
-    /// Makes one that can share blocks between files; `None`, with the reason, where that cannot be.
-    fn sharing() -> Option<Self> {
-        if !is_root() {
-            return None;
-        }
-        for (program, arguments) in
-            [("mkfs.xfs", &["-q", "-m", "reflink=1"][..]), ("mkfs.btrfs", &["-q"][..])]
-        {
-            if !installed(program) {
-                continue;
-            }
-            let mut disk = Self { folder: tempfile::tempdir().unwrap(), mounted: false };
-            let file = disk.folder.path().join("disk");
-            fs::File::create(&file).unwrap().set_len(320 << 20).unwrap();
-            let made = Command::new(program).args(arguments).arg(&file).output().unwrap();
-            if !made.status.success() {
-                println!("skipped: {program}: {}", stderr(&made));
-                continue;
-            }
-            fs::create_dir(disk.path()).unwrap();
-            let mount = Command::new("mount")
-                .args(["-o", "loop"])
-                .arg(&file)
-                .arg(disk.path())
-                .output()
-                .unwrap();
-            if mount.status.success() {
-                disk.mounted = true;
-                return Some(disk);
-            }
-            println!("skipped: a file system of {program} cannot be mounted: {}", stderr(&mount));
-        }
-        None
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("mount")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.mounted {
-            let _ = Command::new("umount").arg(self.path()).status();
-        }
-    }
 }
 
 #[test]

@@ -56,6 +56,7 @@ mod plan;
 mod promises;
 mod promises_kept;
 mod readers;
+mod reflinks;
 mod report;
 mod roundtrip;
 mod schemas;

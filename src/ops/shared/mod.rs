@@ -23,6 +23,7 @@ pub(super) mod packing;
 pub(super) mod pages;
 pub(super) mod planning;
 pub(super) mod recipe;
+pub(super) mod reflinks;
 pub(super) mod report;
 pub(super) mod store_names;
 pub(super) mod trust;

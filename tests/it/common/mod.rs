@@ -1,6 +1,7 @@
 //! What the tests share: running the program and others, random numbers, volumes with holes.
 #![allow(clippy::arithmetic_side_effects)]
 
+mod disk;
 mod images;
 mod storage;
 
@@ -25,6 +26,8 @@ use amikit::internals::ops;
 use amikit::internals::units::BLOCK_LEN;
 use amikit::internals::units::BLOCK_SIZE;
 
+pub(crate) use disk::Disk;
+pub(crate) use disk::SHARING;
 pub(crate) use images::Entry;
 pub(crate) use images::archive;
 pub(crate) use images::bytes_of;
