@@ -81,6 +81,7 @@ commands! {
     store::Store,
     serve::Serve,
     boot::Boot,
+    export::Export,
     import::Import,
     schema::Schema,
     bench::Bench,

@@ -402,6 +402,24 @@ impl Group<'_> {
         }
     }
 
+    /// Returns the ids of the data blocks, ascending by block.
+    #[must_use]
+    pub fn digests(&self) -> &[[u8; 32]] {
+        self.digests
+    }
+
+    /// Returns all blocks, one after the other: faster than [`Group::block`] for each.
+    pub fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
+        let mut digests = self.digests.iter();
+        (0..GROUP_BLOCKS).map(move |bit| match self.kind(bit) {
+            ExtentKind::Data => {
+                Block::Data(Digest(*digests.next().expect("one for each data block")))
+            }
+            ExtentKind::Zero => Block::Zero,
+            ExtentKind::Hole => Block::Hole,
+        })
+    }
+
     /// Returns the state of block `bit`, without its digest.
     #[must_use]
     pub fn kind(&self, bit: u32) -> ExtentKind {

@@ -23,6 +23,7 @@ mod delta_refusals;
 mod delta_roundtrip;
 mod diff_files;
 mod english;
+mod export;
 mod faults;
 mod floors;
 mod format_archives;

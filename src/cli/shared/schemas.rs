@@ -25,6 +25,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "diff"
     "diff-files"
     "error"
+    "export"
     "import"
     "init"
     "inspect"

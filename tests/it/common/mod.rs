@@ -2,6 +2,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod disk;
+pub(crate) mod fleet;
 mod images;
 mod storage;
 

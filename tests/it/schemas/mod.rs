@@ -174,6 +174,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("store-verify", "store verify images", 0),
     ("store-remove", "store remove images@new", 0),
     ("store-gc", "store gc images", 0),
+    ("export", "export images old.ami -o tables --inside", 0),
+    ("export", "export -o tables --compact", 0),
     ("error", "inspect missing.raw", 3),
     ("error", "inspect garbage.qcow2", 4),
     ("error", "verify old.raw", 4),
