@@ -164,6 +164,12 @@ impl Console {
         self.look(Ends::Prompt)
     }
 
+    /// Tells whether a line of the kernel was seen.
+    #[must_use]
+    pub fn has_kernel(&self) -> bool {
+        self.has_kernel
+    }
+
     /// Says how it ended when time is over.
     #[must_use]
     pub fn timeout(&self) -> (Verdict, String) {

@@ -55,7 +55,7 @@ pub fn sector(text: &str) -> Vec<u8> {
 ///
 /// `Interrupted`; a machine that cannot be started is an answer.
 pub fn works(program: &Path, machine: &Machine<'_>, watch: &dyn Watch) -> Result<bool> {
-    let limits = Limits { time: TIME, log_bytes: 0 };
+    let limits = Limits { time: TIME, silence: None, log_bytes: 0 };
     let console = Console::new(vec![MARK.to_owned()]);
     let ended = run(program, machine, console, &limits, watch, &mut |_| Ok(()));
     watch.check()?;

@@ -48,6 +48,8 @@ const MESSAGES_LEN: u64 = 4096;
 pub struct Limits {
     /// Until there must be a verdict.
     pub time: Duration,
+    /// Until the kernel must have written a line, if that ends the run.
+    pub silence: Option<Duration>,
     /// Bytes of the console that are handed on.
     pub log_bytes: u64,
 }
@@ -150,7 +152,8 @@ fn follow(
     let mut bytes = 0_u64;
     loop {
         watch.check()?;
-        if began.elapsed() >= limits.time {
+        let silent = limits.silence.is_some_and(|time| began.elapsed() >= time);
+        if began.elapsed() >= limits.time || silent && !console.has_kernel() {
             let (verdict, reason) = console.timeout();
             return Ok((verdict, reason, bytes));
         }

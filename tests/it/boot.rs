@@ -6,6 +6,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use amikit::internals::serve::imds::Facts;
 use amikit::internals::serve::imds::Imds;
 use serde_json::Value;
 
+use crate::common::amikit;
 use crate::common::installed;
 use crate::common::run;
 use crate::common::run_badly;
@@ -216,4 +218,44 @@ fn mistakes_are_refused_before_anything_starts() {
         );
         run_badly(here, "boot arm.ami", 5);
     }
+}
+
+/// A machine that runs the probe under KVM and no kernel, as there are.
+#[test]
+fn a_kernel_that_says_nothing_under_kvm_is_started_again_without() {
+    if !Path::new("/dev/kvm").exists() {
+        println!("skipped: there is no /dev/kvm");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    disk(here, "up.raw", "login:");
+    let programs = here.join("programs");
+    fs::create_dir(&programs).unwrap();
+    let qemu = programs.join("qemu-system-x86_64");
+    let script = "#!/bin/sh
+        case \"$*\" in
+            *accel=kvm*) if mkdir \"${0%/*}/probed\" 2>/dev/null; then echo amikit-probe; else echo GRUB loading...; fi; sleep 20 ;;
+            *) echo web login:; sleep 20 ;;
+        esac
+";
+    fs::write(&qemu, script).unwrap();
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |line: &str| {
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let words = format!("boot up.raw --firmware bios --json {line}");
+        let mut command = amikit();
+        let command = command.args(words.split(' ')).env("PATH", path).current_dir(here);
+        let output = command.output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", stderr(&output)))
+    };
+    let report = run("--timeout 8 --log console.log");
+    assert_eq!((&report["verdict"], &report["accelerator"]), (&"reached".into(), &"tcg".into()));
+    assert!(report["notes"].to_string().contains("under KVM the kernel wrote nothing"), "{report}");
+    let log = fs::read_to_string(here.join("console.log")).unwrap();
+    assert!(log.contains("GRUB loading") && log.contains("web login:"), "{log}");
+    // What the user asks for is what there is: the probe does not run, so nothing of it is left.
+    let report = run("--timeout 2 --accel kvm");
+    assert_eq!((&report["verdict"], &report["accelerator"]), (&"silent".into(), &"kvm".into()));
 }

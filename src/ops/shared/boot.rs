@@ -197,17 +197,26 @@ pub(in crate::ops) fn start(request: &BootRequest, watch: &dyn Watch) -> Result<
     let names: Vec<String> = listed.iter().map(|export| export.name.clone()).collect();
     let firmware = &firmware;
     let host = Host { program: &program, folder: folder.path(), request, firmware, identity };
-    let accelerator = host.accelerator(watch)?;
+    let mut accelerator = host.accelerator(watch)?;
     let imds = Imds::new(facts);
     let mut at = 0_u64;
     let volumes = (&exports[..], &names[..]);
-    let ended = host.start(accelerator, volumes, &imds, watch, &mut notes, &mut |bytes| {
+    let mut keep = |bytes: &[u8]| {
         if let Some(log) = &log {
             log.write_all_at(bytes, at)?;
         }
         at = at.saturating_add(u64::try_from(bytes.len()).expect("a piece"));
         Ok(())
-    });
+    };
+    let mut ended = host.start(accelerator, volumes, &imds, watch, &mut notes, &mut keep);
+    let is_silent = ended.as_ref().is_ok_and(|ended| ended.verdict == Verdict::Silent);
+    if is_silent && host.may_translate(accelerator) {
+        // A boot sector runs on machines where a kernel does not.
+        notes.push("under KVM the kernel wrote nothing; it was started again without".to_owned());
+        accelerator = Accelerator::Tcg;
+        ended = keep(b"\r\n")
+            .and_then(|()| host.start(accelerator, volumes, &imds, watch, &mut notes, &mut keep));
+    }
     // What was seen until an interruption is worth keeping.
     if let (Some(log), Some(path)) = (log, &request.log) {
         log.commit().map_err(unwritten(path))?;
@@ -304,6 +313,10 @@ fn facts(request: &BootRequest, exports: &[Export]) -> Result<Facts> {
     })
 }
 
+/// Until a kernel under KVM must have written a line, if KVM was chosen by us: loaders wait 5 seconds for a key at most
+/// where nobody changed that, and a kernel follows at once.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// MAC address of the network card: one that is administered locally.
 const MAC: &str = "0a:ff:d0:00:00:01";
 
@@ -367,6 +380,11 @@ impl Host<'_> {
         Ok(if works { Accelerator::Kvm } else { Accelerator::Tcg })
     }
 
+    /// Tells whether a machine may be run again by translation if its kernel says nothing.
+    fn may_translate(&self, accelerator: Accelerator) -> bool {
+        accelerator == Accelerator::Kvm && matches!(self.request.processor, Processor::Auto)
+    }
+
     fn machine<'m>(
         &'m self,
         accelerator: Accelerator,
@@ -402,7 +420,10 @@ impl Host<'_> {
             let relay = request.relay.as_deref().zip(metadata);
             let machine = self.machine(accelerator, socket, names, relay);
             let console = Console::new(request.until.clone());
-            let limits = Limits { time: request.time, log_bytes: MOST_LOG };
+            // A run of little time has more of it for the second try.
+            let silence = SILENCE.min(request.time.div_f64(4.0));
+            let silence = self.may_translate(accelerator).then_some(silence);
+            let limits = Limits { time: request.time, silence, log_bytes: MOST_LOG };
             boot::run(self.program, &machine, console, &limits, watch, log)
         })
     }
