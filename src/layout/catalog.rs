@@ -7,8 +7,10 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::layout::entry::former_name;
 use crate::layout::entry::is_as_written;
 use crate::layout::index::index_bytes;
+use crate::layout::intact::renamed;
 use crate::layout::name::Name;
 use crate::layout::oci;
 use crate::layout::oci::Descriptor;
@@ -39,6 +41,13 @@ impl Entry {
     #[must_use]
     pub fn is_changed(&self) -> bool {
         is_as_written(&self.descriptor) == Some(false)
+    }
+
+    /// Says that another program gave it its name, if one did.
+    #[must_use]
+    pub fn renamed(&self) -> Option<String> {
+        let former = former_name(&self.descriptor).filter(|_| self.is_ours)?;
+        Some(renamed(&self.descriptor, former))
     }
 
     /// Returns the name that it gives its manifest, if it gives one.

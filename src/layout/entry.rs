@@ -10,6 +10,10 @@ use crate::layout::oci::Index;
 /// Annotation that holds the checksum of the entry that it stands in.
 const CHECKSUM: &str = "io.amikit.checksum";
 
+/// Annotation that holds the name under which amikit wrote the entry: what copies a manifest keeps its annotations and
+/// gives it another name.
+const REFERENCE: &str = "io.amikit.reference";
+
 /// Returns an entry's checksum: the CRC-32 of its JSON without white space and without the checksum.
 fn checksum(entry: &Descriptor) -> String {
     let mut plain = entry.clone();
@@ -18,9 +22,22 @@ fn checksum(entry: &Descriptor) -> String {
     format!("crc32:{:08x}", crc32(&json))
 }
 
-/// Tells whether an entry is as amikit wrote it; `None` if another program did.
+/// Tells whether an entry is as amikit wrote it, but for its name; `None` if another program wrote it.
 pub(super) fn is_as_written(entry: &Descriptor) -> Option<bool> {
-    entry.annotations.get(CHECKSUM).map(|found| *found == checksum(entry))
+    let found = entry.annotations.get(CHECKSUM)?;
+    let is_renamed = || {
+        let name = entry.annotations.get(REFERENCE)?;
+        let mut first = entry.clone();
+        first.annotations.insert(oci::REF_NAME.to_owned(), name.clone());
+        Some(*found == checksum(&first))
+    };
+    Some(*found == checksum(entry) || is_renamed().unwrap_or(false))
+}
+
+/// Returns the name under which amikit wrote an entry, if it has another one now.
+pub(super) fn former_name(entry: &Descriptor) -> Option<&str> {
+    let former = entry.annotations.get(REFERENCE)?;
+    (entry.reference() != Some(former)).then_some(former)
 }
 
 /// Returns the entry of a manifest, with more annotations.
@@ -31,6 +48,7 @@ pub(crate) fn entry_of(
     more: impl IntoIterator<Item = (String, String)>,
 ) -> Descriptor {
     let mut annotations: BTreeMap<String, String> = more.into_iter().collect();
+    annotations.insert(REFERENCE.to_owned(), reference.clone());
     annotations.insert(oci::REF_NAME.to_owned(), reference);
     let mut entry = Descriptor {
         artifact_type: Some(artifact_type.to_owned()),

@@ -13,6 +13,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::error::shown;
 use crate::layout::document::read_document;
+use crate::layout::entry::former_name;
 use crate::layout::entry::is_as_written;
 use crate::layout::name::Name;
 use crate::layout::oci;
@@ -121,10 +122,11 @@ pub(crate) fn choose(
             Kind::Invalid => e.in_file(store.path()),
             _ => e.in_file(&store.path_of(Name::Index)),
         })?;
-    // The entry that amikit wrote, or else one that has a name.
-    let best = entries[&chosen]
-        .iter()
-        .max_by_key(|entry| (is_as_written(entry) == Some(true), entry.reference().is_some()));
+    // The entry that amikit wrote, best under its first name, or else one that has a name.
+    let best = entries[&chosen].iter().max_by_key(|entry| {
+        let is_ours = is_as_written(entry) == Some(true);
+        (is_ours, is_ours && former_name(entry).is_none(), entry.reference().is_some())
+    });
     Ok((**best.expect("each digest has an entry")).clone())
 }
 

@@ -19,6 +19,7 @@ use crate::common::verify;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CHECKSUM: &str = "io.amikit.checksum";
+const REFERENCE: &str = "io.amikit.reference";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A bundle, and what is done to its layout.
@@ -265,13 +266,26 @@ fn an_entry_that_does_not_have_its_checksum_is_damage_and_one_without_a_checksum
     changed["manifests"][0]["annotations"]["io.example.more"] = json!("x");
     let mut renamed = sound.clone();
     renamed["manifests"][0]["annotations"][REF_NAME] = json!("production");
+    let mut other = renamed.clone();
+    other["manifests"][0]["annotations"][REFERENCE] = json!("something else");
     let mut retyped = sound.clone();
     retyped["manifests"][0]["artifactType"] = json!("application/vnd.example.sbom");
-    for index in [changed, renamed, retyped] {
+    for index in [changed, other, retyped] {
         layout.set_index(&index);
         let report = verify(&layout.bundle(), true).unwrap();
         assert_eq!(report.damage.len(), 1, "{index}");
         assert_eq!(report.damage[0].what, "index");
+    }
+    // What copies an entry, as `oras copy` and `umoci tag` do, gives it another name, or leaves it out.
+    let mut unnamed = sound.clone();
+    unnamed["manifests"][0]["annotations"].as_object_mut().unwrap().remove(REF_NAME);
+    let mut both = sound.clone();
+    both["manifests"].as_array_mut().unwrap().push(renamed["manifests"][0].clone());
+    for (index, note) in [(renamed, Some("production")), (unnamed, Some("nothing")), (both, None)] {
+        layout.set_index(&index);
+        let report = verify(&layout.bundle(), true).unwrap();
+        assert!(report.sound && report.notes.len() == usize::from(note.is_some()), "{report:?}");
+        assert!(note.is_none_or(|note| report.notes[0].contains(note)), "{report:?}");
     }
     let mut anew = sound.clone();
     anew["manifests"][0]["annotations"].as_object_mut().unwrap().remove(CHECKSUM);

@@ -168,6 +168,7 @@ impl Check<'_> {
                 self.foreign = true;
             }
         }
+        self.report.notes.extend(entry.renamed());
         if !self.seen.insert(digest) {
             return Ok(());
         }
