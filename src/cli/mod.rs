@@ -82,6 +82,7 @@ commands! {
     serve::Serve,
     boot::Boot,
     export::Export,
+    fleet::Fleet,
     import::Import,
     schema::Schema,
     bench::Bench,

@@ -25,6 +25,7 @@ mod diff_files;
 mod english;
 mod export;
 mod faults;
+mod fleet;
 mod floors;
 mod format_archives;
 mod format_cases;

@@ -26,6 +26,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "diff-files"
     "error"
     "export"
+    "fleet"
     "import"
     "init"
     "inspect"

@@ -13,6 +13,7 @@ use crate::bundle::VOLUME_TYPE;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::shown;
 use crate::format::Named;
 use crate::io;
 use crate::io::Input;
@@ -94,6 +95,20 @@ pub(in crate::ops) enum OpenedMember {
     Manifest(Manifest),
     /// An AMI or a snapshot with its packs.
     Bundle(Box<Bundle>),
+}
+
+impl OpenedMember {
+    /// Opens the manifest of its volume `number`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::manifest`].
+    pub(in crate::ops) fn into_manifest(self, number: usize) -> Result<Manifest> {
+        match self {
+            Self::Manifest(manifest) => Ok(manifest),
+            Self::Bundle(bundle) => bundle.manifest(&bundle.snapshots()[number]),
+        }
+    }
 }
 
 impl Member {
@@ -275,22 +290,17 @@ const MOST_LINEAGE: u64 = 64 << 20;
 ///
 /// # Errors
 ///
-/// `Invalid`, with the line, if the file names what is not there, or makes a snapshot its own ancestor; `Limit` if it is
-/// too long.
+/// `Invalid`, with the line, if the file names what is not there; `Limit` if it is too long.
 pub(in crate::ops) fn parents(members: &[Member], file: Option<&Path>) -> Result<Parents> {
     let mut parents = Parents::new();
     for volume in members.iter().flat_map(|member| &member.volumes) {
-        if let Some(base) = volume.base.filter(|base| *base != volume.root) {
-            parents.insert(volume.root, base);
+        if let Some(base) = volume.base {
+            link(&mut parents, volume.root, base);
         }
     }
     if let Some(path) = file {
         read_lineage(members, path, &mut parents)?;
     }
-    check_no_circle(&parents).map_err(|error| match file {
-        Some(path) => error.in_file(path),
-        None => error,
-    })?;
     Ok(parents)
 }
 
@@ -317,7 +327,7 @@ fn read_lineage(members: &[Member], path: &Path, parents: &mut Parents) -> Resul
         })?;
         let child = snapshot_named(&names, two.0.trim()).map_err(fail)?;
         let parent = snapshot_named(&names, two.1.trim()).map_err(fail)?;
-        parents.insert(child, parent);
+        link(parents, child, parent);
     }
     Ok(())
 }
@@ -351,21 +361,60 @@ fn snapshot_named(names: &BTreeMap<String, BTreeSet<Digest>>, text: &str) -> Res
     }
 }
 
-fn check_no_circle(parents: &Parents) -> Result<()> {
-    let mut done = BTreeSet::new();
-    for start in parents.keys() {
-        let mut way = BTreeSet::new();
-        let mut at = Some(start);
-        while let Some(next) = at.filter(|it| !done.contains(*it)) {
-            if !way.insert(*next) {
-                let text = format!("the snapshot sha256:{next} is its own ancestor");
-                return Err(Error::invalid(text));
-            }
-            at = parents.get(next);
+/// Adds that a snapshot was made over another one. Content that comes back is the snapshot that it was before, which was
+/// not made over one that came later.
+fn link(parents: &mut Parents, child: Digest, parent: Digest) {
+    let mut at = Some(parent);
+    while let Some(next) = at {
+        if next == child {
+            return;
         }
-        done.extend(way);
+        at = parents.get(&next).copied();
     }
-    Ok(())
+    parents.insert(child, parent);
+}
+
+/// Finds the members of a name: the whole name, a digest or the first digits of one, or a pattern.
+///
+/// # Errors
+///
+/// `Invalid` if there is none, or if several have the same whole name.
+pub(in crate::ops) fn members_named(members: &[Member], wanted: &str) -> Result<Vec<usize>> {
+    /// Fewest digits of a digest that are taken for one.
+    const FEWEST_DIGITS: usize = 8;
+    let all = |is: &dyn Fn(&Member) -> bool| -> Vec<usize> {
+        members.iter().enumerate().filter(|(_, it)| is(it)).map(|(at, _)| at).collect()
+    };
+    let whole = all(&|it| it.name == wanted);
+    match whole.len() {
+        0 => {}
+        1 => return Ok(whole),
+        count => {
+            let places = whole.iter().map(|at| {
+                let member = &members[*at];
+                format!("{} in {}", &member.id.hex()[..12], shown(member.path()))
+            });
+            let places = places.collect::<Vec<_>>().join(", ");
+            let text = format!("{count} AMIs are called {wanted:?}: {places}");
+            return Err(Error::invalid(text).advise("name one by its digest"));
+        }
+    }
+    let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+    if digits.len() >= FEWEST_DIGITS && digits.bytes().all(|it| it.is_ascii_hexdigit()) {
+        let found = all(&|it| it.id.hex().starts_with(digits));
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let found = if wanted.contains(['*', '?']) {
+        all(&|it| crate::guest::matches_pattern(wanted.as_bytes(), it.name.as_bytes()))
+    } else {
+        Vec::new()
+    };
+    if found.is_empty() {
+        return Err(Error::invalid(format!("there is no AMI {wanted:?} in the fleet")));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -403,15 +452,30 @@ mod tests {
         let found = with(&text).unwrap();
         let expected = [(10, 1), (11, 1), (20, 11)].map(|(a, b)| (digest(a), digest(b)));
         assert_eq!(found, Parents::from(expected));
+        // What was there before came back: it is the older snapshot.
+        let found = with("c,a\na,c\nb:sda,b:sda\na,b:sda\n").unwrap();
+        assert_eq!(found, Parents::from([(digest(10), digest(1)), (digest(20), digest(1))]));
         for (text, says) in [
             ("c", "line 1: expected a snapshot, a comma"),
             ("snapshot,parent\nc,d\n", "line 2: there is no snapshot \"d\""),
             ("c,b", "several snapshots; name one as NAME:DEVICE"),
-            ("a,b:sda", "is its own ancestor"),
-            ("a,a", "is its own ancestor"),
         ] {
             let error = with(text).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_whole_name_a_digest_or_a_pattern() {
+        let members = [member("web-1", 1, &[]), member("web-2", 2, &[]), member("app", 3, &[])];
+        let found = |name: &str| members_named(&members, name);
+        assert_eq!(found("web-2").unwrap(), [1]);
+        assert_eq!(found("web-*").unwrap(), [0, 1]);
+        assert_eq!(found("03030303").unwrap(), [2]);
+        assert_eq!(found(&format!("sha256:{}", Digest([1; 32]))).unwrap(), [0]);
+        assert!(found("db").is_err() && found("db*").is_err() && found("0303").is_err());
+        let twice = [member("web", 1, &[]), member("web", 2, &[])];
+        let error = members_named(&twice, "web").unwrap_err().to_string();
+        assert!(error.contains("2 AMIs are called \"web\": 010101010101 in web"), "{error}");
     }
 }
