@@ -44,6 +44,9 @@ pub(super) const VOLUME_SIZE: &str = "io.amikit.volume-size";
 /// Annotation that says what became of free blocks.
 pub(super) const FREE: &str = "io.amikit.free";
 
+/// Annotation that holds what a snapshot is a part of.
+pub(super) const PART: &str = "io.amikit.part";
+
 /// Annotation that holds the number of a pack's chunks.
 pub(super) const CHUNKS: &str = "io.amikit.chunks";
 

@@ -8,6 +8,7 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::layout::Descriptor;
 use crate::manifest;
+use crate::manifest::Part;
 
 /// Most snapshots that the layers of a bundle depend on, one on the other: each brings a manifest that
 /// must be opened before the first block can be read.
@@ -26,6 +27,18 @@ pub struct SnapshotLayer {
     pub base: Option<Digest>,
     /// What became of free blocks.
     pub free: Option<FreeRecord>,
+}
+
+impl SnapshotLayer {
+    /// Returns what the snapshot is a part of, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the record is none.
+    pub fn part(&self) -> Result<Option<Part>> {
+        let record = self.blob.annotations.get(annotations::PART);
+        record.map(|record| Part::from_json(record.as_bytes())).transpose()
+    }
 }
 
 /// A pack layer of a bundle.

@@ -30,6 +30,7 @@ use crate::layout::Sink;
 use crate::layout::oci;
 use crate::manifest;
 use crate::manifest::Builder;
+use crate::manifest::Part;
 use crate::manifest::Summary;
 use crate::pack::Form;
 use crate::pack::KnownChunks;
@@ -123,6 +124,7 @@ impl Writer {
             scratch,
             base,
             free: None,
+            part: None,
             pack: None,
             patched: false,
             new_chunks: 0,
@@ -189,6 +191,19 @@ impl Writer {
                 self.volume_size = self.volume_size.saturating_add(size);
             }
             self.layers.push(layer);
+        }
+        Ok(())
+    }
+
+    /// Takes over the packs of a part of a volume, as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::lean_on`].
+    pub fn take_packs(&mut self, part: &Bundle, watch: &dyn Watch) -> Result<()> {
+        for pack in part.packs() {
+            self.copy_blob(part, &pack.blob, watch)?;
+            self.layers.push(pack.blob.clone());
         }
         Ok(())
     }
@@ -330,6 +345,8 @@ pub struct VolumeWriter<'a> {
     base: Option<Digest>,
     /// What became of the volume's free blocks.
     free: Option<FreeRecord>,
+    /// What the volume is a part of.
+    part: Option<Part>,
     pack: Option<(PackWriter, NewBlob)>,
     /// Whether the pack under way has a patched chunk.
     patched: bool,
@@ -342,6 +359,11 @@ impl VolumeWriter<'_> {
     /// Records what became of the volume's free blocks.
     pub fn record_free(&mut self, free: Option<FreeRecord>) {
         self.free = free;
+    }
+
+    /// Records what the volume is a part of.
+    pub fn record_part(&mut self, part: Part) {
+        self.part = Some(part);
     }
 
     /// Adds `count` blocks that are all zero or all holes.
@@ -421,6 +443,10 @@ impl VolumeWriter<'_> {
         }
         if let Some(free) = self.free {
             layer.annotations.insert(annotations::FREE.to_owned(), free.to_string());
+        }
+        if let Some(part) = &self.part {
+            let record = serde_json::to_string(part).expect("a record is JSON");
+            layer.annotations.insert(annotations::PART.to_owned(), record);
         }
         self.layers.push(layer);
         Ok(WrittenVolume {

@@ -83,6 +83,7 @@ commands! {
     boot::Boot,
     export::Export,
     fleet::Fleet,
+    join::Join,
     import::Import,
     schema::Schema,
     bench::Bench,

@@ -17,6 +17,7 @@ use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::options::parse_mapping;
 use crate::cli::shared::output::Output;
+use crate::cli::shared::parts::make_part;
 use crate::cli::shared::plan_text::finding;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text;
@@ -26,6 +27,7 @@ use crate::cli::shared::volumes::Roles;
 use crate::error::Result;
 use crate::lint::Audience;
 use crate::ops;
+use crate::ops::BlockSpan;
 use crate::ops::PackReport;
 
 /// Packs disk images into an AMI bundle
@@ -91,6 +93,19 @@ pub(super) struct Pack {
     #[arg(long, requires = "base", value_name = "FILE")]
     base_index: Option<PathBuf>,
 
+    /// Make a part of these blocks alone, A.. up to the end or ..B from the start, for `amikit join`, which takes the
+    /// description; needs --region, and A and B at the edges of regions
+    #[arg(
+        long,
+        value_name = "A..B",
+        requires = "region",
+        conflicts_with_all = [
+            "map", "base", "check", "allow", "name", "description", "arch", "virtualization", "boot_mode",
+            "root_device", "ami", "ena_support", "imds_support", "tpm_support", "tag",
+        ]
+    )]
+    blocks: Option<BlockSpan>,
+
     #[command(flatten)]
     states: StateArgs,
 
@@ -116,6 +131,9 @@ enum Check {
 
 impl Pack {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        if let Some(blocks) = self.blocks {
+            return self.part(blocks, output, follower);
+        }
         let request = self.request(output, follower)?;
         let report = ops::pack(&request, follower)?;
         follower.end();
@@ -127,6 +145,22 @@ impl Pack {
             text::pack(report, out)
         };
         output.report("pack", &report, text).map(|()| 0)
+    }
+
+    fn part(&self, blocks: BlockSpan, output: Output, follower: &Follower) -> Result<u8> {
+        let image =
+            self.opening.with_keys(&self.keys, &Roles::of(&["image"]), "image", &self.image)?;
+        let image = ops::VolumeRequest { free: self.free.record(), ..image };
+        let request = ops::PartRequest {
+            threads: self.threads.count(),
+            states: self.states.states(output),
+            stores: Some(ops::Stores {
+                groups: self.groups.groups(self.regions.region, self.threads, output),
+                pack_size: self.closing.pack_size,
+            }),
+            ..ops::PartRequest::new(image, blocks, &self.output)
+        };
+        make_part(&request, output, follower)
     }
 
     /// Returns for whom files are looked at. Naming whom the AMI is for asks for it.

@@ -12,18 +12,23 @@ use crate::cli::shared::options::FreeArgs;
 use crate::cli::shared::options::StateArgs;
 use crate::cli::shared::options::Threads;
 use crate::cli::shared::output::Output;
+use crate::cli::shared::parts::make_part;
 use crate::cli::shared::progress::Follower;
 use crate::cli::shared::text::blocks;
 use crate::cli::shared::volumes::Reading;
 use crate::error::Result;
 use crate::error::shown;
 use crate::ops;
+use crate::ops::BlockSpan;
 use crate::ops::SnapshotReport;
 use crate::units::format_size;
 
 /// Writes the snapshot manifest of a volume, without its chunks
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  amikit snapshot root.raw -o root.snap")]
+#[command(
+    after_help = "Examples:\n  amikit snapshot root.raw -o root.snap\n  amikit snapshot root.raw --blocks \
+                  0..65536 -o 0.part"
+)]
 pub(super) struct Snapshot {
     /// The image, or BUNDLE:DEVICE; - for standard input
     #[arg(value_name = "IMAGE")]
@@ -32,6 +37,10 @@ pub(super) struct Snapshot {
     /// Where the manifest goes; an existing file is replaced in one step
     #[arg(long, short, value_name = "MANIFEST")]
     output: PathBuf,
+
+    /// Make a part of these blocks alone, A.. up to the end or ..B from the start, for `amikit join`
+    #[arg(long, value_name = "A..B")]
+    blocks: Option<BlockSpan>,
 
     #[command(flatten)]
     states: StateArgs,
@@ -50,6 +59,14 @@ impl Snapshot {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let image = self.reading.only(&self.image)?;
         let image = ops::VolumeRequest { free: self.free.record(), ..image };
+        if let Some(blocks) = self.blocks {
+            let request = ops::PartRequest {
+                threads: self.threads.count(),
+                states: self.states.states(output),
+                ..ops::PartRequest::new(image, blocks, &self.output)
+            };
+            return make_part(&request, output, follower);
+        }
         let request = ops::SnapshotRequest {
             threads: self.threads.count(),
             states: self.states.states(output),

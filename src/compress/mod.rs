@@ -55,6 +55,12 @@ pub use stream::StreamFault;
 pub use stream::Wrapping;
 pub use zlib::is_zlib;
 
+/// Returns the version of zstd: another one may make other bytes of the same content.
+#[must_use]
+pub fn zstd_version() -> &'static str {
+    zstd_safe::version_string()
+}
+
 /// Levels that an [`Encoder`] takes.
 pub const LEVELS: RangeInclusive<i32> = 1..=22;
 

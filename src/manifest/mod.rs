@@ -8,6 +8,7 @@ mod builder;
 mod changes;
 mod cursor;
 pub mod layout;
+mod part;
 
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -41,6 +42,9 @@ use layout::MAP_LEN;
 use layout::MAPS_LEN;
 pub use layout::ManifestFault;
 use layout::Root;
+pub use part::PART_HEADER_SIZE;
+pub use part::PART_MAGIC;
+pub use part::Part;
 
 /// Media type of a manifest in a bundle.
 pub const MEDIA_TYPE: &str = "application/vnd.amikit.snapshot.v1";

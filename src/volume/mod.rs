@@ -8,6 +8,7 @@ mod padded;
 mod runs;
 mod source;
 mod units;
+mod window;
 mod zeros;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use source::MAX_UNIT_LEN;
 pub use source::Markers;
 pub use source::Source;
 pub use source::Unit;
+pub use window::Window;
 pub use zeros::ZERO_PIECE_LEN;
 pub use zeros::ZerosAsData;
 pub use zeros::ZerosAsHoles;

@@ -54,6 +54,7 @@ mod names;
 mod oci;
 mod oracle;
 mod outputs;
+mod parts;
 mod plan;
 mod promises;
 mod promises_kept;

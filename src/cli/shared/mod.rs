@@ -5,6 +5,7 @@ pub(super) mod inside;
 pub(super) mod instance_store;
 pub(super) mod options;
 pub(super) mod output;
+pub(super) mod parts;
 pub(super) mod plan_text;
 pub(super) mod progress;
 pub(super) mod sarif;

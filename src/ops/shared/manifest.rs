@@ -95,7 +95,7 @@ impl WriteAt for Discard {
 
 /// A manifest's builder as a sink of blocks.
 #[derive(Debug)]
-struct ManifestSink<'a>(Builder<'a>);
+pub(in crate::ops) struct ManifestSink<'a>(pub(in crate::ops) Builder<'a>);
 
 impl Sink for ManifestSink<'_> {
     fn run(&mut self, kind: ExtentKind, count: u32) -> Result<()> {

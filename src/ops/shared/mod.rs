@@ -23,6 +23,7 @@ pub(super) mod open;
 pub(super) mod outside;
 pub(super) mod packing;
 pub(super) mod pages;
+pub(super) mod parts;
 pub(super) mod planning;
 pub(super) mod recipe;
 pub(super) mod reflinks;

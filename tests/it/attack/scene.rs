@@ -71,6 +71,8 @@ pub(super) const JOBS: &[Job] = &[
     job("map new.raw --bmap", &[]),
     job("map new.qcow2 --json", &[]),
     job("snapshot new.raw -o out.snap", &[over("out.snap", FILE)]),
+    job("snapshot new.raw --blocks 0.. -o out.part", &[over("out.part", FILE)]),
+    job("pack new.raw --blocks 0.. --region 512MiB -o out.ami", AMI),
     job("fleet old.ami new.ami --delete old", &[]),
     job("convert new.raw out.qcow2", &[over("out.qcow2", FILE)]),
     job("convert new.qcow2 out.vhdx", &[over("out.vhdx", FILE)]),
