@@ -41,7 +41,8 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     if Node::itself(path)? != Some(Node::Folder) || !Bundle::is_at(path)? {
         return Err(refuse(path, "it already exists and is not a bundle"));
     }
-    let bundle = Bundle::open(path).map_err(|error| match error.kind() {
+    // A part of a volume is a bundle of a snapshot alone, and a worker that runs again replaces its own.
+    let bundle = Bundle::open_any(path, None).map_err(|error| match error.kind() {
         Kind::Io => error,
         _ => refuse(path, format!("it already exists and is not a sound bundle: {error}")),
     })?;

@@ -117,7 +117,8 @@ pub fn join(
 /// Opens a part.
 fn find(path: &Path) -> Result<Found> {
     let not_one = || {
-        let text = "it is not a part of a volume, expected one that `snapshot --blocks` or `pack --blocks` made";
+        let text =
+            "it is not a part of a volume, expected one that was made of a range of its blocks";
         Error::invalid(text).in_file(path)
     };
     if Bundle::is_at(path)? {

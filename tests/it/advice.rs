@@ -268,7 +268,9 @@ fn no_sentence_of_the_library_names_an_option_of_the_program() {
     for (path, text) in texts {
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
         let ours = words.into_iter().any(|word| named.iter().any(|option| option == word));
-        if ours && !OTHER_PROGRAMS.iter().any(|program| text.contains(program)) {
+        // What mends an image is an argument of virt-customize.
+        let is_fix = path.ends_with("lint/rules.rs") && text.starts_with("--");
+        if ours && !is_fix && !OTHER_PROGRAMS.iter().any(|program| text.contains(program)) {
             wrong.push(format!("{path}: {text:?}"));
         }
     }
