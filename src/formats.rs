@@ -32,6 +32,7 @@ macro_rules! pages {
             #[doc = "[raw.md]: crate::formats::raw"]
             #[doc = "[readers.md]: crate::formats::readers"]
             #[doc = "[recipe.md]: crate::formats::recipe"]
+            #[doc = "[registry.md]: crate::formats::registry"]
             #[doc = "[report.md]: crate::formats::report"]
             #[doc = "[sidecar.md]: crate::formats::sidecar"]
             #[doc = "[signature.md]: crate::formats::signature"]
@@ -69,6 +70,7 @@ pages! {
     raw "raw.md"
     readers "readers.md"
     recipe "recipe.md"
+    registry "registry.md"
     serve_aws "serve-aws.md"
     report "report.md"
     sidecar "sidecar.md"

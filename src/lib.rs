@@ -96,7 +96,7 @@
 //! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
 //! needs none of that: `amikit = { version = "0.1", default-features = false }`.
 //!
-//! `network`, off by default, is for what talks to other machines. Without it such verbs
+//! `network`, off by default, is for what talks to other machines. Without such verbs
 //! exist and fail.
 //!
 //! `parquet` lets `export` write tables as Parquet.
@@ -130,6 +130,8 @@ pub(crate) mod ops;
 pub(crate) mod pack;
 pub(crate) mod picture;
 pub(crate) mod recipe;
+#[cfg(feature = "network")]
+pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod serve;
 pub(crate) mod signature;
@@ -292,6 +294,10 @@ pub mod internals {
     }
     pub mod recipe {
         pub use crate::recipe::*;
+    }
+    #[cfg(feature = "network")]
+    pub mod registry {
+        pub use crate::registry::*;
     }
     pub mod report {
         pub use crate::report::*;

@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["io"],
     &["tar", "signature", "http", "tables"],
     &["volume", "manifest", "pack", "ami", "layout"],
-    &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store"],
+    &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store", "registry"],
     &["lint", "explain", "calls", "store"],
     &["serve"],
     &["boot"],
