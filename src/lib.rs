@@ -96,8 +96,8 @@
 //! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
 //! needs none of that: `amikit = { version = "0.1", default-features = false }`.
 //!
-//! `network`, off by default, is for what talks to other machines. Without such verbs
-//! exist and fail.
+//! `network`, off by default, is for what talks to other machines: [`verbs::push`] and [`verbs::pull`]. Without
+//! it they exist and fail.
 //!
 //! `parquet` lets `export` write tables as Parquet.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]

@@ -6,6 +6,8 @@ mod annotations;
 mod base;
 mod complete;
 mod free;
+#[cfg(feature = "network")]
+mod intake;
 mod layers;
 mod opened;
 mod packs;
@@ -26,6 +28,8 @@ pub use base::BaseBytes;
 pub use base::BaseSnapshot;
 pub use free::FreePolicy;
 pub use free::FreeRecord;
+#[cfg(feature = "network")]
+pub(crate) use intake::Intake;
 pub use layers::BaseLayer;
 pub use layers::PackLayer;
 pub use layers::SnapshotLayer;

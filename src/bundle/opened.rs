@@ -334,9 +334,19 @@ impl Bundle {
     /// # Errors
     ///
     /// `Corrupt` if it is not there or of another size.
-    fn blob(&self, blob: &Descriptor) -> Result<Blob> {
+    pub(crate) fn blob(&self, blob: &Descriptor) -> Result<Blob> {
         layout::open_blob(&*self.store, blob)
             .map_err(|error| self::gone(&*self.store, &self.digest, error))
+    }
+
+    /// Tells whether a blob is there: a thin bundle leaves some out.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if that cannot be determined.
+    #[cfg(feature = "network")]
+    pub(crate) fn has(&self, blob: &Descriptor) -> Result<bool> {
+        Ok(self.store.file(Name::Blob(blob.digest))?.is_some())
     }
 
     /// Returns all blobs that the OCI manifest names, and the manifest itself, in the order in which

@@ -43,13 +43,13 @@ const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY: &[u8] = b"{}";
 
 /// Most bytes of a document that is read before anything is trusted.
-const MAX_DOCUMENT_LEN: u64 = 1 << 20;
+pub(crate) const MAX_DOCUMENT_LEN: u64 = 1 << 20;
 
 /// Most entries of `index.json` that are looked into.
 const MAX_ENTRIES: usize = 4096;
 
 /// Most bytes of all statements and signatures: one blob may be named by many manifests.
-const MAX_ALL_LEN: u64 = 64 << 20;
+pub(crate) const MAX_ALL_LEN: u64 = 64 << 20;
 
 /// A statement and the signature over it, as they were found: neither is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,6 +301,42 @@ pub(crate) fn attach(path: &Path, blobs: &SignatureBlobs, watch: &dyn Watch) -> 
     SharedLayout::open_to_refer(path, watch)?.refer(&blobs.blobs, &entry, watch)
 }
 
+/// Adds signatures to the bundle or store at `copy`. Returns what the user should hear if it cannot take them.
+///
+/// # Errors
+///
+/// As [`attach`].
+pub(crate) fn attach_all(
+    signatures: &[SignatureBlobs],
+    copy: &Path,
+    watch: &dyn Watch,
+) -> Result<Option<String>> {
+    let path = match Destination::parse(copy)? {
+        Destination::Store { store: path, .. } | Destination::Path(path) => path,
+    };
+    if !signatures.is_empty() && Node::at(&path)? != Some(Node::Folder) {
+        let text =
+            "the archive does not have the bundle's signatures: copy it to a folder to keep them";
+        return Ok(Some(text.to_owned()));
+    }
+    for signature in signatures {
+        attach(&path, signature, watch)?;
+    }
+    Ok(None)
+}
+
+/// Returns the config, the statement and the signature that a manifest names, if it is that of a signature over the
+/// AMI `subject`, and nothing else stands in its config.
+#[cfg(feature = "network")]
+pub(crate) fn parts_of(manifest: &[u8], subject: Digest) -> Option<[Descriptor; 3]> {
+    let carrier: Carrier = serde_json::from_slice(manifest).ok()?;
+    let is_it = carrier.artifact_type.as_deref() == Some(SIGNATURE_TYPE)
+        && carrier.subject.is_some_and(|it| it.digest == subject)
+        && carrier.config.digest == sha256(EMPTY);
+    let [statement, signature] = <[Descriptor; 2]>::try_from(carrier.layers).ok()?;
+    is_it.then_some([carrier.config, statement, signature])
+}
+
 impl Bundle {
     /// Adds the signatures of this bundle to a copy of the same digest. Returns what the user should hear of those that
     /// are left out.
@@ -309,21 +345,26 @@ impl Bundle {
     ///
     /// `Io` if the system refuses.
     pub(super) fn copy_signatures(&self, copy: &Path, watch: &dyn Watch) -> Result<Vec<String>> {
+        let (signatures, notes) = self.signature_blobs()?;
+        let more = attach_all(&signatures, copy, watch)?;
+        Ok(notes.into_iter().chain(more).collect())
+    }
+
+    /// Returns what carries each of this bundle's signatures, and what the user should hear of those that are left out.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(crate) fn signature_blobs(&self) -> Result<(Vec<SignatureBlobs>, Vec<String>)> {
         let found = match of(&*self.store, self.digest) {
             Err(error) if error.kind() != Kind::Io => {
-                return Ok(vec![format!("signatures are not copied: {error}")]);
+                return Ok((Vec::new(), vec![format!("signatures are not copied: {error}")]));
             }
             found => found?,
         };
         let mut notes: Vec<String> =
             found.broken.iter().map(|why| format!("not copied: {why}")).collect();
-        let path = match Destination::parse(copy)? {
-            Destination::Store { store: path, .. } | Destination::Path(path) => path,
-        };
-        if !found.attached.is_empty() && Node::at(&path)? != Some(Node::Folder) {
-            let text = "the archive does not have the bundle's signatures: copy it to a folder to keep them";
-            return Ok(vec![text.to_owned()]);
-        }
+        let mut all = Vec::new();
         for Attached { carrier, statement, signature } in found.attached {
             let bytes = layout::read_document(&*self.store, &carrier, MAX_DOCUMENT_LEN)?;
             let parsed: Option<Carrier> = serde_json::from_slice(&bytes).ok();
@@ -334,9 +375,9 @@ impl Bundle {
             }
             let blobs = [EMPTY.to_vec(), statement, signature, bytes];
             let blobs = blobs.into_iter().map(|bytes| (sha256(&bytes), bytes)).collect();
-            attach(&path, &SignatureBlobs { blobs, descriptor: carrier }, watch)?;
+            all.push(SignatureBlobs { blobs, descriptor: carrier });
         }
-        Ok(notes)
+        Ok((all, notes))
     }
 
     /// Returns a note if the bundle has signatures: what is packed again has another digest, and they say nothing of it.

@@ -79,6 +79,8 @@ commands! {
     register::Register,
     plan::Plan,
     store::Store,
+    push::Push,
+    pull::Pull,
     serve::Serve,
     boot::Boot,
     export::Export,

@@ -70,6 +70,22 @@ pub(crate) fn referrer_of(manifest: &Descriptor, artifact_type: &str) -> Descrip
     entry
 }
 
+/// Writes `index.json` of one manifest and of those that refer to it.
+#[cfg(feature = "network")]
+pub(crate) fn index_with(
+    manifest: &Descriptor,
+    artifact_type: &str,
+    reference: String,
+    referrers: impl IntoIterator<Item = Descriptor>,
+) -> Vec<u8> {
+    let named = entry_of(manifest, artifact_type, reference, []);
+    oci::to_bytes(&Index {
+        schema_version: 2,
+        media_type: Some(oci::INDEX_TYPE.to_owned()),
+        manifests: std::iter::once(named).chain(referrers).collect(),
+    })
+}
+
 /// Writes `index.json` of one manifest.
 pub(crate) fn index_of(manifest: &Descriptor, artifact_type: &str, reference: String) -> Vec<u8> {
     oci::to_bytes(&Index {

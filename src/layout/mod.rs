@@ -28,6 +28,8 @@ pub(crate) use document::expect_digest;
 pub(crate) use document::open_blob;
 pub(crate) use document::read_document;
 pub(crate) use entry::index_of;
+#[cfg(feature = "network")]
+pub(crate) use entry::index_with;
 pub(crate) use entry::referrer_of;
 pub(crate) use index::MAX_MANIFEST_LEN;
 pub(crate) use index::Wanted;

@@ -12,7 +12,12 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
+use crate::common::installed;
 use crate::common::keeps_holes;
+use crate::oci::Registry;
+
+/// Where the registry of the page about them is.
+const REGISTRY: &str = "localhost:5000";
 
 /// A folder for one page, with the program in `bin`.
 fn prepare(folder: &Path) {
@@ -25,9 +30,9 @@ fn prepare(folder: &Path) {
 }
 
 /// Runs a line and returns what it printed and its exit code.
-fn shell(folder: &Path, line: &str) -> (String, Option<i32>) {
+fn shell(folder: &Path, registry: &str, line: &str) -> (String, Option<i32>) {
     // What the reader types in a clone of the repository.
-    let line = line.replace("cargo run --release -- ", "amikit ");
+    let line = line.replace("cargo run --release -- ", "amikit ").replace(REGISTRY, registry);
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("sh")
         .args(["-c", &format!("exec 2>&1\n{line}")])
@@ -38,11 +43,12 @@ fn shell(folder: &Path, line: &str) -> (String, Option<i32>) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    let printed = String::from_utf8(output.stdout).unwrap();
+    (printed.replace(registry, REGISTRY), output.status.code())
 }
 
 /// Runs the blocks of a page and returns the page as it should be.
-fn replay(folder: &Path, page: &str) -> String {
+fn replay(folder: &Path, registry: &str, page: &str) -> String {
     let mut actual = String::new();
     let mut block = None;
     for line in page.lines() {
@@ -52,7 +58,7 @@ fn replay(folder: &Path, page: &str) -> String {
             (Some(_), Some(_)) => block = None,
             (Some("console"), None) => {
                 let Some(command) = line.strip_prefix("$ ") else { continue };
-                let (printed, code) = shell(folder, command);
+                let (printed, code) = shell(folder, registry, command);
                 writeln!(actual, "{line}").unwrap();
                 if !printed.is_empty() {
                     writeln!(actual, "{}", printed.trim_end_matches('\n')).unwrap();
@@ -63,7 +69,7 @@ fn replay(folder: &Path, page: &str) -> String {
                 continue;
             }
             (Some("sh"), None) => {
-                let (printed, code) = shell(folder, line);
+                let (printed, code) = shell(folder, registry, line);
                 assert!(matches!(code, Some(0 | 1)), "{line}\n{printed}");
             }
             (Some(_), None) => {}
@@ -80,7 +86,20 @@ fn check(path: &Path) {
     }
     prepare(folder.path());
     let expected = fs::read_to_string(path).unwrap();
-    let actual = replay(folder.path(), &expected);
+    // A registry of the page's own, at whatever port is free.
+    let mut registry = None;
+    if expected.contains(REGISTRY) {
+        if !cfg!(feature = "network") {
+            eprintln!("skipped: {} needs the feature network", path.display());
+            return;
+        }
+        if !installed("docker-registry") {
+            return;
+        }
+        registry = Some(Registry::start(&folder.path().join(".bin")));
+    }
+    let host = registry.as_ref().map_or(REGISTRY.to_owned(), |it| format!("127.0.0.1:{}", it.port));
+    let actual = replay(folder.path(), &host, &expected);
     if std::env::var_os("BLESS").is_some() {
         fs::write(path, &actual).unwrap();
         return;

@@ -60,6 +60,7 @@ mod promises;
 mod promises_kept;
 mod readers;
 mod reflinks;
+mod registry;
 mod report;
 mod roundtrip;
 mod schemas;

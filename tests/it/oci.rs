@@ -73,13 +73,13 @@ fn skopeo_reads_the_one_file_form() {
 }
 
 /// A registry on the loopback interface, ended when it is dropped.
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Registry {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.join("registry.yml");
         let text = format!(

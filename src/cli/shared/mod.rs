@@ -3,6 +3,7 @@
 pub(super) mod description;
 pub(super) mod inside;
 pub(super) mod instance_store;
+pub(super) mod network;
 pub(super) mod options;
 pub(super) mod output;
 pub(super) mod parts;

@@ -46,6 +46,8 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "part"
     "plan"
     "plan-totals"
+    "pull"
+    "push"
     "rebase"
     "register"
     "register-files"

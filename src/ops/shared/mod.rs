@@ -19,6 +19,7 @@ pub(super) mod likeness;
 pub(super) mod manifest;
 pub(super) mod mapping;
 pub(super) mod members;
+pub(super) mod network;
 pub(super) mod open;
 pub(super) mod outside;
 pub(super) mod packing;
@@ -27,6 +28,8 @@ pub(super) mod parts;
 pub(super) mod planning;
 pub(super) mod recipe;
 pub(super) mod reflinks;
+#[cfg(feature = "network")]
+pub(super) mod registry;
 pub(super) mod report;
 pub(super) mod store_names;
 pub(super) mod trust;

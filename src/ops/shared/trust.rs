@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::bundle::signatures::Attached;
+use crate::bundle::signatures::Unproven;
 use crate::bundle::signatures::unproven;
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -21,6 +23,7 @@ use crate::error::Setting;
 use crate::error::Verb;
 use crate::format::Named;
 use crate::layout;
+use crate::layout::BlobStore;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::recipe::read_small;
@@ -108,16 +111,54 @@ fn open_trusted(
     base: Option<&VolumeRequest>,
     watch: &dyn Watch,
 ) -> Result<Trusted> {
-    let signers = read_signers(&trust.signers, watch)?;
-    let now = Timestamp::now();
     let Named { path, ami, .. } = Named::parse(typed);
     if !Bundle::is_at(&path)? {
         // It says what there is instead.
         Bundle::open(&path)?;
     }
-    let store = layout::open(&path)?;
-    let found = unproven(&*store, ami.as_deref())?;
-    let fail = |text: String| Error::new(Kind::Mismatch, text).in_file(typed);
+    let place = Place { store: layout::open(&path)?, ami, typed };
+    trusted_in(&place, trust, &[], base, watch)
+}
+
+/// Where a bundle is whose signatures are asked for.
+#[derive(Debug)]
+pub(in crate::ops) struct Place<'a> {
+    /// Its layout.
+    pub(in crate::ops) store: Arc<dyn BlobStore>,
+    /// Its name in that, if there is one.
+    pub(in crate::ops) ami: Option<String>,
+    /// What the user called it.
+    pub(in crate::ops) typed: &'a Path,
+}
+
+/// What trusted keys state of an AMI, and of others beside it.
+struct Vouched {
+    found: Unproven,
+    statements: Vec<(Statement, Voucher)>,
+    signers: Signers,
+    now: Timestamp,
+}
+
+/// Fails unless someone who may vouches for the AMI at a place. `oci-layout`, `index.json` and documents of at most
+/// 1 MiB are read for that.
+///
+/// # Errors
+///
+/// `Mismatch` if no trusted signature is there; as [`unproven`].
+#[cfg(feature = "network")]
+pub(in crate::ops) fn check_vouched(
+    place: &Place<'_>,
+    trust: &TrustRequest,
+    watch: &dyn Watch,
+) -> Result<()> {
+    vouched_in(place, trust, watch).map(drop)
+}
+
+fn vouched_in(place: &Place<'_>, trust: &TrustRequest, watch: &dyn Watch) -> Result<Vouched> {
+    let signers = read_signers(&trust.signers, watch)?;
+    let now = Timestamp::now();
+    let found = unproven(&*place.store, place.ami.as_deref())?;
+    let fail = |text: String| Error::new(Kind::Mismatch, text).in_file(place.typed);
     let mut refused = Vec::new();
     let mut statements = Vec::new();
     for attached in &found.attached {
@@ -126,7 +167,7 @@ fn open_trusted(
             Err(why) => refused.push(why),
         }
     }
-    refused.extend(found.broken);
+    refused.extend(found.broken.iter().cloned());
     if statements.is_empty() {
         return Err(match &refused[..] {
             [] => fail("it is not signed".to_owned())
@@ -134,7 +175,25 @@ fn open_trusted(
             all => fail(format!("no signature is trusted: {}", all.join("; "))),
         });
     }
-    let bundle = Bundle::open_in(store, ami.as_deref())?;
+    Ok(Vouched { found, statements, signers, now })
+}
+
+/// Opens a bundle after a trusted signature over it was found, as [`open_trusted`], wherever it is. `known` are further
+/// signatures of other versions.
+///
+/// # Errors
+///
+/// As [`open_trusted`].
+pub(in crate::ops) fn trusted_in(
+    place: &Place<'_>,
+    trust: &TrustRequest,
+    known: &[Attached],
+    base: Option<&VolumeRequest>,
+    watch: &dyn Watch,
+) -> Result<Trusted> {
+    let Vouched { found, mut statements, signers, now } = vouched_in(place, trust, watch)?;
+    let fail = |text: String| Error::new(Kind::Mismatch, text).in_file(place.typed);
+    let bundle = Bundle::open_in(Arc::clone(&place.store), place.ami.as_deref())?;
     if bundle.digest() != found.digest {
         return Err(fail("index.json names another AMI besides the one that is signed".to_owned()));
     }
@@ -145,7 +204,7 @@ fn open_trusted(
         return Err(fail("the statement names other bases than the bundle has".to_owned()));
     }
     let mut others: Vec<Statement> = Vec::new();
-    for attached in &found.others {
+    for attached in found.others.iter().chain(known) {
         others.extend(vouched_for_itself(attached, &signers, now));
     }
     others.extend(base_statements(base, &signers, now)?);
