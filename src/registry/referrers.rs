@@ -87,10 +87,9 @@ fn listed(
         let media_type = answer.headers.get("content-type").unwrap_or_default();
         match answer.status {
             200 if media_type.starts_with(oci::INDEX_TYPE) => {}
-            // A page that greets whatever is asked is no list either.
-            200 | 404 | 405 if page == 0 => return Ok(None),
-            // Registries of before the list refuse the address as such.
-            400 if page == 0 => return Ok(None),
+            // Registries of before the list do not know the address, or refuse it as such; and a page that greets
+            // whatever is asked is no list either.
+            200 | 400 | 404 | 405 if page == 0 => return Ok(None),
             _ => return Err(registry.refusal(&call.what, &answer)),
         }
         all.extend(parse(registry, &answer.body)?);

@@ -160,7 +160,7 @@ fn pass(
     let (mut from, mut to) = (client.try_clone().ok()?, upstream.try_clone().ok()?);
     let counted = Arc::clone(bytes);
     let forward = thread::spawn(move || {
-        let mut piece = [0; 1 << 16];
+        let mut piece = vec![0; 1 << 16];
         while let Ok(len @ 1..) = from.read(&mut piece) {
             counted.fetch_add(length(len), Ordering::SeqCst);
             if to.write_all(&piece[..len]).is_err() {
