@@ -8,6 +8,8 @@ use std::time::Instant;
 use crate::digest::lanes::Block;
 use crate::digest::lanes::INITIAL;
 use crate::digest::lanes::State;
+#[cfg(target_arch = "aarch64")]
+use crate::digest::lanes::arm;
 #[cfg(target_arch = "x86_64")]
 use crate::digest::lanes::hybrid;
 use crate::digest::lanes::portable;
@@ -27,6 +29,10 @@ pub enum Engine {
     Hybrid,
     /// Sixteen streams side by side with AVX-512 alone.
     Wide,
+    /// Two streams side by side with the SHA-2 instructions of AArch64.
+    ArmPair,
+    /// Up to four streams side by side with the SHA-2 instructions of AArch64.
+    ArmFour,
 }
 
 /// Bytes of each stream that an engine is tried with, and how often.
@@ -36,9 +42,21 @@ const TRIALS: usize = 4;
 impl Engine {
     /// Returns the engines that this processor can run.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Portable, Self::ShaNi, Self::Hybrid, Self::Wide]
+        [Self::Portable, Self::ShaNi, Self::Hybrid, Self::Wide, Self::ArmPair, Self::ArmFour]
             .into_iter()
             .filter(|it| it.is_available())
+    }
+
+    /// Returns what users know it as.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::ShaNi => "SHA-NI",
+            Self::Hybrid => "SHA-NI with AVX-512",
+            Self::Wide => "AVX-512",
+            Self::ArmPair | Self::ArmFour => "SHA-2 of AArch64",
+        }
     }
 
     /// Returns the engine that is fastest here. The first call tries them all, for some hundred
@@ -100,6 +118,15 @@ impl Engine {
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::ShaNi | Self::Hybrid | Self::Wide => false,
+            // The words of a block are turned as a little-endian processor needs it.
+            #[cfg(target_arch = "aarch64")]
+            Self::ArmPair | Self::ArmFour => {
+                cfg!(target_endian = "little")
+                    && std::arch::is_aarch64_feature_detected!("neon")
+                    && std::arch::is_aarch64_feature_detected!("sha2")
+            }
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::ArmPair | Self::ArmFour => false,
         }
     }
 
@@ -108,7 +135,8 @@ impl Engine {
     pub fn streams(self) -> usize {
         match self {
             Self::Portable => 1,
-            Self::ShaNi => 4,
+            Self::ArmPair => 2,
+            Self::ShaNi | Self::ArmFour => 4,
             Self::Hybrid => 8,
             Self::Wide => 16,
         }
@@ -172,6 +200,23 @@ impl Engine {
             }
             #[cfg(not(target_arch = "x86_64"))]
             (Self::ShaNi | Self::Hybrid | Self::Wide, _) => unreachable!("never available"),
+            #[cfg(target_arch = "aarch64")]
+            (Self::ArmPair | Self::ArmFour, count) => {
+                /// The call for one count of streams.
+                fn call<const N: usize>(states: &mut [State; N], data: [&[Block]; N]) {
+                    // SAFETY: the processor has the target features: `compress` asked it, and
+                    // nothing else calls this function.
+                    unsafe { arm::compress(states, data) };
+                }
+                match count.min(self.streams()) {
+                    1 => side_by_side(states, data, call::<1>),
+                    2 => side_by_side(states, data, call::<2>),
+                    3 => side_by_side(states, data, call::<3>),
+                    _ => side_by_side(states, data, call::<4>),
+                }
+            }
+            #[cfg(not(target_arch = "aarch64"))]
+            (Self::ArmPair | Self::ArmFour, _) => unreachable!("never available"),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! SHA-256 of several streams at once: independent blocks fill the processor where one cannot.
 
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)] // Vector loads and stores.
+#[allow(clippy::wildcard_imports)] // A list of intrinsics says nothing.
+mod arm;
 mod engine;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // Vector loads and stores, and assembly.
@@ -26,7 +30,7 @@ use crate::digest::Digest;
 pub use engine::Engine;
 use words::Block;
 use words::INITIAL;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use words::K;
 use words::State;
 

@@ -19,7 +19,7 @@ pub(super) const INITIAL: State = [
 ];
 
 /// The constants of the 64 rounds: FIPS 180-4, section 4.2.2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[rustfmt::skip]
 pub(super) static K: [u32; 64] = [
     0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,

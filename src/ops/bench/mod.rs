@@ -152,13 +152,7 @@ pub fn bench(request: &BenchRequest, watch: &dyn Watch) -> Result<BenchReport> {
 
 fn engine() -> HashEngine {
     let best = Engine::best();
-    let name = match best {
-        Engine::Portable => "portable",
-        Engine::ShaNi => "SHA-NI",
-        Engine::Hybrid => "SHA-NI with AVX-512",
-        Engine::Wide => "AVX-512",
-    };
-    HashEngine { name, lanes: best.streams() }
+    HashEngine { name: best.name(), lanes: best.streams() }
 }
 
 /// Returns the middle one, or the upper of two.
