@@ -7,6 +7,7 @@ mod advice;
 mod shared;
 
 use std::io;
+use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use clap::CommandFactory;
 use clap::FromArgMatches;
 use clap::Parser;
 use clap::Subcommand;
+use clap::error::ErrorKind;
 
 use crate::cli::advice::AtHand;
 use crate::cli::shared::output::Output;
@@ -88,6 +90,7 @@ commands! {
     join::Join,
     import::Import,
     schema::Schema,
+    doctor::Doctor,
     bench::Bench,
     completions::Completions,
     man::Man,
@@ -145,9 +148,34 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What people begin with: the answer to `amikit` alone.
+const BEGINNING: &str = "\
+Packs, compares, checks and ships Amazon Machine Images, offline
+
+Commands to begin with:
+  amikit inspect root.qcow2            what an image is, and what is inside
+  amikit lint root.qcow2               what would not boot, and what must not be shared
+  amikit pack root.qcow2 -o web.ami    makes a bundle of an image: an AMI on disk
+  amikit verify web.ami                checks every byte of it
+  amikit diff web.ami next.ami         what changed between two; --files: in which files
+  amikit unpack web.ami -o root.raw    makes an image of a bundle
+
+`amikit help` lists all commands; `amikit doctor` shows what this machine offers.
+";
+
 /// Prints what clap has to say, which may be the help, and returns the exit code.
 fn usage(error: &clap::Error) -> i32 {
     let json = std::env::args_os().any(|arg| arg == "--json");
+    if is_nothing(error) {
+        if json {
+            let output = Output { json, quiet: false, program: Cli::command };
+            output.error(&Error::invalid("no command is given"), Some("`amikit help` lists them"));
+        } else {
+            // As what clap prints: where standard error is closed, the exit code says it.
+            let _ = write!(io::stderr().lock(), "{BEGINNING}");
+        }
+        return error.exit_code();
+    }
     if json && error.use_stderr() {
         let (error_of_use, advice) = usage_error(&error.render().to_string());
         Output { json, quiet: false, program: Cli::command }
@@ -167,6 +195,12 @@ fn usage(error: &clap::Error) -> i32 {
         }
         _ => error.exit_code(),
     }
+}
+
+/// Tells whether no command was typed at all: that of a group, as of `store`, is another matter.
+fn is_nothing(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        && std::env::args_os().skip(1).all(|arg| arg.as_encoded_bytes().starts_with(b"-"))
 }
 
 /// Makes an error of what clap prints: its first paragraph says what is wrong, the others what to do.

@@ -4,6 +4,7 @@
 //! of our own formats can be mapped into memory.
 #![allow(clippy::disallowed_methods, reason = "what the other rooms may not do is done here")]
 
+mod abilities;
 mod direct;
 mod folder;
 mod in_place;
@@ -37,6 +38,7 @@ use crate::error::Result;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 
+pub use abilities::Abilities;
 pub use folder::Folder;
 pub use in_place::InPlace;
 pub use in_place::remove;

@@ -51,16 +51,22 @@ impl Scratch {
     ///
     /// `Io` if the system refuses.
     pub fn create() -> Result<Self> {
-        let named = env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
-        let folder = named.unwrap_or_else(|| {
-            let there = FOLDERS.iter().map(Path::new).find(|folder| folder.is_dir());
-            there.unwrap_or(Path::new(FOLDERS[1])).to_owned()
-        });
+        let folder = Self::usual_folder();
         let advise =
             |error: Error| error.advise(format!("set {VARIABLE} to a folder that can be written"));
         let file = unnamed(&folder)
             .map_err(|e| advise(Error::io("make a temporary file there", &folder, e)))?;
         Ok(Self { file, folder, for_output: false })
+    }
+
+    /// Returns the folder that [`Scratch::create`] takes.
+    #[must_use]
+    pub fn usual_folder() -> PathBuf {
+        let named = env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
+        named.unwrap_or_else(|| {
+            let there = FOLDERS.iter().map(Path::new).find(|folder| folder.is_dir());
+            there.unwrap_or(Path::new(FOLDERS[1])).to_owned()
+        })
     }
 
     /// Makes an empty file beside an output, on the same file system.
@@ -162,20 +168,34 @@ impl WriteAt for Scratch {
 
 /// Makes a file without a name in a folder.
 fn unnamed(folder: &Path) -> io::Result<File> {
+    unnamed_in(&open_folder(folder)?)
+}
+
+/// Opens a folder to make files in.
+pub(super) fn open_folder(folder: &Path) -> io::Result<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    unnamed_in(&File::from(rustix::fs::open(folder, flags, Mode::empty())?))
+    Ok(File::from(rustix::fs::open(folder, flags, Mode::empty())?))
+}
+
+/// Makes a file that never has a name; `None` where the file system has no such files.
+pub(super) fn born_unnamed(folder: &File) -> io::Result<Option<File>> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    match openat(folder, c".", flags, mode) {
+        Ok(file) => Ok(Some(File::from(file))),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Makes a file without a name in an open folder. Where the file system has no such files, it loses its name
 /// before anything is written.
-fn unnamed_in(folder: &File) -> io::Result<File> {
+pub(super) fn unnamed_in(folder: &File) -> io::Result<File> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match openat(folder, c".", flags | OFlags::TMPFILE, mode) {
-        Ok(file) => return Ok(File::from(file)),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
-        Err(e) => return Err(e.into()),
+    if let Some(file) = born_unnamed(folder)? {
+        return Ok(file);
     }
     for _ in 0..TRIES {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

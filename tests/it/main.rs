@@ -22,6 +22,7 @@ mod delta_pairs;
 mod delta_refusals;
 mod delta_roundtrip;
 mod diff_files;
+mod doctor;
 mod english;
 mod export;
 mod faults;

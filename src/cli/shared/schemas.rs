@@ -24,6 +24,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "convert"
     "diff"
     "diff-files"
+    "doctor"
     "error"
     "export"
     "fleet"

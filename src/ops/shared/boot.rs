@@ -193,7 +193,7 @@ pub(in crate::ops) fn start(request: &BootRequest, watch: &dyn Watch) -> Result<
         None => None,
     };
     let folder = private_folder()?;
-    let identity = Identity { instance_id: request.instance_id.clone(), mac: MAC.to_owned() };
+    let identity = identity(request);
     let names: Vec<String> = listed.iter().map(|export| export.name.clone()).collect();
     let firmware = &firmware;
     let host = Host { program: &program, folder: folder.path(), request, firmware, identity };
@@ -311,6 +311,23 @@ fn facts(request: &BootRequest, exports: &[Export]) -> Result<Facts> {
         user_data: file(&request.user_data)?,
         devices,
     })
+}
+
+/// Tells whether a machine that KVM runs has just come up.
+///
+/// # Errors
+///
+/// `Interrupted`; `Io` if no folder can be made for its sockets.
+pub(in crate::ops) fn works_with_kvm(program: &Path, watch: &dyn Watch) -> Result<bool> {
+    let request = &BootRequest::new(VolumeRequest::new(Path::new("probe")));
+    let (folder, identity) = (private_folder()?, identity(request));
+    let host =
+        Host { program, folder: folder.path(), request, firmware: &Firmware::Bios, identity };
+    Ok(host.accelerator(watch)? == Accelerator::Kvm)
+}
+
+fn identity(request: &BootRequest) -> Identity {
+    Identity { instance_id: request.instance_id.clone(), mac: MAC.to_owned() }
 }
 
 /// Until a kernel under KVM must have written a line, if KVM was chosen by us: loaders wait 5 seconds for a key at most

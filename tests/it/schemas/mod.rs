@@ -137,6 +137,7 @@ const LINES: &[(&str, &str, i32)] = &[
     ("register", "register built.ami --snapshot snap-0123456789abcdef0", 0),
     ("register-files", "register ami.toml -o calls", 0),
     ("man", "man pages", 0),
+    ("doctor", "doctor", 0),
     ("bench", "bench --size 1MiB --rounds 1", 0),
     (
         "instance-store-bundle",
