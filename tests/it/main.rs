@@ -12,6 +12,7 @@ mod chains;
 mod churn;
 mod common;
 mod compare;
+mod compatibility;
 mod damage;
 mod delta_chain;
 mod delta_damage;

@@ -1,0 +1,129 @@
+//! `docs/compatibility.md`: it has every format with a version of its own, and every stored file is still read.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::fs;
+use std::path::Path;
+
+use amikit::internals::delta::PageIndex;
+use amikit::internals::digest::Digest;
+use amikit::internals::io::Input;
+use amikit::internals::pack::Patch;
+
+use crate::common::fixture;
+use crate::common::run;
+use crate::common::run_badly;
+use crate::common::stderr;
+
+/// How a stored file is read again.
+enum Read {
+    /// By a command, `{}` being the file.
+    Command(&'static str),
+    /// A page index, which names the snapshot that it is of.
+    Index,
+    /// A patched chunk without its pack.
+    Patch,
+}
+
+/// Every file of `fixtures/golden`. One of a version that is no longer written stays, with its row.
+const GOLDEN: &[(&str, Read)] = &[
+    ("bundle.tar", Read::Command("verify {}")),
+    ("frames.raw.zst", Read::Command("compare {} {}")),
+    ("page.amx", Read::Index),
+    ("page.patch", Read::Patch),
+    ("page.pax.tar", Read::Command("compare {} {}")),
+    ("three-blocks.snap", Read::Command("inspect {}")),
+    ("two-chunks.pack", Read::Command("inspect {}")),
+    ("two-disks.ova", Read::Command("map {}:image-disk2.vmdk")),
+];
+
+/// Where the root digest of a page index stands.
+const ROOT_AT: usize = 24;
+
+#[test]
+fn every_stored_file_is_read() {
+    let here = tempfile::tempdir().unwrap();
+    let mut left: Vec<_> = fs::read_dir(fixture("golden"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for (name, read) in GOLDEN {
+        let path = fixture("golden").join(name);
+        match read {
+            Read::Command(line) => {
+                let line = line.replace("{}", path.to_str().unwrap());
+                let output = run(here.path(), &line);
+                assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+            }
+            Read::Index => {
+                let bytes = fs::read(&path).unwrap();
+                let root = Digest(bytes[ROOT_AT..][..32].try_into().unwrap());
+                let index = PageIndex::open(&Input::memory(name, bytes), root).unwrap();
+                assert!(!index.is_empty());
+            }
+            Read::Patch => {
+                let bytes = fs::read(&path).unwrap();
+                assert!(Patch::parse(&bytes).unwrap().base_pages().count() > 0);
+            }
+        }
+        left.retain(|it| it != name);
+    }
+    assert!(left.is_empty(), "how are these read? {left:?}");
+}
+
+/// The version is looked at before anything that a later one may have changed.
+#[test]
+fn a_newer_version_is_refused_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, at, version) in [("three-blocks.snap", 8, 2), ("two-chunks.pack", 16, 3)] {
+        let mut bytes = fs::read(fixture("golden").join(name)).unwrap();
+        bytes[at] += 1;
+        assert_eq!(bytes[at], version, "{name}");
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let text = run_badly(folder.path(), &format!("inspect {name}"), 5);
+        assert!(text.contains(&format!("version is {version}")), "{name}: {text}");
+    }
+    for (name, text) in [
+        ("store/amikit-store.json", r#"{"version":2}"#),
+        ("tables/amikit-tables.json", r#"{"version":2,"format":"csv"}"#),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::rename(folder.path().join("oci-layout"), folder.path().join("store/oci-layout")).unwrap();
+    fs::write(folder.path().join("store/index.json"), r#"{"schemaVersion":2,"manifests":[]}"#)
+        .unwrap();
+    let bundle = fixture("golden/bundle.tar").display().to_string();
+    let text = run_badly(folder.path(), "store list store", 5);
+    assert!(text.contains('2'), "{text}");
+    let text = run_badly(folder.path(), &format!("export {bundle} -o tables --format csv"), 5);
+    assert!(text.contains('2'), "{text}");
+}
+
+/// Each document whose title has a version has a row with the same one.
+#[test]
+fn the_page_has_every_version() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let page = fs::read_to_string(docs.join("compatibility.md")).unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(docs.join("formats")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let title = text.lines().next().unwrap().trim_start_matches("# ");
+        let Some((name, version)) = title.split_once(", version ") else { continue };
+        if !version.bytes().all(|byte| byte.is_ascii_digit())
+            || name.ends_with(')')
+            || name.contains("images")
+        {
+            continue; // The version of somebody else's format.
+        }
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let row = format!("| [{name}](formats/{file}) | {version} |");
+        assert!(page.contains(&row), "no row {row:?}");
+        count += 1;
+    }
+    let rows = page.lines().filter(|line| line.contains("](formats/") && line.starts_with("| ["));
+    assert_eq!(rows.count(), count, "a row too many");
+    assert!(count >= 10);
+}
