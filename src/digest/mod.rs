@@ -1,8 +1,9 @@
 //! Digests and checksums: SHA-256 (one stream, or many blocks side by side), CRC-32,
-//! CRC-32C, hex, base64.
+//! CRC-32C, HMAC, hex, base64.
 
 mod crc32c;
 mod foreign;
+mod hmac;
 mod lanes;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use crc32c::crc32c;
 pub use crc32c::crc32c_register;
 pub use foreign::Algorithm;
 pub use foreign::Hasher;
+pub use hmac::hmac;
 pub use lanes::Engine;
 pub use lanes::Lanes;
 
@@ -41,6 +43,12 @@ impl Digest {
     #[must_use]
     pub fn base64(&self) -> String {
         STANDARD.encode(self.0)
+    }
+
+    /// Reads a digest as EBS writes checksums; anything else is `None`.
+    #[must_use]
+    pub fn from_base64(text: &str) -> Option<Self> {
+        Some(Self(STANDARD.decode(text).ok()?.try_into().ok()?))
     }
 
     /// Reads 64 lower-case hexadecimal digits; anything else is `None`.

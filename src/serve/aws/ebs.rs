@@ -1,7 +1,5 @@
 //! EBS direct: the six operations of `ebs` 2019-11-02, strict.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
@@ -293,11 +291,6 @@ fn touch(server: &Server<'_>, caller: &Caller, id: &str) -> Result<u64, EbsError
     Ok(snap.gib)
 }
 
-fn digest_of(text: &str) -> Option<Digest> {
-    let bytes = STANDARD.decode(text).ok()?;
-    Some(Digest(bytes.try_into().ok()?))
-}
-
 fn put(server: &Server<'_>, caller: &Caller, request: &Request, id: &str, index: &str) -> Done {
     check_id(id)?;
     let index = index_of(index, MOST_GIB)?;
@@ -315,7 +308,7 @@ fn put(server: &Server<'_>, caller: &Caller, request: &Request, id: &str, index:
     if header("x-amz-checksum-algorithm") != "SHA256" {
         return Err(EbsError::parameter("x-amz-Checksum-Algorithm must be SHA256"));
     }
-    let checksum = digest_of(header("x-amz-checksum"))
+    let checksum = Digest::from_base64(header("x-amz-checksum"))
         .ok_or_else(|| EbsError::parameter("x-amz-Checksum is not a SHA-256 in base64"))?;
     if let Some(progress) = request.header("x-amz-progress")
         && !progress.parse::<u8>().is_ok_and(|it| it <= 100)
@@ -346,7 +339,7 @@ fn complete(server: &Server<'_>, caller: &Caller, request: &Request, id: &str) -
     let checksum = match request.header("x-amz-checksum") {
         None => None,
         Some(text) => Some(
-            digest_of(text)
+            Digest::from_base64(text)
                 .ok_or_else(|| EbsError::parameter("x-amz-Checksum is not a SHA-256 in base64"))?,
         ),
     };

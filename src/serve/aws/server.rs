@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::bundle::Snapshot;
+use crate::digest::hmac;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
@@ -21,7 +22,6 @@ use crate::io::FolderLock;
 use crate::io::LogFile;
 use crate::io::SharedFolder;
 use crate::serve::aws::access::Access;
-use crate::serve::aws::access::hmac;
 use crate::serve::aws::blocks::Blocks;
 use crate::serve::aws::faults::Faults;
 use crate::serve::aws::faults::Injected;

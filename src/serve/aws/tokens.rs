@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::digest::hmac;
 use crate::digest::sha256;
-use crate::serve::aws::access::hmac;
 use crate::serve::aws::access::same;
 
 /// Bytes of the seal.
