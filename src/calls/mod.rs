@@ -2,6 +2,7 @@
 //!
 //! Nothing here sends anything. The format of a plan is `docs/formats/plan.md`.
 
+mod form;
 mod ids;
 mod parameters;
 mod plan;
@@ -11,6 +12,8 @@ mod registration;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
+pub use form::EC2_VERSION;
+pub use form::form;
 pub use ids::Id;
 pub use ids::Made;
 pub use parameters::CompleteSnapshot;
@@ -24,6 +27,7 @@ pub use parameters::LaunchPermissionModifications;
 pub use parameters::ModifyImageAttribute;
 pub use parameters::ModifySnapshotAttribute;
 pub use parameters::StartSnapshot;
+pub use plan::BUNDLE_TAG;
 pub use plan::PLAN_VERSION;
 pub use plan::Plan;
 pub use plan::PlanFault;
@@ -31,6 +35,7 @@ pub use plan::PlanRequest;
 pub use plan::PlanVolume;
 pub use plan::Step;
 pub use plan::Totals;
+pub use plan::marked;
 pub use puts::Base;
 pub use puts::Put;
 pub use puts::Puts;

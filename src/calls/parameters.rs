@@ -40,6 +40,9 @@ pub struct StartSnapshot {
     /// Key to encrypt with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key_arn: Option<String>,
+    /// Minutes without a block after which EBS gives the snapshot up, where its own 60 are too few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
 }
 
 /// `CompleteSnapshot` of the EBS direct APIs.

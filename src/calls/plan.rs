@@ -1,5 +1,6 @@
 //! The whole upload as a sequence of steps, each made when it is asked for.
 
+use std::borrow::Cow;
 use std::num::NonZero;
 use std::vec;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::ami::Ami;
 use crate::ami::Distribution;
+use crate::ami::Tag;
 use crate::ami::Upload;
 use crate::ami::bare;
 use crate::calls::ids::Id;
@@ -36,6 +38,23 @@ pub const PLAN_VERSION: u32 = 1;
 
 /// Milliseconds that one put takes, as EBS's own guide reckons.
 const PUT_MILLISECONDS: u64 = 100;
+
+/// Minutes for which EBS waits for blocks by itself, and the most that it can be asked to.
+const USUAL_TIMEOUT: u64 = 60;
+const MAX_TIMEOUT: u64 = 4320;
+
+/// Key of the tag by which everything that a plan makes is known: its value is the digest of the bundle.
+pub const BUNDLE_TAG: &str = "amikit:bundle";
+
+/// Returns a description whose AMI, snapshots and copies have the tag of a bundle from their making on: nothing without it
+/// is ever taken for a publication of the bundle.
+#[must_use]
+pub fn marked(ami: &Ami, bundle: Digest) -> Ami {
+    let mut ami = ami.clone();
+    ami.tags.retain(|tag| tag.key != BUNDLE_TAG);
+    ami.tags.push(Tag { key: BUNDLE_TAG.to_owned(), value: format!("sha256:{bundle}") });
+    ami
+}
 
 /// Puts right after the start are answered as if there were no snapshot, for up to two minutes.
 const NOT_YET: NotYet = NotYet {
@@ -106,7 +125,7 @@ pub struct PlanRequest<'a> {
     /// The digest of the bundle.
     pub bundle: Digest,
     /// The description.
-    pub ami: &'a Ami,
+    pub ami: Cow<'a, Ami>,
     /// The volumes with content, in the order of the mapping.
     pub volumes: Vec<PlanVolume<'a>>,
     /// How snapshots are uploaded.
@@ -229,17 +248,30 @@ impl PlanRequest<'_> {
         Ok(())
     }
 
-    fn start(&self, volume: &PlanVolume<'_>) -> StartSnapshot {
+    /// Returns the minutes to ask for, where EBS's own are too few: four times the estimate.
+    fn timeout(&self, volume: &PlanVolume<'_>) -> Result<Option<u64>> {
+        let base = volume.base.map(|base| base.manifest);
+        let mut count = 0_u64;
+        for put in Puts::new(volume.manifest, base, self.upload.send_holes) {
+            count = count.strict_add(u64::from(put?.count));
+        }
+        let seconds = count.div_ceil(self.connections.get()).strict_mul(PUT_MILLISECONDS) / 1000;
+        let minutes = seconds.strict_mul(4).div_ceil(60).min(MAX_TIMEOUT);
+        Ok((minutes > USUAL_TIMEOUT).then_some(minutes))
+    }
+
+    fn start(&self, volume: &PlanVolume<'_>) -> Result<StartSnapshot> {
         // Beside a parent EBS refuses the member, and gives the parent's state.
         let encrypts = self.upload.encrypted && volume.base.is_none();
         let mut call = StartSnapshot {
             volume_size: ebs_gib(volume.manifest.volume_size()),
             parent_snapshot_id: volume.base.map(|base| base.snapshot_id.to_owned()),
-            tags: self.upload.tags_of_snapshots(self.ami),
+            tags: self.upload.tags_of_snapshots(&self.ami),
             description: format!("{}: {}", self.ami.name, volume.device),
             client_token: String::new(),
             encrypted: encrypts.then_some(true),
             kms_key_arn: self.upload.kms_key_arn.clone().filter(|_| encrypts),
+            timeout: self.timeout(volume)?,
         };
         // The same content under the same parameters is the same snapshot; anything else is not.
         let parameters = serde_json::to_string(&call).expect("plain data always serialises");
@@ -247,7 +279,7 @@ impl PlanRequest<'_> {
         let (root, holes) = (volume.manifest.root(), self.upload.send_holes);
         let text = format!("amikit plan {PLAN_VERSION}\n{root}\n{holes}\n{region}\n{parameters}");
         call.client_token = sha256(text.as_bytes()).hex();
-        call
+        Ok(call)
     }
 
     /// Makes what follows when all snapshots are complete.
@@ -255,7 +287,7 @@ impl PlanRequest<'_> {
         let id = |it: &PlanVolume<'_>| (it.device.to_owned(), Id::of_snapshot(it.device));
         let snapshots: Vec<(String, Id)> = self.volumes.iter().map(id).collect();
         Registration {
-            ami: self.ami,
+            ami: &self.ami,
             snapshots: &snapshots,
             image: &Id::of_image(0),
             upload: self.upload,
@@ -289,7 +321,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     ///
     /// `Invalid` if EBS would refuse it, or if holes would read as garbage.
-    pub fn new(request: PlanRequest<'a>) -> Result<Self> {
+    pub fn new(mut request: PlanRequest<'a>) -> Result<Self> {
         if let Err(fault) = request.check() {
             let give = |setting, example: &'static str| {
                 Some(Advice::Give { setting, example: example.into() })
@@ -308,6 +340,7 @@ impl<'a> Plan<'a> {
                 None => error,
             });
         }
+        request.ami = Cow::Owned(marked(&request.ami, request.bundle));
         let totals = Totals { connections: request.connections.get(), ..Totals::default() };
         Ok(Self { request, stage: Stage::Head, totals })
     }
@@ -344,23 +377,24 @@ impl<'a> Plan<'a> {
     }
 
     /// Starts the snapshot of a volume, or goes on to the calls when there is none left.
-    fn start(&mut self, number: usize) -> Step {
+    fn start(&mut self, number: usize) -> Result<Step> {
         let Some(volume) = self.request.volumes.get(number).copied() else {
             self.stage = Stage::Actions(self.request.actions().into_iter());
-            return self.next_action();
+            return Ok(self.next_action());
         };
+        let parameters = self.request.start(&volume)?;
         let base = volume.base.map(|base| base.manifest);
         let puts = Puts::new(volume.manifest, base, self.request.upload.send_holes);
         self.stage = Stage::Blocks(number, Box::new(puts), 0, Sha256::new());
         self.totals.snapshots = self.totals.snapshots.strict_add(1);
         self.call();
-        Step::StartSnapshot {
+        Ok(Step::StartSnapshot {
             region: self.request.upload.region.clone(),
             device: volume.device.to_owned(),
             result: Id::of_snapshot(volume.device),
             not_yet: NOT_YET,
-            parameters: self.request.start(&volume),
-        }
+            parameters,
+        })
     }
 
     fn next_action(&mut self) -> Step {
@@ -421,9 +455,11 @@ impl Iterator for Plan<'_> {
                 self.stage = Stage::Start(0);
                 Some(Ok(self.head()))
             }
-            Stage::Start(number) => Some(Ok(self.start(number))),
-            Stage::Blocks(..) => {
-                let step = self.block();
+            Stage::Start(_) | Stage::Blocks(..) => {
+                let step = match self.stage {
+                    Stage::Start(number) => self.start(number),
+                    _ => self.block(),
+                };
                 if step.is_err() {
                     self.stage = Stage::End;
                 }

@@ -1,5 +1,6 @@
 //! Plans replayed block by block, against the volume that they must give.
 
+use std::borrow::Cow;
 use std::num::NonZero;
 
 use super::*;
@@ -189,7 +190,7 @@ fn request<'a>(
     let base = base.map(|manifest| Base { manifest, snapshot_id: "snap-0a" });
     PlanRequest {
         bundle: Digest([0; 32]),
-        ami,
+        ami: Cow::Borrowed(ami),
         volumes: vec![PlanVolume { device: "/dev/xvda", manifest: target, base }],
         upload,
         distribution,

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
+use amikit::internals::calls::form;
 use serde_json::Value;
 
 use crate::ami::PUBLISHERS;
@@ -18,7 +19,7 @@ use crate::common::fixture;
 use crate::common::run_well;
 
 /// Returns the Python that has botocore, or says why there is none.
-fn python() -> Option<String> {
+pub(crate) fn python() -> Option<String> {
     let named = std::env::var("AMIKIT_BOTOCORE_PYTHON").ok();
     let python = named.unwrap_or_else(|| "python3".to_owned());
     let output = Command::new(&python).args(["-c", "import botocore"]).output();
@@ -42,6 +43,26 @@ fn validate(python: &str, calls: &str) -> Result<String, String> {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     if output.status.success() { Ok(text) } else { Err(text) }
+}
+
+/// Returns what botocore sends for each of the lines, by one of the ways of `sent.py`.
+pub(crate) fn sent(python: &str, way: &str, lines: &str) -> Vec<Value> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sent.py");
+    let mut child = Command::new(python)
+        .arg(script)
+        .arg(way)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, lines) = (child.stdin.take().unwrap(), lines.to_owned());
+    // Both pipes are full at some time, so somebody else writes.
+    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn add(calls: &mut String, service: &str, operation: &str, parameters: &Value) {
@@ -135,6 +156,55 @@ fn every_kind_of_call_is_accepted_by_the_models() {
         add(&mut calls, "ec2", "RegisterImage", &call);
     }
     println!("{}", validate(&python, &calls).unwrap());
+}
+
+/// What is sent for a call is what botocore sends for the same parameters.
+#[test]
+fn the_form_of_every_call_is_that_of_botocore() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut calls: Vec<(String, Value)> = Vec::new();
+    for (description, volumes) in kinds() {
+        fs::write(here.join("a.toml"), recipe(&description, &volumes)).unwrap();
+        let line = "register a.toml --image-id ami-0123456789abcdef0 --json --delete-snapshots";
+        let report: Value = serde_json::from_str(&run_well(here, line)).unwrap();
+        for document in report["documents"].as_array().unwrap() {
+            let call = document["call"].as_str().unwrap().to_owned();
+            calls.push((call, document["parameters"].clone()));
+        }
+    }
+    let more = [
+        (
+            "DescribeImages",
+            r#"{"Owners":["self"],"Filters":[{"Name":"name","Values":["a b","c"]},
+                {"Name":"tag:x","Values":["y"]}]}"#,
+        ),
+        ("DescribeImageAttribute", r#"{"ImageId":"ami-1","Attribute":"launchPermission"}"#),
+        ("DeleteSnapshot", r#"{"SnapshotId":"snap-1"}"#),
+        (
+            "CopyImage",
+            r#"{"Name":"x","SourceImageId":"ami-1","SourceRegion":"r","ClientToken":"t"}"#,
+        ),
+        ("RegisterImage", r#"{"Name":"x","BillingProducts":["bp-1","bp-2"],"DryRun":true}"#),
+    ];
+    for (call, parameters) in more {
+        calls.push((call.to_owned(), serde_json::from_str(parameters).unwrap()));
+    }
+    let lines: Vec<String> = calls
+        .iter()
+        .map(|(operation, parameters)| {
+            serde_json::json!({ "operation": operation, "parameters": parameters }).to_string()
+        })
+        .collect();
+    let answers = sent(&python, "forms", &lines.join("\n"));
+    assert_eq!(answers.len(), calls.len());
+    for ((call, parameters), theirs) in calls.iter().zip(&answers) {
+        let mut ours = form(call, parameters);
+        ours.sort();
+        let ours: Vec<[&str; 2]> = ours.iter().map(|(a, b)| [a.as_str(), b.as_str()]).collect();
+        assert_eq!(serde_json::json!(ours), *theirs, "{call}: {parameters}");
+    }
 }
 
 /// Every step of a plan, those of the EBS direct APIs too.

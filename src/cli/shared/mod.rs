@@ -15,4 +15,5 @@ pub(super) mod strip;
 pub(super) mod templates;
 pub(super) mod text;
 pub(super) mod trust;
+pub(super) mod upload;
 pub(super) mod volumes;

@@ -33,4 +33,5 @@ pub(super) mod registry;
 pub(super) mod report;
 pub(super) mod store_names;
 pub(super) mod trust;
+pub(super) mod upload;
 pub(super) mod verification;

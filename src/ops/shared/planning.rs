@@ -1,5 +1,6 @@
 //! The upload of a bundle as steps, and as a file of them.
 
+use std::borrow::Cow;
 use std::num::NonZero;
 use std::path::Path;
 
@@ -47,7 +48,7 @@ pub(in crate::ops) fn plan_bundle(
     watch: &dyn Watch,
     emit: &mut dyn FnMut(&Step) -> Result<()>,
 ) -> Result<PlanReport> {
-    let ami: &Ami = bundle.ami();
+    let ami: Cow<'_, Ami> = Cow::Borrowed(bundle.ami());
     let manifests: Vec<(&str, Manifest)> = bundle
         .snapshots()
         .iter()

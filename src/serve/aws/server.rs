@@ -14,8 +14,8 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::bundle::Snapshot;
-use crate::digest::hmac;
 use crate::digest::Digest;
+use crate::digest::hmac;
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::FolderLock;
