@@ -28,6 +28,7 @@ macro_rules! pages {
             #[doc = "[page-index.md]: crate::formats::page_index"]
             #[doc = "[patch.md]: crate::formats::patch"]
             #[doc = "[plan.md]: crate::formats::plan"]
+            #[doc = "[publish.md]: crate::formats::publish"]
             #[doc = "[qcow2.md]: crate::formats::qcow2"]
             #[doc = "[raw.md]: crate::formats::raw"]
             #[doc = "[readers.md]: crate::formats::readers"]
@@ -66,6 +67,7 @@ pages! {
     page_index "page-index.md"
     patch "patch.md"
     plan "plan.md"
+    publish "publish.md"
     qcow2 "qcow2.md"
     raw "raw.md"
     readers "readers.md"

@@ -103,6 +103,8 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files"))]
 
 pub(crate) mod ami;
+#[cfg(feature = "network")]
+pub(crate) mod aws;
 pub(crate) mod boot;
 pub(crate) mod bundle;
 pub(crate) mod calls;
@@ -227,6 +229,10 @@ pub mod verbs {
 pub mod internals {
     pub mod ami {
         pub use crate::ami::*;
+    }
+    #[cfg(feature = "network")]
+    pub mod aws {
+        pub use crate::aws::*;
     }
     pub mod boot {
         pub use crate::boot::*;

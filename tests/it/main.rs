@@ -5,6 +5,8 @@ mod advice;
 mod ami;
 mod ami_cases;
 mod attack;
+#[cfg(feature = "network")]
+mod aws_sign;
 mod boot;
 mod botocore;
 mod build;

@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["volume", "manifest", "pack", "ami", "layout"],
     &["format", "chunking", "delta", "bundle", "guest", "recipe", "instance_store", "registry"],
     &["lint", "explain", "calls", "store"],
-    &["serve"],
+    &["serve", "aws"],
     &["boot"],
     &["ops"],
     &["report"],

@@ -1,0 +1,589 @@
+//! Where keys come from, in the order of AWS's own tools: the environment, the shared files, a program that the profile
+//! names, the address that a container is given, and the metadata service of an instance.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
+
+use crate::ami::Time;
+use crate::aws::credentials::Credentials;
+use crate::aws::fault::AwsFault;
+use crate::aws::ini::Section;
+use crate::aws::ini::words;
+use crate::aws::profile::Environment;
+use crate::aws::profile::Profile;
+use crate::aws::profile::read;
+use crate::error::Result;
+use crate::work::Watch;
+
+/// Seconds before the end of a key's life in which it is replaced.
+const REFRESH_SECONDS: u64 = 300;
+
+/// Most bytes of a document with a key, and of a container's token.
+const MAX_DOCUMENT_LEN: u64 = 64 << 10;
+
+/// How long an address that gives keys may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The address of containers' credentials on ECS.
+const ECS: &str = "http://169.254.170.2";
+
+/// The address of the metadata service.
+const IMDS: &str = "http://169.254.169.254";
+
+/// Seconds for which a token of the metadata service is good.
+const IMDS_TOKEN_SECONDS: &str = "21600";
+
+/// Members that say that a profile's keys come another way, and what that is.
+const OTHER_WAYS: &[(&str, &str)] = &[
+    ("sso_session", "SSO"),
+    ("sso_start_url", "SSO"),
+    ("role_arn", "assuming a role"),
+    ("web_identity_token_file", "a web identity"),
+    ("login_session", "a login of the console"),
+];
+
+/// A request to an address that gives keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whether it is a PUT; a GET otherwise.
+    pub is_put: bool,
+    /// The address.
+    pub url: &'a str,
+    /// Headers.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// How long it may take.
+    pub patience: Duration,
+}
+
+/// What asks an address that gives keys. No secret that passes may be traced.
+pub trait Web: Send + Sync {
+    /// Returns the status, and the body up to that many bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if there is no answer.
+    fn ask(&self, ask: &Ask<'_>, most: u64, watch: &dyn Watch)
+    -> Result<(u16, Zeroizing<Vec<u8>>)>;
+}
+
+/// Where the keys of a run come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Environment,
+    Files { of_credentials: bool },
+    Process { command: Zeroizing<String> },
+    Container { url: String },
+    Instance { url: String },
+}
+
+/// The keys of a run, which are replaced before they expire.
+pub struct Keys {
+    environment: Environment,
+    profile: Profile,
+    source: Source,
+    web: Box<dyn Web>,
+    current: Mutex<Option<Credentials>>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// What a program, a container or an instance answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    version: Option<u64>,
+    code: Option<String>,
+    message: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<Secret>,
+    session_token: Option<Secret>,
+    token: Option<Secret>,
+    expiration: Option<String>,
+}
+
+/// A text that is wiped when it is dropped.
+struct Secret(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+impl Keys {
+    /// Finds where the keys of a run come from. `is_asked` says that the request itself named the profile, so that keys of
+    /// the environment do not count.
+    ///
+    /// # Errors
+    ///
+    /// `NoCredentials` if there is no such place; `Way` if the profile's keys come a way that is not known here; `Address` if a
+    /// container's address is not one that gives keys.
+    pub fn find(
+        environment: Environment,
+        profile: Profile,
+        is_asked: bool,
+        web: Box<dyn Web>,
+    ) -> Result<Self, AwsFault> {
+        let source = source(&environment, &profile, is_asked)?;
+        Ok(Self { environment, profile, source, web, current: Mutex::new(None) })
+    }
+
+    /// Returns the key to sign with at `now`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` or `Io` if what gives keys gives none.
+    pub fn get(&self, now: Time, watch: &dyn Watch) -> Result<Credentials> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now.unix_seconds();
+        let left = |it: &Credentials| it.expires().map(|at| at.saturating_sub(now));
+        if let Some(known) = &*current
+            && left(known).is_none_or(|left| left > REFRESH_SECONDS)
+        {
+            return Ok(known.clone());
+        }
+        match (self.fetch(watch), &*current) {
+            (Ok(new), _) => Ok(current.insert(new).clone()),
+            // What gives keys may be away for a moment, and the old one is still good.
+            (Err(_), Some(known)) if left(known).is_some_and(|left| left > 0) => Ok(known.clone()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Drops the key that is known, since a service says that it has expired. Returns whether there may be another one.
+    #[must_use]
+    pub fn expired(&self) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = None;
+        !matches!(self.source, Source::Environment | Source::Files { .. })
+    }
+
+    fn fetch(&self, watch: &dyn Watch) -> Result<Credentials> {
+        match &self.source {
+            Source::Environment => {
+                let get = |name| self.environment.get(name);
+                let pair = (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"));
+                pair_of(pair.0, pair.1, get("AWS_SESSION_TOKEN"), "the environment")
+            }
+            Source::Files { of_credentials } => {
+                let section =
+                    if *of_credentials { &self.profile.credentials } else { &self.profile.config };
+                let get = |name| text(section, name);
+                let from = format!("the profile {:?}", self.profile.name);
+                let pair = (get("aws_access_key_id"), get("aws_secret_access_key"));
+                pair_of(pair.0, pair.1, get("aws_session_token"), &from)
+            }
+            Source::Process { command } => by_process(command),
+            Source::Container { url } => self.of_container(url, watch),
+            Source::Instance { url } => self.of_instance(url, watch),
+        }
+    }
+
+    fn of_container(&self, url: &str, watch: &dyn Watch) -> Result<Credentials> {
+        let from = "the container's address";
+        let token = match self.environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+            Some(path) => {
+                let bytes = Zeroizing::new(read(Path::new(path), MAX_DOCUMENT_LEN)?);
+                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                Some(Zeroizing::new(text))
+            }
+            None => self
+                .environment
+                .get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
+                .map(|it| Zeroizing::new(it.to_owned())),
+        };
+        if token.as_ref().is_some_and(|it| it.chars().any(char::is_control)) {
+            return Err(unsound(from, "the authorization token has control characters"));
+        }
+        let mut headers = vec![("Accept", "application/json")];
+        headers.extend(token.as_ref().map(|token| ("Authorization", token.as_str())));
+        let ask = Ask { is_put: false, url, headers: &headers, patience: PATIENCE };
+        answered(&self.web.ask(&ask, MAX_DOCUMENT_LEN, watch)?, from)
+    }
+
+    /// Asks the metadata service, by its second version alone: a token first.
+    fn of_instance(&self, url: &str, watch: &dyn Watch) -> Result<Credentials> {
+        let from = "the metadata service";
+        let ask = |is_put, path: &str, headers: &[(&str, &str)]| {
+            let url = format!("{url}{path}");
+            let ask = Ask { is_put, url: &url, headers, patience: PATIENCE };
+            let (status, body) = self.web.ask(&ask, MAX_DOCUMENT_LEN, watch)?;
+            if status != 200 {
+                return Err(unsound(from, &format!("{path} is answered with {status}")));
+            }
+            Ok(body)
+        };
+        let life = ("X-aws-ec2-metadata-token-ttl-seconds", IMDS_TOKEN_SECONDS);
+        let none = |_| {
+            let looked =
+                "the environment, the shared files, a container's address and the metadata service";
+            AwsFault::NoCredentials { looked: looked.to_owned() }
+        };
+        let token = ask(true, "/latest/api/token", &[life]).map_err(none)?;
+        let token = Zeroizing::new(String::from_utf8_lossy(&token).trim().to_owned());
+        let headers = [("X-aws-ec2-metadata-token", token.as_str())];
+        let roles = "/latest/meta-data/iam/security-credentials/";
+        let role = ask(false, roles, &headers)?;
+        let role = String::from_utf8_lossy(&role).lines().next().unwrap_or_default().to_owned();
+        let plain = |it: u8| it.is_ascii_alphanumeric() || b"+=,.@-_".contains(&it);
+        if role.is_empty() || !role.bytes().all(plain) {
+            return Err(unsound(from, "the instance has no role"));
+        }
+        let body = ask(false, &format!("{roles}{role}"), &headers)?;
+        answered(&(200, body), from)
+    }
+}
+
+fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
+    section.get(name).map(|it| it.as_str()).filter(|it| !it.is_empty())
+}
+
+fn unsound(from: &str, why: &str) -> crate::error::Error {
+    AwsFault::Source { from: from.to_owned(), why: why.to_owned() }.into()
+}
+
+/// Takes a key that is written down.
+fn pair_of(
+    id: Option<&str>,
+    secret: Option<&str>,
+    token: Option<&str>,
+    from: &str,
+) -> Result<Credentials> {
+    let (Some(id), Some(secret)) = (id, secret) else {
+        return Err(unsound(from, "it has one half of a key and not the other"));
+    };
+    check(id, secret, token, from)?;
+    Ok(Credentials::new(id, secret, token))
+}
+
+/// Refuses what would break a header.
+fn check(id: &str, secret: &str, token: Option<&str>, from: &str) -> Result<()> {
+    let broken =
+        |text: &str| text.chars().any(|it| it.is_control() || it.is_whitespace() || !it.is_ascii());
+    if id.contains('/') || broken(id) || broken(secret) || token.is_some_and(broken) {
+        return Err(unsound(from, "the key has characters that no key has"));
+    }
+    Ok(())
+}
+
+fn source(
+    environment: &Environment,
+    profile: &Profile,
+    is_asked: bool,
+) -> Result<Source, AwsFault> {
+    let get = |name| environment.get(name);
+    if !is_asked && (get("AWS_ACCESS_KEY_ID").is_some() || get("AWS_SECRET_ACCESS_KEY").is_some()) {
+        return Ok(Source::Environment);
+    }
+    let other = OTHER_WAYS.iter().find(|(name, _)| profile.get(name).is_some());
+    let is_other = other.is_some_and(|(name, _)| *name == "role_arn");
+    let has_key = |section: &Section| text(section, "aws_access_key_id").is_some();
+    let has_secret = |section: &Section| text(section, "aws_secret_access_key").is_some();
+    let has = |section: &Section| has_key(section) || has_secret(section);
+    if !is_other && has(&profile.credentials) {
+        return Ok(Source::Files { of_credentials: true });
+    }
+    if !is_other && let Some(command) = profile.get("credential_process") {
+        return Ok(Source::Process { command: Zeroizing::new(command.to_owned()) });
+    }
+    if !is_other && has(&profile.config) {
+        return Ok(Source::Files { of_credentials: false });
+    }
+    if let Some((_, way)) = other {
+        return Err(AwsFault::Way { name: profile.name.clone(), way });
+    }
+    if let Some(path) = get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
+        let url = format!("{ECS}{path}");
+        let fault = || AwsFault::Address { url: url.clone() };
+        if !path.starts_with('/') {
+            return Err(fault());
+        }
+        return Ok(Source::Container { url });
+    }
+    if let Some(url) = get("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+        check_address(url)?;
+        return Ok(Source::Container { url: url.to_owned() });
+    }
+    if environment.is_true("AWS_EC2_METADATA_DISABLED") {
+        let looked = "the environment, the shared files and a container's address; the metadata service is \
+                      switched off by AWS_EC2_METADATA_DISABLED";
+        return Err(AwsFault::NoCredentials { looked: looked.to_owned() });
+    }
+    let url = match (
+        get("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
+    ) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv6") => {
+            "http://[fd00:ec2::254]".to_owned()
+        }
+        _ => IMDS.to_owned(),
+    };
+    Ok(Source::Instance { url })
+}
+
+/// Checks the address of a container's credentials: whatever stands there gets a token and gives a key.
+fn check_address(url: &str) -> Result<(), AwsFault> {
+    let fault = || AwsFault::Address { url: url.to_owned() };
+    if url.starts_with("https://") {
+        return Ok(());
+    }
+    let rest = url.strip_prefix("http://").ok_or_else(fault)?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(inside) => inside.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let address = host.parse::<IpAddr>().ok();
+    let loopback = host == "localhost" || address.is_some_and(|it| it.is_loopback());
+    let known = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
+    let known = known.iter().any(|it| it.parse().ok() == address && address.is_some());
+    if (loopback || known) && !authority.contains('@') { Ok(()) } else { Err(fault()) }
+}
+
+/// Reads what an address gave.
+fn answered((status, body): &(u16, Zeroizing<Vec<u8>>), from: &str) -> Result<Credentials> {
+    if *status != 200 {
+        return Err(unsound(from, &format!("it answered {status}")));
+    }
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|_| unsound(from, "what it answered is not the JSON of a key"))?;
+    taken(answer, from)
+}
+
+fn taken(answer: Answer, from: &str) -> Result<Credentials> {
+    if let Some(code) = answer.code.as_deref().filter(|it| *it != "Success") {
+        let message = answer.message.as_deref().unwrap_or_default();
+        return Err(unsound(from, &format!("{code} {message}")));
+    }
+    let (Some(id), Some(secret)) = (&answer.access_key_id, &answer.secret_access_key) else {
+        return Err(unsound(from, "its answer has no AccessKeyId or no SecretAccessKey"));
+    };
+    let token = answer.session_token.as_ref().or(answer.token.as_ref()).map(|it| it.0.as_str());
+    let secret = secret.0.as_str();
+    check(id, secret, token, from)?;
+    let expires = match &answer.expiration {
+        None => None,
+        Some(text) => Some(
+            text.parse::<Time>()
+                .map_err(|_| {
+                    unsound(from, &format!("its Expiration is {text:?}, expected a time"))
+                })?
+                .unix_seconds(),
+        ),
+    };
+    Ok(Credentials::new(id, secret, token).until(expires))
+}
+
+/// Runs the program that a profile names, and reads the key that it prints.
+fn by_process(command: &str) -> Result<Credentials> {
+    let words = words(command);
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(unsound("credential_process", "it names no program"));
+    };
+    let from = format!("the program {program:?} of credential_process");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the user's profile names the program that has the key"
+    )]
+    let mut process = Command::new(program);
+    process.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let mut done = process.output().map_err(|e| unsound(&from, &e.to_string()))?;
+    let read = if done.status.success() {
+        serde_json::from_slice::<Answer>(&done.stdout)
+            .map_err(|_| unsound(&from, "what it printed is not the JSON of a key"))
+    } else {
+        Err(unsound(&from, &format!("it ended with {}", done.status)))
+    };
+    done.stdout.zeroize();
+    let answer = read?;
+    if answer.version != Some(1) {
+        return Err(unsound(&from, "the Version that it printed is not 1"));
+    }
+    taken(answer, &from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::sync::Arc;
+
+    use crate::error::Error;
+    use crate::error::Kind;
+    use crate::work::Unwatched;
+
+    /// Answers by a list, and writes down what was asked.
+    #[derive(Clone, Default)]
+    struct Fake {
+        answers: Arc<Mutex<Vec<(u16, String)>>>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Fake {
+        fn of(answers: &[(u16, &str)]) -> Self {
+            let answers = answers.iter().rev().map(|(a, b)| (*a, (*b).to_owned())).collect();
+            Self { answers: Arc::new(Mutex::new(answers)), asked: Arc::default() }
+        }
+    }
+
+    impl Web for Fake {
+        fn ask(&self, ask: &Ask<'_>, _: u64, _: &dyn Watch) -> Result<(u16, Zeroizing<Vec<u8>>)> {
+            let method = if ask.is_put { "PUT" } else { "GET" };
+            let headers: Vec<String> =
+                ask.headers.iter().map(|(a, b)| format!("{a}={b}")).collect();
+            let line = format!("{method} {} {}", ask.url, headers.join(" "));
+            self.asked.lock().unwrap().push(line);
+            match self.answers.lock().unwrap().pop() {
+                Some((status, body)) => Ok((status, Zeroizing::new(body.into_bytes()))),
+                None => Err(Error::new(Kind::Io, "nobody answers")),
+            }
+        }
+    }
+
+    const NOW: &str = "2026-11-30T00:00:00Z";
+
+    fn keys(vars: &[(&str, &str)], fake: &Fake) -> Result<Keys> {
+        let environment = Environment::of(vars);
+        let profile = Profile::read(&environment, None)?;
+        Ok(Keys::find(environment, profile, false, Box::new(fake.clone()))?)
+    }
+
+    fn got(keys: &Keys) -> Result<Credentials> {
+        keys.get(NOW.parse().unwrap(), &Unwatched)
+    }
+
+    #[test]
+    fn the_environment_comes_first_and_must_be_whole() {
+        let fake = Fake::default();
+        let vars = [
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_SESSION_TOKEN", "t"),
+        ];
+        let found = got(&keys(&vars, &fake).unwrap()).unwrap();
+        assert_eq!((found.key_id(), found.secret(), found.token()), ("A", "s", Some("t")));
+        for half in [&vars[..1], &vars[1..2]] {
+            let error = got(&keys(half, &fake).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("one half of a key"), "{error}");
+        }
+        let broken = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "s\u{1}x")];
+        let error = got(&keys(&broken, &fake).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("characters") && !error.contains('\u{1}'), "{error}");
+    }
+
+    #[test]
+    fn a_profile_has_a_key_or_a_program_or_a_way_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fake, home) = (Fake::default(), folder.path().to_str().unwrap());
+        let write = |name: &str, text: &str| {
+            fs::create_dir_all(folder.path().join(".aws")).unwrap();
+            fs::write(folder.path().join(".aws").join(name), text).unwrap();
+        };
+        let of = |profile: &str| {
+            keys(&[("HOME", home), ("AWS_PROFILE", profile)], &fake).and_then(|it| got(&it))
+        };
+        let program = "sh -c \"echo '{\\\"Version\\\":1,\\\"AccessKeyId\\\":\\\"P\\\",\
+                       \\\"SecretAccessKey\\\":\\\"p\\\",\\\"Expiration\\\":\\\"2026-11-30T01:00:00Z\\\"}'\"";
+        write("credentials", "[plain]\naws_access_key_id=C\naws_secret_access_key=c\n");
+        write(
+            "config",
+            &format!(
+                "[profile plain]\nregion=x\n[profile inside]\naws_access_key_id=I\naws_secret_access_key=i\n\
+                 [profile program]\ncredential_process = {program}\n[profile no]\ncredential_process = false\n\
+                 [profile sso]\nsso_session = s\n[profile role]\nrole_arn = arn\nsource_profile = plain\n"
+            ),
+        );
+        assert_eq!(of("plain").unwrap().key_id(), "C");
+        assert_eq!(of("inside").unwrap().key_id(), "I");
+        let found = of("program").unwrap();
+        assert_eq!((found.key_id(), found.expires()), ("P", Some(1_796_000_400)));
+        assert!(of("no").unwrap_err().to_string().contains("ended with"));
+        for (profile, way) in [("sso", "SSO"), ("role", "assuming a role")] {
+            let fault = AwsFault::Way { name: profile.to_owned(), way };
+            assert_eq!(of(profile).unwrap_err().to_string(), fault.to_string());
+        }
+    }
+
+    #[test]
+    fn a_container_is_asked_at_addresses_that_give_keys_alone() {
+        let body = r#"{"AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":"2026-11-30T00:04:00Z"}"#;
+        let fake = Fake::of(&[(200, body), (200, &body.replace("\"A\"", "\"B\"")), (503, "")]);
+        let vars = [
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "secret"),
+        ];
+        let keys = keys(&vars, &fake).unwrap();
+        assert_eq!(got(&keys).unwrap().key_id(), "A");
+        // It expires within five minutes, so it is asked again; who cannot answer then changes nothing.
+        assert_eq!(got(&keys).unwrap().key_id(), "B");
+        assert_eq!(got(&keys).unwrap().key_id(), "B");
+        let asked = fake.asked.lock().unwrap().clone();
+        let first = "GET http://169.254.170.2/v2/x Accept=application/json Authorization=secret";
+        assert_eq!((asked.len(), asked[0].as_str()), (3, first));
+        for good in [
+            "https://anywhere.example/x",
+            "http://localhost:8080/x",
+            "http://127.0.0.9/x",
+            "http://[::1]:1/x",
+            "http://169.254.170.23/v1/credentials",
+            "http://[fd00:ec2::23]/v1/credentials",
+        ] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://169.254.169.254/x",
+            "http://evil.example/x",
+            "http://localhost@evil.example/x",
+            "http://127.0.0.1@evil.example/",
+            "http://localhost.evil.example/",
+            "ftp://localhost/",
+            "localhost",
+        ] {
+            let fault = AwsFault::Address { url: bad.to_owned() };
+            assert_eq!(check_address(bad), Err(fault), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_asked_with_a_token_and_only_as_the_last() {
+        let body = r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"s","Token":"t"}"#;
+        let fake = Fake::of(&[(200, "TOKEN"), (200, "role\n"), (200, body)]);
+        let one = keys(&[], &fake).unwrap();
+        assert_eq!(got(&one).unwrap().token(), Some("t"));
+        let asked = fake.asked.lock().unwrap().clone();
+        assert_eq!(
+            asked,
+            [
+                "PUT http://169.254.169.254/latest/api/token X-aws-ec2-metadata-token-ttl-seconds=21600",
+                "GET http://169.254.169.254/latest/meta-data/iam/security-credentials/ X-aws-ec2-metadata-token=TOKEN",
+                "GET http://169.254.169.254/latest/meta-data/iam/security-credentials/role X-aws-ec2-metadata-token=TOKEN",
+            ]
+        );
+        let off = keys(&[("AWS_EC2_METADATA_DISABLED", "TRUE")], &fake).unwrap_err();
+        assert!(off.to_string().contains("switched off"), "{off}");
+        let away = got(&keys(&[], &Fake::default()).unwrap()).unwrap_err();
+        assert!(away.to_string().starts_with("no AWS credentials were found"), "{away}");
+        let no_role = Fake::of(&[(200, "TOKEN"), (200, "")]);
+        let error = got(&keys(&[], &no_role).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("no role"), "{error}");
+        let refused = r#"{"Code":"AssumeRoleUnauthorizedAccess","Message":"no"}"#;
+        let fake = Fake::of(&[(200, "TOKEN"), (200, "role"), (200, refused)]);
+        let error = got(&keys(&[], &fake).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("AssumeRoleUnauthorizedAccess"), "{error}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Addresses that give keys, asked over the network. Nothing of it is traced.
+
+use zeroize::Zeroizing;
+
+use crate::aws::keys::Ask;
+use crate::aws::keys::Web;
+use crate::error::Result;
+use crate::http::Call;
+use crate::http::Method;
+use crate::http::Options;
+use crate::http::Patience;
+use crate::http::Request;
+use crate::http::Timeouts;
+use crate::http::Url;
+use crate::http::connected;
+use crate::work::Watch;
+
+/// How often an address is asked.
+const ATTEMPTS: u32 = 3;
+
+/// Asks over the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata;
+
+impl Web for Metadata {
+    fn ask(
+        &self,
+        ask: &Ask<'_>,
+        most: u64,
+        watch: &dyn Watch,
+    ) -> Result<(u16, Zeroizing<Vec<u8>>)> {
+        let timeouts =
+            Timeouts { connect: ask.patience, first_byte: ask.patience, stall: ask.patience };
+        // Which addresses are asked was decided before. Those of containers and instances speak plain HTTP, and never leave
+        // the machine.
+        let options = Options { insecure: true, timeouts, connections: 1, ..Options::default() };
+        let method = if ask.is_put { Method::Put } else { Method::Get };
+        let mut request = Request::new(method, Url::parse(ask.url)?);
+        for (name, value) in ask.headers {
+            request.headers.set(name, *value);
+        }
+        let mut call = Call::new("ask for credentials", request);
+        call.patience = Patience {
+            attempts: ATTEMPTS,
+            whole: ask.patience,
+            deadline: ask.patience.saturating_mul(ATTEMPTS),
+        };
+        let answer = connected(options, watch, |client| client.fetch(&call, most))?;
+        Ok((answer.status, Zeroizing::new(answer.body)))
+    }
+}

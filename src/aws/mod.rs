@@ -1,0 +1,44 @@
+//! AWS, asked over a network: who one is, what requests are signed with, where they go, and EBS's and EC2's calls.
+//!
+//! What is sent is data of the room `calls`; this room makes requests of it and results of the answers.
+
+mod client;
+mod credentials;
+mod ebs;
+mod ec2;
+mod encode;
+mod fault;
+mod ini;
+mod keys;
+mod metadata;
+mod place;
+mod profile;
+mod sign;
+#[cfg(test)]
+mod tests;
+mod xml;
+
+pub use client::Aws;
+pub use credentials::Credentials;
+pub use ebs::BlockPage;
+pub use ebs::ListedBlock;
+pub use ebs::Pending;
+pub use ebs::Started;
+pub use ebs::is_id;
+pub use ec2::Until;
+pub use fault::AwsFault;
+pub use fault::Refusal;
+pub use keys::Ask;
+pub use keys::Keys;
+pub use keys::Web;
+pub use metadata::Metadata;
+pub use place::Service;
+pub use place::check_region;
+pub use place::endpoint;
+pub use place::region;
+pub use profile::Environment;
+pub use profile::Profile;
+pub use sign::Payload;
+pub use sign::Scope;
+pub use sign::Unsigned;
+pub use sign::sign;
