@@ -29,6 +29,7 @@ macro_rules! pages {
             #[doc = "[patch.md]: crate::formats::patch"]
             #[doc = "[plan.md]: crate::formats::plan"]
             #[doc = "[publish.md]: crate::formats::publish"]
+            #[doc = "[publish-journal.md]: crate::formats::publish_journal"]
             #[doc = "[qcow2.md]: crate::formats::qcow2"]
             #[doc = "[raw.md]: crate::formats::raw"]
             #[doc = "[readers.md]: crate::formats::readers"]
@@ -68,6 +69,7 @@ pages! {
     patch "patch.md"
     plan "plan.md"
     publish "publish.md"
+    publish_journal "publish-journal.md"
     qcow2 "qcow2.md"
     raw "raw.md"
     readers "readers.md"

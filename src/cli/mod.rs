@@ -80,6 +80,7 @@ commands! {
     lint::Lint,
     register::Register,
     plan::Plan,
+    publish::Publish,
     store::Store,
     push::Push,
     pull::Pull,

@@ -30,6 +30,8 @@ mod part;
 mod plan;
 mod pull;
 mod push;
+#[cfg(feature = "network")]
+mod publish;
 mod register;
 pub mod serve;
 mod shared;
@@ -166,11 +168,26 @@ pub use pull::pull;
 pub use push::PushReport;
 pub use push::PushRequest;
 pub use push::push;
+#[cfg(feature = "network")]
+pub use publish::MAX_CONNECTIONS;
+#[cfg(feature = "network")]
+pub use publish::MadeImage;
+#[cfg(feature = "network")]
+pub use publish::MadeSnapshot;
+#[cfg(feature = "network")]
+pub use publish::PublishEvent;
+#[cfg(feature = "network")]
+pub use publish::PublishReport;
+#[cfg(feature = "network")]
+pub use publish::PublishRequest;
+#[cfg(feature = "network")]
+pub use publish::publish;
 pub use register::Document;
 pub use register::RegisterReport;
 pub use register::RegisterRequest;
 pub use register::register;
 pub use register::write_documents;
+pub use shared::account::AwsRequest;
 pub use shared::base::BaseRequest;
 pub use shared::boot::BootReport;
 pub use shared::boot::BootRequest;
@@ -187,6 +204,8 @@ pub use shared::judging::Waived;
 pub use shared::mapping::MappedVolume;
 pub use shared::network::DEFAULT_BLOBS_AT_ONCE;
 pub use shared::network::NetworkOptions;
+#[cfg(not(feature = "network"))]
+pub use shared::network::missing;
 pub use shared::open::Found;
 pub use shared::open::OpenedVolume;
 pub use shared::open::RandomVolume;
@@ -200,6 +219,12 @@ pub use shared::packing::VolumeReport;
 pub use shared::parts::BlockSpan;
 pub use shared::planning::DEFAULT_CONNECTIONS;
 pub use shared::planning::PlanReport;
+#[cfg(feature = "network")]
+pub use shared::publications::Publication;
+#[cfg(feature = "network")]
+pub use shared::publications::PublishedImage;
+#[cfg(feature = "network")]
+pub use shared::publications::PublishedSnapshot;
 pub use shared::recipe::TemplateRequest;
 pub use shared::report::SnapshotReport;
 pub use shared::trust::TrustRequest;

@@ -1,5 +1,6 @@
 //! What several commands share: arguments, output, progress, pieces of text.
 
+pub(super) mod aws;
 pub(super) mod description;
 pub(super) mod inside;
 pub(super) mod instance_store;

@@ -49,6 +49,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "plan-totals"
     "pull"
     "push"
+    "publish"
     "rebase"
     "register"
     "register-files"

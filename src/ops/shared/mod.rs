@@ -1,6 +1,9 @@
 //! What several verbs use. A verb imports from here, and no verb imports another.
 
+pub(super) mod account;
 pub(super) mod adding;
+#[cfg(feature = "network")]
+pub(super) mod aws;
 pub(super) mod base;
 pub(super) mod boot;
 pub(super) mod case;
@@ -26,6 +29,8 @@ pub(super) mod packing;
 pub(super) mod pages;
 pub(super) mod parts;
 pub(super) mod planning;
+#[cfg(feature = "network")]
+pub(super) mod publications;
 pub(super) mod recipe;
 pub(super) mod reflinks;
 #[cfg(feature = "network")]

@@ -60,8 +60,12 @@ pub(in crate::ops) fn connected<R>(
 }
 
 /// Makes the error of a verb that this build cannot do.
+///
+/// # Errors
+///
+/// `Unsupported`.
 #[cfg(not(feature = "network"))]
-pub(in crate::ops) fn missing<R>(verb: &str) -> Result<R> {
+pub fn missing<R>(verb: &str) -> Result<R> {
     let text = format!("this amikit was built without a network, which {verb} needs");
     Err(Error::new(Kind::Unsupported, text)
         .advise("build it with `cargo install amikit --features network`"))

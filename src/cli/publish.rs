@@ -1,0 +1,156 @@
+//! `publish`: a bundle to an AMI of an account.
+#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::shared::aws::AwsArgs;
+use crate::cli::shared::output::Output;
+use crate::cli::shared::progress::Follower;
+use crate::cli::shared::trust::TrustArgs;
+use crate::cli::shared::upload::UploadArgs;
+use crate::error::Result;
+
+/// Uploads a bundle's volumes, registers the AMI, and shares and copies it as the recipe says
+///
+/// A run that is interrupted leaves a journal, and the same command goes on from there. What was published is
+/// recorded, so that the next version is uploaded over its snapshots.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  amikit publish images@web --region eu-central-1\n  amikit publish \
+                  web.ami --recipe ami.toml --dry-run\n  amikit publish web.ami --base \
+                  old.ami=snap-0123 --copy-to us-east-1"
+)]
+#[cfg_attr(not(feature = "network"), allow(dead_code, reason = "they say how to get the feature"))]
+pub(super) struct Publish {
+    #[command(flatten)]
+    upload: UploadArgs,
+
+    /// Print what would be sent, as `amikit plan` does, and ask nobody
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Start from nothing: look for no parent in the records
+    #[arg(long)]
+    no_base: bool,
+
+    /// Folder of journals and records [default: publications in the store, or BUNDLE.publications]
+    #[arg(long, value_name = "FOLDER")]
+    records: Option<PathBuf>,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+impl Publish {
+    pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        if self.dry_run {
+            return self.upload.print_plan(output, follower);
+        }
+        self.send(output, follower)
+    }
+
+    #[cfg(not(feature = "network"))]
+    fn send(&self, _: Output, _: &Follower) -> Result<u8> {
+        self.aws.request()?;
+        crate::ops::missing("amikit publish")
+    }
+
+    #[cfg(feature = "network")]
+    fn send(&self, output: Output, follower: &Follower) -> Result<u8> {
+        use crate::ops;
+        use crate::ops::PublishEvent;
+
+        let request = ops::PublishRequest {
+            plan: self.upload.request(),
+            trust: self.trust.request(),
+            aws: self.aws.request()?,
+            records: self.records.clone(),
+            find_bases: !self.no_base,
+        };
+        let hear = |event: &PublishEvent| told::hear(output, event);
+        let report = ops::publish(&request, follower, &hear)?;
+        follower.end();
+        told::report(output, &report).map(|()| 0)
+    }
+}
+
+/// What is printed on the way and at the end.
+#[cfg(feature = "network")]
+mod told {
+    use std::io;
+    use std::io::Write;
+
+    use serde_json::json;
+
+    use crate::cli::shared::output::Output;
+    use crate::cli::shared::output::lost;
+    use crate::cli::shared::output::print;
+    use crate::error::Result;
+    use crate::error::shown;
+    use crate::ops::PublishEvent;
+    use crate::ops::PublishReport;
+
+    pub(super) fn hear(output: Output, event: &PublishEvent) {
+        if output.json {
+            // A log whose reader has gone stops nothing.
+            let _ = print(|out| {
+                let line = serde_json::to_string(event).expect("plain data always serialises");
+                writeln!(out, "{line}").and_then(|()| out.flush()).map_err(lost)
+            });
+            return;
+        }
+        match event {
+            PublishEvent::Planned { journal, resumed: true, .. } => {
+                let text = format!("going on from the journal {}", shown(journal));
+                output.notes(&[text]);
+            }
+            PublishEvent::Planned { parents, .. } if !parents.is_empty() => {
+                let parents: Vec<String> =
+                    parents.iter().map(|(device, id)| format!("{device} over {id}")).collect();
+                output.notes(&[format!("uploading {}", parents.join(", "))]);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn report(output: Output, report: &PublishReport) -> Result<()> {
+        print(|out| {
+            let written = if output.json {
+                let line = json!({ "schema": "amikit.publish.v1", "published": report });
+                writeln!(out, "{line}")
+            } else {
+                render(report, out)
+            };
+            written.map_err(lost)
+        })
+        .map_err(|error| error.leaving("the AMI was published"))
+    }
+
+    fn render(report: &PublishReport, out: &mut dyn Write) -> io::Result<()> {
+        let already = if report.was_there { ", as it was already" } else { "" };
+        writeln!(
+            out,
+            "{}: {} in {} of account {}{already}",
+            shown(&report.bundle),
+            report.image_id,
+            report.region,
+            report.account
+        )?;
+        for image in &report.images {
+            writeln!(out, "  {} {}", image.region, image.image_id)?;
+            for snapshot in &image.snapshots {
+                writeln!(out, "    {} {}", snapshot.device, snapshot.snapshot_id)?;
+            }
+        }
+        if !report.was_there {
+            writeln!(out, "  {} blocks, {} put by this run", report.blocks, report.put_blocks)?;
+            writeln!(out, "  record {}", shown(&report.record))?;
+        }
+        Ok(())
+    }
+}

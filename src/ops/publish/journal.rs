@@ -1,0 +1,377 @@
+//! What was done for good: `docs/formats/publish-journal.md`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::io::FolderLock;
+use crate::io::Hold;
+use crate::io::LogFile;
+use crate::io::SharedFolder;
+use crate::ops::publish::ranges::Ranges;
+use crate::ops::shared::publications::PublishedImage;
+use crate::work::Watch;
+
+/// Version of the journal's format.
+const VERSION: u32 = 1;
+
+/// Most bytes of a journal: enough for each block of the largest volume by itself, and no more than memory has.
+const MAX_LEN: u64 = 4 << 30;
+
+/// Digits of the plan's digest that a journal is called by.
+const NAME_LEN: usize = 16;
+
+/// What a journal is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Head {
+    journal: u32,
+    plan: Digest,
+    bundle: Digest,
+    account: String,
+    region: String,
+}
+
+impl Head {
+    pub(super) fn new(plan: Digest, bundle: Digest, account: &str, region: &str) -> Self {
+        let (account, region) = (account.to_owned(), region.to_owned());
+        Self { journal: VERSION, plan, bundle, account, region }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "PascalCase")]
+enum Line {
+    Started {
+        device: String,
+        snapshot_id: String,
+        client_token: String,
+    },
+    Acknowledged {
+        device: String,
+        ranges: Vec<(u32, u32)>,
+    },
+    Completed {
+        device: String,
+    },
+    Proved {
+        device: String,
+    },
+    Done {
+        step: usize,
+        made: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<PublishedImage>,
+    },
+}
+
+/// What a journal says of a volume.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volume {
+    pub(super) snapshot_id: Option<String>,
+    pub(super) acknowledged: Ranges,
+    pub(super) completed: bool,
+    pub(super) proved: bool,
+}
+
+/// What a journal says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) volumes: BTreeMap<String, Volume>,
+    /// Steps that are done.
+    pub(super) done: BTreeMap<usize, BTreeMap<String, String>>,
+    /// AMIs that are there.
+    pub(super) images: Vec<PublishedImage>,
+}
+
+impl Known {
+    fn take(&mut self, line: Line) {
+        match line {
+            // A second one takes the place of a snapshot that EBS has given up.
+            Line::Started { device, snapshot_id, .. } => {
+                let volume = Volume { snapshot_id: Some(snapshot_id), ..Volume::default() };
+                self.volumes.insert(device, volume);
+            }
+            Line::Acknowledged { device, ranges } => {
+                let volume = self.volumes.entry(device).or_default();
+                for (first, count) in ranges {
+                    volume.acknowledged.add(first, count);
+                }
+            }
+            Line::Completed { device } => self.volumes.entry(device).or_default().completed = true,
+            Line::Proved { device } => self.volumes.entry(device).or_default().proved = true,
+            Line::Done { step, made, images } => {
+                self.done.insert(step, made);
+                self.images.extend(images);
+            }
+        }
+    }
+}
+
+/// What is written behind the end.
+#[derive(Debug)]
+struct Tail {
+    len: u64,
+    /// Blocks that were acknowledged since the last line that says so.
+    fresh: Ranges,
+    device: String,
+    /// Whether something was written and is not synced.
+    unsynced: bool,
+}
+
+/// The journal of a run.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    name: String,
+    folder: SharedFolder,
+    file: LogFile,
+    tail: Mutex<Tail>,
+    _lock: FolderLock,
+}
+
+impl Journal {
+    /// Opens the journal of a plan in a folder, and reads what it says. A new one is made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses or another run has it; `Corrupt` if it is damaged; `Invalid` if it is of another account
+    /// or region.
+    pub(super) fn open(folder: &Path, head: &Head, watch: &dyn Watch) -> Result<(Self, Known)> {
+        let folder = SharedFolder::open(folder)?;
+        let digits = head.plan.hex();
+        let name = format!("{}.journal", digits.get(..NAME_LEN).unwrap_or(&digits));
+        let path = folder.path().join(&name);
+        // Made for its owner alone; the lock finds it there.
+        let file = LogFile::open(&folder, &name)?;
+        let lock = folder.lock(&name, Hold::Alone, watch)?;
+        let text = read(&file).map_err(|e| e.in_file(&path))?;
+        let tail =
+            Tail { len: 0, fresh: Ranges::default(), device: String::new(), unsynced: false };
+        let journal = Self { path, name, folder, file, tail: Mutex::new(tail), _lock: lock };
+        let mut known = Known::default();
+        let fail = |at: u64, what: &str| Error::corrupt(what).at(at).in_file(&journal.path);
+        let (mut at, mut is_first) = (0_u64, true);
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let Some(plain) = line.strip_suffix(b"\n") else { break };
+            if is_first {
+                let found: Head = serde_json::from_slice(plain)
+                    .map_err(|_| fail(at, "it does not begin as a journal of version 1"))?;
+                if found != *head {
+                    let text = format!(
+                        "it is of account {} in {}, expected {} in {}",
+                        found.account, found.region, head.account, head.region
+                    );
+                    return Err(Error::invalid(text).in_file(&journal.path));
+                }
+                is_first = false;
+            } else {
+                let line = serde_json::from_slice(plain)
+                    .map_err(|_| fail(at, "a line of it is not one of a journal"))?;
+                known.take(line);
+            }
+            at = at.strict_add(u64::try_from(line.len()).expect("memory is under 2^64 bytes"));
+        }
+        // What a kill has cut is written over.
+        journal.file.cut(at)?;
+        journal.tail().len = at;
+        if is_first {
+            journal.append(&mut journal.tail(), head)?;
+            journal.file.sync()?;
+        }
+        Ok((journal, known))
+    }
+
+    /// Returns where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append<T: Serialize>(&self, tail: &mut Tail, line: &T) -> Result<()> {
+        let mut text = serde_json::to_vec(line).expect("plain data always serialises");
+        text.push(b'\n');
+        self.file.write_at(&text, tail.len)?;
+        tail.len =
+            tail.len.strict_add(u64::try_from(text.len()).expect("memory is under 2^64 bytes"));
+        tail.unsynced = true;
+        Ok(())
+    }
+
+    /// Writes down that a block was acknowledged; it is on the disk after the next [`Journal::flush`].
+    pub(super) fn acknowledge(&self, device: &str, block: u32) {
+        let mut tail = self.tail();
+        if tail.device != device {
+            device.clone_into(&mut tail.device);
+        }
+        tail.fresh.add(block, 1);
+    }
+
+    /// Brings what was acknowledged to the disk.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(super) fn flush(&self) -> Result<()> {
+        let mut tail = self.tail();
+        self.flush_tail(&mut tail)?;
+        let unsynced = std::mem::take(&mut tail.unsynced);
+        // Puts go on while the disk is waited for.
+        drop(tail);
+        if unsynced { self.file.sync() } else { Ok(()) }
+    }
+
+    fn flush_tail(&self, tail: &mut Tail) -> Result<()> {
+        let fresh = std::mem::take(&mut tail.fresh);
+        let ranges = fresh.listed();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let device = tail.device.clone();
+        self.append(tail, &Line::Acknowledged { device, ranges })
+    }
+
+    fn note(&self, line: &Line) -> Result<()> {
+        let mut tail = self.tail();
+        self.flush_tail(&mut tail)?;
+        self.append(&mut tail, line)?;
+        tail.unsynced = false;
+        self.file.sync()
+    }
+
+    pub(super) fn started(&self, device: &str, snapshot_id: &str, token: &str) -> Result<()> {
+        self.note(&Line::Started {
+            device: device.to_owned(),
+            snapshot_id: snapshot_id.to_owned(),
+            client_token: token.to_owned(),
+        })
+    }
+
+    pub(super) fn completed(&self, device: &str) -> Result<()> {
+        self.note(&Line::Completed { device: device.to_owned() })
+    }
+
+    pub(super) fn proved(&self, device: &str) -> Result<()> {
+        self.note(&Line::Proved { device: device.to_owned() })
+    }
+
+    pub(super) fn done(
+        &self,
+        step: usize,
+        made: BTreeMap<String, String>,
+        images: Vec<PublishedImage>,
+    ) -> Result<()> {
+        self.note(&Line::Done { step, made, images })
+    }
+
+    /// Removes the journal: all that it says is recorded.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(super) fn remove(self) -> Result<()> {
+        self.folder.remove(&self.name)?;
+        self.folder.sync("")
+    }
+}
+
+fn read(file: &LogFile) -> Result<Vec<u8>> {
+    let len = file.len()?;
+    if len > MAX_LEN {
+        let text = format!("it has {len} bytes, expected at most {MAX_LEN}");
+        return Err(Error::new(Kind::Limit, text));
+    }
+    let mut text = vec![0; usize::try_from(len).unwrap_or_default()];
+    file.read_at(&mut text, 0)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use crate::digest::sha256;
+    use crate::work::Unwatched;
+
+    fn head() -> Head {
+        Head::new(sha256(b"plan"), sha256(b"bundle"), "123456789012", "eu-west-1")
+    }
+
+    #[test]
+    fn what_was_synced_is_known_after_a_kill_at_any_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        assert!(known.volumes.is_empty());
+        let path = journal.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let begun = fs::metadata(&path).unwrap().len();
+        journal.started("/dev/xvda", "snap-1", "token").unwrap();
+        for block in [0, 1, 2, 9] {
+            journal.acknowledge("/dev/xvda", block);
+        }
+        journal.flush().unwrap();
+        journal.flush().unwrap();
+        let flushed = fs::metadata(&path).unwrap().len();
+        journal.acknowledge("/dev/xvda", 10);
+        journal.completed("/dev/xvda").unwrap();
+        let made = BTreeMap::from([("${image:0}".to_owned(), "ami-1".to_owned())]);
+        journal.done(1, made.clone(), Vec::new()).unwrap();
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        for len in 0..=whole.len() {
+            fs::write(&path, &whole[..len]).unwrap();
+            let (journal, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+            let volume = known.volumes.get("/dev/xvda").cloned().unwrap_or_default();
+            let at = u64::try_from(len).unwrap();
+            assert_eq!(volume.acknowledged.has(9), at >= flushed, "{len}");
+            assert_eq!(known.done.get(&1) == Some(&made), len == whole.len(), "{len}");
+            // What is written then stands on a line of its own.
+            journal.proved("/dev/sdf").unwrap();
+            drop(journal);
+            let (_, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+            assert!(known.volumes["/dev/sdf"].proved, "{len}");
+            assert!(at < begun || fs::metadata(&path).unwrap().len() > begun);
+        }
+        let (journal, _) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        journal.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_account_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        let path = journal.path().to_owned();
+        drop(journal);
+        let other = Head { account: "210987654321".to_owned(), ..head() };
+        let error = Journal::open(folder.path(), &other, &Unwatched).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let mut text = fs::read(&path).unwrap();
+        text.extend(b"{\"Started\":{}}\n");
+        fs::write(&path, &text).unwrap();
+        let error = Journal::open(folder.path(), &head(), &Unwatched).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        fs::write(&path, "[]\n").unwrap();
+        assert_eq!(
+            Journal::open(folder.path(), &head(), &Unwatched).unwrap_err().kind(),
+            Kind::Corrupt
+        );
+    }
+}

@@ -1,0 +1,506 @@
+//! `publish`: the plan of an upload, sent: snapshots, the AMI, its copies. What was done is in a journal, and what came of
+//! it in a record.
+
+mod journal;
+mod parents;
+mod proof;
+mod ranges;
+mod steps;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use serde::Serialize;
+
+use crate::ami::Time;
+use crate::ami::bare;
+use crate::aws::Aws;
+use crate::bundle::Bundle;
+use crate::calls::Base;
+use crate::calls::Totals;
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::ops::publish::journal::Head;
+use crate::ops::publish::journal::Journal;
+use crate::ops::publish::steps::Doer;
+use crate::ops::publish::steps::Volume;
+use crate::ops::publish::steps::seconds;
+use crate::ops::publish::upload::Around;
+use crate::ops::publish::upload::Crew;
+use crate::ops::publish::upload::Progress;
+use crate::ops::shared::account::AwsRequest;
+use crate::ops::shared::aws::with_aws;
+use crate::ops::shared::planning::OpenBase;
+use crate::ops::shared::planning::plan_bundle;
+use crate::ops::shared::publications::Publication;
+use crate::ops::shared::publications::PublishedImage;
+use crate::ops::shared::publications::Records;
+use crate::ops::shared::report::path_text;
+use crate::ops::shared::trust::TrustRequest;
+use crate::ops::shared::upload::PlanRequest;
+use crate::ops::shared::upload::Prepared;
+use crate::units::BLOCK_SIZE;
+use crate::work::Quiet;
+use crate::work::Watch;
+use crate::work::default_threads;
+
+/// Most puts that run side by side.
+pub const MAX_CONNECTIONS: u32 = 256;
+
+/// What is published, and how.
+#[derive(Clone, Debug)]
+pub struct PublishRequest {
+    /// The upload, as `plan` plans it.
+    pub plan: PlanRequest,
+    /// Who has to vouch for the bundle.
+    pub trust: Option<TrustRequest>,
+    /// How AWS is asked.
+    pub aws: AwsRequest,
+    /// Folder of journals and records, in the place of that of the store or beside the bundle.
+    pub records: Option<PathBuf>,
+    /// Whether parents are looked for in the records.
+    pub find_bases: bool,
+}
+
+impl PublishRequest {
+    /// Asks for the publication of a bundle.
+    #[must_use]
+    pub fn new(bundle: impl Into<PathBuf>) -> Self {
+        Self {
+            plan: PlanRequest::new(bundle),
+            trust: None,
+            aws: AwsRequest::default(),
+            records: None,
+            find_bases: true,
+        }
+    }
+}
+
+/// What happens on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
+#[non_exhaustive]
+pub enum PublishEvent {
+    /// It is known what has to be sent.
+    Planned {
+        /// The account.
+        account: String,
+        /// The region.
+        region: String,
+        /// Digest of the plan.
+        plan: Digest,
+        /// The journal.
+        #[serde(serialize_with = "path_text")]
+        journal: PathBuf,
+        /// Whether the journal was there, and the run goes on by it.
+        resumed: bool,
+        /// Blocks that have to be put.
+        blocks: u64,
+        /// Snapshots to start from, by device.
+        parents: BTreeMap<String, String>,
+    },
+    /// A snapshot is there to put blocks into.
+    Started {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Whether an earlier run started it.
+        resumed: bool,
+    },
+    /// Blocks were put by this run; heard once a second.
+    Put {
+        /// How many, of all volumes.
+        blocks: u64,
+    },
+    /// All blocks of a snapshot are put.
+    Completed {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Blocks, those of earlier runs included.
+        blocks: u64,
+    },
+    /// Something is not ready yet.
+    Waiting {
+        /// The region.
+        region: String,
+        /// The state that is waited for.
+        until: String,
+        /// The states that were found.
+        states: Vec<String>,
+    },
+    /// A snapshot is what its manifest says.
+    Proved {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Blocks of its list.
+        blocks: u64,
+        /// Blocks whose bytes were read.
+        samples: u64,
+    },
+    /// An AMI was registered or copied.
+    Made {
+        /// The region.
+        region: String,
+        /// The call that made it.
+        call: String,
+        /// Its id.
+        image_id: String,
+    },
+    /// An AMI can be launched.
+    Available {
+        /// The region.
+        region: String,
+        /// Its id.
+        image_id: String,
+    },
+}
+
+/// A snapshot of an AMI that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MadeSnapshot {
+    /// Device of the AMI.
+    pub device: String,
+    /// Its id.
+    pub snapshot_id: String,
+    /// Root digest of what is in it.
+    pub root_digest: Digest,
+}
+
+/// An AMI that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MadeImage {
+    /// Its region.
+    pub region: String,
+    /// Its id.
+    pub image_id: String,
+    /// Its snapshots.
+    pub snapshots: Vec<MadeSnapshot>,
+}
+
+impl From<&PublishedImage> for MadeImage {
+    fn from(image: &PublishedImage) -> Self {
+        let snapshots = image.snapshots.iter().map(|it| MadeSnapshot {
+            device: it.device.clone(),
+            snapshot_id: it.snapshot_id.clone(),
+            root_digest: it.root_digest,
+        });
+        Self {
+            region: image.region.clone(),
+            image_id: image.image_id.clone(),
+            snapshots: snapshots.collect(),
+        }
+    }
+}
+
+/// What was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PublishReport {
+    /// The bundle.
+    #[serde(serialize_with = "path_text")]
+    pub bundle: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// The account.
+    pub account: String,
+    /// The region of the AMI.
+    pub region: String,
+    /// Id of the AMI.
+    pub image_id: String,
+    /// The AMI, and then its copies, with their snapshots.
+    pub images: Vec<MadeImage>,
+    /// Whether it was published before, and nothing was sent.
+    pub was_there: bool,
+    /// Blocks that had to be put, those of interrupted runs included.
+    pub blocks: u64,
+    /// Blocks that this run has put.
+    pub put_blocks: u64,
+    /// Snapshots that were started from, by device.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parents: BTreeMap<String, String>,
+    /// The record.
+    #[serde(serialize_with = "path_text")]
+    pub record: PathBuf,
+}
+
+/// Publishes a bundle: uploads its snapshots, proves them, registers, shares and copies the AMI, and records it.
+///
+/// # Errors
+///
+/// As [`crate::verbs::plan`]; `Invalid` if AWS refuses, `Io` if it does not answer, `Mismatch` if a snapshot is not what was
+/// put into it. What was done is in the journal, and the same request goes on from there.
+pub fn publish(
+    request: &PublishRequest,
+    watch: &dyn Watch,
+    hear: &(dyn Fn(&PublishEvent) + Sync),
+) -> Result<PublishReport> {
+    let mut prepared = Prepared::of(&request.plan, request.trust.as_ref(), &Quiet(watch))?;
+    let records = Records::of(&request.plan.bundle, request.records.as_deref())?;
+    let region = prepared.upload.region.clone();
+    let connections = u32::try_from(request.plan.connections.get())
+        .ok()
+        .filter(|it| *it <= MAX_CONNECTIONS)
+        .ok_or_else(|| {
+            let text = format!(
+                "{} connections, expected at most {MAX_CONNECTIONS}",
+                request.plan.connections
+            );
+            Error::invalid(text)
+        })?;
+    let idle = usize::try_from(connections).expect("a small number");
+    with_aws(&request.aws, region.as_deref(), idle, watch, |aws, region| {
+        prepared.upload.region = Some(region.to_owned());
+        let account = aws.account(region)?;
+        let all = records.all()?;
+        let publishing = Publishing { request, watch, hear, aws, region, account: &account };
+        if let Some(done) = publishing.was_there(&prepared, &all)? {
+            return Ok(done);
+        }
+        publishing.check_public(&prepared)?;
+        if request.find_bases && !prepared.upload.encrypted {
+            let around = parents::Around {
+                aws,
+                region,
+                account: &account,
+                typed: &request.plan.bundle,
+                records: &all,
+            };
+            parents::find(around, &prepared.bundle, &mut prepared.bases)?;
+        }
+        publishing.send(&prepared, &records, connections)
+    })
+}
+
+/// A publication under way.
+struct Publishing<'a> {
+    request: &'a PublishRequest,
+    watch: &'a dyn Watch,
+    hear: &'a (dyn Fn(&PublishEvent) + Sync),
+    aws: &'a Aws<'a, 'a>,
+    region: &'a str,
+    account: &'a str,
+}
+
+impl Publishing<'_> {
+    /// Returns the report of a publication that is there already, with all copies, if EC2 still has the AMI.
+    fn was_there(&self, prepared: &Prepared, all: &[Publication]) -> Result<Option<PublishReport>> {
+        let mut same = all.iter().rev().filter(|it| {
+            it.bundle == prepared.bundle.digest()
+                && it.account == self.account
+                && it.images[0].region == self.region
+                && prepared
+                    .distribution
+                    .iter()
+                    .all(|copy| it.images.iter().any(|image| image.region == copy.region))
+        });
+        let Some(record) = same.next() else { return Ok(None) };
+        let first = &record.images[0];
+        let parameters = serde_json::json!({ "ImageIds": [first.image_id] });
+        let found = self.aws.ec2(self.region, "DescribeImages", &parameters, None)?;
+        let gone = found.as_ref().is_err_and(|refusal| {
+            refusal.is_one_of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])
+        });
+        if gone || found?["Images"][0]["State"] != "available" {
+            return Ok(None);
+        }
+        Ok(Some(self.report(record, PathBuf::new(), Totals::default(), 0, BTreeMap::new(), true)))
+    }
+
+    fn report(
+        &self,
+        record: &Publication,
+        path: PathBuf,
+        totals: Totals,
+        put_blocks: u64,
+        parents: BTreeMap<String, String>,
+        was_there: bool,
+    ) -> PublishReport {
+        PublishReport {
+            bundle: self.request.plan.bundle.clone(),
+            digest: record.bundle,
+            account: self.account.to_owned(),
+            region: self.region.to_owned(),
+            image_id: record.images[0].image_id.clone(),
+            images: record.images.iter().map(MadeImage::from).collect(),
+            was_there,
+            blocks: totals.blocks,
+            put_blocks,
+            parents,
+            record: path,
+        }
+    }
+
+    /// Refuses to upload what is to be public where the account does not let AMIs be: the call that shares would be the last
+    /// one, and fail.
+    fn check_public(&self, prepared: &Prepared) -> Result<()> {
+        let ami = prepared.bundle.ami();
+        let copies = prepared.distribution.iter().filter(|copy| copy.is_public(ami));
+        let own = ami.is_public().then_some(self.region);
+        for region in own.into_iter().chain(copies.map(|copy| copy.region.as_str())) {
+            let call = "GetImageBlockPublicAccessState";
+            let state = self.aws.ec2(region, call, &serde_json::json!({}), None)?;
+            // A caller who may not ask learns it from the call that shares.
+            if state.is_ok_and(|it| it["ImageBlockPublicAccessState"] == "block-new-sharing") {
+                let text = format!(
+                    "the account blocks public AMIs in {region}, and the AMI is to be public"
+                );
+                let advice = "allow it with `aws ec2 disable-image-block-public-access`, or share the AMI with accounts";
+                return Err(Error::invalid(text).advise(advice));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the plan's digest and its sums.
+    fn planned(&self, prepared: &Prepared) -> Result<(Digest, Totals)> {
+        let mut digest = Sha256::new();
+        let report = self.each_step(prepared, &mut |line| {
+            digest.update(&serde_json::to_vec(line).expect("plain data always serialises"));
+            digest.update(b"\n");
+            Ok(())
+        })?;
+        Ok((digest.finish(), report))
+    }
+
+    fn each_step(
+        &self,
+        prepared: &Prepared,
+        emit: &mut dyn FnMut(&crate::calls::Step) -> Result<()>,
+    ) -> Result<Totals> {
+        let Prepared { bundle, bases, upload, distribution } = prepared;
+        let connections = self.request.plan.connections;
+        let report =
+            plan_bundle(bundle, bases, upload, distribution, connections, self.watch, emit)?;
+        Ok(report.totals)
+    }
+
+    fn send(
+        &self,
+        prepared: &Prepared,
+        records: &Records,
+        connections: u32,
+    ) -> Result<PublishReport> {
+        let (plan, totals) = self.planned(prepared)?;
+        let bundle = &prepared.bundle;
+        let head = Head::new(plan, bundle.digest(), self.account, self.region);
+        let folder = records.made().map_err(unwritable)?;
+        let (journal, known) = Journal::open(folder, &head, self.watch)?;
+        let parents: BTreeMap<String, String> =
+            prepared.bases.iter().map(|(device, _, id)| (device.clone(), id.clone())).collect();
+        (self.hear)(&PublishEvent::Planned {
+            account: self.account.to_owned(),
+            region: self.region.to_owned(),
+            plan,
+            journal: journal.path().to_owned(),
+            resumed: !known.volumes.is_empty(),
+            blocks: totals.blocks,
+            parents: parents.clone(),
+        });
+        self.watch.begin(Some(totals.blocks.strict_mul(BLOCK_SIZE)));
+        let progress = Progress::default();
+        let path = journal.path().to_owned();
+        let images = self
+            .work(prepared, &journal, known, &progress, connections)
+            .map_err(|error| goes_on(error, &path))?;
+        let now = Time::from_unix_seconds(seconds(self.aws.http().now()));
+        let now =
+            now.ok_or_else(|| Error::invalid("this machine's clock is past the year 9999"))?;
+        let ami = bundle.ami();
+        let name = records.name_of(&ami.name);
+        let record = Publication::of(bundle.digest(), name, &ami.name, self.account, now, images);
+        let record_path = records.write(&record).map_err(|error| goes_on(error, &path))?;
+        journal.remove()?;
+        let put = progress.put.load(Ordering::Relaxed);
+        Ok(self.report(&record, record_path, totals, put, parents, false))
+    }
+
+    /// Does all steps, with the threads that it takes.
+    fn work(
+        &self,
+        prepared: &Prepared,
+        journal: &Journal,
+        known: journal::Known,
+        progress: &Progress,
+        connections: u32,
+    ) -> Result<Vec<PublishedImage>> {
+        let hear = |blocks| (self.hear)(&PublishEvent::Put { blocks });
+        let around = Around {
+            aws: self.aws,
+            region: self.region,
+            journal,
+            progress,
+            watch: self.watch,
+            hear: &hear,
+        };
+        let volumes = volumes(&prepared.bundle, &prepared.bases)?;
+        let count = NonZero::new(usize::try_from(connections).expect("a small number"));
+        let count = count.ok_or_else(|| Error::invalid("no connections, expected at least one"))?;
+        let done = thread::scope(|scope| -> Result<_> {
+            let crew = Crew::start(scope, around, default_threads(), count)?;
+            let images = known.images.clone();
+            let mut doer = Doer {
+                aws: self.aws,
+                region: self.region,
+                bundle: prepared.bundle.digest(),
+                send_holes: prepared.upload.send_holes,
+                connections,
+                volumes,
+                journal,
+                known,
+                crew,
+                watch: self.watch,
+                hear: self.hear,
+                ids: BTreeMap::new(),
+                target: None,
+                next: 0,
+                images,
+            };
+            self.each_step(prepared, &mut |step| doer.step(step))?;
+            Ok(doer.images)
+        });
+        // What was acknowledged last is known to the next run.
+        let flushed = journal.flush();
+        let images = done?;
+        flushed.map(|()| images)
+    }
+}
+
+/// Opens the volumes that have content.
+fn volumes<'a>(bundle: &'a Bundle, bases: &'a [OpenBase]) -> Result<Vec<Volume<'a>>> {
+    let open = |layer: &'a crate::bundle::SnapshotLayer| {
+        let base = bases.iter().find(|(device, ..)| bare(device) == bare(&layer.device));
+        let base = base.map(|(_, manifest, id)| Base { manifest, snapshot_id: id });
+        let snapshot = Arc::new(bundle.snapshot(Some(&layer.device))?);
+        Ok(Volume { device: &layer.device, snapshot, base })
+    };
+    bundle.snapshots().iter().map(open).collect()
+}
+
+fn unwritable(error: Error) -> Error {
+    error.advise(
+        "name a folder for journals and records that can be written with `--records FOLDER`",
+    )
+}
+
+/// Says that the journal goes on.
+fn goes_on(error: Error, journal: &Path) -> Error {
+    let shown = crate::error::shown(journal);
+    match error.kind() {
+        Kind::Interrupted | Kind::Io => error
+            .leaving(format!("what was done is in {shown}: the same command goes on from there")),
+        _ => error.leaving(format!("what was done is in {shown}")),
+    }
+}

@@ -1,0 +1,65 @@
+//! AWS for one run: whose keys, which region, which endpoint.
+
+use crate::aws;
+use crate::aws::Aws;
+use crate::aws::AwsFault;
+use crate::aws::Environment;
+use crate::aws::Keys;
+use crate::aws::Metadata;
+use crate::aws::Profile;
+use crate::error::Advice;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::Setting;
+use crate::ops::shared::account::AwsRequest;
+use crate::ops::shared::network::connected;
+use crate::work::Watch;
+
+/// Runs `run` with AWS in a region: `region`, else that of the environment or the profile.
+///
+/// # Errors
+///
+/// `Invalid` if there is no region, or nowhere a key; whatever `run` returns.
+pub(in crate::ops) fn with_aws<R>(
+    request: &AwsRequest,
+    region: Option<&str>,
+    connections: usize,
+    watch: &dyn Watch,
+    run: impl FnOnce(&Aws<'_, '_>, &str) -> Result<R>,
+) -> Result<R> {
+    let environment = Environment::of_process();
+    let profile = Profile::read(&environment, request.profile.as_deref())?;
+    let region = aws::region(region, &environment, &profile).map_err(advised)?;
+    let is_asked = request.profile.is_some();
+    let keys = Keys::find(environment.clone(), profile.clone(), is_asked, Box::new(Metadata))
+        .map_err(advised)?;
+    let endpoint = request.endpoint.clone();
+    connected(&request.network, connections, watch, |http| {
+        run(&Aws::new(http, keys, environment, profile, endpoint), &region)
+    })
+    .map_err(|error| match error.advice() {
+        None if error.to_string().starts_with("no AWS credentials") => error.advise(HOW),
+        _ => error,
+    })
+}
+
+/// How keys are given.
+const HOW: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile by AWS_PROFILE, or run \
+                   `eval \"$(aws configure export-credentials --format env)\"`";
+
+fn advised(fault: AwsFault) -> Error {
+    let advice = match &fault {
+        AwsFault::NoCredentials { .. } => HOW.into(),
+        AwsFault::Way { name, .. } => {
+            let text = format!(
+                "run `eval \"$(aws configure export-credentials --profile {name} --format env)\"` first"
+            );
+            text.into()
+        }
+        AwsFault::NoRegion | AwsFault::Region { .. } => {
+            Advice::Give { setting: Setting::Region, example: "REGION".into() }
+        }
+        _ => return fault.into(),
+    };
+    Error::from(fault).advise(advice)
+}
