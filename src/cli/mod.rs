@@ -81,6 +81,7 @@ commands! {
     register::Register,
     plan::Plan,
     publish::Publish,
+    fetch::Fetch,
     store::Store,
     push::Push,
     pull::Pull,

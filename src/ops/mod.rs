@@ -15,6 +15,8 @@ mod diff_files;
 mod doctor;
 mod export;
 mod fleet;
+#[cfg(feature = "network")]
+mod fetch;
 mod import;
 mod init;
 mod inspect;
@@ -122,6 +124,14 @@ pub use fleet::SharedBy;
 pub use fleet::SharedReport;
 pub use fleet::UniqueReport;
 pub use fleet::fleet;
+#[cfg(feature = "network")]
+pub use fetch::FetchReport;
+#[cfg(feature = "network")]
+pub use fetch::FetchRequest;
+#[cfg(feature = "network")]
+pub use fetch::FetchedVolume;
+#[cfg(feature = "network")]
+pub use fetch::fetch;
 pub use import::ImportReport;
 pub use import::ImportRequest;
 pub use import::import;

@@ -28,6 +28,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "error"
     "export"
     "fleet"
+    "fetch"
     "import"
     "init"
     "inspect"

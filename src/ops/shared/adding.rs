@@ -185,6 +185,27 @@ pub(in crate::ops) fn add_bundle(
     add_whole(bundle, &Goal { store, name, request: &request }, watch)
 }
 
+/// Adds a volume that is open to a store, as a snapshot that belongs to no AMI.
+///
+/// # Errors
+///
+/// As [`add`].
+#[cfg(feature = "network")]
+pub(in crate::ops) fn add_opened(
+    volume: OpenedMapping,
+    request: &AddRequest,
+    watch: &dyn Watch,
+) -> Result<AddReport> {
+    let (store, name) = target(&request.target)?;
+    let stem = request.source.image.path.to_string_lossy();
+    let into = Goal { name: name.unwrap_or_else(|| reference_name(&stem)), store, request };
+    let before = size_of(&into.store)?;
+    let base = base_request(&into)?;
+    let shown = typed(&into.store, &into.name);
+    pack_bare(volume, request.description.clone(), base.as_ref(), before, &into, watch)
+        .map_err(unwritten(&shown))
+}
+
 /// Fails if another AMI has the name that was made of an AMI's own: two AMIs can be called alike.
 fn check_free(into: &Goal<'_>, bundle: Option<&Bundle>) -> Result<()> {
     let catalog = Catalog::read(&*layout::open(&into.store)?)?;
