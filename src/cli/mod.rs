@@ -81,6 +81,7 @@ commands! {
     register::Register,
     plan::Plan,
     publish::Publish,
+    unpublish::Unpublish,
     fetch::Fetch,
     store::Store,
     push::Push,

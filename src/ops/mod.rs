@@ -41,6 +41,8 @@ mod sign;
 mod snapshot;
 pub mod store;
 mod unpack;
+#[cfg(feature = "network")]
+mod unpublish;
 mod usage;
 mod verify;
 
@@ -254,6 +256,18 @@ pub use snapshot::snapshot;
 pub use unpack::UnpackReport;
 pub use unpack::UnpackRequest;
 pub use unpack::unpack;
+#[cfg(feature = "network")]
+pub use unpublish::Fate;
+#[cfg(feature = "network")]
+pub use unpublish::Taken;
+#[cfg(feature = "network")]
+pub use unpublish::TakenBack;
+#[cfg(feature = "network")]
+pub use unpublish::UnpublishReport;
+#[cfg(feature = "network")]
+pub use unpublish::UnpublishRequest;
+#[cfg(feature = "network")]
+pub use unpublish::unpublish;
 pub use usage::OwnedBytes;
 pub use usage::OwnedPath;
 pub use usage::UsageEntry;

@@ -69,5 +69,6 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "store-show"
     "store-verify"
     "unpack"
+    "unpublish"
     "verify"
 };
