@@ -62,6 +62,8 @@ mod parts;
 mod plan;
 mod promises;
 mod promises_kept;
+#[cfg(feature = "network")]
+mod publish;
 mod readers;
 mod reflinks;
 mod registry;

@@ -27,14 +27,14 @@ use crate::common::run_well;
 use crate::schemas;
 
 /// A server, ended when it is dropped.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     out: BufReader<ChildStdout>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(folder: &Path, more: &str) -> Self {
+    pub(crate) fn start(folder: &Path, more: &str) -> Self {
         let mut command = amikit();
         command.current_dir(folder).args([
             "serve",
@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Sends bytes and returns what comes back until the connection ends.
-    fn say(&self, bytes: &[u8]) -> String {
+    pub(crate) fn say(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.write_all(bytes).unwrap();
@@ -78,7 +78,7 @@ impl Server {
     }
 
     /// Ends it in order, and returns all lines that it printed.
-    fn stop(mut self) -> (Option<i32>, Vec<Value>) {
+    pub(crate) fn stop(mut self) -> (Option<i32>, Vec<Value>) {
         let pid =
             rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
