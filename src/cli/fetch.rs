@@ -80,7 +80,7 @@ impl Fetch {
     #[cfg(not(feature = "network"))]
     pub(super) fn run(&self, _: Output, _: &Follower) -> Result<u8> {
         self.aws.request()?;
-        crate::ops::missing("amikit fetch")
+        crate::ops::missing("fetch")
     }
 
     #[cfg(feature = "network")]

@@ -57,7 +57,7 @@ impl Publish {
     #[cfg(not(feature = "network"))]
     fn send(&self, _: Output, _: &Follower) -> Result<u8> {
         self.aws.request()?;
-        crate::ops::missing("amikit publish")
+        crate::ops::missing("publish")
     }
 
     #[cfg(feature = "network")]

@@ -48,7 +48,7 @@ impl Unpublish {
     #[cfg(not(feature = "network"))]
     pub(super) fn run(&self, _: Output, _: &Follower) -> Result<u8> {
         self.aws.request()?;
-        crate::ops::missing("amikit unpublish")
+        crate::ops::missing("unpublish")
     }
 
     #[cfg(feature = "network")]
