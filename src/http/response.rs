@@ -174,6 +174,12 @@ impl Response {
             Some(all) => format!("after {done} of {all} bytes"),
             None => format!("after {done} bytes"),
         };
+        if most == 0 && !buf.is_empty() {
+            // All that was announced is there. Only a read that finds nothing more tells the connection that it is free for
+            // the next request.
+            let _ = self.body.read(&mut [0]);
+            return Ok(Ok(0));
+        }
         match self.body.read(&mut buf[..most]) {
             Ok(0) if most > 0 && self.announced.is_some() => cut(at(self.done, self.announced)),
             Ok(len) => {
