@@ -41,7 +41,7 @@ const MAX_ANSWER_LEN: u64 = 16 << 20;
 /// How long one call is tried. With pauses of 10 s in the mean at the end, a service may refuse for ten minutes; three calls
 /// of ten may be throttled, and a million puts still get through.
 const PATIENCE: Patience =
-    Patience { attempts: 60, whole: Duration::from_secs(120), deadline: Duration::from_secs(900) };
+    Patience { attempts: 60, whole: Duration::from_mins(2), deadline: Duration::from_mins(15) };
 
 /// Codes that ask for a slower pace.
 const THROTTLED: &[&str] = &[

@@ -86,14 +86,13 @@ pub(super) fn words(text: &str) -> Vec<String> {
                 }
                 into.push(next);
             }
-            (letter, Some(_)) => word.get_or_insert_default().push(letter),
             ('\'' | '"', None) => {
                 quote = Some(letter);
                 word.get_or_insert_default();
             }
             ('\\', None) => word.get_or_insert_default().extend(letters.next()),
             (letter, None) if letter.is_whitespace() => words.extend(word.take()),
-            (letter, None) => word.get_or_insert_default().push(letter),
+            (letter, _) => word.get_or_insert_default().push(letter),
         }
     }
     words.extend(word);

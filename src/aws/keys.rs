@@ -361,10 +361,10 @@ fn answered((status, body): &(u16, Zeroizing<Vec<u8>>), from: &str) -> Result<Cr
     }
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|_| unsound(from, "what it answered is not the JSON of a key"))?;
-    taken(answer, from)
+    taken(&answer, from)
 }
 
-fn taken(answer: Answer, from: &str) -> Result<Credentials> {
+fn taken(answer: &Answer, from: &str) -> Result<Credentials> {
     if let Some(code) = answer.code.as_deref().filter(|it| *it != "Success") {
         let message = answer.message.as_deref().unwrap_or_default();
         return Err(unsound(from, &format!("{code} {message}")));
@@ -413,7 +413,7 @@ fn by_process(command: &str) -> Result<Credentials> {
     if answer.version != Some(1) {
         return Err(unsound(&from, "the Version that it printed is not 1"));
     }
-    taken(answer, &from)
+    taken(&answer, &from)
 }
 
 #[cfg(test)]

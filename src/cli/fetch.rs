@@ -60,6 +60,7 @@ pub(super) struct Fetch {
     aws: AwsArgs,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
 fn parse_base(text: &str) -> Result<(PathBuf, Option<String>), String> {
     Ok(match text.rsplit_once('=') {
         Some((path, id)) if !path.is_empty() && id.starts_with("snap-") => {

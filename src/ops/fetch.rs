@@ -270,13 +270,12 @@ impl Fetching<'_> {
     /// Opens what a device is read over, if the request names a base that has it.
     fn base(&self, device: Option<&str>) -> Result<Option<OverBase>> {
         let Some(typed) = &self.request.base else { return Ok(None) };
-        let known = match &self.request.base_id {
-            // An id that is typed is that of one volume: the root's.
-            Some(id) => Some(id.clone()),
-            None => {
-                let all = Records::of(typed, None)?.all()?;
-                self.recorded(&all, device)
-            }
+        // An id that is typed is that of one volume: the root's.
+        let known = if let Some(id) = &self.request.base_id {
+            Some(id.clone())
+        } else {
+            let all = Records::of(typed, None)?.all()?;
+            self.recorded(&all, device)
         };
         let mut request = VolumeRequest::new(typed);
         if request.image.member.is_none() {
@@ -284,7 +283,7 @@ impl Fetching<'_> {
         }
         let Some(snapshot_id) = known else {
             let text = "no record says which snapshot in this region the base is";
-            let advice = "name it, as in `--base old.ami=snap-0123`";
+            let advice = "name it behind the base, as in old.ami=snap-0123";
             return Err(Error::invalid(text).in_file(typed).advise(advice));
         };
         let volume = open(&request, &Quiet(self.watch))?;

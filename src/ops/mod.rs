@@ -14,9 +14,9 @@ mod diff;
 mod diff_files;
 mod doctor;
 mod export;
-mod fleet;
 #[cfg(feature = "network")]
 mod fetch;
+mod fleet;
 mod import;
 mod init;
 mod inspect;
@@ -30,10 +30,10 @@ mod packages;
 mod page;
 mod part;
 mod plan;
-mod pull;
-mod push;
 #[cfg(feature = "network")]
 mod publish;
+mod pull;
+mod push;
 mod register;
 pub mod serve;
 mod shared;
@@ -112,6 +112,14 @@ pub use export::ExportReport;
 pub use export::ExportRequest;
 pub use export::TableRows;
 pub use export::export;
+#[cfg(feature = "network")]
+pub use fetch::FetchReport;
+#[cfg(feature = "network")]
+pub use fetch::FetchRequest;
+#[cfg(feature = "network")]
+pub use fetch::FetchedVolume;
+#[cfg(feature = "network")]
+pub use fetch::fetch;
 pub use fleet::ChurnReport as FleetChurn;
 pub use fleet::FleetReport;
 pub use fleet::FleetRequest;
@@ -126,14 +134,6 @@ pub use fleet::SharedBy;
 pub use fleet::SharedReport;
 pub use fleet::UniqueReport;
 pub use fleet::fleet;
-#[cfg(feature = "network")]
-pub use fetch::FetchReport;
-#[cfg(feature = "network")]
-pub use fetch::FetchRequest;
-#[cfg(feature = "network")]
-pub use fetch::FetchedVolume;
-#[cfg(feature = "network")]
-pub use fetch::fetch;
 pub use import::ImportReport;
 pub use import::ImportRequest;
 pub use import::import;
@@ -174,12 +174,6 @@ pub use part::Stores;
 pub use part::part;
 pub use plan::plan;
 pub use plan::write_plan;
-pub use pull::PullReport;
-pub use pull::PullRequest;
-pub use pull::pull;
-pub use push::PushReport;
-pub use push::PushRequest;
-pub use push::push;
 #[cfg(feature = "network")]
 pub use publish::MAX_CONNECTIONS;
 #[cfg(feature = "network")]
@@ -194,6 +188,12 @@ pub use publish::PublishReport;
 pub use publish::PublishRequest;
 #[cfg(feature = "network")]
 pub use publish::publish;
+pub use pull::PullReport;
+pub use pull::PullRequest;
+pub use pull::pull;
+pub use push::PushReport;
+pub use push::PushRequest;
+pub use push::push;
 pub use register::Document;
 pub use register::RegisterReport;
 pub use register::RegisterRequest;

@@ -25,7 +25,7 @@ use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 
 /// How long a snapshot is still in use by an AMI that is gone.
-const IN_USE_TIME: Duration = Duration::from_secs(120);
+const IN_USE_TIME: Duration = Duration::from_mins(2);
 
 /// Codes that say so.
 const IN_USE: &[&str] = &["InvalidSnapshot.InUse"];
@@ -289,9 +289,10 @@ impl Taking<'_> {
             let (fate, reason) = match found {
                 Found::Gone => (Fate::Gone, None),
                 Found::Others(why) => (Fate::Stays, Some(why)),
-                Found::Ours => match self.used_by(region, id, &image.image_id)? {
-                    Some(other) => (Fate::Stays, Some(format!("{other} uses it"))),
-                    None => {
+                Found::Ours => {
+                    if let Some(other) = self.used_by(region, id, &image.image_id)? {
+                        (Fate::Stays, Some(format!("{other} uses it")))
+                    } else {
                         if self.done {
                             self.call(
                                 region,
@@ -302,7 +303,7 @@ impl Taking<'_> {
                         }
                         (Fate::Goes, None)
                     }
-                },
+                }
             };
             taken.push(entry(id, fate, reason));
         }

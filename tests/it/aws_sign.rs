@@ -32,7 +32,7 @@ struct Made {
 
 fn escaped(random: &mut Random, most: usize) -> String {
     let mut text = String::new();
-    for _ in 0..random.index(most) + 1 {
+    for _ in 0..=random.index(most) {
         match random.below(8) {
             0 => write!(text, "%{:02X}", random.below(256)).unwrap(),
             1 => text.push(['-', '.', '_', '~'][random.index(4)]),

@@ -490,9 +490,7 @@ fn volumes<'a>(bundle: &'a Bundle, bases: &'a [OpenBase]) -> Result<Vec<Volume<'
 }
 
 fn unwritable(error: Error) -> Error {
-    error.advise(
-        "name a folder for journals and records that can be written with `--records FOLDER`",
-    )
+    error.advise("name a folder for journals and records that can be written")
 }
 
 /// Says that the journal goes on.

@@ -43,7 +43,7 @@ use crate::work::Watch;
 const PUTS_PER_SECOND: u32 = 1000;
 
 /// Longest time for which a state is waited for: copies of large AMIs take hours.
-const MOST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const MOST_WAIT: Duration = Duration::from_hours(24);
 
 /// First pause between two looks at a state; each pause is twice as long as the one before, up to what the plan says.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ const NOT_YET: &[&str] =
 const MOST_TOKENS: usize = 16;
 
 /// How long.
-const NOT_YET_TIME: Duration = Duration::from_secs(120);
+const NOT_YET_TIME: Duration = Duration::from_mins(2);
 
 /// A volume of the bundle.
 #[derive(Debug)]
