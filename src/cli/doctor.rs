@@ -45,7 +45,7 @@ fn render(report: &DoctorReport, out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(out, "{mark:<4} {what:<14} {found}for {}", row.purpose)?;
         if let Some(advice) = &row.advice {
-            writeln!(out, "{:20}-> {advice}", "")?;
+            writeln!(out, "                    -> {advice}")?;
         }
     }
     Ok(())

@@ -202,7 +202,9 @@ fn usage(error: &clap::Error) -> i32 {
 
 /// Tells whether no command was typed at all: that of a group, as of `store`, is another matter.
 fn is_nothing(error: &clap::Error) -> bool {
-    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    // The first is of no argument at all, the second of options alone.
+    let kinds = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
+    kinds.contains(&error.kind())
         && std::env::args_os().skip(1).all(|arg| arg.as_encoded_bytes().starts_with(b"-"))
 }
 

@@ -101,13 +101,12 @@ fn the_commands_to_begin_with_run_as_they_are_printed() {
     let text = stderr(&output);
     run_well(here, &format!("convert {} root.qcow2", fixture("images/disk.simg").display()));
     run_well(here, "pack root.qcow2 -o next.ami");
-    let mut count = 0;
-    for line in text.lines().filter_map(|line| line.strip_prefix("  amikit ")) {
-        let (command, _) = line.split_once("   ").unwrap_or_else(|| line.split_once("  ").unwrap());
+    let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  amikit ")).collect();
+    assert_eq!(lines.len(), 6, "{text}");
+    for line in lines {
+        let (command, _) = line.split_once("  ").unwrap();
         run_well(here, command);
-        count += 1;
     }
-    assert_eq!(count, 6, "{text}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One to four streams with the SHA-2 instructions of AArch64.
+//! One to four streams with the SHA-2 instructions of 64-bit ARM.
 //!
 //! `sha256h` and `sha256h2` do four rounds and the next four need their results, some 4 cycles later on
 //! the processors that servers have: as on x86-64, taking the same step of several streams in turn fills the

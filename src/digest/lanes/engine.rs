@@ -29,9 +29,9 @@ pub enum Engine {
     Hybrid,
     /// Sixteen streams side by side with AVX-512 alone.
     Wide,
-    /// Two streams side by side with the SHA-2 instructions of `AArch64`.
+    /// Two streams side by side with the SHA-2 instructions of 64-bit ARM.
     ArmPair,
-    /// Up to four streams side by side with the SHA-2 instructions of `AArch64`.
+    /// Up to four streams side by side with the SHA-2 instructions of 64-bit ARM.
     ArmFour,
 }
 
