@@ -145,23 +145,23 @@ fn abilities(found: Abilities, purpose: &'static str, low_space: u64) -> Vec<Doc
             found.free_bytes.is_none_or(|bytes| bytes >= low_space),
             "free some space, or use a folder with more; TMPDIR names that of temporary files",
         ),
-        DoctorRow::new("holes", "blocks that were never written stay so", yes(found.holes))
+        DoctorRow::new("holes", "keeping blocks that were never written so", yes(found.holes))
             .or_else(found.holes, "keep images on ext4, XFS, Btrfs or tmpfs"),
         DoctorRow::new(
             "reflinks",
-            "a copy of an image shares its bytes until they change, and is compared without being read",
+            "copies of images that share bytes, and are compared without being read",
             yes(found.reflinks),
         )
         .or_else(found.reflinks, "keep images on Btrfs, or on XFS with reflinks; others copy"),
         DoctorRow::new(
             "unnamed-files",
-            "temporary data disappears however a run ends",
+            "temporary data that disappears however a run ends",
             yes(found.unnamed_files),
         )
         .or_else(found.unnamed_files, "nothing: such a file gets a name for a moment instead"),
         DoctorRow::new(
             "direct-writes",
-            "images are written without filling the page cache",
+            "writing images without filling the page cache",
             yes(found.direct_writes),
         )
         .or_else(found.direct_writes, "nothing: writes go through the page cache instead"),
