@@ -564,7 +564,7 @@ fn what_is_wrong_with_a_request_is_said_before_anything_is_sent() {
     assert!(text.contains("--insecure-endpoint"), "{text}");
     assert!(badly(here, &url, "fetch vol-1 -o x.ami", 2).contains("neither the id"));
     assert!(badly(here, &url, "fetch snap-0123 -o x.ami", 2).contains("ResourceNotFoundException"));
-    let text = badly(here, &url, "publish mine@web-0 --signers keys", 4);
+    let text = badly(here, &url, "publish mine@web-0 --signers keys", 2);
     assert!(text.contains("keys"), "{text}");
     assert!(!here.join("mine/publications").exists());
     // What would be sent is what `plan` prints.
