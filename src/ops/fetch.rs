@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::ami::Ami;
 use crate::ami::LaunchPermission;
-use crate::ami::bare;
 use crate::aws::Aws;
 use crate::aws::ListedBlock;
 use crate::aws::is_id;
@@ -36,9 +35,11 @@ use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::description::with_defaults;
 use crate::ops::shared::groups::Groups;
 use crate::ops::shared::mapping::OpenedMapping;
+use crate::ops::shared::open::Found;
 use crate::ops::shared::open::OpenedVolume;
 use crate::ops::shared::open::RandomVolume;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::find;
 use crate::ops::shared::open::open;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::pack_volumes;
@@ -281,6 +282,18 @@ impl Fetching<'_> {
         if request.image.member.is_none() {
             request.image.member = device.map(str::to_owned);
         }
+        let known = match &self.request.base_id {
+            // An id that is typed is that of one volume: the root's.
+            Some(id) => Some(id.clone()),
+            None => match find(&request).map_err(|error| request.fail(error))? {
+                // Only the snapshot that has just this content may be what the blocks are read over.
+                Found::Bundle(bundle) => {
+                    let root = bundle.find(request.image.member.as_deref())?.root;
+                    self.recorded(&Records::of(typed, None)?.all()?, root)
+                }
+                _ => None,
+            },
+        };
         let Some(snapshot_id) = known else {
             let text = "no record says which snapshot in this region the base is";
             let advice = "name it behind the base, as in old.ami=snap-0123";
@@ -290,12 +303,11 @@ impl Fetching<'_> {
         Ok(Some(OverBase { volume, snapshot_id }))
     }
 
-    fn recorded(&self, all: &[Publication], device: Option<&str>) -> Option<String> {
+    fn recorded(&self, all: &[Publication], root: Digest) -> Option<String> {
         let images = all.iter().rev().flat_map(|it| &it.images);
         let mut snapshots =
             images.filter(|it| it.region == self.region).flat_map(|it| &it.snapshots);
-        let fits = |found: &str| device.is_none_or(|device| bare(found) == bare(device));
-        snapshots.find(|it| fits(&it.device)).map(|it| it.snapshot_id.clone())
+        snapshots.find(|it| it.root_digest == root).map(|it| it.snapshot_id.clone())
     }
 
     /// Reads a snapshot into a file without a name, as many blocks at a time as there are connections.
