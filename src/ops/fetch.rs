@@ -271,13 +271,6 @@ impl Fetching<'_> {
     /// Opens what a device is read over, if the request names a base that has it.
     fn base(&self, device: Option<&str>) -> Result<Option<OverBase>> {
         let Some(typed) = &self.request.base else { return Ok(None) };
-        // An id that is typed is that of one volume: the root's.
-        let known = if let Some(id) = &self.request.base_id {
-            Some(id.clone())
-        } else {
-            let all = Records::of(typed, None)?.all()?;
-            self.recorded(&all, device)
-        };
         let mut request = VolumeRequest::new(typed);
         if request.image.member.is_none() {
             request.image.member = device.map(str::to_owned);
