@@ -323,6 +323,41 @@ fn the_newest_publications_are_kept() {
     assert_eq!((left.len(), &left[0]["AmiName"]), (1, &Value::from("web-2")));
 }
 
+/// A server whose lines go into a file: a pipe that nobody reads is full after some 800 calls, and stops it.
+struct Logged {
+    process: std::process::Child,
+    url: String,
+}
+
+impl Logged {
+    fn start(here: &Path, more: &str) -> Self {
+        let log = here.join("server.log");
+        let mut command = amikit();
+        command.current_dir(here).args(["serve", "aws", "images", "--listen", "127.0.0.1:0"]);
+        command.args(more.split_whitespace()).arg("--json");
+        command.stdout(fs::File::create(&log).unwrap()).stderr(Stdio::null());
+        let process = command.spawn().unwrap();
+        let started = Instant::now();
+        loop {
+            let text = fs::read_to_string(&log).unwrap();
+            if let Some((first, _)) = text.split_once('\n') {
+                let first: Value = serde_json::from_str(first).unwrap();
+                let url = first["listening"]["url"].as_str().unwrap().to_owned();
+                return Self { process, url };
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "the server does not start");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Stands between a client and the server: breaks connections, and takes down which blocks are put.
 struct Between {
     url: String,
@@ -421,7 +456,7 @@ fn an_upload_ends_right_through_throttling_failures_broken_connections_and_kills
         { "call": "*", "every": 20, "status": 500, "code": "InternalServerException" } ],
         "hidden_after_start_seconds": 1, "short_pages": true }"#;
     fs::write(here.join("faults.json"), faults).unwrap();
-    let server = Server::start(here, "--keys keys --faults faults.json");
+    let server = Logged::start(here, "--keys keys --faults faults.json");
     let between = Between::start(&server.url, true);
     let line = "publish mine@web-0 --json --connections 8";
     let (mut kills, mut next_kill) = (0, 50);
