@@ -37,7 +37,7 @@ impl Aws<'_, '_> {
         parameters: &Value,
         not_yet: Option<Until>,
     ) -> Result<Result<Value, Refusal>> {
-        self.query(Service::Ec2, region, call, &calls::form(call, parameters), not_yet)
+        self.by_query(Service::Ec2, region, call, &calls::form(call, parameters), not_yet)
     }
 
     /// Returns the account that asks.
@@ -49,7 +49,7 @@ impl Aws<'_, '_> {
         let name = "GetCallerIdentity";
         let pairs = [("Action", name), ("Version", "2011-06-15")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let answer = self.query(Service::Sts, region, name, &pairs, None)??;
+        let answer = self.by_query(Service::Sts, region, name, &pairs, None)??;
         let account = answer.pointer("/GetCallerIdentityResult/Account").and_then(Value::as_str);
         let account = account.filter(|it| is_account(it));
         let strange = || Error::new(Kind::Io, "GetCallerIdentity was answered without an account");
@@ -71,7 +71,7 @@ impl Aws<'_, '_> {
         }
     }
 
-    fn query(
+    fn by_query(
         &self,
         service: Service,
         region: &str,

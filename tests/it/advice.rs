@@ -215,8 +215,16 @@ fn a_command_names_no_option_that_it_does_not_have() {
 }
 
 /// Programs whose own options the library may name.
-const OTHER_PROGRAMS: &[&str] =
-    &["aws ec2 ", "gpg", "cp --sparse", "ntfsclone", "sgdisk", "uefivars", "rev-parse"];
+const OTHER_PROGRAMS: &[&str] = &[
+    "aws ec2 ",
+    "gpg",
+    "cp --sparse",
+    "ntfsclone",
+    "sgdisk",
+    "uefivars",
+    "rev-parse",
+    "aws configure ",
+];
 
 /// Returns the long options of a command and of those below it.
 fn options(words: &[&str], found: &mut Vec<String>) {

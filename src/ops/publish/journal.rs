@@ -125,9 +125,15 @@ struct Tail {
     /// Blocks that were acknowledged since the last line that says so.
     fresh: Ranges,
     device: String,
+    /// How many they are.
+    fresh_count: u32,
     /// Whether something was written and is not synced.
     unsynced: bool,
 }
+
+/// Blocks that are acknowledged before a line says so, within a second: what is written outlives the process, and what is
+/// synced the machine.
+const ACKNOWLEDGED_AT_ONCE: u32 = 8;
 
 /// The journal of a run.
 #[derive(Debug)]
@@ -156,8 +162,13 @@ impl Journal {
         let file = LogFile::open(&folder, &name)?;
         let lock = folder.lock(&name, Hold::Alone, watch)?;
         let text = read(&file).map_err(|e| e.in_file(&path))?;
-        let tail =
-            Tail { len: 0, fresh: Ranges::default(), device: String::new(), unsynced: false };
+        let tail = Tail {
+            len: 0,
+            fresh: Ranges::default(),
+            device: String::new(),
+            fresh_count: 0,
+            unsynced: false,
+        };
         let journal = Self { path, name, folder, file, tail: Mutex::new(tail), _lock: lock };
         let mut known = Known::default();
         let fail = |at: u64, what: &str| Error::corrupt(what).at(at).in_file(&journal.path);
@@ -212,12 +223,18 @@ impl Journal {
     }
 
     /// Writes down that a block was acknowledged; it is on the disk after the next [`Journal::flush`].
-    pub(super) fn acknowledge(&self, device: &str, block: u32) {
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system refuses.
+    pub(super) fn acknowledge(&self, device: &str, block: u32) -> Result<()> {
         let mut tail = self.tail();
         if tail.device != device {
             device.clone_into(&mut tail.device);
         }
         tail.fresh.add(block, 1);
+        tail.fresh_count = tail.fresh_count.saturating_add(1);
+        if tail.fresh_count < ACKNOWLEDGED_AT_ONCE { Ok(()) } else { self.flush_tail(&mut tail) }
     }
 
     /// Brings what was acknowledged to the disk.
@@ -236,6 +253,7 @@ impl Journal {
 
     fn flush_tail(&self, tail: &mut Tail) -> Result<()> {
         let fresh = std::mem::take(&mut tail.fresh);
+        tail.fresh_count = 0;
         let ranges = fresh.listed();
         if ranges.is_empty() {
             return Ok(());
@@ -324,12 +342,12 @@ mod tests {
         let begun = fs::metadata(&path).unwrap().len();
         journal.started("/dev/xvda", "snap-1", "token").unwrap();
         for block in [0, 1, 2, 9] {
-            journal.acknowledge("/dev/xvda", block);
+            journal.acknowledge("/dev/xvda", block).unwrap();
         }
         journal.flush().unwrap();
         journal.flush().unwrap();
         let flushed = fs::metadata(&path).unwrap().len();
-        journal.acknowledge("/dev/xvda", 10);
+        journal.acknowledge("/dev/xvda", 10).unwrap();
         journal.completed("/dev/xvda").unwrap();
         let made = BTreeMap::from([("${image:0}".to_owned(), "ami-1".to_owned())]);
         journal.done(1, made.clone(), Vec::new()).unwrap();

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::http::Bucket;
-use crate::ops::publish::PublishEvent;
+use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::journal::Journal;
 use crate::ops::publish::journal::Known;
 use crate::ops::publish::proof::prove;

@@ -303,7 +303,9 @@ fn put(take: &Receiver<Put>, around: Around<'_>) {
             let done = around.aws.put_block(around.region, &target.pending, index, &digest, bytes);
             match done {
                 Ok(()) => {
-                    around.journal.acknowledge(&target.device, index);
+                    if let Err(error) = around.journal.acknowledge(&target.device, index) {
+                        progress.fail(error);
+                    }
                     progress.put.fetch_add(1, Ordering::Relaxed);
                     around.watch.advance(BLOCK_SIZE);
                 }
