@@ -1,0 +1,93 @@
+//! What `publish` says of itself on the way.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::ops::shared::report::path_text;
+
+/// What happens on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
+#[non_exhaustive]
+pub enum PublishEvent {
+    /// It is known what has to be sent.
+    Planned {
+        /// The account.
+        account: String,
+        /// The region.
+        region: String,
+        /// Digest of the plan.
+        plan: Digest,
+        /// The journal.
+        #[serde(serialize_with = "path_text")]
+        journal: PathBuf,
+        /// Whether the journal was there, and the run goes on by it.
+        resumed: bool,
+        /// Blocks that have to be put.
+        blocks: u64,
+        /// Snapshots to start from, by device.
+        parents: BTreeMap<String, String>,
+    },
+    /// A snapshot is there to put blocks into.
+    Started {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Whether an earlier run started it.
+        resumed: bool,
+    },
+    /// Blocks were put by this run; heard once a second.
+    Put {
+        /// How many, of all volumes.
+        blocks: u64,
+    },
+    /// All blocks of a snapshot are put.
+    Completed {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Blocks, those of earlier runs included.
+        blocks: u64,
+    },
+    /// Something is not ready yet.
+    Waiting {
+        /// The region.
+        region: String,
+        /// The state that is waited for.
+        until: String,
+        /// The states that were found.
+        states: Vec<String>,
+    },
+    /// A snapshot is what its manifest says.
+    Proved {
+        /// Device of the AMI.
+        device: String,
+        /// Its id.
+        snapshot_id: String,
+        /// Blocks of its list.
+        blocks: u64,
+        /// Blocks whose bytes were read.
+        samples: u64,
+    },
+    /// An AMI was registered or copied.
+    Made {
+        /// The region.
+        region: String,
+        /// The call that made it.
+        call: String,
+        /// Its id.
+        image_id: String,
+    },
+    /// An AMI can be launched.
+    Available {
+        /// The region.
+        region: String,
+        /// Its id.
+        image_id: String,
+    },
+}
