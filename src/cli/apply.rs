@@ -1,5 +1,4 @@
 //! `apply`: the old image to the new one.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `bench`: each stage beside the limit of this machine.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

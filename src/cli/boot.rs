@@ -1,5 +1,4 @@
 //! `boot`: starts a volume in QEMU and says whether it comes up.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Read;

@@ -1,5 +1,4 @@
 //! `churn`: why two builds of the same thing differ.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

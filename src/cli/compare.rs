@@ -1,5 +1,4 @@
 //! `compare`: whether two volumes are the same.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `complete`: a thin bundle made whole.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

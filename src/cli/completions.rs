@@ -1,5 +1,4 @@
 //! `completions`: for the shell.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use clap::Args;
 use clap_complete::Shell;

@@ -1,5 +1,4 @@
 //! `fetch`: a snapshot or an AMI of an account back to a bundle.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! `import`: a recipe of an AMI that exists.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `inspect`: what a file is, and what is in it.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `join`: the parts of a volume as one snapshot or bundle.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

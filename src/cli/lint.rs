@@ -1,5 +1,4 @@
 //! `lint`: EC2's rules, and those about what is inside volumes.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

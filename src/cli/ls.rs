@@ -1,5 +1,4 @@
 //! `ls`: the files of a volume.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `map`: the extents of a volume.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! `merge`: two deltas as one.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

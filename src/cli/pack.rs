@@ -1,5 +1,4 @@
 //! `pack`: images to a bundle.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io::Write;
 use std::path::PathBuf;

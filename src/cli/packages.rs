@@ -1,5 +1,4 @@
 //! `packages`: what is installed in a volume.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

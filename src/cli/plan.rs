@@ -1,5 +1,4 @@
 //! `plan`: the whole upload of a bundle, offline.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `publish`: a bundle to an AMI of an account.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

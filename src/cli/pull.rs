@@ -1,5 +1,4 @@
 //! `pull`: an AMI from a registry.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

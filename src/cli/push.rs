@@ -1,5 +1,4 @@
 //! `push`: an AMI to a registry.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `register`: the documents of RegisterImage and of the calls that follow.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `report`: a page that shows a volume, or what changed between two.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `schema`: the JSON Schemas of what commands print, and of recipes.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;

@@ -1,5 +1,4 @@
 //! `sign`: vouches for an AMI with an SSH key.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `snapshot`: the manifest of a volume, alone.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `tar`: the files of a volume as an archive.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::ffi::OsString;
 

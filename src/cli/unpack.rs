@@ -1,5 +1,4 @@
 //! `unpack`: a volume of a bundle to an image.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `unpublish`: what was published, taken back.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `diff`: which blocks changed between two volumes.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 mod files;
 

@@ -1,5 +1,4 @@
 //! `instance-store bundle`: an image to an instance-store bundle.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

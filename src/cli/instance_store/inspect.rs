@@ -1,5 +1,4 @@
 //! `instance-store inspect`: what a manifest says.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

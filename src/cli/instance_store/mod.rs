@@ -1,5 +1,4 @@
 //! `instance-store ...`: EC2's own bundles of instance-store AMIs.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 mod bundle;
 mod inspect;

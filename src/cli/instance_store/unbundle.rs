@@ -1,5 +1,4 @@
 //! `instance-store unbundle`: the volume of an instance-store bundle to an image.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `instance-store verify`: whether an instance-store bundle is intact.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

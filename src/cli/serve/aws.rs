@@ -1,5 +1,4 @@
 //! `serve aws`: a local EBS direct and EC2 over a store.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::net::IpAddr;
 use std::net::SocketAddr;

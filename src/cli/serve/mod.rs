@@ -1,5 +1,4 @@
 //! `serve ...`: volumes and stores for other programs, over a socket.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 mod aws;
 mod nbd;

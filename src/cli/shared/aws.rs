@@ -1,5 +1,4 @@
 //! Options of commands that ask AWS.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use clap::Args;
 

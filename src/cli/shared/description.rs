@@ -1,5 +1,4 @@
 //! The description of an AMI, as options of `pack`.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::Path;
 use std::path::PathBuf;

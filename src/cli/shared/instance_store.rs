@@ -1,5 +1,4 @@
 //! What the commands for EC2's instance-store bundles share.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

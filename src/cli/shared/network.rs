@@ -1,5 +1,4 @@
 //! Options of commands that talk to other machines.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::Path;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! Options that several commands take and that concern no volume: states, threads, formats, levels.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
 use std::path::Path;

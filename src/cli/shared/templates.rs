@@ -1,5 +1,4 @@
 //! Values of a recipe's templates.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use clap::Args;
 

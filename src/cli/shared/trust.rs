@@ -1,5 +1,4 @@
 //! Options of commands that can ask for a signature.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

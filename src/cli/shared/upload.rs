@@ -1,5 +1,4 @@
 //! Options of commands that plan or make an upload.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::num::NonZero;
 use std::path::PathBuf;

@@ -4,7 +4,6 @@
 //! option that concerns one volume is typed as `[ROLE=]VALUE`. Without a role, a format, a key, a window, and
 //! `--backing` and `--force` apply to all volumes; a file that belongs to one image (a part, a parent,
 //! a sidecar) belongs to the first.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

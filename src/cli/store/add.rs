@@ -1,5 +1,4 @@
 //! `store add`: a bundle as an AMI of a store, or a volume as a snapshot of it.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

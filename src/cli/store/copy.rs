@@ -1,5 +1,4 @@
 //! `store copy`: an AMI or snapshot, as it is, to another place.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `store init`: an empty store.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! `store list`: the names of a store.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! `store ...`: many AMIs and snapshots in one place.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 mod add;
 mod copy;
