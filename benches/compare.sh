@@ -21,7 +21,7 @@ export LC_ALL=C
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -ge 1 && $# -le 2 ]] || die 'usage: benches/compare.sh IMAGE [WORKDIR]'
-[[ -f $1 ]] || die "$1: it is no regular file, expected a raw disk image"
+[[ -f $1 ]] || die "$1: it is not a regular file, expected a raw disk image"
 image=$(realpath -- "$1")
 base=$(realpath -- "${2:-${TMPDIR:-/tmp}}")
 rounds=${ROUNDS:-5}
@@ -52,7 +52,7 @@ fact() {
 # wall seconds and peak KiB to the results.
 run() {
     # On a virtual machine, memory that lay idle goes back to the host, and coming again it is eight
-    # times slower to write to. Whoever ran behind another would have an advantage.
+    # times slower to write to. A program that runs right after another would have an advantage.
     cp -- "$plain" "$work/warm"
     rm -f -- "$work/warm"
     sync -f -- "$work"

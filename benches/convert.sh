@@ -20,7 +20,7 @@ export LC_ALL=C
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -ge 1 && $# -le 2 ]] || die 'usage: benches/convert.sh IMAGE [WORKDIR]'
-[[ -f $1 ]] || die "$1: it is no regular file, expected a raw disk image"
+[[ -f $1 ]] || die "$1: it is not a regular file, expected a raw disk image"
 image=$(realpath -- "$1")
 base=$(realpath -- "${2:-${TMPDIR:-/tmp}}")
 rounds=${ROUNDS:-5}

@@ -12,7 +12,7 @@
 # the others run once: some take minutes. LEVEL is the level of amikit and zstd (2 and 3).
 #
 # The others take whole files, so they read the holes too, as they would for anyone. Bytes are what has
-# to be carried to whoever has OLD; for stores of chunks, what the store grows by. The table is Markdown,
+# to be carried to a machine that has OLD; for stores of chunks, what the store grows by. The table is Markdown,
 # on standard output.
 set -euo pipefail
 export LC_ALL=C

@@ -513,7 +513,7 @@ mod tests {
         assert!(images[0].is_foreign);
     }
 
-    /// A call is read to its end: slips of the pen stand beside each other.
+    /// A call is read completely: typing mistakes come in groups.
     #[test]
     fn a_call_is_read_to_its_end() {
         let text = r#"{"Name":"web","Architecture":"x86-64","KernelId":"","Nonsense":1,"EnaSupport":"yes",

@@ -88,7 +88,7 @@ impl Pending {
 }
 
 fn strange(call: &str, what: &str) -> Error {
-    Error::new(Kind::Io, format!("{call} was answered with something else than {what}"))
+    Error::new(Kind::Io, format!("the answer to {call} is not {what}"))
 }
 
 impl Aws<'_, '_> {

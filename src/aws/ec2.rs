@@ -52,7 +52,7 @@ impl Aws<'_, '_> {
         let answer = self.by_query(Service::Sts, region, name, &pairs, None)??;
         let account = answer.pointer("/GetCallerIdentityResult/Account").and_then(Value::as_str);
         let account = account.filter(|it| is_account(it));
-        let strange = || Error::new(Kind::Io, "GetCallerIdentity was answered without an account");
+        let strange = || Error::new(Kind::Io, "the answer to GetCallerIdentity names no account");
         account.map(str::to_owned).ok_or_else(strange)
     }
 
@@ -67,7 +67,10 @@ impl Aws<'_, '_> {
         let images = serde_json::json!({ "Images": answer.get("Images") });
         match Document::read(images.to_string().as_bytes()) {
             Ok(Document::Images(mut images)) if images.len() == 1 => Ok(images.remove(0)),
-            _ => Err(Error::new(Kind::Io, format!("{image_id} was not described as one AMI"))),
+            _ => Err(Error::new(
+                Kind::Io,
+                format!("DescribeImages did not return exactly one AMI for {image_id}"),
+            )),
         }
     }
 
@@ -91,7 +94,7 @@ impl Aws<'_, '_> {
         match xml::parse(&answer.body) {
             Some((name, value)) if name == format!("{call}Response") => Ok(Ok(value)),
             _ => {
-                let text = format!("{call} was answered with something else than XML of it");
+                let text = format!("the answer to {call} is not the XML of that call");
                 Err(Error::new(Kind::Io, text))
             }
         }

@@ -22,7 +22,7 @@ pub enum AwsFault {
         there: String,
     },
     /// A profile gets its keys in a way that only AWS's own tools know.
-    #[error("the profile {name:?} gets its credentials by {way}, which amikit does not do")]
+    #[error("the profile {name:?} gets its credentials from {way}, which amikit does not support")]
     Way {
         /// The profile.
         name: String,
@@ -47,9 +47,7 @@ pub enum AwsFault {
         url: String,
     },
     /// No region is named.
-    #[error(
-        "no region is named: neither the request, nor the environment, nor the profile has one"
-    )]
+    #[error("no region is set in the request, the environment or the profile")]
     NoRegion,
     /// A region is not the name of one.
     #[error("{found:?} is not the name of a region")]
@@ -58,7 +56,7 @@ pub enum AwsFault {
         found: String,
     },
     /// A variable asks for endpoints that are not known here.
-    #[error("{name} asks for endpoints that amikit does not know: name them by AWS_ENDPOINT_URL")]
+    #[error("{name} selects endpoints that amikit does not know: set AWS_ENDPOINT_URL instead")]
     Endpoints {
         /// The variable.
         name: &'static str,

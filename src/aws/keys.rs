@@ -263,7 +263,7 @@ fn pair_of(
     from: &str,
 ) -> Result<Credentials> {
     let (Some(id), Some(secret)) = (id, secret) else {
-        return Err(unsound(from, "it has one half of a key and not the other"));
+        return Err(unsound(from, "it has an access key ID without a secret key, or the reverse"));
     };
     check(id, secret, token, from)?;
     Ok(Credentials::new(id, secret, token))
@@ -274,7 +274,7 @@ fn check(id: &str, secret: &str, token: Option<&str>, from: &str) -> Result<()> 
     let broken =
         |text: &str| text.chars().any(|it| it.is_control() || it.is_whitespace() || !it.is_ascii());
     if id.contains('/') || broken(id) || broken(secret) || token.is_some_and(broken) {
-        return Err(unsound(from, "the key has characters that no key has"));
+        return Err(unsound(from, "the key has characters that keys cannot have"));
     }
     Ok(())
 }
@@ -360,7 +360,7 @@ fn answered((status, body): &(u16, Zeroizing<Vec<u8>>), from: &str) -> Result<Cr
         return Err(unsound(from, &format!("it answered {status}")));
     }
     let answer: Answer = serde_json::from_slice(body)
-        .map_err(|_| unsound(from, "what it answered is not the JSON of a key"))?;
+        .map_err(|_| unsound(from, "its answer is not credentials in JSON"))?;
     taken(&answer, from)
 }
 
@@ -404,14 +404,14 @@ fn by_process(command: &str) -> Result<Credentials> {
     let mut done = process.output().map_err(|e| unsound(&from, &e.to_string()))?;
     let read = if done.status.success() {
         serde_json::from_slice::<Answer>(&done.stdout)
-            .map_err(|_| unsound(&from, "what it printed is not the JSON of a key"))
+            .map_err(|_| unsound(&from, "its output is not credentials in JSON"))
     } else {
         Err(unsound(&from, &format!("it ended with {}", done.status)))
     };
     done.stdout.zeroize();
     let answer = read?;
     if answer.version != Some(1) {
-        return Err(unsound(&from, "the Version that it printed is not 1"));
+        return Err(unsound(&from, "the Version in its output is not 1"));
     }
     taken(&answer, &from)
 }

@@ -1,5 +1,4 @@
 //! `convert`: a volume to an image in another format, and to and from instance-store bundles.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;
@@ -185,7 +184,7 @@ impl Convert {
         self.refuse_zeros()?;
         let volume = self.volume()?;
         let Found::InstanceStore = ops::find(&volume)? else {
-            let text = "--format bundle needs an instance-store bundle, and IN is another thing";
+            let text = "--format bundle needs an instance-store bundle as IN";
             return Err(Error::invalid(text)
                 .in_file(&self.path)
                 .advise("use `amikit pack` to make a bundle of an image"));

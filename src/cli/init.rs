@@ -1,5 +1,4 @@
 //! `init`: a recipe to begin with.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::path::PathBuf;
 
@@ -22,7 +21,7 @@ pub(super) struct Init {
     #[arg(default_value = "ami.toml", value_name = "RECIPE")]
     recipe: PathBuf,
 
-    /// Image of the root volume, from which the boot mode is told [default: root.raw, if it exists]
+    /// Image of the root volume, from which the boot mode is inferred [default: root.raw, if it exists]
     #[arg(long, value_name = "IMAGE")]
     image: Option<PathBuf>,
 

@@ -55,7 +55,7 @@ impl fmt::Display for Codec {
 #[non_exhaustive]
 pub enum UnpackFault {
     /// The stream breaks its codec's format, or ends early.
-    #[error("what stands in these {len} bytes is not a valid {codec} stream: {damage}")]
+    #[error("these {len} bytes are not a valid {codec} stream: {damage}")]
     Damaged {
         /// The codec.
         codec: Codec,

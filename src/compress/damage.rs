@@ -14,7 +14,7 @@ pub enum Damage {
     #[error("its checksum does not match what it holds")]
     Checksum,
     /// They give more or fewer bytes than they say.
-    #[error("it does not hold as many bytes as it says")]
+    #[error("its content is not as long as it says")]
     Length,
     /// What the end says of the parts before it is something else than they are.
     #[error("its index does not match what it holds")]

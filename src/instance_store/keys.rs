@@ -140,7 +140,7 @@ fn with_rng<T>(
     let done = run(&mut rng);
     match rng.failure {
         Some(failure) => Err(failure),
-        // No detail of a failed private operation is told.
+        // The error of a failed private operation has no details.
         None => done.map_err(|_| Error::invalid(format!("RSA cannot {what} with this key"))),
     }
 }

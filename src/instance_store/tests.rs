@@ -241,7 +241,7 @@ fn secrets_are_not_shown() {
     assert_eq!(format!("{:?}", Encryptor::new(&secret)), "Encryptor");
 }
 
-/// Randomness that fails is no randomness, whatever the crypto crates make of it.
+/// A failing source of randomness is an error, even where a crypto crate would go on.
 #[test]
 fn without_randomness_nothing_is_made() {
     struct Broken;

@@ -362,7 +362,7 @@ impl ReadAt for Input {
                     .map_err(|_| self.ends_early(self.len, buf.len(), offset));
             }
         };
-        // By hand, so that a disk's bad sector is told by its own place.
+        // By hand, so that the error names the place of a disk's bad sector.
         let (mut at, mut rest) = (offset, &mut *buf);
         while !rest.is_empty() {
             match file.read_at(rest, at) {

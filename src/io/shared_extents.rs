@@ -99,7 +99,7 @@ pub(super) fn shared_extents(file: &File, len: u64) -> io::Result<Vec<SharedExte
             return Ok(Vec::new());
         }
     }
-    // As the file system lists them they ascend; whoever looks for one relies on it.
+    // The file system lists extents in ascending order, and the search below relies on that.
     let ascending = extents.is_sorted_by(|a, b| a.range.end <= b.range.start);
     Ok(if ascending { extents } else { Vec::new() })
 }

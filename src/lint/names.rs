@@ -150,7 +150,7 @@ fn deprecations(subject: &Subject<'_>) -> Vec<(String, crate::ami::Time, bool)> 
     let own = ami.deprecate_at.map(|time| ("DeprecateAt".to_owned(), time, ami.is_public()));
     let copies = subject.distribution.iter().filter_map(|copy| {
         let (time, public) = (copy.deprecation_of(ami)?, copy.is_public(ami));
-        // A copy that is as the AMI is told with the AMI.
+        // What a copy has in common with the AMI is reported once, for the AMI.
         let same = copy.deprecate_at.is_none() && public == ami.is_public();
         (!same).then(|| (format!("copy to {}: DeprecateAt", copy.region), time, public))
     });

@@ -193,7 +193,7 @@ impl Manifest {
                 Ok(entry) => Ok(Some(entry)),
                 Err(fault) => Err(self.bytes.blame(fault.into())),
             },
-            // What cannot be read is no hole.
+            // What cannot be read is not a hole.
             Err(_) => self.bytes.check().map(|()| None),
         }
     }

@@ -145,7 +145,7 @@ pub fn lint(request: &LintRequest, watch: &dyn Watch) -> Result<LintReport> {
 /// What an image is called in a report.
 const IMAGE: &str = "image";
 
-/// Bytes at the start of a file by which a document is told from an image.
+/// Bytes at the start of a file that distinguish a document from an image.
 const HEAD_LEN: u64 = 4096;
 
 /// Opens what is to be judged.

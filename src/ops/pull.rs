@@ -475,7 +475,10 @@ mod fetching {
             (true, _) => Ok(()),
             (false, first) => {
                 let what = first.map_or("it is damaged", |it| it.error.as_str());
-                let text = format!("it was pushed damaged, {} places; {what}", all.count());
+                let text = format!(
+                    "it was damaged before it was pushed, in {} places; {what}",
+                    all.count()
+                );
                 Err(Error::corrupt(text).in_file(called))
             }
         }

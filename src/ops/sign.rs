@@ -151,5 +151,5 @@ fn by_ssh_keygen(key: &Path, statement: &[u8]) -> Result<String> {
         return Err(Error::new(Kind::Io, text).in_file(key).advise(advice));
     }
     String::from_utf8(done.stdout)
-        .map_err(|_| Error::new(Kind::Io, "ssh-keygen printed something else than a signature"))
+        .map_err(|_| Error::new(Kind::Io, "the output of ssh-keygen is not a signature"))
 }

@@ -56,7 +56,7 @@ pub struct OwnedPath {
     pub owned: OwnedBytes,
 }
 
-/// What is told of a volume, in this order: runs ascending, then classes, then files and directories.
+/// What is reported of a volume, in this order: runs ascending, then classes, then files and directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageEntry {
     /// Bytes of the volume, what the image says of them, and the class of their owner.

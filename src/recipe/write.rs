@@ -99,9 +99,7 @@ impl Text {
     fn left_out(&mut self, it: &LeftOut) {
         match it {
             LeftOut::Public => {
-                self.comment(
-                    "Everybody may launch that AMI. Whether yours is public is yours to say:",
-                );
+                self.comment("Everybody may launch that AMI. Decide whether yours is public:");
                 self.comment("launch-permissions = [\"all\"]");
             }
             LeftOut::Deprecation { time, is_past: true } => {
@@ -110,12 +108,12 @@ impl Text {
             }
             LeftOut::Deprecation { time, is_past: false } => {
                 self.comment(
-                    "Its publisher deprecates that AMI then, which says nothing of yours:",
+                    "Its publisher deprecates that AMI then, which does not concern yours:",
                 );
                 self.comment(&format!("deprecate-at = \"{time}\""));
             }
             LeftOut::Protection(protection) => {
-                self.comment("Its publisher protects that AMI, which says nothing of yours:");
+                self.comment("Its publisher protects that AMI, which does not concern yours:");
                 self.comment(&format!("deregistration-protection = \"{protection}\""));
             }
             LeftOut::Unread(Unread { place, found, expected, .. }) => {

@@ -154,7 +154,7 @@ fn ask_helper(helper: &str, server: &str, ask: Helper<'_>) -> Result<Option<Cred
     }
     let Some(said) = ask(helper, server)? else { return Ok(None) };
     let answer: Answer = serde_json::from_slice(&said).map_err(|_| {
-        Error::corrupt(format!("docker-credential-{helper} answered something else than JSON"))
+        Error::corrupt(format!("the answer of docker-credential-{helper} is not JSON"))
     })?;
     Ok(match answer {
         Answer { secret, .. } if secret.is_empty() => None,

@@ -57,7 +57,7 @@ impl Reference {
         let (host, rest) = named.split_once('/').unwrap_or((named, ""));
         let is_host = host.contains(['.', ':']) || host == "localhost";
         if !is_host || rest.is_empty() {
-            return Err(wrong("names no registry and no path in one"));
+            return Err(wrong("names neither a registry nor a repository"));
         }
         let (path, tag) = match rest.rsplit_once(':') {
             None => (rest, None),

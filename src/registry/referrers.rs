@@ -88,7 +88,7 @@ fn listed(
         match answer.status {
             200 if media_type.starts_with(oci::INDEX_TYPE) => {}
             // Registries of before the list do not know the address, or refuse it as such; and a page that greets
-            // whatever is asked is no list either.
+            // whatever is asked is not a list either.
             200 | 400 | 404 | 405 if page == 0 => return Ok(None),
             _ => return Err(registry.refusal(&call.what, &answer)),
         }
@@ -147,7 +147,7 @@ pub fn add_referrer(
         }
         index.add(entry);
         put_manifest(registry, &tag, &index.to_bytes(), oci::INDEX_TYPE)?;
-        // Nothing keeps two programs from replacing each other's index. Whoever looks last sees it.
+        // Two programs can replace each other's index, so the tag is read again after it was written.
         let after = get_manifest(registry, &tag, MAX_LIST_LEN)?;
         let after = after.and_then(|it| Tagged::parse(&it.bytes).ok());
         if after.is_some_and(|it| it.has(&entry.digest)) {

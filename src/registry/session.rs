@@ -267,8 +267,9 @@ impl<'a> Registry<'a> {
     /// Buys a token for what we do, and for what is asked for besides.
     fn token(&self, realm: &str, service: Option<&str>, scope: Option<&str>) -> Result<String> {
         let from = self.origin();
-        let realm = Url::parse(realm)
-            .map_err(|e| Error::corrupt(format!("{from} sends for a token to no address: {e}")))?;
+        let realm = Url::parse(realm).map_err(|e| {
+            Error::corrupt(format!("{from} names an invalid address for tokens: {e}"))
+        })?;
         let mut scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
         let covered = |it: &&str| {
             let name = it.rsplit_once(':').map_or(*it, |(name, _)| name);

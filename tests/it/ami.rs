@@ -443,7 +443,7 @@ fn pack_takes_a_description_and_holds_it_against_the_rules() {
     run_badly(here, "pack root.raw -o bad.ami --allow nonsense", 2);
 }
 
-/// A reader that goes away is no failure.
+/// A reader that goes away is not a failure.
 #[test]
 fn lint_and_plan_end_well_when_nobody_reads() {
     let folder = tempfile::tempdir().unwrap();

@@ -91,7 +91,7 @@ fn run_with_input(folder: &Path, line: &str, bytes: &[u8]) -> (i32, String, Stri
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// facts of somebody else's AMI are no wishes for one's own.
+/// facts of another publisher's AMI are not wishes for one's own.
 #[test]
 fn a1_a_public_ami_that_is_imported_stays_private() {
     let folder = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ fn a4_every_way_to_say_a_thing_meets_the_same_rules() {
     }
 }
 
-/// what real AMIs have is no error, and an error says who refuses it.
+/// what real AMIs have is not an error, and an error says who refuses it.
 #[test]
 fn a6_real_amis_break_no_rule() {
     let folder = tempfile::tempdir().unwrap();
@@ -363,7 +363,7 @@ fn a7_documents_are_taken_as_people_have_them() {
     }
 }
 
-/// what the AWS CLI prints as a skeleton is read to its end.
+/// what the AWS CLI prints as a skeleton is read completely.
 #[test]
 fn a7_a_skeleton_is_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -428,7 +428,7 @@ fn a7_a_wrong_document_is_named() {
             assert!(told.contains(name) && told.contains("expected"), "{line}: {told}");
         }
     }
-    // A recipe is no answer.
+    // A recipe is not an answer.
     fs::write(here.join("a.toml"), "version = 1\n[ami]\nname = \"web\"\n").unwrap();
     assert!(run_badly(here, "import a.toml", 2).contains("a recipe"));
 }

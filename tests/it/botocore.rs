@@ -56,7 +56,7 @@ pub(crate) fn sent(python: &str, way: &str, lines: &str) -> Vec<Value> {
         .spawn()
         .unwrap();
     let (mut input, lines) = (child.stdin.take().unwrap(), lines.to_owned());
-    // Both pipes are full at some time, so somebody else writes.
+    // A thread writes, because both pipes fill up.
     let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();

@@ -284,7 +284,7 @@ fn b8_a_bundle_and_its_plan_belong_together() {
     assert!(faults > 20 && apart > 0);
 }
 
-/// Each thing that is wrong is told before a byte is packed.
+/// Each mistake is reported before a byte is packed.
 #[test]
 fn build_stops_before_it_packs() {
     let folder = tempfile::tempdir().unwrap();

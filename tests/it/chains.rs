@@ -1,4 +1,4 @@
-//! Images over images: whatever is wrong with one of the files below is told of that file.
+//! Images over images: a fault of one of the files below names that file.
 
 use std::fs;
 use std::fs::File;
@@ -57,7 +57,7 @@ fn damage_in_a_backing_file_is_told_of_that_file() {
 }
 
 #[test]
-fn a_backing_file_that_somebody_writes_to_is_in_use() {
+fn a_backing_file_that_is_open_for_writing_is_in_use() {
     if !installed("qemu-img") {
         return;
     }

@@ -116,7 +116,7 @@ fn the_page_has_every_version() {
             || name.ends_with(')')
             || name.contains("images")
         {
-            continue; // The version of somebody else's format.
+            continue; // The version of a format that is not ours.
         }
         let file = path.file_name().unwrap().to_str().unwrap();
         let row = format!("| [{name}](formats/{file}) | {version} |");

@@ -88,7 +88,7 @@ impl Reads {
         reads
     }
 
-    /// Counts a chunk and all that it leans on.
+    /// Counts a chunk and all that it depends on.
     fn count(&self, id: &Digest) -> u32 {
         let Some(Some((base, blocks, _))) = self.chunks.get(id) else { return 1 };
         let manifest = &self.bases[base];

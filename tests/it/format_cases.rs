@@ -1,4 +1,4 @@
-//! Images that people have, and what must become of each: kinds of files that are no disks, archives of
+//! Images that people have, and what must become of each: kinds of files that are not disks, archives of
 //! every maker, names in every spelling.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 
@@ -468,7 +468,7 @@ fn a_field_is_taken_only_as_all_readers_take_it() {
         layout::seal(bytes.first_chunk_mut().unwrap());
         bytes
     };
-    // The 512 bytes are no header.
+    // The 512 bytes are not a header.
     assert!(amikit::internals::tar::members(&zero).is_err());
 }
 

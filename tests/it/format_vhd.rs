@@ -637,7 +637,7 @@ fn raw_to_fixed_and_back_keeps_bytes_and_states() {
         assert!(common::bytes_of(&fixed.volume) == bytes);
         let mut found = common::page_states(&fixed.volume);
         if !bytes.len().is_multiple_of(4096) {
-            // The footer shares the last page of the file, which is no hole then.
+            // The footer shares the last page of the file, which is then not a hole.
             found.pop();
             states.pop();
         }

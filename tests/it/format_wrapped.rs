@@ -181,7 +181,7 @@ fn a_fixed_vhd_is_never_taken_for_raw() {
         let request = ImageRequest { format: Some(named("vhd")), ..ImageRequest::named(&packed) };
         let image = format::open(&request, &Unwatched).unwrap();
         assert_eq!(common::sha256_of(&image.volume), common::sha256_of(&volume));
-        // Whoever says that it is raw has the footer in it.
+        // Read as raw, it has the footer in it.
         let row = ["raw-gzip", "raw-xz", "raw-zstd", "raw-bzip2"];
         let number = WRAPPINGS.iter().position(|it| *it == wrapping).unwrap();
         let request =
@@ -338,7 +338,7 @@ fn piped(mut command: Command, from: &Path) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let bytes = fs::read(from).unwrap();
     let feeder = std::thread::spawn(move || {
-        // Whoever refuses the bytes does not read them all.
+        // Bytes that are refused are not all read.
         let _ = stdin.write_all(&bytes);
     });
     let output = child.wait_with_output().unwrap();

@@ -279,7 +279,7 @@ fn oddities_of_the_ami_description_are_refused() {
     ] {
         refused(&crafted.config(from, to), &format!("{from} -> {to:.60}"));
     }
-    // Behind the document, and bytes that are no text at all.
+    // Behind the document, and bytes that are not text at all.
     for bytes in [
         format!("{}{}", crafted.config, crafted.config).into_bytes(),
         format!("{}\0", crafted.config).into_bytes(),
@@ -393,7 +393,7 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
     for (what, first) in [
         ("a size past 2^63", header(b"a", b"777777777777", b'0')),
         ("a size past the end", header(b"a", b"00000100000\0", b'0')),
-        ("a size that is no number", header(b"a", b"0000000000x\0", b'0')),
+        ("a size that is not a number", header(b"a", b"0000000000x\0", b'0')),
         ("no size", header(b"a", b"", b'0')),
         ("a negative size", header(b"a", b"-0000000001\0", b'0')),
         ("a size with a sign", header(b"a", b"+0000000000\0", b'0')),
@@ -410,7 +410,7 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
         ("a global pax header", header(b"a", b"00000000000\0", b'g')),
         ("a second oci-layout", header(b"oci-layout", b"00000000000\0", b'0')),
         ("a second index", header(b"./index.json", b"00000000000\0", b'0')),
-        ("a name that is no text", header(b"\xff\xfe", b"00000000000\0", b'0')),
+        ("a name that is not text", header(b"\xff\xfe", b"00000000000\0", b'0')),
     ] {
         fs::write(&path, [&first[..], &good].concat()).unwrap();
         refused(&path, &format!("{what}, first"));

@@ -110,7 +110,7 @@ fn what_does_not_fit_is_refused_by_name() {
         let said = run_badly(here, line, 2);
         assert!(said.contains(says), "{line}: {said}");
     }
-    // A part is no manifest of a smaller volume to anyone else.
+    // Other commands do not take a part for the manifest of a smaller volume.
     let said = amikit().args(["diff", "a", "whole.snap"]).current_dir(here).output().unwrap();
     assert!(!said.status.success());
 }

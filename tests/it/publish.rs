@@ -263,7 +263,7 @@ fn what_was_published_goes_only_by_the_record_and_the_tag() {
     assert!(stderr(&output).contains("account 123456789012 published it"), "{}", stderr(&output));
     let text = badly(here, &url, &format!("unpublish mine@web-0 --yes {OTHER}"), 2);
     assert!(text.contains("the request names account"), "{text}");
-    // An AMI of somebody's over the snapshot keeps it.
+    // A snapshot stays while another AMI uses it.
     let record = records(here).into_iter().find(|it| it["Name"] == "web-0").unwrap();
     let snapshot = record["Images"][0]["Snapshots"][0]["SnapshotId"].as_str().unwrap().to_owned();
     let body = format!(

@@ -307,7 +307,7 @@ fn nothing_old_shows_through_a_block_device() {
     let behind = &found[model.bytes.len()..];
     assert!(behind.iter().all(|byte| *byte == 0xaa), "bytes past the volume were written");
 
-    // A device that is too small is told before a byte of it is written.
+    // A device that is too small is refused before a byte of it is written.
     fs::write(here.join("small"), vec![0xaa; BLOCK_LEN]).unwrap();
     let Some(small) = Loop::attach(&here.join("small")) else { return };
     let path = small.0.to_str().unwrap().to_owned();

@@ -133,7 +133,7 @@ fn chunks_of_a_pack_that_cannot_be_read_are_listed_apart_with_their_blocks() {
     }
 }
 
-/// What is damaged is told beside what cannot be read.
+/// What is damaged is reported beside what cannot be read.
 #[test]
 fn damage_is_found_although_something_else_cannot_be_read() {
     let subject = Subject::new();

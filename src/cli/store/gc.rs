@@ -1,5 +1,4 @@
 //! `store gc`: deletes what no name needs.
-#![allow(clippy::doc_markdown, reason = "these comments are the help, where marks would show")]
 
 use std::io;
 use std::io::Write;
@@ -73,7 +72,11 @@ fn render(report: &GcReport, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {recent} stay, being newer than index.json; --all deletes them")?;
     }
     if report.strangers > 0 {
-        writeln!(out, "  {} among the blobs stay, being none", many(report.strangers, "file"))?;
+        writeln!(
+            out,
+            "  {} in the folder of blobs are not blobs, and stay",
+            many(report.strangers, "file")
+        )?;
     }
     Ok(())
 }

@@ -432,7 +432,7 @@ mod tests {
         );
     }
 
-    /// A volume without data is told as any other in its format.
+    /// A volume without data is written like any other.
     #[test]
     fn what_a_hole_is_like_follows_from_the_format() {
         let all = |place, holes| {

@@ -30,7 +30,7 @@ use crate::volume::RunMap;
 /// Entries of the block allocation table that are read at once: 64 KiB.
 const TABLE_PIECE: u64 = 16 << 10;
 
-/// Sectors of the smallest hole that is told inside a stored block: a page. A sector that is absent
+/// Sectors of the smallest hole that is reported inside a stored block: a page. A sector that is absent
 /// alone is zeros like any other.
 const HOLE_SECTORS: usize = 8;
 

@@ -121,7 +121,7 @@ pub(super) fn open(slice: Slice<'_>) -> Outcome<Btrfs<'_>> {
     (btrfs.trees, btrfs.subvolumes) = (trees, subvolumes.alive);
     let first = default_subvolume(&btrfs)?;
     let place = btrfs.subvolumes.iter().position(|it| it.id == first);
-    let place = place.ok_or_else(|| damaged("the subvolume that a mount shows is not there"))?;
+    let place = place.ok_or_else(|| damaged("the default subvolume does not exist"))?;
     btrfs.subvolumes[..=place].rotate_right(1);
     Ok(btrfs)
 }
@@ -264,7 +264,7 @@ impl Btrfs<'_> {
             None => self.read_node(root.place)?,
         };
         if (node.level, node.generation) != (root.level, root.generation) {
-            return Err(damaged("a node is not the one that its parent means"));
+            return Err(damaged("a node is not the one that its parent points to"));
         }
         Ok(node)
     }

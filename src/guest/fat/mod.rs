@@ -243,7 +243,7 @@ impl<'a> Fat<'a> {
         let mut seen = BTreeSet::new();
         while let Some(folder) = left.pop() {
             if !seen.insert(folder) || seen.len() > MAX_DIRS {
-                return Err(Problem::Damaged.text("directories lie in each other"));
+                return Err(Problem::Damaged.text("directories contain each other"));
             }
             for place in self.places(folder)? {
                 claims.add(place, Owner::OfFile(Metadata::Directory, folder))?;

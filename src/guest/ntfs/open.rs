@@ -207,7 +207,7 @@ impl Ntfs<'_> {
         for other in others {
             // Parts of the table's own map may stand behind others: they come in order.
             if number == MFT && other >= self.records() {
-                return Err(damaged("the table of files is mapped by what it does not hold"));
+                return Err(damaged("the table of files is mapped by records outside it"));
             }
             let record = self.record(other)?;
             if record.base != number {

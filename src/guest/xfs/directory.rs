@@ -46,7 +46,9 @@ pub(super) fn entries(xfs: &Xfs<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
             in_inode(&bytes[..len], xfs.sb.has_types(), &mut found)?;
         }
         Format::Extents | Format::Tree => in_blocks(xfs, &inode, &mut found)?,
-        Format::Device => return Err(damaged("a directory is kept like a device")),
+        Format::Device => {
+            return Err(damaged("the fork of a directory has the format of a device"));
+        }
     }
     Ok(found)
 }

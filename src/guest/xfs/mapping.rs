@@ -96,7 +96,9 @@ impl Walk<'_> {
         let (Some(bytes), Some(left)) =
             (bytes.filter(|it| !it.is_empty()), self.left.checked_sub(1))
         else {
-            return Err(damaged("an extent of a file lies outside it, or is one too many"));
+            return Err(damaged(
+                "an extent of a file lies outside the file system, or exceeds their count",
+            ));
         };
         if logical < self.next {
             return Err(damaged("the extents of a file do not ascend"));

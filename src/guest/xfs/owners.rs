@@ -212,7 +212,7 @@ impl Chunk {
 fn of_inode(xfs: &Xfs<'_>, inode: &Inode, claims: &mut Claims, shared: &Ranges) -> Outcome<()> {
     let sb = &xfs.sb;
     if inode.is_realtime() && inode.mode & 0o170_000 == 0o100_000 {
-        return Err(damaged("a file lies on a realtime device, which it has not"));
+        return Err(damaged("a file lies on a realtime device, and there is none"));
     }
     let data = if sb.realtime_inodes.contains(&inode.number) {
         Owner::Metadata(Metadata::Other)
@@ -225,7 +225,7 @@ fn of_inode(xfs: &Xfs<'_>, inode: &Inode, claims: &mut Claims, shared: &Ranges) 
     };
     let is_regular = inode.mode & 0o170_000 == 0o100_000;
     if is_regular && !matches!(inode.format(Fork::Data).0, Format::Extents | Format::Tree) {
-        return Err(damaged("a regular file is kept like no file is"));
+        return Err(damaged("the fork of a regular file has an invalid format"));
     }
     let attributes = Owner::OfFile(Metadata::Attributes, inode.id());
     for (fork, owner) in [(Fork::Data, data), (Fork::Attributes, attributes)] {
@@ -274,7 +274,9 @@ pub(super) fn free(xfs: &Xfs<'_>) -> Outcome<Ranges> {
         let on_record: OnRecord<'_> = &mut on_record;
         btree::walk(xfs, group, &btree::BY_BLOCK, space.by_block, &mut on_block, Some(on_record))?;
         if sum != u64::from(space.free_blocks) {
-            return Err(damaged("a group has another sum of free blocks than its header says"));
+            return Err(damaged(
+                "the free blocks of a group do not add up to what its header says",
+            ));
         }
     }
     Ok(free)

@@ -34,7 +34,7 @@ pub(super) fn followed(path: &Path) -> Result<PathBuf> {
             Err(e) if is_absent(&e) && count > 0 => {
                 return refuse("it is a link to a file that does not exist");
             }
-            // Whoever opens the folder around it finds out what is wrong.
+            // Opening the folder around it will report what is wrong.
             Err(_) => return Ok(at),
         };
         if !meta.is_symlink() {

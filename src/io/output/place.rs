@@ -171,7 +171,7 @@ impl Place {
             let name = temporary_name(&self.name);
             let file = match one(&name) {
                 Ok(file) => File::from(file),
-                // Somebody has the name, or has just removed what had it.
+                // Another program has the name, or has just removed what had it.
                 Err(Errno::EXIST | Errno::NOENT) if self.is_there() => continue,
                 Err(e) => return Err(cannot_make(&self.path, e.into())),
             };

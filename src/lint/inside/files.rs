@@ -21,7 +21,7 @@ const MAX_WALKED: usize = 200_000;
 /// Most directories below each other.
 const MAX_DEPTH: usize = 64;
 
-/// Most faults that are told: a damaged file system has many.
+/// Most faults that are reported: a damaged file system has many.
 const MAX_FAULTS: usize = 8;
 
 /// The files of a guest.

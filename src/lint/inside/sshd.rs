@@ -74,7 +74,7 @@ impl Sshd {
             };
             match &keyword.to_ascii_lowercase()[..] {
                 "match" => {
-                    // `Match all` is no condition.
+                    // `Match all` is not a condition.
                     let all = values.first().is_some_and(|it| it.eq_ignore_ascii_case("all"));
                     in_match = !(all && values.len() == 1);
                 }

@@ -107,7 +107,7 @@ pub struct BenchReport {
 /// [`crate::ops::open`] for the image; `Io` if the files cannot be written; `Interrupted` on
 /// request.
 pub fn bench(request: &BenchRequest, watch: &dyn Watch) -> Result<BenchReport> {
-    // A level that is none is told before anything else is done.
+    // An invalid level is refused before anything else is done.
     Encoder::new(request.level)?;
     let plain = match &request.image {
         Some(image) => sample::of_image(image, request.size_bytes, watch)?,

@@ -20,7 +20,7 @@ pub(super) struct Candidate {
     pub(super) spot: Spot,
     /// Bytes of its content: at least one.
     pub(super) size: u64,
-    /// What is told of it if the other side does not have it at all.
+    /// What is reported if the other side does not have it at all.
     pub(super) file: FileChange,
 }
 

@@ -177,7 +177,7 @@ impl Journal {
             let Some(plain) = line.strip_suffix(b"\n") else { break };
             if is_first {
                 let found: Head = serde_json::from_slice(plain)
-                    .map_err(|_| fail(at, "it does not begin as a journal of version 1"))?;
+                    .map_err(|_| fail(at, "it does not start as a journal of version 1 does"))?;
                 if found != *head {
                     let text = format!(
                         "it is of account {} in {}, expected {} in {}",
@@ -188,7 +188,7 @@ impl Journal {
                 is_first = false;
             } else {
                 let line = serde_json::from_slice(plain)
-                    .map_err(|_| fail(at, "a line of it is not one of a journal"))?;
+                    .map_err(|_| fail(at, "it has a line that is not a journal entry"))?;
                 known.take(line);
             }
             at = at.strict_add(u64::try_from(line.len()).expect("memory is under 2^64 bytes"));

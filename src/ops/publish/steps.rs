@@ -286,7 +286,7 @@ impl Doer<'_> {
         match answer.get("ImageId").and_then(Value::as_str).filter(|id| is_id(id, "ami-")) {
             Some(id) if makes => Ok(Some(id.to_owned())),
             None if makes => {
-                Err(Error::new(Kind::Io, format!("{call} was answered without the id of an AMI")))
+                Err(Error::new(Kind::Io, format!("the answer to {call} has no AMI id")))
             }
             _ => Ok(None),
         }
@@ -367,7 +367,7 @@ impl Doer<'_> {
                 return Ok(answer);
             }
             if waited >= MOST_WAIT {
-                let text = format!("{call} in {region} did not say {} for a day", state.state);
+                let text = format!("{call} in {region} has not returned {} for a day", state.state);
                 return Err(Error::new(Kind::Io, text));
             }
             let states = found.iter().map(is).collect();
@@ -409,7 +409,7 @@ impl Doer<'_> {
         let image = &answer["Images"][0];
         let image_id = image["ImageId"].as_str().filter(|id| is_id(id, "ami-"));
         let image_id = image_id
-            .ok_or_else(|| Error::new(Kind::Io, "DescribeImages was answered without an id"))?;
+            .ok_or_else(|| Error::new(Kind::Io, "the answer to DescribeImages has no AMI id"))?;
         let mut snapshots = Vec::new();
         for mapping in image["BlockDeviceMappings"].as_array().into_iter().flatten() {
             let device = mapping["DeviceName"].as_str().unwrap_or_default();

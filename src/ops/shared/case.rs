@@ -112,7 +112,7 @@ impl Case {
         self.inside = Some(inside);
     }
 
-    /// Takes an AMI that EC2 described. What is strange in it is told, and is nobody's fault.
+    /// Takes an AMI that EC2 described. Unusual values are reported as notes, not as faults.
     fn of_described(described: Described) -> Self {
         let name =
             if described.image_id.is_empty() { &described.ami.name } else { &described.image_id };

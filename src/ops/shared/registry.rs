@@ -75,7 +75,7 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Vec<u8>>> {
     let fail = |error: std::io::Error| {
         Error::new(Kind::Io, format!("{program}, which has the password for {server}: {error}"))
             .in_file(Path::new(&program))
-            .advise("install the helper, or take it out of the file of credentials")
+            .advise("install the helper, or remove it from the credentials file")
     };
     #[expect(clippy::disallowed_methods, reason = "the user's own configuration names it")]
     let mut helper = Command::new(&program);

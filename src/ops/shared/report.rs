@@ -49,7 +49,7 @@ impl SnapshotReport {
     }
 }
 
-/// Writes a path into a report. A name that is not UTF-8 cannot be JSON, and is told as it is shown.
+/// Writes a path into a report. A name that is not UTF-8 cannot be JSON, and is written escaped, as it is printed.
 pub(in crate::ops) fn path_text<S: serde::Serializer>(
     path: &std::path::Path,
     to: S,

@@ -294,7 +294,7 @@ fn touch(server: &Server<'_>, caller: &Caller, id: &str) -> Result<u64, EbsError
 fn put(server: &Server<'_>, caller: &Caller, request: &Request, id: &str, index: &str) -> Done {
     check_id(id)?;
     let index = index_of(index, MOST_GIB)?;
-    // Before the look at the snapshot: whoever completes it sees then that a block is under way.
+    // Before the look at the snapshot: a request that completes it then sees that a block is under way.
     let _alone = server.alone(id, index).ok_or_else(|| {
         let text = format!("block {index} is being written by another request");
         EbsError::invalid("CONFLICTING_BLOCK_UPDATE", text)

@@ -226,7 +226,7 @@ impl Server<'_> {
                 counts.connections.fetch_add(1, Ordering::Relaxed);
                 let (peers, counts) = (&peers, &counts);
                 let meet = move || {
-                    // A peer that is gone is no event.
+                    // A peer that disconnects is not an event.
                     let _ = self.meet(number, &peer, &at_work, counts);
                     peer.shutdown(Shutdown::Both);
                     lock(peers).remove(&number);

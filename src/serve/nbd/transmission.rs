@@ -53,7 +53,7 @@ struct Peer<'a, W> {
     failed: &'a (dyn Fn(&Error) + Sync),
 }
 
-/// Why a request has no answer: it is told, or the stream is broken.
+/// Why a request failed: an error that the client is sent, or a broken stream.
 enum Failure {
     Told(u32, String),
     Stream(io::Error),

@@ -153,7 +153,7 @@ impl Sources {
                     "{module:?} imports all of {:?}",
                     import.path
                 );
-                // What is only passed on is not used here: whoever takes it, uses where it comes from.
+                // What is only passed on is not used here: a file that takes it uses the one it comes from.
                 if import.passed_on && !source.words.contains(&import.name) {
                     continue;
                 }
