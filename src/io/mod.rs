@@ -24,6 +24,8 @@ mod secret;
 mod shared_extents;
 mod shared_folder;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unwritten;
 mod users;
 mod witness;

@@ -1,38 +1,11 @@
 //! Manifests come back as they were built, and nothing else is believed.
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::error::Kind;
-use crate::io::WriteAt;
+use crate::io::testing::Memory;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
-
-/// A file in memory.
-#[derive(Default)]
-struct Memory(Mutex<Vec<u8>>);
-
-impl WriteAt for Memory {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let mut file = self.0.lock().unwrap();
-        let start = usize::try_from(offset).unwrap();
-        let end = start + bytes.len();
-        if file.len() < end {
-            file.resize(end, 0);
-        }
-        file[start..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
-        unreachable!("manifests have no holes")
-    }
-
-    fn set_size(&self, _size: u64) -> Result<()> {
-        unreachable!("manifests grow by writing")
-    }
-}
 
 pub(crate) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
     let memory = Memory::default();
@@ -44,7 +17,7 @@ pub(crate) fn encode(blocks: &[Block], size: u64) -> Vec<u8> {
         }
     }
     builder.finish(size).unwrap();
-    memory.0.into_inner().unwrap()
+    memory.into_bytes()
 }
 
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<Manifest> {
@@ -111,7 +84,7 @@ fn runs_and_single_blocks_give_the_same_bytes() {
     builder.push_run(ExtentKind::Zero, 2000).unwrap();
     builder.push_run(ExtentKind::Hole, 5).unwrap();
     builder.finish(5005 * BLOCK_SIZE).unwrap();
-    assert_eq!(encode(&blocks, 5005 * BLOCK_SIZE), memory.0.into_inner().unwrap());
+    assert_eq!(encode(&blocks, 5005 * BLOCK_SIZE), memory.into_bytes());
 }
 
 /// The vectors that were run against EBS clients: `facts` of the LINEAR aggregate.

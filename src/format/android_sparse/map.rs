@@ -283,8 +283,7 @@ mod tests {
     use super::*;
 
     use crate::error::Kind;
-    use std::sync::atomic::AtomicU64;
-    use std::sync::atomic::Ordering;
+    use crate::io::testing::Counted;
 
     /// An image of `chunks`: kind, blocks, payload.
     fn image(block_len: u32, chunks: &[(ChunkKind, u32, &[u8])]) -> Vec<u8> {
@@ -387,27 +386,12 @@ mod tests {
         assert_eq!(offset, Some(28 + 16 * u64::try_from(MAX_RUNS).unwrap()));
     }
 
-    /// Counts the reads of the source below it.
-    #[derive(Debug)]
-    struct Counted(Vec<u8>, AtomicU64);
-
-    impl ReadAt for Counted {
-        fn len(&self) -> u64 {
-            ReadAt::len(&self.0)
-        }
-
-        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            self.0.read_exact_at(buf, offset)
-        }
-    }
-
     #[test]
     fn many_headers_take_few_reads() {
         let chunks: Vec<(ChunkKind, u32, &[u8])> = vec![(ChunkKind::Fill, 1, b"aaaa"); 100_000];
-        let counted = Counted(image(4, &chunks), AtomicU64::new(0));
+        let counted = Counted::new(image(4, &chunks));
         parse(&counted, 0, Place::Hole).unwrap();
-        assert!(counted.1.into_inner() < 110);
+        assert!(counted.reads() < 110);
     }
 
     /// The slow twin of `crc_of_fill`.

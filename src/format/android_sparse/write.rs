@@ -239,39 +239,13 @@ mod tests {
     use super::*;
 
     use std::num::NonZero;
-    use std::sync::Mutex;
 
     use crate::format::android_sparse::map::parse;
+    use crate::io::testing::Memory;
     use crate::volume::Place;
     use crate::volume::RunMap;
     use crate::volume::Volume;
     use crate::work::Unwatched;
-
-    /// A file in memory.
-    #[derive(Default)]
-    struct Memory(Mutex<Vec<u8>>);
-
-    impl WriteAt for Memory {
-        fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-            let mut file = self.0.lock().unwrap();
-            let start = usize::try_from(offset).unwrap();
-            let end = start + bytes.len();
-            if file.len() < end {
-                file.resize(end, 0);
-            }
-            file[start..end].copy_from_slice(bytes);
-            Ok(())
-        }
-
-        fn make_hole_at(&self, _len: u64, _offset: u64) -> Result<()> {
-            unreachable!("an Android sparse image has no holes of its own")
-        }
-
-        fn set_size(&self, size: u64) -> Result<()> {
-            self.0.lock().unwrap().resize(usize::try_from(size).unwrap(), 0);
-            Ok(())
-        }
-    }
 
     fn written(volume: &Volume, threads: usize) -> Vec<u8> {
         let memory = Memory::default();
@@ -282,7 +256,7 @@ mod tests {
             zeros_as_data: false,
         };
         write(volume, &memory, &options).unwrap();
-        memory.0.into_inner().unwrap()
+        memory.into_bytes()
     }
 
     /// Chunks of an image: kind, blocks.

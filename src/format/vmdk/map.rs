@@ -252,10 +252,8 @@ const _: () = assert!(TABLE_LEN <= 512, "a table fits in a window");
 mod tests {
     use super::*;
 
-    use std::sync::atomic::AtomicU64;
-    use std::sync::atomic::Ordering;
-
     use crate::error::Kind;
+    use crate::io::testing::Counted;
 
     /// A header of a disk of `capacity` sectors in grains of 8, its directory at sector 1.
     fn header(capacity: u64) -> Header {
@@ -416,21 +414,6 @@ mod tests {
         }
     }
 
-    /// Counts the reads of the source below it.
-    #[derive(Debug)]
-    struct Counted(Vec<u8>, AtomicU64);
-
-    impl ReadAt for Counted {
-        fn len(&self) -> u64 {
-            ReadAt::len(&self.0)
-        }
-
-        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            self.0.read_exact_at(buf, offset)
-        }
-    }
-
     #[test]
     fn many_tables_take_few_reads() {
         const TABLES: u32 = 20_000;
@@ -446,10 +429,10 @@ mod tests {
                 first + number,
             );
         }
-        let counted = Counted(bytes, AtomicU64::new(0));
+        let counted = Counted::new(bytes);
         let mut map = RunMap::default();
         read_grains(&counted, &header, 0, Place::Hole, &mut map).unwrap();
         assert_eq!(map.run_count(), 1);
-        assert!(counted.1.into_inner() < 170);
+        assert!(counted.reads() < 170);
     }
 }
