@@ -5,8 +5,6 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Output;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +14,7 @@ use crate::common::Disk;
 use crate::common::Model;
 use crate::common::Random;
 use crate::common::amikit;
-use crate::common::installed;
+use crate::common::injected;
 use crate::common::keeps_holes;
 use crate::common::names;
 use crate::common::rounds;
@@ -186,54 +184,6 @@ fn a_kill_at_any_moment_is_made_good_by_the_same_command() {
     }
     println!("{count} rounds: {killed} runs killed, {journals} with a journal to go on from");
     assert!(killed > 0 && journals > 0, "no kill hit a run, or the second half of one");
-}
-
-/// Runs the command with calls that fail or kill; `None` where they cannot be made to.
-pub(crate) fn injected(
-    folder: &Path,
-    calls: &str,
-    how: &str,
-    line: &str,
-) -> Option<(Output, Vec<String>)> {
-    injected_at(folder, None, calls, how, line)
-}
-
-/// Runs the command with calls that fail or kill, only those on one file if there is one.
-pub(crate) fn injected_at(
-    folder: &Path,
-    file: Option<&Path>,
-    calls: &str,
-    how: &str,
-    line: &str,
-) -> Option<(Output, Vec<String>)> {
-    if !installed("strace") {
-        return None;
-    }
-    let log = folder.join("strace.log");
-    let mut strace = Command::new("strace");
-    if let Some(file) = file {
-        strace.arg("-P").arg(file);
-    }
-    let output = strace
-        .args(["-f", "-qq", "-y", "-o"])
-        .arg(&log)
-        .args([
-            "-e",
-            "trace=fsync,fdatasync,rename,renameat,renameat2,pwrite64,ftruncate,fallocate,unlink",
-        ])
-        .args(["-e", &format!("inject={calls}:{how}"), env!("CARGO_BIN_EXE_amikit")])
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = fs::read_to_string(&log).unwrap_or_default();
-    let _ = fs::remove_file(log);
-    if text.is_empty() {
-        println!("skipped: strace cannot trace here: {}", stderr(&output));
-        return None;
-    }
-    Some((output, text.lines().map(str::to_owned).collect()))
 }
 
 /// A kill at each kind of call that changes something, first, second, and later.

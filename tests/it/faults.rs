@@ -24,6 +24,7 @@ use amikit::internals::units::BLOCK_LEN;
 use crate::common::Model;
 use crate::common::Random;
 use crate::common::amikit;
+use crate::common::injected;
 use crate::common::installed;
 use crate::common::is_root;
 use crate::common::names;
@@ -565,31 +566,6 @@ fn an_image_that_somebody_writes_is_refused_unless_forced() {
     let reader = File::open(bench.at("in.raw")).unwrap();
     run_well(bench.path(), "inspect in.raw");
     drop(reader);
-}
-
-/// Runs a command with a failing call, and returns its output and the calls that were watched.
-fn injected(folder: &Path, calls: &str, how: &str, line: &str) -> Option<(Output, Vec<String>)> {
-    if !installed("strace") {
-        return None;
-    }
-    let log = folder.join("strace.log");
-    let output = Command::new("strace")
-        .args(["-f", "-qq", "-y", "-o"])
-        .arg(&log)
-        .args(["-e", "trace=fsync,fdatasync,rename,renameat,renameat2,pwrite64,ftruncate"])
-        .args(["-e", &format!("inject={calls}:{how}"), env!("CARGO_BIN_EXE_amikit")])
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = fs::read_to_string(&log).unwrap_or_default();
-    let _ = fs::remove_file(log);
-    if text.is_empty() {
-        println!("skipped: strace cannot trace here: {}", stderr(&output));
-        return None;
-    }
-    Some((output, text.lines().map(str::to_owned).collect()))
 }
 
 #[test]

@@ -390,38 +390,6 @@ fn no_name_of_a_parent_leads_anywhere_else() {
 
 // --- libvhdi -------------------------------------------------------------------------------------
 
-/// Reads an image by libvhdi; `None` if it is not installed.
-fn libvhdi_reads(image: &Path) -> Option<Vec<u8>> {
-    const SCRIPT: &str = "\
-import sys
-try:
-    import pyvhdi
-except ImportError:
-    sys.exit(77)
-image = pyvhdi.file()
-image.open(sys.argv[1])
-with open(sys.argv[2], 'wb') as out:
-    left = image.get_media_size()
-    while left:
-        piece = image.read_buffer(min(left, 1 << 20))
-        out.write(piece)
-        left -= len(piece)
-";
-    let raw = image.with_extension("libvhdi.raw");
-    // That of the system: it is where packages put their modules.
-    let python = Command::new("/usr/bin/python3").args(["-c", SCRIPT]).args([image, &raw]).output();
-    match python {
-        Ok(done) if done.status.success() => Some(fs::read(raw).unwrap()),
-        Ok(done) if done.status.code() != Some(77) => {
-            panic!("{}", String::from_utf8_lossy(&done.stderr))
-        }
-        _ => {
-            eprintln!("skipped: python3-libvhdi is not installed");
-            None
-        }
-    }
-}
-
 #[test]
 fn libvhdi_reads_what_we_write() {
     let dir = common::scratch();
@@ -432,7 +400,7 @@ fn libvhdi_reads_what_we_write() {
         for name in ["vhd", "vhd-fixed"] {
             let image = dir.path().join(name);
             common::write_unsynced(&source, &image, common::writer(name), 2);
-            let Some(theirs) = libvhdi_reads(&image) else { return };
+            let Some(theirs) = common::libvhdi_reads(&image) else { return };
             assert!(theirs == common::bytes_of(&source), "{name}");
         }
     }

@@ -143,38 +143,6 @@ fn qemu_io_writes_into_an_image_of_ours() {
 
 // --- libvhdi -------------------------------------------------------------------------------------
 
-/// Reads an image by libvhdi; `None` if it is not installed.
-fn libvhdi_reads(image: &Path) -> Option<Vec<u8>> {
-    const SCRIPT: &str = "\
-import sys
-try:
-    import pyvhdi
-except ImportError:
-    sys.exit(77)
-image = pyvhdi.file()
-image.open(sys.argv[1])
-with open(sys.argv[2], 'wb') as out:
-    left = image.get_media_size()
-    while left:
-        piece = image.read_buffer(min(left, 1 << 20))
-        out.write(piece)
-        left -= len(piece)
-";
-    let raw = image.with_extension("libvhdi.raw");
-    // That of the system: it is where packages put their modules.
-    let python = Command::new("/usr/bin/python3").args(["-c", SCRIPT]).args([image, &raw]).output();
-    match python {
-        Ok(done) if done.status.success() => Some(fs::read(raw).unwrap()),
-        Ok(done) if done.status.code() != Some(77) => {
-            panic!("{}", String::from_utf8_lossy(&done.stderr))
-        }
-        _ => {
-            eprintln!("skipped: python3-libvhdi is not installed");
-            None
-        }
-    }
-}
-
 #[test]
 fn libvhdi_reads_what_we_write() {
     let dir = common::scratch();
@@ -184,7 +152,7 @@ fn libvhdi_reads_what_we_write() {
         let mut random = Random::with_seed(seed);
         let source = common::random_volume(512 * (1 + random.below(16 << 10)), &mut random);
         common::write_unsynced(&source, &image, common::writer("vhdx"), 2);
-        let Some(theirs) = libvhdi_reads(&image) else { return };
+        let Some(theirs) = common::libvhdi_reads(&image) else { return };
         assert!(theirs == common::bytes_of(&source));
     }
 }

@@ -18,11 +18,11 @@ use amikit::internals::units::BLOCK_LEN;
 
 use crate::common::Model;
 use crate::common::Random;
+use crate::common::injected;
+use crate::common::injected_at;
 use crate::common::installed;
 use crate::common::run_badly;
 use crate::common::run_well;
-use crate::delta_in_place::injected;
-use crate::delta_in_place::injected_at;
 
 const APPLY: &str = "apply thin.ami --to image.raw --in-place";
 const JOURNAL: &str = "image.raw.amikit-journal.tar";

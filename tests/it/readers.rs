@@ -49,16 +49,7 @@ const SEVEN_ZIP: Reads = &[
     ("vhdx", All),
 ];
 
-const DISSECT: Reads = &[
-    ("qcow2", All),
-    ("qcow2-zstd", All),
-    ("qcow2-zlib", All),
-    ("vmdk", All),
-    ("vmdk-sparse", All),
-    ("vhd", All),
-    ("vhd-fixed", All),
-    ("vhdx", All),
-];
+const DISSECT: Reads = QEMU_IMG;
 
 const LIBYAL: Reads = &[
     ("qcow2", ZerosAsData),

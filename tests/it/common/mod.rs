@@ -4,7 +4,9 @@
 mod disk;
 pub(crate) mod fleet;
 mod images;
+mod libvhdi;
 mod storage;
+mod strace;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,10 +51,13 @@ pub(crate) use images::write_unsynced;
 pub(crate) use images::write_with_holes;
 pub(crate) use images::writer;
 pub(crate) use images::written;
+pub(crate) use libvhdi::libvhdi_reads;
 pub(crate) use storage::Calls;
 pub(crate) use storage::Far;
 pub(crate) use storage::FarStore;
 pub(crate) use storage::fail_at_each_call;
+pub(crate) use strace::injected;
+pub(crate) use strace::injected_at;
 
 /// Returns a command for the program, with the environment that changes its output taken away.
 pub(crate) fn amikit() -> Command {
