@@ -68,25 +68,15 @@ impl Called {
 fn read_call(members: &Members<'_>) -> Ami {
     // Whether a call is tried out only is not a part of what it makes.
     members.pass_over(&["DryRun"]);
+    let name = members.any_text("Name").unwrap_or_default();
+    let ami = elements::ami(members);
     Ami {
-        name: members.any_text("Name").unwrap_or_default(),
-        description: members.text("Description"),
-        architecture: members.value("Architecture"),
-        virtualization_type: members.value("VirtualizationType"),
-        boot_mode: members.value("BootMode"),
-        root_device_name: members.text("RootDeviceName").unwrap_or_default(),
-        block_device_mappings: members.list("BlockDeviceMappings", elements::mapping),
-        ena_support: members.flag("EnaSupport"),
-        sriov_net_support: members.value("SriovNetSupport"),
-        imds_support: members.value("ImdsSupport"),
-        tpm_support: members.value("TpmSupport"),
+        name,
         uefi_data: members.text("UefiData"),
-        kernel_id: members.text("KernelId"),
-        ramdisk_id: members.text("RamdiskId"),
         image_location: members.text("ImageLocation"),
         billing_products: members.texts("BillingProducts"),
         tags: members.list("TagSpecifications", read_tags).into_iter().flatten().collect(),
-        ..Ami::default()
+        ..ami
     }
 }
 

@@ -174,20 +174,10 @@ fn read_image(members: &Members<'_>) -> (String, Described) {
     let root_device_type = members.text("RootDeviceType");
     // Of an EBS-backed AMI the location is only its owner and name.
     let in_s3 = root_device_type.as_deref() == Some("instance-store");
+    let name = members.text("Name").unwrap_or_default();
+    let shared = elements::ami(members);
     let ami = Ami {
-        name: members.text("Name").unwrap_or_default(),
-        description: members.text("Description"),
-        architecture: members.value("Architecture"),
-        virtualization_type: members.value("VirtualizationType"),
-        boot_mode: members.value("BootMode"),
-        root_device_name: members.text("RootDeviceName").unwrap_or_default(),
-        block_device_mappings: members.list("BlockDeviceMappings", elements::mapping),
-        ena_support: members.flag("EnaSupport"),
-        sriov_net_support: members.value("SriovNetSupport"),
-        imds_support: members.value("ImdsSupport"),
-        tpm_support: members.value("TpmSupport"),
-        kernel_id: members.text("KernelId"),
-        ramdisk_id: members.text("RamdiskId"),
+        name,
         image_location: members.text("ImageLocation").filter(|_| in_s3),
         platform: read_platform(members),
         product_codes: members
@@ -200,7 +190,7 @@ fn read_image(members: &Members<'_>) -> (String, Described) {
         deprecate_at: read_time(members),
         deregistration_protection: read_protection(members),
         provenance: Some(provenance),
-        ..Ami::default()
+        ..shared
     };
     members.pass_over(KEPT_BY_EC2);
     let is_foreign = is_public || origin != Origin::Custom;

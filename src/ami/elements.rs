@@ -1,10 +1,30 @@
-//! The elements that EC2's documents share: mappings, volumes, tags, product codes.
+//! What EC2's documents share: members of an AMI, mappings, volumes, tags, product codes.
 
+use crate::ami::Ami;
 use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::ProductCode;
 use crate::ami::Tag;
 use crate::ami::reading::Members;
+
+/// Reads the members that a call of `RegisterImage` and an image of `DescribeImages` share, all but the name.
+pub(super) fn ami(members: &Members<'_>) -> Ami {
+    Ami {
+        description: members.text("Description"),
+        architecture: members.value("Architecture"),
+        virtualization_type: members.value("VirtualizationType"),
+        boot_mode: members.value("BootMode"),
+        root_device_name: members.text("RootDeviceName").unwrap_or_default(),
+        block_device_mappings: members.list("BlockDeviceMappings", mapping),
+        ena_support: members.flag("EnaSupport"),
+        sriov_net_support: members.value("SriovNetSupport"),
+        imds_support: members.value("ImdsSupport"),
+        tpm_support: members.value("TpmSupport"),
+        kernel_id: members.text("KernelId"),
+        ramdisk_id: members.text("RamdiskId"),
+        ..Ami::default()
+    }
+}
 
 pub(super) fn mapping(members: &Members<'_>) -> Mapping {
     Mapping {
