@@ -62,7 +62,12 @@ impl Aws<'_, '_> {
     ///
     /// `Io` if there is no answer; a refusal.
     pub fn describe_image(&self, region: &str, image_id: &str) -> Result<Described> {
-        let parameters = serde_json::json!({ "ImageIds": [image_id] });
+        // EC2 leaves out of its answer what is deprecated or disabled, unless it is asked for.
+        let parameters = serde_json::json!({
+            "ImageIds": [image_id],
+            "IncludeDeprecated": true,
+            "IncludeDisabled": true,
+        });
         let answer = self.ec2(region, "DescribeImages", &parameters, None)??;
         let images = serde_json::json!({ "Images": answer.get("Images") });
         match Document::read(images.to_string().as_bytes()) {

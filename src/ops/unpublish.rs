@@ -138,15 +138,15 @@ pub fn unpublish(request: &UnpublishRequest, watch: &dyn Watch) -> Result<Unpubl
         it.name == name && request.image_id.as_ref().is_none_or(|id| it.images[0].image_id == *id)
     };
     let mut chosen: Vec<Publication> = all.iter().filter(of_name).cloned().collect();
-    let kept = keep_newest(&mut chosen, request.keep.unwrap_or(0));
-    if chosen.is_empty() && kept == 0 {
+    let Some(newest) = chosen.last().cloned() else {
         let text = "no record says that it was published";
         return Err(Error::invalid(text).in_file(&request.bundle));
-    }
+    };
+    let kept = keep_newest(&mut chosen, request.keep.unwrap_or(0));
     let Some(first) = chosen.first().cloned() else {
         return Ok(UnpublishReport {
             bundle: request.bundle.clone(),
-            account: all[0].account.clone(),
+            account: newest.account,
             done: request.account.is_some(),
             publications: Vec::new(),
             kept,
@@ -260,7 +260,13 @@ impl Taking<'_> {
             fate,
             reason,
         };
-        let found = self.found(region, "DescribeImages", "ImageIds", &image.image_id, record)?;
+        // EC2 leaves out of its answer what is deprecated or disabled, unless it is asked for.
+        let asked = json!({
+            "ImageIds": [image.image_id],
+            "IncludeDeprecated": true,
+            "IncludeDisabled": true,
+        });
+        let found = self.found(region, "DescribeImages", &asked, record)?;
         match found {
             Found::Gone => taken.push(entry(&image.image_id, Fate::Gone, None)),
             Found::Others(why) => {
@@ -285,7 +291,8 @@ impl Taking<'_> {
         }
         for snapshot in &image.snapshots {
             let id = &snapshot.snapshot_id;
-            let found = self.found(region, "DescribeSnapshots", "SnapshotIds", id, record)?;
+            let asked = json!({ "SnapshotIds": [id] });
+            let found = self.found(region, "DescribeSnapshots", &asked, record)?;
             let (fate, reason) = match found {
                 Found::Gone => (Fate::Gone, None),
                 Found::Others(why) => (Fate::Stays, Some(why)),
@@ -315,11 +322,10 @@ impl Taking<'_> {
         &self,
         region: &str,
         call: &str,
-        member: &str,
-        id: &str,
+        parameters: &Value,
         record: &Publication,
     ) -> Result<Found> {
-        let answer = match self.aws.ec2(region, call, &json!({ member: [id] }), None)? {
+        let answer = match self.aws.ec2(region, call, parameters, None)? {
             Ok(answer) => answer,
             Err(refusal) if refusal.is_one_of(IMAGE_GONE) || refusal.is_one_of(SNAPSHOT_GONE) => {
                 return Ok(Found::Gone);
@@ -342,10 +348,12 @@ impl Taking<'_> {
         Ok(Found::Ours)
     }
 
-    /// Returns another AMI that uses a snapshot.
+    /// Returns another AMI that uses a snapshot, also one that is deprecated or disabled.
     fn used_by(&self, region: &str, snapshot_id: &str, own: &str) -> Result<Option<String>> {
         let by_snapshot = json!({
             "Filters": [{ "Name": "block-device-mapping.snapshot-id", "Values": [snapshot_id] }],
+            "IncludeDeprecated": true,
+            "IncludeDisabled": true,
         });
         let answer = self.aws.ec2(region, "DescribeImages", &by_snapshot, None)??;
         let ids = answer["Images"].as_array().into_iter().flatten();

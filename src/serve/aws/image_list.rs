@@ -61,7 +61,7 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
             });
         let over = image.deprecated.is_some_and(|it| it <= now) && !own && !deprecated;
         let hidden = image.state == ImageState::Disabled && !disabled;
-        if !ids.is_empty() && !named || !by_owner || !by_who || (over || hidden) && !named {
+        if !ids.is_empty() && !named || !by_owner || !by_who || over && !named || hidden {
             continue;
         }
         let mut fits = true;
