@@ -1,21 +1,8 @@
-//! Memory maps of our own files, and the one place that owns the question of bus errors.
+//! Files of our own formats as slices of memory.
 //!
-//! Only manifests and pack indexes are mapped: they are looked into at a few places, while an image
-//! is read whole. If a mapped file is truncated, touching the lost pages raises `SIGBUS`, and
-//! the process dies by default. A program that calls [`catch_bus_errors`] lives on: the handler puts
-//! a page of zeros under the address, and the checksums that guard every mapped structure turn the
-//! zeros into an ordinary error.
-#![allow(unsafe_code, reason = "memory maps cannot be made without")]
+//! Only manifests and pack indexes are mapped: they are looked into at a few places, while an image is read whole.
 
-use std::io;
 use std::ops::Deref;
-use std::ptr;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-
-use memmap2::Mmap;
-use memmap2::MmapOptions;
 
 use crate::error::Error;
 use crate::error::Kind;
@@ -23,33 +10,15 @@ use crate::error::Result;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::read_vec;
-
-/// Most maps at one time; a file over that is read into memory instead.
-const SLOT_COUNT: usize = 1024;
+use crate::io::system;
+use crate::io::system::Map;
 
 /// Shortest file that is worth a map, in bytes.
 const SHORTEST_MAP: u64 = 64 << 10;
 
-/// A mapped range of addresses; `end` 0 means that the slot is free.
-struct Slot {
-    start: AtomicUsize,
-    end: AtomicUsize,
-    /// Whether the handler had to put zeros somewhere in the range.
-    lost: AtomicBool,
-}
-
-/// The ranges that the handler answers for. A plain table, because a signal handler may take no
-/// lock and allocate nothing.
-static SLOTS: [Slot; SLOT_COUNT] = [const {
-    Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), lost: AtomicBool::new(false) }
-}; SLOT_COUNT];
-
-/// Marks a slot that is being filled: no address lies in it.
-const TAKEN: usize = usize::MAX;
-
 #[derive(Debug)]
 enum Bytes {
-    Mapped { map: Mmap, slot: usize },
+    Mapped(Map),
     Owned(Vec<u8>),
 }
 
@@ -71,21 +40,9 @@ impl Mapped {
         {
             let len = usize::try_from(len)
                 .map_err(|_| Error::corrupt("the range is larger than memory").at(offset))?;
-            if let Some(slot) = take_slot() {
-                // SAFETY: the range lies inside the file as it was at opening, and the map is
-                // private and never written through. If another process writes to the file, the
-                // bytes can change between two reads: every reader copies a field out once, uses
-                // the copy, and checks it by checksum or digest, so no promise rests on two equal
-                // reads. If the file is cut, the handler below keeps the pages readable.
-                let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file) };
-                let map = map.map_err(|e| {
-                    SLOTS[slot].end.store(0, Ordering::Release);
-                    Error::io("map", input.path(), e)
-                })?;
-                let start = map.as_ptr().addr();
-                SLOTS[slot].start.store(start, Ordering::Release);
-                SLOTS[slot].end.store(start.strict_add(len), Ordering::Release);
-                return Ok(Self(Bytes::Mapped { map, slot }));
+            let map = Map::new(file, offset, len).map_err(|e| Error::io("map", input.path(), e))?;
+            if let Some(map) = map {
+                return Ok(Self(Bytes::Mapped(map)));
             }
         }
         read_vec(input, offset, len).map(|bytes| Self(Bytes::Owned(bytes)))
@@ -98,8 +55,8 @@ impl Mapped {
     ///
     /// `Io`.
     pub fn check(&self) -> Result<()> {
-        match self.0 {
-            Bytes::Mapped { slot, .. } if SLOTS[slot].lost.load(Ordering::Acquire) => {
+        match &self.0 {
+            Bytes::Mapped(map) if map.is_lost() => {
                 let text = "a part of it cannot be read, or was cut off while it was read";
                 Err(Error::new(Kind::Io, text))
             }
@@ -126,32 +83,10 @@ impl Deref for Mapped {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Mapped { map, .. } => map,
+            Bytes::Mapped(map) => map,
             Bytes::Owned(bytes) => bytes,
         }
     }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        if let Bytes::Mapped { slot, .. } = self.0 {
-            SLOTS[slot].end.store(0, Ordering::Release);
-        }
-    }
-}
-
-/// Takes a free slot of the table.
-fn take_slot() -> Option<usize> {
-    SLOTS.iter().position(|slot| {
-        let taken =
-            slot.end.compare_exchange(0, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if taken {
-            // Until the range is known, the slot holds the empty one at the top.
-            slot.start.store(TAKEN, Ordering::Release);
-            slot.lost.store(false, Ordering::Release);
-        }
-        taken
-    })
 }
 
 /// Makes a cut file under a map an ordinary error instead of the end of the process.
@@ -163,69 +98,8 @@ fn take_slot() -> Option<usize> {
 ///
 /// `Io` if the system refuses the handler.
 pub fn catch_bus_errors() -> Result<()> {
-    // SAFETY: all bytes zero is a valid `sigaction`; each field that matters is set below.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_bus_error;
-    action.sa_sigaction = {
-        // The one conversion that has no other spelling: a function to its address.
-        #[allow(clippy::as_conversions)]
-        let address = handler as libc::sighandler_t;
-        address
-    };
-    action.sa_flags = libc::SA_SIGINFO;
-    // SAFETY: `action` is a whole `sigaction` whose handler has the form that `SA_SIGINFO` asks for
-    // and calls only what is allowed in a handler; no old action is asked for.
-    let failed = unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) } != 0;
-    if failed {
-        return Err(Error::io(
-            "handle bus errors in",
-            "this process".as_ref(),
-            io::Error::last_os_error(),
-        ));
-    }
-    Ok(())
-}
-
-/// The handler: a page of zeros under an address of ours, death for any other.
-extern "C" fn on_bus_error(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    _context: *mut libc::c_void,
-) {
-    // SAFETY: the kernel passes a valid `siginfo_t` to a handler that was set with `SA_SIGINFO`, and
-    // for `SIGBUS` its address field is the set one.
-    let address = unsafe { (*info).si_addr() }.addr();
-    let ours = SLOTS.iter().any(|slot| {
-        let start = slot.start.load(Ordering::Acquire);
-        let end = slot.end.load(Ordering::Acquire);
-        let inside = start <= address && address < end;
-        if inside {
-            slot.lost.store(true, Ordering::Release);
-        }
-        inside
-    });
-    // Every supported system has pages of a power of two of at least this size; a larger page only
-    // means that the handler runs again for the next part.
-    let page = address & !0xfff;
-    // SAFETY: `mmap` is a plain system call here. The page lies in a range that one of our live,
-    // read-only maps covers, so replacing it touches nobody else's memory; the slice over it stays
-    // readable, and reads zeros.
-    let mapped = ours
-        && unsafe {
-            libc::mmap(
-                ptr::without_provenance_mut(page),
-                0x1000,
-                libc::PROT_READ,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
-                -1,
-                0,
-            ) != libc::MAP_FAILED
-        };
-    if !mapped {
-        // SAFETY: setting the default action is allowed in a handler; the fault then comes again
-        // and ends the process, as it would have without us.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    system::catch_bus_errors()
+        .map_err(|e| Error::io("handle bus errors in", "this process".as_ref(), e))
 }
 
 #[cfg(test)]
@@ -242,7 +116,7 @@ mod tests {
         file.write_all(&vec![7; 1 << 20]).unwrap();
         let input = Input::open(file.path()).unwrap();
         let mapped = Mapped::new(&input, 4096, (1 << 20) - 4096).unwrap();
-        assert!(matches!(mapped.0, Bytes::Mapped { .. }));
+        assert!(matches!(mapped.0, Bytes::Mapped(_)));
         assert!(mapped.iter().all(|byte| *byte == 7));
         let damage = || mapped.blame(Error::corrupt("the digest is wrong")).kind();
         assert_eq!(damage(), Kind::Corrupt);
@@ -252,11 +126,6 @@ mod tests {
         assert!(mapped[4096..].iter().all(|byte| *byte == 0));
         // Now it is not known what the file has there.
         assert_eq!(damage(), Kind::Io);
-        drop(mapped);
-        assert!(
-            SLOTS.iter().all(|slot| slot.end.load(Ordering::Relaxed) == 0
-                || slot.start.load(Ordering::Relaxed) != 0)
-        );
     }
 
     #[test]

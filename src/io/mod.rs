@@ -24,6 +24,7 @@ mod secret;
 mod shared_extents;
 mod shared_folder;
 mod stream;
+mod system;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unwritten;

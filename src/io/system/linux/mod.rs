@@ -1,0 +1,8 @@
+//! What Linux has.
+
+mod map;
+mod users;
+
+pub(in crate::io) use map::Map;
+pub(in crate::io) use map::catch_bus_errors;
+pub(in crate::io) use users::writers_of;
