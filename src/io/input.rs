@@ -20,8 +20,8 @@ use crate::io::all_data;
 use crate::io::shared_extents::SharedExtent;
 use crate::io::shared_extents::parts_of;
 use crate::io::shared_extents::shared_extents;
+use crate::io::system::unwritten_ranges;
 use crate::io::unwritten::overlay;
-use crate::io::unwritten::unwritten_ranges;
 use crate::units::Extent;
 use crate::units::ExtentKind;
 

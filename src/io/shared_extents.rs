@@ -3,19 +3,14 @@
 //! A copy by `cp --reflink`, and a snapshot of a subvolume, shares its extents with the original until one of them
 //! is written to. Two ranges with one address are equal, and nobody has to read them. That is believed only where
 //! the file system says that the extent is shared, that it has its place for good, and that the bytes stand there as
-//! they are; and only of file systems that have one space of addresses: bcachefs, for one, gives addresses of
-//! devices and does not say of which.
+//! they are; and only of file systems that have one space of addresses.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
-use fiemap::Fiemap;
-use fiemap::FiemapExtentFlags;
-use fiemap::FiemapFlags;
-
-use super::unwritten::is_unsupported;
+use crate::io::system::shared_ranges;
 
 /// A range of some bytes, and the place in a file system at which they lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +50,6 @@ pub(super) fn parts_of(extents: &[SharedExtent], start: u64, len: u64) -> Vec<Sh
 /// Most extents that are looked at: a file in more pieces is read.
 const MOST_EXTENTS: usize = 1 << 20;
 
-/// `f_type` of the file systems that share extents and have one space of addresses, from `linux/magic.h`.
-const ONE_SPACE: [u64; 2] = [0x5846_5342, 0x9123_683e];
-
-/// Extents whose address does not say where bytes stand as they are read.
-const NOT_AS_READ: FiemapExtentFlags = FiemapExtentFlags::UNKNOWN
-    .union(FiemapExtentFlags::DELALLOC)
-    .union(FiemapExtentFlags::ENCODED)
-    .union(FiemapExtentFlags::DATA_ENCRYPTED)
-    .union(FiemapExtentFlags::NOT_ALIGNED)
-    .union(FiemapExtentFlags::DATA_INLINE)
-    .union(FiemapExtentFlags::DATA_TAIL)
-    .union(FiemapExtentFlags::UNWRITTEN);
-
 /// Returns the shared extents of the first `len` bytes of a file, ascending; none where the file system has none or does not
 /// tell.
 ///
@@ -75,30 +57,13 @@ const NOT_AS_READ: FiemapExtentFlags = FiemapExtentFlags::UNKNOWN
 ///
 /// Whatever the system refuses.
 pub(super) fn shared_extents(file: &File, len: u64) -> io::Result<Vec<SharedExtent>> {
-    let kind = rustix::fs::fstatfs(file)?.f_type;
-    if !u64::try_from(kind).is_ok_and(|kind| ONE_SPACE.contains(&kind)) {
+    let ranges = shared_ranges(file, MOST_EXTENTS)?;
+    if ranges.is_empty() {
         return Ok(Vec::new());
     }
     let device = file.metadata()?.dev();
-    let mut extents = Vec::new();
-    // What waits in the page cache gets its place first; written to later, the file is not what it was.
-    for extent in Fiemap::with_flags(file, FiemapFlags::SYNC) {
-        let extent = match extent {
-            Ok(extent) => extent,
-            Err(e) if is_unsupported(&e) => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        let flags = extent.fe_flags;
-        if !flags.contains(FiemapExtentFlags::SHARED) || flags.intersects(NOT_AS_READ) {
-            continue;
-        }
-        let range = extent.fe_logical..extent.fe_logical.saturating_add(extent.fe_length);
-        let whole = SharedExtent { range, device, address: extent.fe_physical };
-        extents.extend(whole.within(&(0..len)));
-        if extents.len() > MOST_EXTENTS {
-            return Ok(Vec::new());
-        }
-    }
+    let whole = ranges.into_iter().map(|(range, address)| SharedExtent { range, device, address });
+    let extents: Vec<_> = whole.filter_map(|extent| extent.within(&(0..len))).collect();
     // The file system lists extents in ascending order, and the search below relies on that.
     let ascending = extents.is_sorted_by(|a, b| a.range.end <= b.range.start);
     Ok(if ascending { extents } else { Vec::new() })
@@ -120,15 +85,5 @@ mod tests {
         assert_eq!(last.within(&(5..10)), None);
         let moved = SharedExtent { range: 50..100, device: 7, address: 5000 };
         assert_eq!(parts_of(&[extent], 50, 100), [moved]);
-    }
-
-    #[test]
-    fn a_file_system_of_many_devices_is_not_asked() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(1 << 20).unwrap();
-        let kind = u64::try_from(rustix::fs::fstatfs(&file).unwrap().f_type).unwrap();
-        if !ONE_SPACE.contains(&kind) {
-            assert_eq!(shared_extents(&file, 1 << 20).unwrap(), []);
-        }
     }
 }

@@ -5,56 +5,10 @@
 //! the state of a block depend on who read the file before. They come from `fallocate`, and from zeros
 //! that a loop device or qemu was asked to write: zeros were wanted here.
 
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-
-use fiemap::Fiemap;
-use fiemap::FiemapExtentFlags;
-use fiemap::FiemapFlags;
 
 use crate::units::Extent;
 use crate::units::ExtentKind;
-
-/// Returns the unwritten ranges of a file, ascending; none where the file system does not tell.
-///
-/// # Errors
-///
-/// Whatever the system refuses.
-pub(super) fn unwritten_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
-    let found = ranges(file, FiemapFlags::empty())?;
-    // Bytes that wait in the page cache for such a range are seen as written once they are.
-    if found.is_empty() { Ok(found) } else { ranges(file, FiemapFlags::SYNC) }
-}
-
-fn ranges(file: &File, flags: FiemapFlags) -> io::Result<Vec<Range<u64>>> {
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    for extent in Fiemap::with_flags(file, flags) {
-        let extent = match extent {
-            Ok(extent) => extent,
-            Err(e) if is_unsupported(&e) => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        if !extent.fe_flags.contains(FiemapExtentFlags::UNWRITTEN) {
-            continue;
-        }
-        let start = extent.fe_logical;
-        let end = start.saturating_add(extent.fe_length);
-        match ranges.last_mut() {
-            Some(last) if last.end >= start => last.end = last.end.max(end),
-            _ => ranges.push(start..end),
-        }
-    }
-    Ok(ranges)
-}
-
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
-    // ENOTTY and EBADR come from file systems that have no such call, or not with these flags.
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EOPNOTSUPP | libc::ENOTTY | libc::EBADR | libc::EINVAL | libc::ENOSYS)
-    )
-}
 
 /// Makes the unwritten ranges zeros in a list of extents that tiles a file, and joins neighbours.
 pub(super) fn overlay(extents: Vec<Extent>, unwritten: &[Range<u64>]) -> Vec<Extent> {

@@ -4,4 +4,6 @@ mod linux;
 
 pub(super) use linux::Map;
 pub(super) use linux::catch_bus_errors;
+pub(super) use linux::shared_ranges;
+pub(super) use linux::unwritten_ranges;
 pub(super) use linux::writers_of;
