@@ -7,16 +7,16 @@ use std::path::Path;
 
 use rustix::fs::SeekFrom;
 use rustix::fs::fstatvfs;
-use rustix::fs::ioctl_ficlone;
 use rustix::fs::seek;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::PageBuffer;
 use crate::io::direct::Direct;
-use crate::io::scratch::born_unnamed;
 use crate::io::scratch::open_folder;
 use crate::io::scratch::unnamed_in;
+use crate::io::system::born_unnamed;
+use crate::io::system::clone_file;
 
 /// Bytes of the files that are tried, and where the only written byte of the sparse one is.
 const TRIED_LEN: usize = 2 << 20;
@@ -56,7 +56,7 @@ impl Abilities {
         Ok(Self {
             unnamed_files: born_unnamed(&folder)?.is_some(),
             holes: keeps_holes(&file)?,
-            reflinks: ioctl_ficlone(unnamed_in(&folder)?, &file).is_ok(),
+            reflinks: clone_file(&unnamed_in(&folder)?, &file).unwrap_or(false),
             direct_writes: writes_directly(&unnamed_in(&folder)?)?,
             free_bytes: (stat.f_blocks > 0).then_some(free),
         })

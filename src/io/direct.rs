@@ -1,16 +1,12 @@
 //! Writes past the page cache.
 
 use std::fs::File;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::OFlags;
+use crate::io::system::open_direct;
 
 /// What memory, place and length of a direct write are multiples of, in bytes: the largest block of
 /// any disk in use, and a page.
@@ -36,13 +32,7 @@ impl Direct {
     /// Opens a file once more, the very file, whatever its name means now. Where that cannot be had, all
     /// is left to the page cache.
     pub(super) fn of(file: &File) -> Self {
-        Self::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
-    }
-
-    fn open(path: &Path) -> Self {
-        let direct = i32::try_from(OFlags::DIRECT.bits()).expect("a small flag");
-        let file = OpenOptions::new().write(true).custom_flags(direct).open(path).ok();
-        Self { file, refused: AtomicBool::new(false) }
+        Self { file: open_direct(file), refused: AtomicBool::new(false) }
     }
 
     /// Writes what it can of the beginning of `bytes` at `offset`, and returns how much that was: a
@@ -123,8 +113,7 @@ mod tests {
     fn only_whole_pages_from_a_page_to_a_page_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
-        std::fs::write(&path, b"").unwrap();
-        let direct = Direct::open(&path);
+        let direct = Direct::of(&File::create(&path).unwrap());
         let bytes = PageBuffer::zeroed(2 * SHORTEST);
         for (start, len, offset) in
             [(1, SHORTEST, 0), (0, SHORTEST - 1, 0), (0, SHORTEST, 512), (0, SHORTEST, 1)]
@@ -138,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_opened_so_is_left_to_the_page_cache() {
-        let direct = Direct::open(Path::new("/no/such/file"));
+        let folder = tempfile::tempdir().unwrap();
+        let direct = Direct::of(&File::open(folder.path()).unwrap());
         assert_eq!(direct.write_at(&PageBuffer::zeroed(SHORTEST), 0).unwrap(), 0);
     }
 

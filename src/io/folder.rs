@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::Input;
+use crate::io::system::LOOK_UP;
 
 /// An open folder.
 ///
@@ -39,8 +40,7 @@ impl Folder {
     ///
     /// `Io` if the system refuses; `Invalid` if it is not a folder.
     pub fn open(path: &Path) -> Result<Self> {
-        // Only names in it are looked up, which needs no permission to list them.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = LOOK_UP | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(open) => Ok(Self { open: File::from(open), path: path.to_owned() }),
             Err(Errno::NOTDIR) => {
@@ -125,7 +125,7 @@ fn open_inside(folder: &File, name: &CStr, is_last: bool) -> Result<Option<File>
     if kind != wanted {
         return Ok(None);
     }
-    let how = if is_last { OFlags::NONBLOCK } else { OFlags::PATH | OFlags::DIRECTORY };
+    let how = if is_last { OFlags::NONBLOCK } else { LOOK_UP | OFlags::DIRECTORY };
     match openat(folder, name, OFlags::NOFOLLOW | OFlags::CLOEXEC | how, Mode::empty()) {
         Ok(file) => {
             let file = File::from(file);

@@ -15,8 +15,8 @@ use crate::io::Input;
 use crate::io::WriteAt;
 use crate::io::direct::Direct;
 use crate::io::output::Place;
-use crate::io::output::punch_hole;
 use crate::io::output::write_both;
+use crate::io::system::punch_hole;
 
 /// A regular file, open for changes, and locked against others who do the same.
 #[derive(Debug)]

@@ -7,19 +7,12 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::Stat;
 use rustix::fs::Uid;
-use rustix::fs::XattrFlags;
 use rustix::fs::fchmod;
 use rustix::fs::fchown;
-use rustix::fs::fgetxattr;
-use rustix::fs::fsetxattr;
 use rustix::fs::fstat;
 
-/// Attributes that say who may use a file: the access control list, and the label that a security module
-/// goes by.
-const LISTS: [&str; 2] = ["system.posix_acl_access", "security.selinux"];
-
-/// Longest attribute that is taken over, in bytes; the kernel's own limit.
-const LONGEST: usize = 64 << 10;
+use crate::io::system::access_lists;
+use crate::io::system::give_access_lists;
 
 /// Who may use a file or folder.
 #[derive(Clone, Debug)]
@@ -33,14 +26,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Takes down who may use something; its access lists only if it can be opened.
     pub(super) fn of(stat: &Stat, open: Option<&File>) -> Self {
-        let mut lists = Vec::new();
-        for name in open.iter().flat_map(|_| LISTS) {
-            let mut value = vec![0; LONGEST];
-            if let Some(len) = open.and_then(|open| fgetxattr(open, name, &mut value[..]).ok()) {
-                value.truncate(len);
-                lists.push((name, value));
-            }
-        }
+        let lists = open.map(access_lists).unwrap_or_default();
         // Bits that run a file as its owner are not for new contents.
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
         Self { mode, owner: Uid::from_raw(stat.st_uid), group: Gid::from_raw(stat.st_gid), lists }
@@ -61,9 +47,7 @@ impl Kept {
             mode &= Mode::RWXU | Mode::RWXO | others;
         }
         let _ = fchmod(&to, mode);
-        for (name, value) in &self.lists {
-            let _ = fsetxattr(&to, *name, value, XattrFlags::empty());
-        }
+        give_access_lists(&to, &self.lists);
     }
 
     /// Gives another file the owner and the group, where they are others.

@@ -23,6 +23,8 @@ use crate::io::OutputDir;
 use crate::io::OutputFile;
 use crate::io::WRITE_PIECE_LEN;
 use crate::io::WriteAt;
+use crate::io::system::LOOK_UP;
+use crate::io::system::born_unnamed;
 
 /// The variable that names the folder.
 const VARIABLE: &str = "TMPDIR";
@@ -173,19 +175,8 @@ fn unnamed(folder: &Path) -> io::Result<File> {
 
 /// Opens a folder to make files in.
 pub(super) fn open_folder(folder: &Path) -> io::Result<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = LOOK_UP | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::open(folder, flags, Mode::empty())?))
-}
-
-/// Makes a file that never has a name; `None` where the file system has no such files.
-pub(super) fn born_unnamed(folder: &File) -> io::Result<Option<File>> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    match openat(folder, c".", flags, mode) {
-        Ok(file) => Ok(Some(File::from(file))),
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
 }
 
 /// Makes a file without a name in an open folder. Where the file system has no such files, it loses its name

@@ -3,10 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
-use rustix::process::set_dumpable_behavior;
 use rustix::process::setrlimit;
 
 use crate::error::Error;
@@ -17,6 +15,7 @@ use crate::io::Opened;
 use crate::io::ReadAt;
 use crate::io::open;
 use crate::io::read_vec;
+use crate::io::system::hide_memory;
 use crate::work::Watch;
 
 /// Permissions of others than the owner.
@@ -64,7 +63,5 @@ pub fn read_secret(path: &Path, most: u64, watch: &dyn Watch) -> Result<Vec<u8>>
 /// Makes the kernel write no core file of this process, wherever it would go.
 fn forbid_core_dumps() -> std::io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    // A limit of 0 does not bind a core handler behind a pipe; this does.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    Ok(())
+    hide_memory()
 }

@@ -12,8 +12,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::FallocateFlags;
-
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -21,6 +19,8 @@ use crate::error::shown;
 use crate::io::direct::Direct;
 use crate::io::output::write_at::WriteAt;
 use crate::io::output::write_at::write_both;
+use crate::io::system::SOLE_USE;
+use crate::io::system::zero_range;
 
 /// A block device, written where it stands: there is no name to swap, so a run that stops half way
 /// leaves it half written.
@@ -42,8 +42,7 @@ impl Device {
     /// `Io` if the system refuses, as it does while the device is mounted or otherwise in use.
     pub fn open(path: &Path) -> Result<Self> {
         use io::Seek;
-        // On a block device, O_EXCL without O_CREAT asks for sole use.
-        let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).expect("a small flag");
+        let exclusive = i32::try_from(SOLE_USE.bits()).expect("a small flag");
         let mut file =
             OpenOptions::new().write(true).read(true).custom_flags(exclusive).open(path).map_err(
                 |e| {
@@ -94,12 +93,8 @@ impl WriteAt for Device {
     /// Old content must not show through, so a hole is zeroed, by the device itself where it can.
     fn make_hole_at(&self, len: u64, offset: u64) -> Result<()> {
         self.changed.store(true, Ordering::Relaxed);
-        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, flags, offset, len) {
-            Ok(()) => Ok(()),
-            // Not offered, or not at this alignment.
-            Err(_) => self.write_zeros_at(len, offset),
-        }
+        // What the device refuses is written.
+        zero_range(&self.file, len, offset).or_else(|_| self.write_zeros_at(len, offset))
     }
 
     fn set_size(&self, size: u64) -> Result<()> {

@@ -13,10 +13,8 @@ use std::path::Path;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
-use rustix::fs::RenameFlags;
 use rustix::fs::linkat;
 use rustix::fs::renameat;
-use rustix::fs::renameat_with;
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -28,9 +26,11 @@ use crate::io::direct::Direct;
 use crate::io::output::place::Place;
 use crate::io::output::room::check_room;
 use crate::io::output::write_at::WriteAt;
-use crate::io::output::write_at::punch_hole;
 use crate::io::output::write_at::write_both;
 use crate::io::output::write_at::write_failed;
+use crate::io::system::clone_file;
+use crate::io::system::punch_hole;
+use crate::io::system::rename_new;
 
 /// What any new file may be used for; the umask takes its share.
 const OPEN_TO_ALL: Mode = Mode::from_bits_retain(0o666);
@@ -114,21 +114,9 @@ impl OutputFile {
     /// `Io` if the system refuses for another reason.
     pub fn clone_of(&mut self, input: &Input) -> Result<bool> {
         let Some(from) = input.regular_file() else { return Ok(false) };
-        match rustix::fs::ioctl_ficlone(&self.file, from) {
-            Ok(()) => {
-                self.cloned = true;
-                Ok(true)
-            }
-            Err(
-                Errno::OPNOTSUPP
-                | Errno::XDEV
-                | Errno::INVAL
-                | Errno::NOTTY
-                | Errno::NOSYS
-                | Errno::PERM,
-            ) => Ok(false),
-            Err(e) => Err(Error::io("clone the base into", self.target(), e.into())),
-        }
+        let fail = |e| Error::io("clone the base into", self.target(), e);
+        self.cloned = clone_file(&self.file, from).map_err(fail)?;
+        Ok(self.cloned)
     }
 
     /// Returns the final name.
@@ -214,7 +202,7 @@ impl OutputFile {
         self.place.check_here()?;
         let (folder, name) = (self.place.folder(), self.place.name());
         let temporary = self.temporary.as_deref().expect("it has one until it is committed");
-        match renameat_with(folder, temporary, folder, name, RenameFlags::NOREPLACE) {
+        match rename_new((folder, temporary), (folder, name)) {
             Ok(()) => self.temporary = None,
             Err(Errno::EXIST) => return Err(already_there(self.target())),
             // A file system without the flag: a second name cannot replace anything, either. The first one

@@ -5,10 +5,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::fs::PROC_SUPER_MAGIC;
-
 use crate::error::Error;
 use crate::error::Result;
+use crate::io::system::lists_open_files;
 
 /// Most links that are followed, as in the kernel.
 const MOST: usize = 40;
@@ -42,8 +41,7 @@ pub(super) fn followed(path: &Path) -> Result<PathBuf> {
         }
         let folder = at.parent().filter(|it| !it.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        let stat = rustix::fs::statfs(folder);
-        if stat.map_err(|e| Error::io("look at", path, e.into()))?.f_type == PROC_SUPER_MAGIC {
+        if lists_open_files(folder).map_err(|e| Error::io("look at", path, e))? {
             return refuse("it is a link to an open file of a process, expected a name");
         }
         let next = fs::read_link(&at).map_err(|e| Error::io("follow the link", path, e))?;

@@ -25,7 +25,6 @@ pub use write_at::WriteAt;
 pub(in crate::io) use place::Place;
 pub(in crate::io) use place::c_string;
 pub(in crate::io) use place::open_folder;
-pub(in crate::io) use write_at::punch_hole;
 pub(in crate::io) use write_at::write_both;
 
 #[cfg(test)]

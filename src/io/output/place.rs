@@ -35,6 +35,7 @@ use crate::io::kept::Kept;
 use crate::io::leftovers::left_behind;
 use crate::io::listing::entries;
 use crate::io::output::link::followed;
+use crate::io::system::Named;
 
 /// What temporary names end in: nobody else's files do.
 const SUFFIX: &[u8] = b".amikit-part";
@@ -111,6 +112,11 @@ impl Place {
     /// Returns the name in the folder.
     pub(in crate::io) fn name(&self) -> &CStr {
         &self.name
+    }
+
+    /// Returns both.
+    pub(in crate::io) fn named(&self) -> Named<'_> {
+        (&self.folder, &self.name)
     }
 
     /// Returns a path that leads to something in the folder, as long as the folder has its name.

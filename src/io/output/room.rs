@@ -3,25 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 
-use rustix::fs::FsWord;
-use rustix::fs::fstatfs;
 use rustix::fs::fstatvfs;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::io::system::may_compress;
 use crate::units::format_size;
-
-/// File systems that may store bytes compressed, so that nobody knows what they take: btrfs, ZFS, bcachefs.
-const COMPRESSING: [FsWord; 3] = [0x9123_683e, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// Fails if the file system of `file` has no room for `bytes` more bytes. One that does not say how much
 /// it has is believed to have enough.
 pub(super) fn check_room(file: &File, bytes: u64, path: &Path) -> Result<()> {
     let Ok(stat) = fstatvfs(file) else { return Ok(()) };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let is_open = fstatfs(file).is_ok_and(|it| COMPRESSING.contains(&it.f_type));
-    if stat.f_blocks == 0 || bytes <= free || is_open {
+    if stat.f_blocks == 0 || bytes <= free || may_compress(file) {
         return Ok(());
     }
     let text = format!(

@@ -6,15 +6,17 @@ use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::fs::RenameFlags;
 use rustix::fs::renameat;
-use rustix::fs::renameat_with;
 use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::io::output::place::Place;
+use crate::io::system::Named;
+use crate::io::system::exchange;
+use crate::io::system::is_lack;
+use crate::io::system::rename_new;
 
 /// Says whether what stands at a path may be replaced, by failing where it may not.
 pub type Judge = fn(&Path) -> Result<()>;
@@ -61,7 +63,7 @@ impl Fresh<'_> {
             return self.rename(place).map(|()| Old::Nothing).map_err(fail);
         };
         if place.there()?.is_none() {
-            let named = match self.rename_with(place, RenameFlags::NOREPLACE) {
+            let named = match rename_new(self.named(), place.named()) {
                 // A plain rename replaces no filled folder.
                 Err(e) if is_lack(e) => self.rename(place),
                 done => done,
@@ -70,7 +72,7 @@ impl Fresh<'_> {
         }
         may_replace(&place.path_of(place.name()))?;
         place.check_here()?;
-        match self.rename_with(place, RenameFlags::EXCHANGE) {
+        match exchange(self.named(), place.named()) {
             Ok(()) => {}
             Err(e) if is_lack(e) => return self.in_two_steps(place).map(Old::Aside).map_err(fail),
             Err(e) => return Err(fail(e)),
@@ -95,7 +97,7 @@ impl Fresh<'_> {
     pub(in crate::io) fn give_back(&self, place: &Place, old: &Old) -> Result<()> {
         let back = || renameat(place.folder(), place.name(), self.folder, self.name);
         match old {
-            Old::Exchanged => self.rename_with(place, RenameFlags::EXCHANGE),
+            Old::Exchanged => exchange(self.named(), place.named()),
             Old::Nothing => back(),
             Old::Aside(aside) => {
                 back().and_then(|()| renameat(place.folder(), aside, place.folder(), place.name()))
@@ -108,8 +110,8 @@ impl Fresh<'_> {
         renameat(self.folder, self.name, place.folder(), place.name())
     }
 
-    fn rename_with(&self, place: &Place, flags: RenameFlags) -> Result<(), Errno> {
-        renameat_with(self.folder, self.name, place.folder(), place.name(), flags)
+    fn named(&self) -> Named<'_> {
+        (self.folder, self.name)
     }
 
     /// Replaces what is there where it cannot be done in one step: it is put aside, and for a moment
@@ -125,11 +127,6 @@ impl Fresh<'_> {
             }
         }
     }
-}
-
-/// Tells whether a file system, or what stands before it, lacks the flags of a rename.
-fn is_lack(error: Errno) -> bool {
-    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)
 }
 
 fn aside(place: &Place) -> CString {

@@ -6,8 +6,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use rustix::fs::FallocateFlags;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::io::PageBuffer;
@@ -101,17 +99,4 @@ pub(in crate::io) fn write_failed(path: &Path, offset: u64, error: io::Error) ->
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let error = Error::io("write", path, error).at(offset);
     if full { error.advise("free some space, or write the output elsewhere") } else { error }
-}
-
-/// Gives the space of a range of a file back: it reads as zeros, and counts as never written.
-///
-/// # Errors
-///
-/// Whatever the system refuses, as a file system without holes does.
-pub(in crate::io) fn punch_hole(file: &File, len: u64, offset: u64) -> io::Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    rustix::fs::fallocate(file, flags, offset, len).map_err(io::Error::from)
 }
