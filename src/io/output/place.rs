@@ -22,6 +22,7 @@ use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Stat;
+use rustix::fs::fstat;
 use rustix::fs::mkdirat;
 use rustix::fs::openat;
 use rustix::fs::statat;
@@ -206,9 +207,9 @@ impl Place {
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             return Ok(false);
         }
-        let made = file.metadata()?;
+        let made = fstat(file)?;
         match statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(named) => Ok((named.st_dev, named.st_ino) == (made.dev(), made.ino())),
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (made.st_dev, made.st_ino)),
             Err(Errno::NOENT) => Ok(false),
             Err(e) => Err(e.into()),
         }
