@@ -8,87 +8,28 @@ mod linux;
 mod plain;
 
 #[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::LOOK_UP;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::Map;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::Named;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::SOLE_USE;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::access_lists;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::born_unnamed;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::catch_bus_errors;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::clone_file;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::exchange;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::give_access_lists;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::hide_memory;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::is_lack;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::lists_open_files;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::may_compress;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::open_direct;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::punch_hole;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::rename_new;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::shared_ranges;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::unwritten_ranges;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::writers_of;
-#[cfg(all(target_os = "linux", not(amikit_plain_io)))]
-pub(super) use linux::zero_range;
+use linux as chosen;
+#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
+use plain as chosen;
 
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::LOOK_UP;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::Map;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::Named;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::SOLE_USE;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::access_lists;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::born_unnamed;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::catch_bus_errors;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::clone_file;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::exchange;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::give_access_lists;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::hide_memory;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::is_lack;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::lists_open_files;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::may_compress;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::open_direct;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::punch_hole;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::rename_new;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::shared_ranges;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::unwritten_ranges;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::writers_of;
-#[cfg(not(all(target_os = "linux", not(amikit_plain_io))))]
-pub(super) use plain::zero_range;
+pub(super) use chosen::LOOK_UP;
+pub(super) use chosen::Map;
+pub(super) use chosen::Named;
+pub(super) use chosen::SOLE_USE;
+pub(super) use chosen::access_lists;
+pub(super) use chosen::born_unnamed;
+pub(super) use chosen::catch_bus_errors;
+pub(super) use chosen::clone_file;
+pub(super) use chosen::exchange;
+pub(super) use chosen::give_access_lists;
+pub(super) use chosen::hide_memory;
+pub(super) use chosen::is_lack;
+pub(super) use chosen::lists_open_files;
+pub(super) use chosen::may_compress;
+pub(super) use chosen::open_direct;
+pub(super) use chosen::punch_hole;
+pub(super) use chosen::rename_new;
+pub(super) use chosen::shared_ranges;
+pub(super) use chosen::unwritten_ranges;
+pub(super) use chosen::writers_of;
+pub(super) use chosen::zero_range;
