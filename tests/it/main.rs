@@ -4,6 +4,7 @@
 mod advice;
 mod ami;
 mod ami_cases;
+mod api;
 mod attack;
 #[cfg(feature = "network")]
 mod aws_sign;
