@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use amikit::internals::delta::PageIndex;
 use amikit::internals::digest::Digest;
@@ -13,11 +14,14 @@ use crate::common::fixture;
 use crate::common::run;
 use crate::common::run_badly;
 use crate::common::stderr;
+use crate::common::tree;
 
 /// How a stored file is read again.
 enum Read {
-    /// By a command, `{}` being the file.
+    /// By a command, `{}` being the file and `GOLDEN` the folder of it.
     Command(&'static str),
+    /// A folder in an archive, which a command reads, as above. Other commands write the same one, `NEW`, today.
+    Folder(&'static str, &'static [&'static str]),
     /// A page index, which names the snapshot that it is of.
     Index,
     /// A patched chunk without its pack.
@@ -31,6 +35,22 @@ const GOLDEN: &[(&str, Read)] = &[
     ("page.amx", Read::Index),
     ("page.patch", Read::Patch),
     ("page.pax.tar", Read::Command("compare {} {}")),
+    ("recipe.toml", Read::Command("lint {}")),
+    (
+        "store.tar",
+        Read::Folder("store verify {}", &["store init NEW", "store add NEW GOLDEN/bundle.tar"]),
+    ),
+    (
+        "tables.tar",
+        // That the AMI is there already is read from the tables.
+        Read::Folder(
+            "export GOLDEN/bundle.tar -o {}",
+            &["export GOLDEN/bundle.tar -o NEW --format csv"],
+        ),
+    ),
+    ("thin.tar", Read::Command("verify {} --base GOLDEN/bundle.tar")),
+    ("three-blocks.0.part", Read::Command("join {} GOLDEN/three-blocks.1.part -o a.snap")),
+    ("three-blocks.1.part", Read::Command("join GOLDEN/three-blocks.0.part {} -o b.snap")),
     ("three-blocks.snap", Read::Command("inspect {}")),
     ("two-chunks.pack", Read::Command("inspect {}")),
     ("two-disks.ova", Read::Command("map {}:image-disk2.vmdk")),
@@ -46,13 +66,28 @@ fn every_stored_file_is_read() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
+    let golden = fixture("golden").display().to_string();
+    let well = |line: &str, path: &Path| {
+        let line = line.replace("{}", path.to_str().unwrap()).replace("GOLDEN", &golden);
+        let output = run(here.path(), &line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+    };
     for (name, read) in GOLDEN {
         let path = fixture("golden").join(name);
         match read {
-            Read::Command(line) => {
-                let line = line.replace("{}", path.to_str().unwrap());
-                let output = run(here.path(), &line);
-                assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+            Read::Command(line) => well(line, &path),
+            Read::Folder(line, made) => {
+                let unpack = Command::new("tar").arg("-xf").arg(&path).current_dir(&here).status();
+                assert!(unpack.unwrap().success(), "{name}");
+                let folder = here.path().join(name.trim_end_matches(".tar"));
+                let then = tree(&folder);
+                well(line, &folder);
+                assert!(tree(&folder) == then, "{name} was changed by reading it");
+                let new = here.path().join(format!("{name}.new"));
+                for line in *made {
+                    well(&line.replace("NEW", new.to_str().unwrap()), &new);
+                }
+                assert!(tree(&new) == then, "{name} is not what is written today");
             }
             Read::Index => {
                 let bytes = fs::read(&path).unwrap();
@@ -68,6 +103,11 @@ fn every_stored_file_is_read() {
         left.retain(|it| it != name);
     }
     assert!(left.is_empty(), "how are these read? {left:?}");
+    // Two parts are the whole, however old they are.
+    let whole = fs::read(fixture("golden/three-blocks.snap")).unwrap();
+    for joined in ["a.snap", "b.snap"] {
+        assert!(fs::read(here.path().join(joined)).unwrap() == whole, "{joined}");
+    }
 }
 
 /// The version is looked at before anything that a later one may have changed.
