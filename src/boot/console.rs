@@ -21,7 +21,7 @@ pub enum Verdict {
     NoBoot,
     /// The guest powered off or restarted, or QEMU ended.
     Stopped,
-    /// Time is over, and the kernel never wrote to the console.
+    /// Time is over, and the kernel never wrote to the console, or only until its real one took over.
     Silent,
     /// Time is over.
     Timeout,
@@ -110,8 +110,10 @@ const HINTS: &[(At, &str, u32)] = &[
 
 /// As [`HINTS`], of firmware and boot loaders.
 const LOADER_HINTS: &[(At, &str, u32)] = &[
+    (At::Start, "EFI stub: ERROR:", 4),
     (At::Start, "error:", 3),
     (At::Anywhere, "BdsDxe: failed to load", 2),
+    (At::Anywhere, "BdsDxe: failed to start", 2),
     (At::Anywhere, "Boot failed", 1),
 ];
 
@@ -124,6 +126,19 @@ enum Escape {
     Title,
 }
 
+/// How far the kernel came on the serial port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// Not one line of it was seen.
+    Unheard,
+    /// It writes. Whether to its early console or to the real one shows later.
+    Heard,
+    /// It said that it will go on writing to the serial port.
+    Stays,
+    /// Its early console ended, and nothing came after that: the real console is elsewhere.
+    Left,
+}
+
 /// A console that is read as it comes.
 #[derive(Debug)]
 pub struct Console {
@@ -133,7 +148,7 @@ pub struct Console {
     returned: bool,
     hint: Option<(u32, String)>,
     loader_hint: Option<(u32, String)>,
-    has_kernel: bool,
+    kernel: Kernel,
     last: String,
 }
 
@@ -148,7 +163,7 @@ impl Console {
             returned: false,
             hint: None,
             loader_hint: None,
-            has_kernel: false,
+            kernel: Kernel::Unheard,
             last: String::new(),
         }
     }
@@ -164,10 +179,10 @@ impl Console {
         self.look(Ends::Prompt)
     }
 
-    /// Tells whether a line of the kernel was seen.
+    /// Tells whether a line of the kernel was seen, on whichever console of its.
     #[must_use]
     pub fn has_kernel(&self) -> bool {
-        self.has_kernel
+        self.kernel != Kernel::Unheard
     }
 
     /// Says how it ended when time is over.
@@ -176,9 +191,13 @@ impl Console {
         if let Some(done) = self.look(Ends::Line) {
             return done;
         }
-        if self.has_kernel {
+        if matches!(self.kernel, Kernel::Heard | Kernel::Stays) {
             let last = if self.last.is_empty() { "nothing" } else { &self.last };
             return (Verdict::Timeout, self.explained(&format!("the last line is: {last}")));
+        }
+        if self.kernel == Kernel::Left {
+            let text = "the kernel wrote to its early console only; its command line may lack console=ttyS0";
+            return (Verdict::Silent, text.to_owned());
         }
         let text = "the kernel wrote nothing to the serial console; its command line may lack console=ttyS0";
         (
@@ -238,9 +257,7 @@ impl Console {
     fn end_line(&mut self) -> Option<(Verdict, String)> {
         let done = self.look(Ends::Line);
         let line = self.text();
-        if is_kernels(&line) {
-            self.has_kernel = true;
-        }
+        self.kernel = self.kernel.after(&line);
         keep(&mut self.hint, HINTS, &line);
         keep(&mut self.loader_hint, LOADER_HINTS, &line);
         if !line.is_empty() {
@@ -289,6 +306,30 @@ impl Console {
     }
 }
 
+impl Kernel {
+    /// Returns how far it is after one more line.
+    ///
+    /// A kernel with `earlyprintk` or `earlycon` writes to the serial port until its real console takes over, and says
+    /// both: `console [ttyS0] enabled` if that is the serial port too, and `bootconsole [earlyser0] disabled`. Such
+    /// lines come twice, once for each console, with a time in front or without.
+    fn after(self, line: &str) -> Self {
+        if line.contains("bootconsole [") && line.contains("] disabled") {
+            return if self == Self::Stays { self } else { Self::Left };
+        }
+        // After `keep`, the early console goes on under this name.
+        if ["console [ttyS0] enabled", "console [earlyser0] enabled"]
+            .iter()
+            .any(|sign| line.contains(sign) && !line.contains("bootconsole ["))
+        {
+            return Self::Stays;
+        }
+        match self {
+            Self::Unheard | Self::Left if is_kernels(line) => Self::Heard,
+            _ => self,
+        }
+    }
+}
+
 /// Returns a line as far as a text in it goes.
 fn up_to(line: &str, text: &str) -> String {
     line.split_once(text).map_or_else(|| line.to_owned(), |(before, _)| format!("{before}{text}"))
@@ -310,10 +351,18 @@ fn keep(best: &mut Option<(u32, String)>, hints: &[(At, &str, u32)], line: &str)
     }
 }
 
-/// Leaves out the kernel's time in front of a line.
+/// Leaves out the kernel's time in front of a line, and who wrote it: `[    1.234567][    T1] `.
 fn without_time(line: &str) -> &str {
-    match line.split_once("] ") {
-        Some((time, rest)) if is_time(time) => rest.trim_start(),
+    match line.split_once(']') {
+        Some((time, rest)) if is_time(time) => {
+            let rest = rest.trim_start();
+            let caller = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+            let is_caller = |text: &str| {
+                let number = text.trim_start().strip_prefix(['T', 'C']).unwrap_or_default();
+                !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit())
+            };
+            caller.filter(|(who, _)| is_caller(who)).map_or(rest, |(_, rest)| rest.trim_start())
+        }
         _ => line,
     }
 }
@@ -337,145 +386,4 @@ fn is_kernels(line: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects)]
-mod tests {
-    use super::*;
-
-    /// Judges recorded text, whole and in pieces of one byte: where a read ends must not matter.
-    fn judge(text: &str) -> Option<(Verdict, String)> {
-        let until = || vec!["login:".to_owned()];
-        let whole = Console::new(until()).feed(text.as_bytes());
-        let mut console = Console::new(until());
-        let pieces = text.as_bytes().iter().find_map(|byte| console.feed(&[*byte]));
-        assert_eq!(whole, pieces, "{text}");
-        whole
-    }
-
-    #[track_caller]
-    fn expect(text: &str, verdict: Verdict, reason: &str) {
-        let (found, why) = judge(text).unwrap_or_else(|| panic!("no verdict: {text}"));
-        assert_eq!(found, verdict, "{why}");
-        assert!(why.contains(reason), "{why:?} does not say {reason:?}");
-    }
-
-    #[test]
-    fn a_login_prompt_is_reached_through_colours() {
-        expect(
-            "\x1b[?7l\x1b[2J\x1b[01;01HGRUB loading.\r\n[    0.000000] Linux version 6.1\r\n\
-             [\x1b[0;32m  OK  \x1b[0m] Started \x1b[0;1;39mGetty\x1b[0m.\r\n\r\n\
-             Debian GNU/Linux 12 web ttyS0\r\n\r\nweb login: ",
-            Verdict::Reached,
-            "web login:",
-        );
-    }
-
-    #[test]
-    fn a_panic_says_what_it_missed() {
-        expect(
-            "[    1.2] x\n[    1.234567] VFS: Cannot open root device \"UUID=ab\" or unknown-block(0,0): error -6\n\
-             [    1.234580] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
-            Verdict::Panic,
-            "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0); VFS: Cannot \
-             open root device",
-        );
-        expect(
-            "error: file `/boot/initrd.img-6.1' not found.\r\n\
-             [    0.500000] Kernel panic - not syncing: No working init found.\r\n",
-            Verdict::Panic,
-            "initrd.img-6.1' not found",
-        );
-    }
-
-    #[test]
-    fn shells_of_an_initramfs_are_known_by_their_prompts() {
-        expect(
-            "Gave up waiting for root file system device.  Common problems:\n\
-             ALERT!  UUID=00000000-0000-0000-0000-000000000000 does not exist.  Dropping to a shell!\n\n\
-             BusyBox v1.35.0 (Debian) built-in shell (ash)\n\n(initramfs) ",
-            Verdict::Initramfs,
-            "UUID=00000000-0000-0000-0000-000000000000 does not exist",
-        );
-        expect(
-            "[  131.0] dracut-initqueue\nWarning: /dev/disk/by-uuid/12 does not exist\n\ndracut:/# ",
-            Verdict::Initramfs,
-            "/dev/disk/by-uuid/12 does not exist",
-        );
-    }
-
-    #[test]
-    fn an_emergency_shell_names_the_unit() {
-        expect(
-            "[\x1b[0;1;31m TIME \x1b[0m] Timed out waiting for device \x1b[0;1;39m/dev/disk/by-uuid/7\x1b[0m.\r\n\
-             [\x1b[0;1;38:5:185mDEPEND\x1b[0m] Dependency failed for \x1b[0;1;39m/mnt/data\x1b[0m.\r\n\
-             You are in emergency mode. After logging in, type \"journalctl -xb\" to view\r\n",
-            Verdict::Emergency,
-            "Timed out waiting for device /dev/disk/by-uuid/7",
-        );
-    }
-
-    #[test]
-    fn prompts_of_boot_loaders_say_the_error_before() {
-        expect(
-            "GRUB loading.\r\nWelcome to GRUB!\r\n\r\nerror: no such device: 1234.\r\nerror: unknown filesystem.\r\n\
-             Entering rescue mode...\r\ngrub rescue> ",
-            Verdict::Loader,
-            "no such device: 1234",
-        );
-        expect("\x1b[m\x1b[H\rgrub> \x1b[5n", Verdict::Loader, "grub>");
-    }
-
-    #[test]
-    fn firmware_that_finds_nothing_says_so() {
-        expect(
-            "SeaBIOS (version 1.16)\r\nBooting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\n\
-             No bootable device.\r\n",
-            Verdict::NoBoot,
-            "not a bootable disk",
-        );
-        expect(
-            "BdsDxe: failed to load Boot0001 \"UEFI QEMU NVMe Ctrl\" from PciRoot(0x0): Not Found\r\n\
-             \x1b[2J\x1b[01;01H\x1b[0m\x1b[37m\x1b[40mUEFI Interactive Shell v2.2\r\n",
-            Verdict::NoBoot,
-            "failed to load Boot0001",
-        );
-    }
-
-    #[test]
-    fn words_in_the_middle_of_a_line_are_no_prompt() {
-        for text in [
-            "[    5.000000] cloud-init: run update-grub> /dev/null\n",
-            "Setting up linux (initramfs) tools\n",
-            "grub\n>\n",
-            "last log",
-        ] {
-            assert_eq!(judge(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn without_a_prompt_the_clock_decides_and_silence_is_named() {
-        let mut console = Console::new(vec!["login:".into()]);
-        assert_eq!(console.feed(b"SeaBIOS\r\nWelcome to GRUB!\r\nBooting `Debian'\r\n"), None);
-        assert_eq!(console.timeout().0, Verdict::Silent);
-        assert!(console.timeout().1.contains("console=ttyS0"));
-        assert_eq!(
-            console.feed(b"[    0.000000] Linux version 6.1\r\n[    2.000000] busy\r\n"),
-            None
-        );
-        let (verdict, reason) = console.timeout();
-        assert_eq!(verdict, Verdict::Timeout);
-        assert!(reason.contains("busy"), "{reason}");
-        assert_eq!(console.stopped().0, Verdict::Stopped);
-    }
-
-    #[test]
-    fn a_line_without_end_takes_no_memory() {
-        let mut console = Console::new(vec!["login:".into()]);
-        for _ in 0..1000 {
-            assert_eq!(console.feed(&[b'a'; 10_000]), None);
-        }
-        assert!(console.line.capacity() <= 4 * MOST_LINE);
-        let garbage: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-        let _ = console.feed(&garbage);
-    }
-}
+mod tests;
