@@ -72,6 +72,8 @@ pub struct Machine<'a> {
     pub relay: Option<(&'a Path, &'a Path)>,
     /// Whether the guest may reach every network that this process may.
     pub is_open: bool,
+    /// Whether QEMU gives up the system calls that it does not need.
+    pub is_confined: bool,
 }
 
 impl Machine<'_> {
@@ -94,11 +96,25 @@ impl Machine<'_> {
         for value in self.smbios() {
             pair("-smbios", &value);
         }
+        if self.is_confined {
+            pair("-sandbox", self.sandbox());
+        }
         all.extend(["-nodefaults", "-no-reboot", "-no-user-config"].map(OsString::from));
         self.add_firmware(&mut all);
         self.add_disks(&mut all);
         self.add_network(&mut all);
         all
+    }
+
+    /// Which system calls QEMU gives up.
+    ///
+    /// It starts a relay for each connection to the metadata service: by a fork, a new session and an exec. The new session
+    /// is among the calls of `elevateprivileges`, which would kill the relay before it begins.
+    fn sandbox(&self) -> &'static str {
+        match self.relay {
+            Some(_) => "on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny",
+            None => "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        }
     }
 
     /// What dracut, cloud-init and `EC2Launch` know an instance by.
@@ -220,6 +236,7 @@ mod tests {
             identity: &identity,
             relay: Some((Path::new("/opt/it's/amikit"), Path::new("/tmp/a,b/imds"))),
             is_open: false,
+            is_confined: true,
         };
         change(&mut machine);
         let all = machine.arguments();
@@ -236,6 +253,16 @@ mod tests {
         let none = arguments(|machine| machine.relay = None);
         assert!(!none.contains("-netdev"), "{none}");
         assert!(arguments(|machine| machine.is_open = true).contains("restrict=off"));
+    }
+
+    #[test]
+    fn qemu_gives_up_what_it_does_not_need() {
+        let with_relay = arguments(|_| {});
+        assert!(with_relay.contains("-sandbox\non,obsolete=deny,"), "{with_relay}");
+        assert!(with_relay.contains("spawn=allow,resourcecontrol=deny"), "{with_relay}");
+        let alone = arguments(|machine| machine.relay = None);
+        assert!(alone.contains("elevateprivileges=deny,spawn=deny"), "{alone}");
+        assert!(!arguments(|machine| machine.is_confined = false).contains("-sandbox"));
     }
 
     #[test]

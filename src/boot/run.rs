@@ -67,6 +67,10 @@ pub struct Ended {
     pub console_bytes: u64,
     /// What QEMU itself had to say.
     pub messages: String,
+    /// Whether a kernel wrote a line.
+    pub has_kernel: bool,
+    /// Whether QEMU was confined to the system calls that it needs.
+    pub is_confined: bool,
 }
 
 /// Starts the machine, hands what its console writes to `log`, and ends it when there is a verdict.
@@ -78,6 +82,30 @@ pub fn run(
     program: &Path,
     machine: &Machine<'_>,
     mut console: Console,
+    limits: &Limits,
+    watch: &dyn Watch,
+    log: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Ended> {
+    let ended = run_once(program, machine, &mut console, limits, watch, log);
+    match &ended {
+        Err(error) if machine.is_confined && is_of_sandbox(error) => {
+            let machine = Machine { is_confined: false, ..machine.clone() };
+            run_once(program, &machine, &mut console, limits, watch, log)
+        }
+        _ => ended,
+    }
+}
+
+/// Tells whether QEMU did not start because it cannot confine itself: it was built without, or the kernel lacks it.
+fn is_of_sandbox(error: &Error) -> bool {
+    let text = error.to_string();
+    ["sandbox", "seccomp"].iter().any(|word| text.contains(word))
+}
+
+fn run_once(
+    program: &Path,
+    machine: &Machine<'_>,
+    console: &mut Console,
     limits: &Limits,
     watch: &dyn Watch,
     log: &mut dyn FnMut(&[u8]) -> Result<()>,
@@ -99,7 +127,7 @@ pub fn run(
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             String::from_utf8_lossy(&kept).trim().to_owned()
         });
-        let followed = follow(&mut console, &receiver, began, limits, watch, log);
+        let followed = follow(console, &receiver, began, limits, watch, log);
         // Both threads end when the last one who holds the pipes does.
         drop(receiver);
         running.end();
@@ -109,7 +137,9 @@ pub fn run(
             let text = format!("the machine did not start: {messages}");
             return Err(Error::new(Kind::Io, text).in_file(program));
         }
-        Ok(Ended { verdict, reason, time: began.elapsed(), console_bytes, messages })
+        let (time, is_confined) = (began.elapsed(), machine.is_confined);
+        let has_kernel = console.has_kernel();
+        Ok(Ended { verdict, reason, time, console_bytes, messages, has_kernel, is_confined })
     })
 }
 

@@ -7,12 +7,22 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use amikit::Watch;
+use amikit::internals::boot::Accelerator;
+use amikit::internals::boot::Disk;
+use amikit::internals::boot::Firmware;
+use amikit::internals::boot::Identity;
+use amikit::internals::boot::Machine;
 use amikit::internals::boot::sector;
 use amikit::internals::serve::Address;
 use amikit::internals::serve::Listener;
@@ -220,6 +230,21 @@ fn mistakes_are_refused_before_anything_starts() {
     }
 }
 
+/// Starts `up.raw` with a program in the place of QEMU.
+fn boot_with(here: &Path, script: &str, line: &str) -> Value {
+    let programs = here.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    let qemu = programs.join("qemu-system-x86_64");
+    fs::write(&qemu, script).unwrap();
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let words = format!("boot up.raw --firmware bios --json {line}");
+    let mut command = amikit();
+    let command = command.args(words.split(' ')).env("PATH", path).current_dir(here);
+    let output = command.output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)))
+}
+
 /// A machine that runs the probe under KVM and no kernel, as there are.
 #[test]
 fn a_kernel_that_says_nothing_under_kvm_is_started_again_without() {
@@ -230,26 +255,13 @@ fn a_kernel_that_says_nothing_under_kvm_is_started_again_without() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     disk(here, "up.raw", "login:");
-    let programs = here.join("programs");
-    fs::create_dir(&programs).unwrap();
-    let qemu = programs.join("qemu-system-x86_64");
     let script = "#!/bin/sh
         case \"$*\" in
             *accel=kvm*) if mkdir \"${0%/*}/probed\" 2>/dev/null; then echo amikit-probe; else echo GRUB loading...; fi; sleep 20 ;;
             *) echo web login:; sleep 20 ;;
         esac
 ";
-    fs::write(&qemu, script).unwrap();
-    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-    let run = |line: &str| {
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        let words = format!("boot up.raw --firmware bios --json {line}");
-        let mut command = amikit();
-        let command = command.args(words.split(' ')).env("PATH", path).current_dir(here);
-        let output = command.output().unwrap();
-        serde_json::from_slice::<Value>(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", stderr(&output)))
-    };
+    let run = |line: &str| boot_with(here, script, line);
     let report = run("--timeout 8 --log console.log");
     assert_eq!((&report["verdict"], &report["accelerator"]), (&"reached".into(), &"tcg".into()));
     assert!(report["notes"].to_string().contains("under KVM the kernel wrote nothing"), "{report}");
@@ -258,4 +270,85 @@ fn a_kernel_that_says_nothing_under_kvm_is_started_again_without() {
     // What the user asks for is what there is: the probe does not run, so nothing of it is left.
     let report = run("--timeout 2 --accel kvm");
     assert_eq!((&report["verdict"], &report["accelerator"]), (&"silent".into(), &"kvm".into()));
+}
+
+#[test]
+fn a_qemu_without_a_sandbox_is_started_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    disk(here, "up.raw", "login:");
+    let script = |message: &str| {
+        format!(
+            "#!/bin/sh
+            case \"$*\" in
+                *-sandbox*) echo '{message}' >&2; exit 1 ;;
+                *) echo web login:; sleep 20 ;;
+            esac
+"
+        )
+    };
+    for message in [
+        "qemu-system-x86_64: -sandbox on: There is no option group 'sandbox'",
+        "qemu-system-x86_64: -sandbox on: failed to install seccomp syscall filter in the kernel",
+    ] {
+        let report = boot_with(here, &script(message), "--timeout 20 --accel tcg");
+        assert_eq!(report["verdict"], "reached");
+        assert!(report["notes"].to_string().contains("QEMU ran unconfined"), "{report}");
+    }
+    let script = "#!/bin/sh\necho web login:; sleep 20\n";
+    let report = boot_with(here, script, "--timeout 20 --accel tcg");
+    assert!(report.get("notes").is_none(), "{report}");
+}
+
+/// The firmware of a network card as the guest: it asks for a file, and QEMU has to start the relay for that.
+#[test]
+fn a_confined_qemu_starts_the_relay() {
+    let rom = Path::new("/usr/lib/ipxe/qemu/pxe-virtio.rom");
+    if !installed("qemu-system-x86_64") || !rom.exists() {
+        println!("skipped: needs QEMU and {}", rom.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("imds.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let identity =
+        Identity { instance_id: "i-0123456789abcdef0".into(), mac: "0a:ff:d0:00:00:01".into() };
+    let machine = Machine {
+        accelerator: Accelerator::Tcg,
+        firmware: &Firmware::Bios,
+        memory_mib: 128,
+        socket: Path::new("/nowhere"),
+        exports: &[],
+        disk: Disk::Nvme,
+        identity: &identity,
+        relay: Some((Path::new(env!("CARGO_BIN_EXE_amikit")), &socket)),
+        is_open: false,
+        is_confined: true,
+    };
+    let mut command = Command::new("qemu-system-x86_64");
+    for word in machine.arguments() {
+        let word = word.into_string().unwrap();
+        let word = word
+            .replace("restrict=on,", "restrict=on,bootfile=http://169.254.169.254/from-the-guest,");
+        command.arg(word.replace("romfile=,", ""));
+    }
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut qemu = command.spawn().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let asked = loop {
+        let ended = qemu.try_wait().unwrap();
+        if let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            let mut head = [0; 19];
+            break stream.read_exact(&mut head).map(|()| head);
+        }
+        if ended.is_some() || began.elapsed() > Duration::from_mins(3) {
+            break Err(std::io::Error::other(format!("nobody came: {ended:?}")));
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    let _ = qemu.kill();
+    let output = qemu.wait_with_output().unwrap();
+    assert_eq!(asked.unwrap(), *b"GET /from-the-guest", "{}", stderr(&output));
 }

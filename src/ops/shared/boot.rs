@@ -209,8 +209,8 @@ pub(in crate::ops) fn start(request: &BootRequest, watch: &dyn Watch) -> Result<
         Ok(())
     };
     let mut ended = host.start(accelerator, volumes, &imds, watch, &mut notes, &mut keep);
-    let is_silent = ended.as_ref().is_ok_and(|ended| ended.verdict == Verdict::Silent);
-    if is_silent && host.may_translate(accelerator) {
+    let is_silent = |ended: &Ended| ended.verdict == Verdict::Silent && !ended.has_kernel;
+    if ended.as_ref().is_ok_and(is_silent) && host.may_translate(accelerator) {
         // A boot sector runs on machines where a kernel does not.
         notes.push("under KVM the kernel wrote nothing; it was started again without".to_owned());
         accelerator = Accelerator::Tcg;
@@ -222,6 +222,12 @@ pub(in crate::ops) fn start(request: &BootRequest, watch: &dyn Watch) -> Result<
         log.commit().map_err(unwritten(path))?;
     }
     let ended = ended?;
+    if !ended.is_confined {
+        notes.push(
+            "QEMU ran unconfined: it was built without its sandbox, or the kernel has no seccomp"
+                .to_owned(),
+        );
+    }
     exports.iter().try_for_each(|export| export.volume.check_unchanged())?;
     if ended.console_bytes > MOST_LOG {
         notes.push(format!("the log has the first {MOST_LOG} bytes of {}", ended.console_bytes));
@@ -419,6 +425,7 @@ impl Host<'_> {
             identity: &self.identity,
             relay,
             is_open: self.request.is_open,
+            is_confined: true,
         }
     }
 
