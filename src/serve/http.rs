@@ -105,6 +105,7 @@ fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         503 => "Service Unavailable",
         _ => "Error",
     }
@@ -188,16 +189,7 @@ impl<'a> Connection<'a> {
         }
         let connection = if last { "close" } else { "keep-alive" };
         let len = body.len().to_string();
-        bytes.extend([
-            "Content-Length: ",
-            &len,
-            "
-Connection: ",
-            connection,
-            "
-
-",
-        ]);
+        bytes.extend(["Content-Length: ", &len, "\r\nConnection: ", connection, "\r\n\r\n"]);
         if body.len() <= SMALL {
             // In one piece, for one packet.
             let mut bytes = bytes.into_bytes();
