@@ -27,6 +27,7 @@ mod delta_refusals;
 mod delta_roundtrip;
 mod diff_files;
 mod doctor;
+mod ebs;
 mod english;
 mod export;
 mod faults;

@@ -277,9 +277,12 @@ fn touch(server: &Server<'_>, caller: &Caller, id: &str) -> Result<u64, EbsError
     let now = server.now();
     let mut state = server.state();
     let hidden = server.hidden_after_start();
-    let found = state.snapshots.get_mut(id).filter(|it| it.region == caller.region);
-    let found = found.filter(|it| it.owner == caller.account);
-    let snap = found.ok_or_else(|| EbsError::no_snapshot(id))?;
+    visible(&state.snapshots, caller, id)?;
+    let snap = state.snapshots.get_mut(id).ok_or_else(|| EbsError::no_snapshot(id))?;
+    // To read is not to write.
+    if snap.owner != caller.account {
+        return Err(EbsError::denied(caller, id));
+    }
     if now < snap.started.saturating_add(hidden) {
         return Err(EbsError::no_snapshot(id));
     }

@@ -38,6 +38,15 @@ impl EbsError {
         }
     }
 
+    pub(super) fn denied(caller: &Caller, id: &str) -> Self {
+        Self {
+            status: 403,
+            kind: "AccessDeniedException".to_owned(),
+            reason: Some("UNAUTHORIZED_ACCOUNT"),
+            message: format!("The account {} may not use '{id}'.", caller.account),
+        }
+    }
+
     /// Makes the answer.
     pub(super) fn answer(&self) -> Answer {
         let mut body = json!({ "Message": self.message });
@@ -81,12 +90,7 @@ pub(super) fn visible<'a>(
     if found.is_for(&caller.account) {
         return Ok(found);
     }
-    Err(EbsError {
-        status: 403,
-        kind: "AccessDeniedException".to_owned(),
-        reason: Some("UNAUTHORIZED_ACCOUNT"),
-        message: format!("The account {} may not use '{id}'.", caller.account),
-    })
+    Err(EbsError::denied(caller, id))
 }
 
 /// Reads a block's index.
