@@ -103,12 +103,20 @@ impl InstanceBundle {
     ///
     /// As [`Manifest::parse`]; `Io` if it cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        let input = Input::open(path)?;
+        Self::of_input(&Input::open(path)?, path)
+    }
+
+    /// Reads a manifest that is open; the parts are beside its path.
+    ///
+    /// # Errors
+    ///
+    /// As [`InstanceBundle::open`].
+    pub fn of_input(input: &Input, path: &Path) -> Result<Self> {
         let most = u64::try_from(MAX_MANIFEST_LEN).expect("a length");
         if input.len() > most {
             return Err(Error::from(ManifestFault::Len { found: input.len() }).in_file(path));
         }
-        let bytes = read_vec(&input, 0, input.len())?;
+        let bytes = read_vec(input, 0, input.len())?;
         let (manifest, forms) = Manifest::parse(&bytes).map_err(|e| e.in_file(path))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(Self { path: path.to_owned(), folder, manifest, forms })

@@ -27,6 +27,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::instance_store::Machine;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::io::read_secret;
@@ -42,6 +43,7 @@ use crate::lint::lint;
 use crate::ops::shared::base::BaseRequest;
 use crate::ops::shared::base::OpenedBase;
 use crate::ops::shared::groups::Groups;
+use crate::ops::shared::instance_store::look_at_instance_store;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
@@ -358,6 +360,10 @@ impl Keeper for StoreKeeper {
             let there = catalog.remove(name).is_some();
             Ok(((), there))
         })
+    }
+
+    fn instance_store(&self, name: &str) -> Result<Option<Machine>> {
+        look_at_instance_store(&self.store, name)
     }
 
     fn refusals(

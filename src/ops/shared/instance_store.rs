@@ -28,10 +28,13 @@ use crate::instance_store::Reader;
 use crate::instance_store::SystemRandomness;
 use crate::instance_store::Unsealed;
 use crate::instance_store::Version;
+use crate::io::Folder;
 use crate::io::Input;
+use crate::io::Node;
 use crate::io::ReadAt;
 use crate::io::Scratch;
 use crate::io::WriteAt;
+use crate::io::list;
 use crate::io::read_secret;
 use crate::io::read_vec;
 use crate::ops::shared::report::path_text;
@@ -283,4 +286,49 @@ pub(in crate::ops) fn content_of(path: &Path) -> Result<InstanceStoreContent> {
         signed: manifest.signature.as_deref().is_some_and(|text| text != "UNSIGNED"),
         parts: manifest.parts.clone(),
     })
+}
+
+/// Looks at the bundle in a folder of a store: one manifest that EC2 would take, and every part as long as all of them should
+/// be. Whether the parts hold what they should shows only when they are read.
+///
+/// # Errors
+///
+/// `Corrupt` for a bundle that EC2 would refuse, and for links; `Io`.
+pub(in crate::ops) fn look_at_instance_store(store: &Path, name: &str) -> Result<Option<Machine>> {
+    let place = store.join(name);
+    match Node::itself(&place)? {
+        None => return Ok(None),
+        Some(Node::Folder) => {}
+        Some(_) => return Err(Error::corrupt("it is not a folder").in_file(&place)),
+    }
+    let listed = list(&place).map_err(|e| Error::io("list", &place, e))?;
+    let names = listed.iter().filter_map(|it| it.name.to_str());
+    let manifests: Vec<&str> = names.filter(|it| it.ends_with(".manifest.xml")).collect();
+    let [manifest] = manifests[..] else {
+        let text = format!("it has {} files *.manifest.xml, expected one", manifests.len());
+        return Err(Error::corrupt(text).in_file(&place));
+    };
+    // Through the store's folder, and no link.
+    let folder = Folder::open(store)?;
+    let path = place.join(manifest);
+    let missing = || Error::corrupt("it is not there").in_file(&path);
+    let input = folder.file(&format!("{name}/{manifest}"))?.ok_or_else(missing)?;
+    let bundle = InstanceBundle::of_input(&input, &path)?;
+    let manifest = bundle.manifest();
+    let signature = manifest.signature.as_deref().unwrap_or_default();
+    if signature.is_empty() || !signature.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::corrupt("the manifest has no signature").in_file(&path));
+    }
+    let mut len = 0_u64;
+    for part in &manifest.parts {
+        let text = || format!("the part {} is missing", part.filename);
+        let file = folder.file(&format!("{name}/{}", part.filename))?;
+        let file = file.ok_or_else(|| Error::corrupt(text()).in_file(&path))?;
+        len = len.saturating_add(file.len());
+    }
+    if len != manifest.bundled_size {
+        let text = format!("the parts have {len} bytes, expected {}", manifest.bundled_size);
+        return Err(Error::corrupt(text).in_file(&path));
+    }
+    Ok(Some(manifest.machine.clone()))
 }

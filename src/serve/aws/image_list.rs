@@ -117,13 +117,13 @@ fn filter_fits(
         "image-type" => filter.fits("machine"),
         "is-public" => filter.fits(truth(image.is_public())),
         "kernel-id" => optional(ami.kernel_id.as_deref()),
-        "manifest-location" => filter.fits(&format!("{}/{}", image.owner, ami.name)),
+        "manifest-location" => filter.fits(&location(image)),
         "name" => filter.fits(&ami.name),
         "owner-id" => filter.fits(&image.owner),
         "owner-alias" | "platform" | "product-code" | "state-reason-code" => false,
         "ramdisk-id" => optional(ami.ramdisk_id.as_deref()),
         "root-device-name" => filter.fits(&ami.root_device_name),
-        "root-device-type" => filter.fits("ebs"),
+        "root-device-type" => filter.fits(root_type(ami)),
         "source-image-id" => optional(image.source.as_ref().map(|it| it.0.as_str())),
         "source-image-region" => optional(image.source.as_ref().map(|it| it.1.as_str())),
         "state" => filter.fits(image.state.name()),
@@ -136,9 +136,19 @@ fn filter_fits(
     })
 }
 
+/// Where an image is: its bundle, or what EC2 says of one on EBS.
+fn location(image: &Image) -> String {
+    let named = image.ami.image_location.clone();
+    named.unwrap_or_else(|| format!("{}/{}", image.owner, image.ami.name))
+}
+
+fn root_type(ami: &Ami) -> &'static str {
+    if ami.image_location.is_some() { "instance-store" } else { "ebs" }
+}
+
 fn item(xml: &mut Xml, id: &str, image: &Image, encrypted: &BTreeSet<String>) {
     let ami = &image.ami;
-    xml.text("imageId", id).text("imageLocation", format!("{}/{}", image.owner, ami.name));
+    xml.text("imageId", id).text("imageLocation", location(image));
     xml.text("imageState", image.state.name()).text("imageOwnerId", &image.owner);
     xml.text("creationDate", moment(image.created)).value("isPublic", image.is_public());
     xml.text("architecture", ami.effective_architecture().name()).text("imageType", "machine");
@@ -150,7 +160,7 @@ fn item(xml: &mut Xml, id: &str, image: &Image, encrypted: &BTreeSet<String>) {
         });
     }
     xml.text("name", &ami.name).maybe("description", ami.description.as_ref());
-    xml.text("rootDeviceType", "ebs").text("rootDeviceName", &ami.root_device_name);
+    xml.text("rootDeviceType", root_type(ami)).text("rootDeviceName", &ami.root_device_name);
     mapping(xml, ami, encrypted);
     xml.text("virtualizationType", ami.effective_virtualization().name()).tags(&ami.tags);
     xml.text("hypervisor", "xen").maybe("enaSupport", ami.ena_support);

@@ -6,6 +6,7 @@ use crate::ami::Ami;
 use crate::bundle::Snapshot;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::instance_store::Machine;
 use crate::lint::Finding;
 use crate::volume::ReadVolume;
 
@@ -67,6 +68,14 @@ pub trait Keeper: Send + Sync {
     ///
     /// As writing the store. That a name is not there is fine.
     fn remove(&self, name: &str) -> Result<()>;
+
+    /// Looks at a bundle of EC2's own that is a folder in that of the store: its manifest and its parts. Nothing is opened, and
+    /// no part read; `None` if there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` and the like if EC2 would not take it; `Io`.
+    fn instance_store(&self, name: &str) -> Result<Option<Machine>>;
 
     /// Says what EC2 would refuse in a description; contents are looked at for what only they tell.
     ///

@@ -115,6 +115,44 @@ fn with_snapshots(state: &State, caller: &Caller, ami: &mut Ami) -> Result<Volum
     Ok(volumes)
 }
 
+/// Tells a name that leads nowhere else, and is none of the store's own files.
+fn is_plain(name: &str) -> bool {
+    let words = || name.split(['.', '_', '-']);
+    let is_word = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    name.len() <= 128 && words().all(is_word) && !["blobs", "serve-aws"].contains(&name)
+}
+
+/// Finds the bundle of an instance-store AMI, and fills in what its manifest says.
+fn with_manifest(server: &Server<'_>, ami: &mut Ami, location: &str) -> Result<(), Ec2Error> {
+    let invalid = |text: String| Ec2Error::new("InvalidManifest", text);
+    if !is_plain(location) {
+        let text = format!(
+            "ImageLocation is {location:?}; here it must be the name of a folder in the store's, of letters and digits \
+             with '.', '_' or '-' between them"
+        );
+        return Err(Ec2Error::new("InvalidParameterValue", text));
+    }
+    let found = server.keeper.instance_store(location).map_err(|error| match error.kind() {
+        Kind::Io | Kind::Interrupted => Ec2Error::from(error),
+        _ => invalid(error.to_string()),
+    })?;
+    let not_found = || invalid(format!("HTTP 404 (Not Found) response for {location}"));
+    let machine = found.ok_or_else(not_found)?;
+    if ami.architecture.is_none() {
+        let name = &machine.architecture;
+        let known = name.parse().map_err(|_| invalid(format!("invalid architecture {name:?}")))?;
+        ami.architecture = Some(known);
+    }
+    if ami.root_device_name.is_empty() {
+        let root = machine.block_device_mapping.iter().find(|it| it.virtual_name == "root");
+        let root = root.map_or("sda1", |it| it.device.trim_start_matches("/dev/"));
+        ami.root_device_name = format!("/dev/{root}");
+    }
+    ami.kernel_id = ami.kernel_id.take().or(machine.kernel_id);
+    ami.ramdisk_id = ami.ramdisk_id.take().or(machine.ramdisk_id);
+    Ok(())
+}
+
 pub(super) fn register(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&REGISTER)?;
     params.need("Name")?;
@@ -124,10 +162,6 @@ pub(super) fn register(server: &Server<'_>, caller: &Caller, params: &Params) ->
         return Err(Ec2Error::new("InvalidRequest", "it is not a call of RegisterImage"));
     };
     let (mut ami, unread) = (call.ami, call.unread);
-    if ami.image_location.is_some() {
-        let text = "AMIs of instance store are not served";
-        return Err(Ec2Error::new("UnsupportedOperation", text));
-    }
     let mut state = server.state();
     let asked = crate::digest::sha256(document.to_string().as_bytes());
     let token = params
@@ -140,6 +174,9 @@ pub(super) fn register(server: &Server<'_>, caller: &Caller, params: &Params) ->
     let findings = server.keeper.refusals(&ami, &[], &unread)?;
     if let Some(refusal) = refusal(&findings) {
         return Err(refusal);
+    }
+    if let Some(location) = ami.image_location.clone() {
+        with_manifest(server, &mut ami, &location)?;
     }
     let volumes = with_snapshots(&state, caller, &mut ami)?;
     check_free(&state, caller, &ami.name)?;
@@ -178,7 +215,8 @@ fn store_image(
     ami: &Ami,
     volumes: &Volumes,
 ) -> Result<Option<String>, Ec2Error> {
-    if volumes.is_empty() {
+    // The volume of an instance-store AMI stays in its own bundle.
+    if volumes.is_empty() || ami.image_location.is_some() {
         return Ok(None);
     }
     let mut ami = ami.clone();
@@ -209,5 +247,37 @@ fn complete_mapping(state: &State, ami: &mut Ami) {
         ebs.volume_size = ebs.volume_size.or_else(|| snap.map(|it| it.gib));
         ebs.delete_on_termination =
             ebs.delete_on_termination.or(Some(Some(&*device_name) == root.as_ref()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_one_plain_name() {
+        for name in ["web", "web-1.2_x86", "A"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "../web",
+            "/etc",
+            "a/b",
+            "web/",
+            ".web",
+            "web.",
+            "a..b",
+            "a b",
+            "a\0b",
+            "ü",
+            "blobs",
+            "serve-aws",
+        ] {
+            assert!(!is_plain(name), "{name}");
+        }
+        assert!(!is_plain(&"a".repeat(129)));
     }
 }
