@@ -73,6 +73,7 @@ mod report;
 mod roundtrip;
 mod schemas;
 mod serve_aws;
+mod serve_clients;
 mod serve_instance_store;
 mod serve_nbd;
 mod sign;

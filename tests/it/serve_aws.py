@@ -253,6 +253,8 @@ def available(image, api=ec2):
 
 def images_live_and_die():
     assert sts.get_caller_identity()["Account"] == ME
+    buckets = client("s3").list_buckets()
+    assert len(buckets["Owner"]["ID"]) == 64 and buckets["Buckets"] == [], buckets
     snapshot = upload({0: block(1), 3: block(2)}, Description="root")
     refused("DryRunOperation", register, snapshot=snapshot, DryRun=True)
     image = register(snapshot)

@@ -270,6 +270,28 @@ fn the_aws_cli_works_by_endpoint_alone() {
     assert!(copy.starts_with("ami-"));
 }
 
+/// Uploaders ask for buckets to learn their canonical id.
+#[test]
+fn s3_has_no_buckets_and_says_whose_they_would_be() {
+    let folder = store();
+    let server = Server::start(folder.path(), "");
+    let mut client = crate::ebs::client::Client::new(&server.url);
+    let who = ("123456789012", "us-east-1");
+    let mut ask = |line: &str| {
+        let answer = client.ask(who, "s3", line, &[], &[]);
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let (status, text) = ask("GET /?x-id=ListBuckets");
+    assert_eq!(status, 200, "{text}");
+    let (_, owner) = text.split_once("<Owner><ID>").unwrap();
+    assert_eq!(owner.find('<'), Some(64), "{text}");
+    assert!(text.contains("<Buckets></Buckets>"), "{text}");
+    for line in ["GET /bucket?acl", "PUT /bucket"] {
+        let (status, text) = ask(line);
+        assert!(status == 501 && text.contains("<Code>NotImplemented</Code>"), "{text}");
+    }
+}
+
 /// What no client sends: the server answers or hangs up, and others are served.
 #[test]
 fn garbage_browsers_and_silence_cost_nothing() {

@@ -17,7 +17,7 @@ pub(super) struct Caller {
     pub(super) account: String,
     /// The region that the request is signed for.
     pub(super) region: String,
-    /// The service: `ebs`, `ec2` or `sts`.
+    /// The service: `ebs`, `ec2`, `sts` or `s3`.
     pub(super) service: String,
     /// Id of the key.
     pub(super) key: String,

@@ -1,4 +1,4 @@
-//! EC2's image calls in the query protocol, version 2016-11-15, and who one is.
+//! EC2's image calls in the query protocol, version 2016-11-15, and who one is, by STS and S3.
 
 use crate::serve::aws::access::Caller;
 use crate::serve::aws::ec2_error::Ec2Error;
@@ -96,6 +96,25 @@ pub(super) fn sts(
     let mut xml = Xml::new();
     xml.text("Arn", arn).text("UserId", user).text("Account", &caller.account);
     ("GetCallerIdentity", xml.sts("GetCallerIdentity", id))
+}
+
+/// Answers what S3 is asked: a list of buckets, of which there are none. Uploaders ask for it to learn who they are.
+pub(super) fn s3(
+    server: &Server<'_>,
+    caller: &Caller,
+    request: &Request,
+    id: &str,
+) -> (&'static str, Answer) {
+    if request.method != "GET" || request.path != "/" {
+        let text = "Of S3, only the list of buckets is served";
+        return ("-", xml::s3_error(501, "NotImplemented", text, id));
+    }
+    if let Some(fault) = server.fault("ListBuckets") {
+        return ("ListBuckets", xml::s3_error(fault.status, &fault.code, &fault.message, id));
+    }
+    // As long as EC2's canonical ids, and the same for an account at any time.
+    let owner = crate::digest::sha256(caller.account.as_bytes()).hex();
+    ("ListBuckets", xml::no_buckets(&owner))
 }
 
 /// Returns what `GetCallerIdentity` says.

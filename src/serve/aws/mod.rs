@@ -314,6 +314,7 @@ impl Server<'_> {
             "ebs" => ebs::answer(self, &caller, request),
             "ec2" => ec2::answer(self, &caller, request, &id),
             "sts" => ec2::sts(self, &caller, request, &id),
+            "s3" => ec2::s3(self, &caller, request, &id),
             other => {
                 let text = format!("the service {other:?} is not served");
                 ("-", xml::error(400, "InvalidAction", &text, &id))

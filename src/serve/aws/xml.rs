@@ -107,6 +107,25 @@ impl Xml {
     }
 }
 
+/// Makes S3's answer of a list of no buckets, and of whose they would be.
+pub(super) fn no_buckets(owner: &str) -> Answer {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Owner><ID>{}</ID></Owner><Buckets></Buckets></ListAllMyBucketsResult>",
+        escaped(owner)
+    );
+    Answer::new(200, "application/xml", body)
+}
+
+/// Makes S3's answer to a call that fails.
+pub(super) fn s3_error(status: u16, code: &str, message: &str, request_id: &str) -> Answer {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><RequestId>{request_id}</RequestId></Error>",
+        escaped(code),
+        escaped(message)
+    );
+    Answer::new(status, "application/xml", body)
+}
+
 /// Makes EC2's answer to a call that fails.
 pub(super) fn error(status: u16, code: &str, message: &str, request_id: &str) -> Answer {
     let body = format!(
