@@ -6,6 +6,7 @@ mod documents;
 mod image;
 mod indexes;
 mod inside;
+mod peer;
 mod proof;
 mod round;
 mod stored;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("recipe", documents::recipe),
     ("ami", documents::ami),
     ("sidecar", documents::sidecar),
+    ("peer", peer::peer),
 ];
 
 /// Panics at a header that only feedback finds: a run that does not find one proves nothing.
@@ -41,7 +43,7 @@ pub const PROOF: Target = ("proof", proof::proof);
 
 /// Makes seeds that the library itself can make.
 pub fn seeds() -> Vec<Seed> {
-    [bundle::seeds(), round::seeds()].concat()
+    [bundle::seeds(), round::seeds(), peer::seeds()].concat()
 }
 
 /// Makes a seed of an image of a format.

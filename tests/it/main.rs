@@ -61,6 +61,7 @@ mod oci;
 mod oracle;
 mod outputs;
 mod parts;
+mod peers;
 mod plan;
 mod promises;
 mod promises_kept;

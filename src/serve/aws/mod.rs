@@ -14,6 +14,7 @@ mod image_changes;
 mod image_copy;
 mod image_list;
 mod keeper;
+mod offline;
 mod params;
 mod query;
 mod register;
@@ -57,6 +58,7 @@ pub use access::AccessKey;
 pub use faults::Faults;
 pub use keeper::Keeper;
 pub use keeper::Kept;
+pub use offline::answers;
 pub use settings::DEFAULT_CONNECTIONS;
 pub use settings::Event;
 pub use settings::Served;
@@ -101,11 +103,26 @@ pub fn serve(
     listener: &Listener,
     store: &Path,
     keeper: &dyn Keeper,
-    mut settings: Settings,
+    settings: Settings,
     watch: &dyn Watch,
     ready: &mut dyn FnMut() -> Result<()>,
     hear: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Served> {
+    with_server(store, keeper, settings, watch, hear, |server| {
+        ready()?;
+        server.run(listener, watch)
+    })
+}
+
+/// Takes a store, and all that was under way in it, while `body` serves it.
+fn with_server<T>(
+    store: &Path,
+    keeper: &dyn Keeper,
+    mut settings: Settings,
+    watch: &dyn Watch,
+    hear: &(dyn Fn(Event<'_>) + Sync),
+    body: impl FnOnce(&Server<'_>) -> Result<T>,
+) -> Result<T> {
     let folder = SharedFolder::open(store)?;
     folder.make_dir(FOLDER)?;
     let held = folder.lock(LOCK, Hold::Alone, watch)?;
@@ -140,8 +157,7 @@ pub fn serve(
         settings,
     };
     server.begin()?;
-    ready()?;
-    server.run(listener, watch)
+    body(&server)
 }
 
 /// A connection, for ending it.
