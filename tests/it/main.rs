@@ -57,6 +57,7 @@ mod layouts;
 mod limits;
 mod lint_inside;
 mod names;
+mod nbd_judged;
 mod oci;
 mod oracle;
 mod outputs;

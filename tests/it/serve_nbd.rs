@@ -24,15 +24,15 @@ use crate::common::run_well;
 use crate::schemas;
 
 /// A server, ended with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     socket: PathBuf,
     lines: BufReader<std::process::ChildStdout>,
-    listening: Value,
+    pub(crate) listening: Value,
 }
 
 impl Server {
-    fn start(folder: &Path, arguments: &str) -> Self {
+    pub(crate) fn start(folder: &Path, arguments: &str) -> Self {
         let socket = folder.join("nbd.sock");
         let mut command = amikit();
         command.current_dir(folder).args(["serve", "nbd", "--json", "--socket"]).arg(&socket);
@@ -54,7 +54,7 @@ impl Server {
         Self { child, socket, lines, listening }
     }
 
-    fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         let stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Client { stream, cookie: 0 }
@@ -80,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     cookie: u64,
 }
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Chooses an export by name, with simple replies.
-    fn choose(&mut self, name: &str) -> u64 {
+    pub(crate) fn choose(&mut self, name: &str) -> u64 {
         self.hello();
         self.option(1, name.as_bytes());
         let size = u64::from_be_bytes(self.take());
@@ -152,7 +152,7 @@ impl Client {
         u32::from_be_bytes(reply[4..8].try_into().unwrap())
     }
 
-    fn read(&mut self, offset: u64, len: u32) -> Result<Vec<u8>, u32> {
+    pub(crate) fn read(&mut self, offset: u64, len: u32) -> Result<Vec<u8>, u32> {
         self.ask(READ, 0, offset, len);
         match self.error() {
             0 => Ok(self.vec(len)),
@@ -398,7 +398,7 @@ fn an_image_that_was_written_to_is_not_served_to_new_peers() {
 }
 
 /// Returns whether a program is there; says so if not.
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
         eprintln!("skipped: {program} is not installed");
