@@ -4,6 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::common::Random;
+use crate::common::rounds;
+use crate::common::sample;
+
 #[allow(unreachable_pub, reason = "of the fuzzing crate, which is another")]
 #[allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::cast_possible_truncation)]
 #[path = "../../fuzz/targets/mod.rs"]
@@ -24,6 +28,45 @@ fn seeds_and_regressions_pass() {
                 println!("{target}: {}", path.display());
                 run(&fs::read(path).unwrap());
             }
+        }
+    }
+}
+
+/// What the fuzzer does for hours, without its feedback: requests that are changed, cut and run together. `AMIKIT_ROUNDS`
+/// says how many.
+#[test]
+fn changed_requests_of_a_peer_are_answered_or_refused() {
+    let mut random = Random::new("requests");
+    let files = fs::read_dir(fuzz().join("seeds/peer")).unwrap();
+    let mut seeds: Vec<Vec<u8>> = files.map(|it| fs::read(it.unwrap().path()).unwrap()).collect();
+    seeds.sort();
+    let (_, run) = targets::TARGETS.iter().find(|(it, _)| *it == "peer").unwrap();
+    for _ in 0..rounds(sample(2000)) {
+        let mut bytes = Vec::new();
+        for _ in 0..=random.below(3) {
+            let mut seed = seeds[random.index(seeds.len())].clone();
+            for _ in 0..random.below(8) {
+                let at = random.index(seed.len());
+                match random.below(4) {
+                    0 => seed[at] = u8::try_from(random.below(256)).unwrap(),
+                    1 => drop(seed.splice(at..at, *b"%00")),
+                    2 => drop(seed.drain(at..(at + random.index(20)).min(seed.len()))),
+                    _ => {
+                        // A word of another request in its place.
+                        let other = &seeds[random.index(seeds.len())];
+                        let from = random.index(other.len());
+                        let word = other[from..(from + random.index(40)).min(other.len())].to_vec();
+                        drop(seed.splice(at..(at + word.len()).min(seed.len()), word));
+                    }
+                }
+            }
+            bytes.extend(seed);
+        }
+        let copy = bytes.clone();
+        let done = std::panic::catch_unwind(move || run(&copy));
+        if let Err(panic) = done {
+            println!("{}", bytes.escape_ascii());
+            std::panic::resume_unwind(panic);
         }
     }
 }
