@@ -20,7 +20,7 @@ use crate::ops::shared::account::AwsRequest;
 use crate::ops::shared::aws::with_aws;
 use crate::ops::shared::publications::Publication;
 use crate::ops::shared::publications::PublishedImage;
-use crate::ops::shared::publications::Records;
+use crate::ops::shared::records::Records;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
 

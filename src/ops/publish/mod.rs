@@ -45,7 +45,7 @@ use crate::ops::shared::planning::OpenBase;
 use crate::ops::shared::planning::plan_bundle;
 use crate::ops::shared::publications::Publication;
 use crate::ops::shared::publications::PublishedImage;
-use crate::ops::shared::publications::Records;
+use crate::ops::shared::records::Records;
 use crate::ops::shared::report::path_text;
 use crate::ops::shared::trust::TrustRequest;
 use crate::ops::shared::upload::PlanRequest;
@@ -308,7 +308,7 @@ impl Publishing<'_> {
     fn send(
         &self,
         prepared: &Prepared,
-        records: &Records,
+        records: &Records<Publication>,
         connections: u32,
     ) -> Result<PublishReport> {
         let (plan, totals) = self.planned(prepared)?;

@@ -32,6 +32,8 @@ pub(super) mod planning;
 #[cfg(feature = "network")]
 pub(super) mod publications;
 pub(super) mod recipe;
+#[cfg(feature = "network")]
+pub(super) mod records;
 pub(super) mod reflinks;
 #[cfg(feature = "network")]
 pub(super) mod registry;
