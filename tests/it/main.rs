@@ -68,6 +68,8 @@ mod promises;
 mod promises_kept;
 #[cfg(feature = "network")]
 mod publish;
+#[cfg(feature = "network")]
+mod publish_bases;
 mod readers;
 mod reflinks;
 mod registry;

@@ -39,11 +39,11 @@ use crate::common::stderr;
 use crate::schemas;
 use crate::serve_aws::Server;
 
-const ACCOUNT: &str = "123456789012";
-const OTHER: &str = "210987654321";
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const OTHER: &str = "210987654321";
 
 /// A folder with a store of AMIs, a store that stands for EC2, and keys of two accounts.
-fn scene() -> tempfile::TempDir {
+pub(crate) fn scene() -> tempfile::TempDir {
     let folder = quick_folder();
     let here = folder.path();
     run_well(here, "store init mine");
@@ -55,7 +55,7 @@ fn scene() -> tempfile::TempDir {
 }
 
 /// Makes the program, as an account uses it.
-fn client(here: &Path, url: &str, line: &str) -> Command {
+pub(crate) fn client(here: &Path, url: &str, line: &str) -> Command {
     let mut command = amikit();
     command.current_dir(here).args(line.split_whitespace());
     for (name, _) in std::env::vars() {
@@ -75,14 +75,14 @@ fn client(here: &Path, url: &str, line: &str) -> Command {
 }
 
 #[track_caller]
-fn well(here: &Path, url: &str, line: &str) -> String {
+pub(crate) fn well(here: &Path, url: &str, line: &str) -> String {
     let output = client(here, url, line).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn badly(here: &Path, url: &str, line: &str, code: i32) -> String {
+pub(crate) fn badly(here: &Path, url: &str, line: &str, code: i32) -> String {
     let output = client(here, url, line).output().unwrap();
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{line}: {text}");
@@ -95,7 +95,7 @@ fn kill(pid: u32) {
 }
 
 /// Three versions of a volume: data, zeros and holes that come, go and stay.
-fn versions(blocks: usize) -> [Model; 3] {
+pub(crate) fn versions(blocks: usize) -> [Model; 3] {
     let mut random = Random::with_seed(7);
     let first: Vec<Option<Vec<u8>>> = (0..blocks)
         .map(|number| match number % 9 {
@@ -119,7 +119,7 @@ fn versions(blocks: usize) -> [Model; 3] {
     [first, second, third].map(|blocks| Model::of(&blocks, 1234))
 }
 
-fn packed(here: &Path, models: &[Model]) {
+pub(crate) fn packed(here: &Path, models: &[Model]) {
     for (number, model) in models.iter().enumerate() {
         let (raw, name) = (format!("v{number}.raw"), format!("web-{number}"));
         model.write(&here.join(&raw));
@@ -138,7 +138,7 @@ fn kept(here: &Path, model: &Model) -> String {
 }
 
 /// Returns the root digest of what was fetched: all bytes and all states are in it.
-fn fetched(here: &Path, source: &str) -> String {
+pub(crate) fn fetched(here: &Path, source: &str) -> String {
     let line = format!("unpack {source} -o fetched.raw --json");
     let report: Value = serde_json::from_str(&run_well(here, &line)).unwrap();
     report["root_digest"].as_str().unwrap().to_owned()
@@ -153,7 +153,7 @@ fn records(here: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn events(text: &str) -> Vec<Value> {
+pub(crate) fn events(text: &str) -> Vec<Value> {
     let schema = schemas::schema("publish");
     text.lines()
         .map(|line| {
@@ -303,7 +303,7 @@ fn disable(server: &Server, image: &str) {
 }
 
 /// Asks the server as the account, in the region of the tests.
-fn say(server: &Server, body: &str) -> String {
+pub(crate) fn say(server: &Server, body: &str) -> String {
     let request = format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Authorization: AWS4-HMAC-SHA256 Credential={ACCOUNT}/20261130/eu-central-1/ec2/aws4_request, \

@@ -23,7 +23,6 @@ use crate::ami::Time;
 use crate::ami::bare;
 use crate::aws::Aws;
 use crate::bundle::Bundle;
-use crate::calls::Base;
 use crate::calls::Totals;
 use crate::digest::Digest;
 use crate::digest::Sha256;
@@ -43,6 +42,9 @@ use crate::ops::shared::account::AwsRequest;
 use crate::ops::shared::aws::with_aws;
 use crate::ops::shared::planning::OpenBase;
 use crate::ops::shared::planning::plan_bundle;
+use crate::ops::shared::proven::Claim;
+use crate::ops::shared::proven::Witness;
+use crate::ops::shared::proven::Words;
 use crate::ops::shared::publications::Publication;
 use crate::ops::shared::publications::PublishedImage;
 use crate::ops::shared::records::Records;
@@ -187,15 +189,11 @@ pub fn publish(
         if let Some(done) = publishing.was_there(&prepared, &all)? {
             return Ok(done);
         }
+        let witness = Witness { aws, region, account: &account };
+        check_typed(witness, &prepared.bases, &all)?;
         publishing.check_public(&prepared)?;
         if request.find_bases && !prepared.upload.encrypted {
-            let around = parents::Around {
-                aws,
-                region,
-                account: &account,
-                typed: &request.plan.bundle,
-                records: &all,
-            };
+            let around = parents::Around { witness, typed: &request.plan.bundle, records: &all };
             parents::find(around, &prepared.bundle, &mut prepared.bases)?;
         }
         publishing.send(&prepared, &records, connections)
@@ -231,7 +229,7 @@ impl Publishing<'_> {
         let gone = found.as_ref().is_err_and(|refusal| {
             refusal.is_one_of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])
         });
-        if gone || found?["Images"][0]["State"] != "available" {
+        if gone || !is_recorded(&found?["Images"][0], first) {
             return Ok(None);
         }
         Ok(Some(self.report(record, PathBuf::new(), Totals::default(), 0, BTreeMap::new(), true)))
@@ -317,7 +315,7 @@ impl Publishing<'_> {
         let folder = records.made().map_err(unwritable)?;
         let (journal, known) = Journal::open(folder, &head, self.watch)?;
         let parents: BTreeMap<String, String> =
-            prepared.bases.iter().map(|(device, _, id)| (device.clone(), id.clone())).collect();
+            prepared.bases.iter().map(|it| (it.device.clone(), it.snapshot_id.clone())).collect();
         (self.hear)(&PublishEvent::Planned {
             account: self.account.to_owned(),
             region: self.region.to_owned(),
@@ -396,11 +394,34 @@ impl Publishing<'_> {
     }
 }
 
+/// Refuses parents that the user names and that nothing proves to be what they are said to be: the blocks that are left out
+/// would be those of another volume, and a proof by samples need not see it.
+fn check_typed(witness: Witness<'_>, bases: &[OpenBase], all: &[Publication]) -> Result<()> {
+    for base in bases {
+        let mut words = Words::of(&base.typed)?;
+        words.add(all);
+        let bundle = base.bundle.as_ref().map(|(digest, device)| (*digest, device.as_str()));
+        let claim = Claim { path: &base.typed, root: base.manifest.root(), bundle };
+        witness.prove(&base.snapshot_id, claim, &words)?;
+    }
+    Ok(())
+}
+
+/// Tells whether an AMI is the one of a record: it can be launched, and has the snapshots that were recorded.
+fn is_recorded(image: &serde_json::Value, recorded: &PublishedImage) -> bool {
+    let mappings = image["BlockDeviceMappings"].as_array();
+    let has = |id: &str| {
+        let mut ids = mappings.into_iter().flatten().filter_map(|it| it.pointer("/Ebs/SnapshotId"));
+        ids.any(|found| found == id)
+    };
+    image["State"] == "available" && recorded.snapshots.iter().all(|it| has(&it.snapshot_id))
+}
+
 /// Opens the volumes that have content.
 fn volumes<'a>(bundle: &'a Bundle, bases: &'a [OpenBase]) -> Result<Vec<Volume<'a>>> {
     let open = |layer: &'a crate::bundle::SnapshotLayer| {
-        let base = bases.iter().find(|(device, ..)| bare(device) == bare(&layer.device));
-        let base = base.map(|(_, manifest, id)| Base { manifest, snapshot_id: id });
+        let base = bases.iter().find(|it| bare(&it.device) == bare(&layer.device));
+        let base = base.map(OpenBase::as_base);
         let snapshot = Arc::new(bundle.snapshot(Some(&layer.device))?);
         Ok(Volume { device: &layer.device, snapshot, base })
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::aws::Aws;
 use crate::bundle::Bundle;
+use crate::calls::BUNDLE_TAG;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::Named;
@@ -16,6 +16,7 @@ use crate::layout::Catalog;
 use crate::layout::is_store;
 use crate::manifest::Manifest;
 use crate::ops::shared::planning::OpenBase;
+use crate::ops::shared::proven::Witness;
 use crate::ops::shared::publications::Publication;
 use crate::units::ebs_gib;
 
@@ -25,9 +26,7 @@ const MOST_LOOKED_AT: usize = 32;
 /// Where parents are looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
-    pub(super) aws: &'a Aws<'a, 'a>,
-    pub(super) region: &'a str,
-    pub(super) account: &'a str,
+    pub(super) witness: Witness<'a>,
     /// What the user typed for the bundle: the store that it is in has the manifests.
     pub(super) typed: &'a Path,
     pub(super) records: &'a [Publication],
@@ -40,30 +39,30 @@ pub(super) struct Around<'a> {
 ///
 /// As reading the store; a refusal of EC2's.
 pub(super) fn find(around: Around<'_>, bundle: &Bundle, bases: &mut Vec<OpenBase>) -> Result<()> {
-    let Around { aws, region, account, typed, records } = around;
+    let Around { witness, typed, records } = around;
     let Named { path, .. } = Named::parse(typed);
     if records.is_empty() || !is_store(&path)? {
         return Ok(());
     }
     let mut store = None;
     for layer in bundle.snapshots() {
-        if bases.iter().any(|(device, ..)| *device == layer.device) {
+        if bases.iter().any(|it| it.device == layer.device) {
             continue;
         }
         let candidates = records
             .iter()
             .rev()
             // What this bundle was uploaded over before is found again, and not its own snapshot.
-            .filter(|it| it.account == account && it.bundle != bundle.digest())
-            .flat_map(|it| &it.images)
-            .filter(|it| it.region == region)
-            .flat_map(|it| &it.snapshots)
-            .filter(|it| it.device == layer.device)
+            .filter(|it| it.account == witness.account && it.bundle != bundle.digest())
+            .flat_map(|it| it.images.iter().map(|image| (it.bundle, image)))
+            .filter(|(_, it)| it.region == witness.region)
+            .flat_map(|(bundle, it)| it.snapshots.iter().map(move |it| (bundle, it)))
+            .filter(|(_, it)| it.device == layer.device)
             .take(MOST_LOOKED_AT);
         let target = bundle.manifest(layer)?;
         let whole = target.header().counts.written();
-        let mut best: Option<(u64, Manifest, String)> = None;
-        for candidate in candidates {
+        let mut best: Option<(u64, Manifest, String, Digest)> = None;
+        for (its_bundle, candidate) in candidates {
             if store.is_none() {
                 store = Some(manifests(&path)?);
             }
@@ -78,12 +77,19 @@ pub(super) fn find(around: Around<'_>, bundle: &Bundle, bases: &mut Vec<OpenBase
                 count = count.strict_add(u64::from(put?.count));
             }
             let fewest = best.as_ref().map_or(whole, |(count, ..)| *count);
-            if count < fewest && is_usable(aws, region, &candidate.snapshot_id, account)? {
-                best = Some((count, base, candidate.snapshot_id.clone()));
+            let id = &candidate.snapshot_id;
+            if count < fewest && is_usable(witness, id, its_bundle)? {
+                best = Some((count, base, id.clone(), its_bundle));
             }
         }
-        if let Some((_, base, snapshot_id)) = best {
-            bases.push((layer.device.clone(), base, snapshot_id));
+        if let Some((_, manifest, snapshot_id, its_bundle)) = best {
+            bases.push(OpenBase {
+                device: layer.device.clone(),
+                manifest,
+                snapshot_id,
+                typed: typed.to_owned(),
+                bundle: Some((its_bundle, layer.device.clone())),
+            });
         }
     }
     Ok(())
@@ -108,17 +114,12 @@ fn manifests(store: &Path) -> Result<Known> {
     Ok(known)
 }
 
-/// Tells whether a snapshot is still there, is the account's own and complete, and is not encrypted: beside an encrypted
-/// parent, holes would read as garbage.
-fn is_usable(aws: &Aws<'_, '_>, region: &str, snapshot_id: &str, account: &str) -> Result<bool> {
-    let parameters = serde_json::json!({ "SnapshotIds": [snapshot_id] });
-    let answer = match aws.ec2(region, "DescribeSnapshots", &parameters, None)? {
-        Ok(answer) => answer,
-        Err(refusal) if refusal.code == "InvalidSnapshot.NotFound" => return Ok(false),
-        Err(refusal) => return Err(refusal.into()),
-    };
-    let found = &answer["Snapshots"][0];
-    Ok(found["State"] == "completed"
-        && found["OwnerId"] == account
-        && found["Encrypted"] != Value::Bool(true))
+/// Tells whether a snapshot is still there, complete, the account's own, and tagged by us for the bundle of the record, and
+/// is not encrypted: beside an encrypted parent, holes would read as garbage.
+fn is_usable(witness: Witness<'_>, snapshot_id: &str, bundle: Digest) -> Result<bool> {
+    let Some(found) = witness.snapshot(snapshot_id)? else { return Ok(false) };
+    let tag = serde_json::json!({ "Key": BUNDLE_TAG, "Value": format!("sha256:{bundle}") });
+    Ok(found["OwnerId"] == witness.account
+        && found["Encrypted"] != Value::Bool(true)
+        && found["Tags"].as_array().is_some_and(|tags| tags.contains(&tag)))
 }

@@ -9,6 +9,8 @@ pub(super) mod boot;
 pub(super) mod case;
 pub(super) mod description;
 pub(super) mod exports;
+#[cfg(feature = "network")]
+pub(super) mod fetches;
 pub(super) mod files;
 pub(super) mod free;
 pub(super) mod groups;
@@ -29,6 +31,8 @@ pub(super) mod packing;
 pub(super) mod pages;
 pub(super) mod parts;
 pub(super) mod planning;
+#[cfg(feature = "network")]
+pub(super) mod proven;
 #[cfg(feature = "network")]
 pub(super) mod publications;
 pub(super) mod recipe;

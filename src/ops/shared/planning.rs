@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::num::NonZero;
 use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::calls::PlanRequest as Planned;
 use crate::calls::PlanVolume;
 use crate::calls::Step;
 use crate::calls::Totals;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::io::OutputFile;
 use crate::io::READ_PIECE_LEN;
@@ -35,8 +37,28 @@ pub struct PlanReport {
     pub totals: Totals,
 }
 
-/// A base, open: its device, its manifest and its id.
-pub(in crate::ops) type OpenBase = (String, Manifest, String);
+/// A snapshot to start from, open.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "network"), allow(dead_code, reason = "what publishes proves it"))]
+pub(in crate::ops) struct OpenBase {
+    /// The device of the bundle that it is the parent of.
+    pub(in crate::ops) device: String,
+    /// What is in it.
+    pub(in crate::ops) manifest: Manifest,
+    /// Its id in the account.
+    pub(in crate::ops) snapshot_id: String,
+    /// What the user named it by.
+    pub(in crate::ops) typed: PathBuf,
+    /// The bundle that has the manifest, and its device there.
+    pub(in crate::ops) bundle: Option<(Digest, String)>,
+}
+
+impl OpenBase {
+    /// Returns it as plans have it.
+    pub(in crate::ops) fn as_base(&self) -> Base<'_> {
+        Base { manifest: &self.manifest, snapshot_id: &self.snapshot_id }
+    }
+}
 
 /// Plans the upload of a bundle that is open.
 pub(in crate::ops) fn plan_bundle(
@@ -57,8 +79,8 @@ pub(in crate::ops) fn plan_bundle(
     let volumes = manifests
         .iter()
         .map(|(device, manifest)| {
-            let base = bases.iter().find(|(of, ..)| bare(of) == bare(device));
-            let base = base.map(|(_, manifest, id)| Base { manifest, snapshot_id: id });
+            let base = bases.iter().find(|it| bare(&it.device) == bare(device));
+            let base = base.map(OpenBase::as_base);
             PlanVolume { device, manifest, base }
         })
         .collect();

@@ -28,7 +28,7 @@ use crate::ops::shared::trust::TrustRequest;
 use crate::ops::shared::trust::open_checked;
 use crate::work::Watch;
 
-/// A snapshot to start from.
+/// A snapshot to start from. A plan takes the id as it is; what publishes wants it proved.
 #[derive(Clone, Debug)]
 pub struct BaseSnapshotRequest {
     /// A bundle or a snapshot manifest; a bundle's device stands behind a colon.
@@ -181,15 +181,24 @@ fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<O
         // What it is called: a device of the bundle, whatever holds the manifest.
         let Named { path, ami, inside: device } = Named::parse(&request.path);
         let base = VolumeRequest { ami, ..VolumeRequest::new(&path) };
-        let manifest = match find(&base).map_err(|error| base.fail(error))? {
-            Found::Bundle(base) => base.manifest(base.find(device.as_deref())?)?,
-            _ => Manifest::open(&Input::open(&path)?)?,
+        let (manifest, holder) = match find(&base).map_err(|error| base.fail(error))? {
+            Found::Bundle(base) => {
+                let layer = base.find(device.as_deref())?;
+                (base.manifest(layer)?, Some((base.digest(), layer.device.clone())))
+            }
+            _ => (Manifest::open(&Input::open(&path)?)?, None),
         };
         let layer = bundle.find(device.as_deref())?;
-        if bases.iter().any(|(device, ..)| *device == layer.device) {
+        if bases.iter().any(|it| it.device == layer.device) {
             return Err(Error::invalid(format!("{} has two bases, expected one", layer.device)));
         }
-        bases.push((layer.device.clone(), manifest, request.snapshot_id.clone()));
+        bases.push(OpenBase {
+            device: layer.device.clone(),
+            manifest,
+            snapshot_id: request.snapshot_id.clone(),
+            typed: request.path.clone(),
+            bundle: holder,
+        });
     }
     Ok(bases)
 }
