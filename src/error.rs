@@ -131,6 +131,27 @@ pub enum Advice {
     },
     /// Leave out something that the request has.
     Omit(Setting),
+    /// Build the program with a feature that it can have.
+    Build {
+        /// The feature.
+        feature: &'static str,
+        /// What does without it; empty if nothing does.
+        instead: &'static str,
+    },
+    /// Give a key of an AWS account.
+    GiveKey {
+        /// The profile whose key only AWS's own tools can get.
+        profile: Option<String>,
+    },
+    /// Make a call of EC2's that amikit does not make.
+    CallEc2 {
+        /// What it does, as in `allow it`.
+        to: &'static str,
+        /// The call, as EC2 names it.
+        call: &'static str,
+        /// What follows it, as in `or do without it`; else empty.
+        then: &'static str,
+    },
     /// Use another verb.
     Use {
         /// Which one.
@@ -220,6 +241,8 @@ pub enum Verb {
     Unbundle,
     /// Writes a volume of a bundle as an image.
     Unpack,
+    /// Takes back what was published.
+    Unpublish,
     /// Lists all damage of a bundle.
     Verify,
 }

@@ -16,6 +16,19 @@ pub fn form(call: &str, parameters: &Value) -> Vec<(String, String)> {
     pairs
 }
 
+/// Spells a call of EC2's as the AWS CLI does: `RegisterImage` is `register-image`.
+#[must_use]
+pub fn command(call: &str) -> String {
+    let mut command = String::new();
+    for letter in call.chars() {
+        if letter.is_ascii_uppercase() && !command.is_empty() {
+            command.push('-');
+        }
+        command.push(letter.to_ascii_lowercase());
+    }
+    command
+}
+
 fn add(name: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     match value {
         Value::Object(members) => {

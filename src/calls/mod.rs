@@ -13,6 +13,7 @@ mod registration;
 mod tests;
 
 pub use form::EC2_VERSION;
+pub use form::command;
 pub use form::form;
 pub use ids::Id;
 pub use ids::Made;

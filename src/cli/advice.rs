@@ -3,6 +3,7 @@
 //! The library says what would help as a fact, [`Advice`]. Here it becomes a sentence that names the
 //! options of the command which failed, and says nothing of options which that command does not have.
 
+use crate::calls::command;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Setting;
@@ -111,6 +112,23 @@ impl AtHand {
                 .map(|it| format!("allow a rule that is broken on purpose with {it}")),
             Advice::FillTemplate { name } => self.template(name),
             Advice::Omit(setting) => self.setting(*setting, "").map(|it| format!("omit {it}")),
+            Advice::Build { feature, instead } => join(&[
+                Some(format!("build it with `cargo install amikit --features {feature}`")),
+                some(instead).map(|it| format!("or {it}")),
+            ]),
+            Advice::GiveKey { profile: None } => Some(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile by AWS_PROFILE, or run \
+                 `eval \"$(aws configure export-credentials --format env)\"`"
+                    .to_owned(),
+            ),
+            Advice::GiveKey { profile: Some(name) } => Some(format!(
+                "run `eval \"$(aws configure export-credentials --profile {} --format env)\"` first",
+                quoted(name)
+            )),
+            Advice::CallEc2 { to, call, then } => join(&[
+                Some(format!("{to} with `aws ec2 {}`", command(call))),
+                some(then),
+            ]),
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
         }
     }
@@ -178,6 +196,7 @@ fn verb_name(verb: Verb) -> &'static str {
         Verb::Sign => "sign",
         Verb::Unbundle => "instance-store unbundle",
         Verb::Unpack => "unpack",
+        Verb::Unpublish => "unpublish",
         Verb::Verify => "verify",
     }
 }

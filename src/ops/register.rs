@@ -12,6 +12,7 @@ use crate::calls::DeregisterImage;
 use crate::calls::Id;
 use crate::calls::Made;
 use crate::calls::Registration;
+use crate::calls::command;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
@@ -84,18 +85,6 @@ pub struct Document {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 fn is_false(it: &bool) -> bool {
     !it
-}
-
-/// Spells a call of EC2's as the AWS CLI does: `RegisterImage` is `register-image`.
-fn command(call: &str) -> String {
-    let mut command = String::new();
-    for letter in call.chars() {
-        if letter.is_ascii_uppercase() && !command.is_empty() {
-            command.push('-');
-        }
-        command.push(letter.to_ascii_lowercase());
-    }
-    command
 }
 
 impl Document {

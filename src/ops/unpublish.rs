@@ -13,6 +13,7 @@ use crate::aws::Aws;
 use crate::aws::Refusal;
 use crate::calls::BUNDLE_TAG;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -382,9 +383,11 @@ fn refused(refusal: Refusal) -> Error {
     let is_protected = refusal.code == "OperationNotPermitted";
     let error = Error::from(refusal);
     if is_protected {
-        return error.with_kind(Kind::Invalid).advise(
-            "switch the protection off with `aws ec2 disable-image-deregistration-protection`, and try again",
-        );
+        return error.with_kind(Kind::Invalid).advise(Advice::CallEc2 {
+            to: "switch the protection off",
+            call: "DisableImageDeregistrationProtection",
+            then: "and try again",
+        });
     }
     error
 }

@@ -1,5 +1,6 @@
 //! The formats that tables are written in.
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -43,8 +44,8 @@ impl Format {
     pub fn check(self) -> Result<()> {
         if self == Self::Parquet && cfg!(not(feature = "parquet")) {
             let text = "this build of amikit writes no Parquet";
-            let advice = "build it with `cargo install amikit --features parquet`, or write \
-                          jsonl or csv, which the same engines read";
+            let instead = "write jsonl or csv, which the same engines read";
+            let advice = Advice::Build { feature: "parquet", instead };
             return Err(Error::new(Kind::Unsupported, text).advise(advice));
         }
         Ok(())

@@ -215,16 +215,8 @@ fn a_command_names_no_option_that_it_does_not_have() {
 }
 
 /// Programs whose own options the library may name.
-const OTHER_PROGRAMS: &[&str] = &[
-    "aws ec2 ",
-    "gpg",
-    "cp --sparse",
-    "ntfsclone",
-    "sgdisk",
-    "uefivars",
-    "rev-parse",
-    "aws configure ",
-];
+const OTHER_PROGRAMS: &[&str] =
+    &["aws ec2 ", "gpg", "cp --sparse", "ntfsclone", "sgdisk", "uefivars", "rev-parse"];
 
 /// Returns the long options of a command and of those below it.
 fn options(words: &[&str], found: &mut Vec<String>) {
@@ -282,5 +274,21 @@ fn no_sentence_of_the_library_names_an_option_of_the_program() {
             wrong.push(format!("{path}: {text:?}"));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How a program is built, and what the AWS CLI is asked, is for the command line to say as well: a program that has the
+/// library in it is built otherwise.
+#[test]
+fn no_sentence_of_the_library_names_cargo_or_asks_the_aws_cli() {
+    let mut texts = Vec::new();
+    literals(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+    let wrong: Vec<_> = texts
+        .into_iter()
+        .filter(|(_, text)| {
+            ["cargo install", "aws configure", "`aws "].iter().any(|it| text.contains(it))
+        })
+        .map(|(path, text)| format!("{path}: {text:?}"))
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -26,6 +26,7 @@ use crate::bundle::Bundle;
 use crate::calls::Totals;
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -273,7 +274,11 @@ impl Publishing<'_> {
                 let text = format!(
                     "the account blocks public AMIs in {region}, and the AMI is to be public"
                 );
-                let advice = "allow it with `aws ec2 disable-image-block-public-access`, or share the AMI with accounts";
+                let advice = Advice::CallEc2 {
+                    to: "allow it",
+                    call: "DisableImageBlockPublicAccess",
+                    then: "or share the AMI with accounts",
+                };
                 return Err(Error::invalid(text).advise(advice));
             }
         }

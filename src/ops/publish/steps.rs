@@ -25,9 +25,11 @@ use crate::calls::Step;
 use crate::calls::Until as State;
 use crate::digest::Digest;
 use crate::digest::sha256;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::http::Bucket;
 use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::journal::Journal;
@@ -327,9 +329,10 @@ impl Doer<'_> {
         let id = same.and_then(|it| it["ImageId"].as_str()).filter(|id| is_id(id, "ami-"));
         match id {
             Some(id) => Ok(id.to_owned()),
-            None => Err(Error::from(refusal).advise(
-                "give the AMI another name in its recipe, or take the other one away with `amikit unpublish`",
-            )),
+            None => Err(Error::from(refusal).advise(Advice::Use {
+                verb: Verb::Unpublish,
+                to: "take the other one away, or give the AMI another name in its recipe".into(),
+            })),
         }
     }
 

@@ -38,24 +38,17 @@ pub(in crate::ops) fn with_aws<R>(
         run(&Aws::new(http, keys, environment, profile, endpoint), &region)
     })
     .map_err(|error| match error.advice() {
-        None if error.to_string().starts_with("no AWS credentials") => error.advise(HOW),
+        None if error.to_string().starts_with("no AWS credentials") => {
+            error.advise(Advice::GiveKey { profile: None })
+        }
         _ => error,
     })
 }
 
-/// How keys are given.
-const HOW: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile by AWS_PROFILE, or run \
-                   `eval \"$(aws configure export-credentials --format env)\"`";
-
 fn advised(fault: AwsFault) -> Error {
     let advice = match &fault {
-        AwsFault::NoCredentials { .. } => HOW.into(),
-        AwsFault::Way { name, .. } => {
-            let text = format!(
-                "run `eval \"$(aws configure export-credentials --profile {name} --format env)\"` first"
-            );
-            text.into()
-        }
+        AwsFault::NoCredentials { .. } => Advice::GiveKey { profile: None },
+        AwsFault::Way { name, .. } => Advice::GiveKey { profile: Some(name.clone()) },
         AwsFault::NoRegion | AwsFault::Region { .. } => {
             Advice::Give { setting: Setting::Region, example: "REGION".into() }
         }

@@ -5,6 +5,8 @@ use std::num::NonZero;
 use std::path::Path;
 
 #[cfg(not(feature = "network"))]
+use crate::error::Advice;
+#[cfg(not(feature = "network"))]
 use crate::error::Error;
 #[cfg(not(feature = "network"))]
 use crate::error::Kind;
@@ -68,5 +70,5 @@ pub(in crate::ops) fn connected<R>(
 pub fn missing<R>(verb: &str) -> Result<R> {
     let text = format!("this amikit was built without a network, which {verb} needs");
     Err(Error::new(Kind::Unsupported, text)
-        .advise("build it with `cargo install amikit --features network`"))
+        .advise(Advice::Build { feature: "network", instead: "" }))
 }
