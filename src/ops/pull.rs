@@ -111,7 +111,6 @@ mod fetching {
     use crate::bundle::Bundle;
     use crate::bundle::Intake;
     use crate::bundle::signatures;
-    use crate::bundle::signatures::Attached;
     use crate::bundle::signatures::MAX_ALL_LEN;
     use crate::bundle::signatures::MAX_DOCUMENT_LEN;
     use crate::bundle::signatures::SIGNATURE_TYPE;
@@ -134,6 +133,7 @@ mod fetching {
     use crate::layout::referrer_of;
     use crate::ops::pull::PullReport;
     use crate::ops::pull::PullRequest;
+    use crate::ops::shared::counters;
     use crate::ops::shared::network::connected;
     use crate::ops::shared::open::Found;
     use crate::ops::shared::open::find;
@@ -233,6 +233,12 @@ mod fetching {
         check(&intake, &head, &blobs, (request, base), &called, &mut report, watch)?;
         intake.finish(&naming, &head.documents, base, watch)?;
         report.notes.extend(signatures::attach_all(&head.signatures, &request.output, watch)?);
+        if let Some(store) = store_of(&request.output)? {
+            for voucher in &report.vouchers {
+                counters::raise(&store, &voucher.name, voucher.counter, report.digest, watch)
+                    .map_err(|error| error.leaving("it was pulled"))?;
+            }
+        }
         Ok(report)
     }
 
@@ -266,7 +272,8 @@ mod fetching {
         ];
         if let Some(trust) = &request.trust {
             let store = in_memory(called, &documents, &signatures);
-            check_vouched(&Place { store, ami: None, typed: called }, trust, watch)?;
+            let place = Place { store, ami: None, typed: called, memory: None };
+            check_vouched(&place, trust, watch)?;
         }
         let (_, bytes) = documents.last().expect("the manifest is the last of them");
         let parsed: oci::Manifest = serde_json::from_slice(bytes)
@@ -309,21 +316,21 @@ mod fetching {
             return Ok(Trusted { bundle, vouchers: Vec::new(), notes: Vec::new() });
         };
         let store = in_memory(called, &head.documents, &head.signatures);
-        let place = Place { store, ami: None, typed: called };
-        let known = known_versions(&request.output, head.manifest.digest)?;
+        let memory = store_of(&request.output)?;
+        let known = match &memory {
+            Some(store) => signatures::of(&*layout::open(store)?, head.manifest.digest)?.others,
+            None => Vec::new(),
+        };
+        let place = Place { store, ami: None, typed: called, memory };
         trusted_in(&place, trust, &known, request.base.as_ref(), watch)
     }
 
-    /// Returns the signatures of what is in the store already that the AMI goes into.
-    fn known_versions(output: &Path, digest: Digest) -> Result<Vec<Attached>> {
+    /// Returns the store that the AMI goes into, if it is one.
+    fn store_of(output: &Path) -> Result<Option<PathBuf>> {
         let Destination::Store { store, .. } = Destination::parse(output)? else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        if !is_store(&store)? {
-            return Ok(Vec::new());
-        }
-        let found = signatures::of(&*layout::open(&store)?, digest)?;
-        Ok(found.others)
+        Ok(is_store(&store)?.then_some(store))
     }
 
     /// Fetches what carries the signatures of an AMI, and tells why others are left out.

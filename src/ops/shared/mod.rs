@@ -7,6 +7,7 @@ pub(super) mod aws;
 pub(super) mod base;
 pub(super) mod boot;
 pub(super) mod case;
+pub(super) mod counters;
 pub(super) mod description;
 pub(super) mod exports;
 #[cfg(feature = "network")]

@@ -24,6 +24,8 @@ use crate::error::Verb;
 use crate::format::Named;
 use crate::layout;
 use crate::layout::BlobStore;
+use crate::layout::is_store;
+use crate::ops::shared::counters;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::recipe::read_small;
@@ -116,7 +118,8 @@ fn open_trusted(
         // It says what there is instead.
         Bundle::open(&path)?;
     }
-    let place = Place { store: layout::open(&path)?, ami, typed };
+    let memory = is_store(&path)?.then(|| path.clone());
+    let place = Place { store: layout::open(&path)?, ami, typed, memory };
     trusted_in(&place, trust, &[], base, watch)
 }
 
@@ -129,6 +132,8 @@ pub(in crate::ops) struct Place<'a> {
     pub(in crate::ops) ami: Option<String>,
     /// What the user called it.
     pub(in crate::ops) typed: &'a Path,
+    /// The store that remembers the highest counters.
+    pub(in crate::ops) memory: Option<PathBuf>,
 }
 
 /// What trusted keys state of an AMI, and of others beside it.
@@ -217,8 +222,11 @@ pub(in crate::ops) fn trusted_in(
     }
     let newest: Vec<_> = own
         .keys()
-        .map(|name| others.iter().filter(|it| it.name == *name).map(|it| it.counter).max())
-        .collect();
+        .map(|name| {
+            let there = others.iter().filter(|it| it.name == *name).map(|it| it.counter).max();
+            Ok(there.max(remembered(place, name, found.digest)?))
+        })
+        .collect::<Result<_>>()?;
     let mut notes = Vec::new();
     for ((name, counter), newest) in own.iter().zip(&newest) {
         if let Some(newest) = newest.filter(|newest| newest > counter && !trust.allow_downgrade) {
@@ -237,6 +245,13 @@ pub(in crate::ops) fn trusted_in(
     }
     let vouchers = statements.into_iter().map(|(_, voucher)| voucher).collect();
     Ok(Trusted { bundle, vouchers, notes })
+}
+
+/// Returns the highest counter of another version that the store has ever accepted under a name.
+fn remembered(place: &Place<'_>, name: &str, digest: Digest) -> Result<Option<u64>> {
+    let Some(store) = &place.memory else { return Ok(None) };
+    let found = counters::highest(store, name)?.filter(|it| it.digest != digest);
+    Ok(found.map(|it| it.highest))
 }
 
 /// Reads the file of allowed signers.

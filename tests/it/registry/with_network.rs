@@ -366,6 +366,24 @@ fn signatures_go_along_and_are_asked_for() {
     let text = run_badly(scene.path(), &older, 7);
     assert!(text.contains("this one is older"), "{text}");
     run_well(scene.path(), &format!("{older} --allow-downgrade"));
+    // A store remembers what it has accepted, also when nothing of it is left.
+    run_well(scene.path(), "store init other");
+    run_well(scene.path(), &format!("pull {host}/web:v7 -o other@web --signers signers"));
+    run_well(scene.path(), "store remove other@web");
+    run_well(scene.path(), "store gc other --all");
+    let older = format!("pull {host}/web:v6 -o other@web --signers signers");
+    let text = run_badly(scene.path(), &older, 7);
+    assert!(text.contains("a version with 7 is known: this one is older"), "{text}");
+    run_well(scene.path(), &format!("{older} --allow-downgrade"));
+    let text = run_badly(scene.path(), "verify other@web --signers signers", 7);
+    assert!(text.contains("a version with 7 is known"), "{text}");
+    run_well(scene.path(), &format!("pull {host}/web:v7 -o other@newer --signers signers"));
+    // What nobody vouched for raises nothing.
+    run_well(scene.path(), "store init open");
+    run_well(scene.path(), &format!("pull {host}/web:v7 -o open@web"));
+    run_well(scene.path(), "store remove open@web");
+    run_well(scene.path(), "store gc open --all");
+    run_well(scene.path(), &format!("pull {host}/web:v6 -o open@web --signers signers"));
     // Before trust nothing but the manifest and what refers to it is asked for.
     let gate = scene.gate(|_| Fate::Pass);
     let line = format!("pull 127.0.0.1:{}/web:v7 -o never.ami --signers others", gate.port);
