@@ -2,6 +2,9 @@
 
 mod fault;
 mod keys;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod mutations;
 mod namespace;
 mod signers;
 mod sshsig;
