@@ -296,7 +296,7 @@ fn refusal(asked: &Asked<'_>, status: u16, headers: &Headers, body: &[u8]) -> Re
     let text = |value: &Value, names: &[&str]| {
         names.iter().find_map(|name| Some(value.get(*name)?.as_str()?.to_owned()))
     };
-    if asked.service == Service::Ebs {
+    if matches!(asked.service, Service::Ebs | Service::Ssm) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let code = headers.get("x-amzn-errortype").map(str::to_owned);
         let code = code.or_else(|| text(&body, &["__type", "code"])).unwrap_or_default();

@@ -14,6 +14,7 @@ mod metadata;
 mod place;
 mod profile;
 mod sign;
+mod ssm;
 #[cfg(test)]
 mod tests;
 mod xml;

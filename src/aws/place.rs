@@ -11,6 +11,8 @@ pub enum Service {
     Ebs,
     /// EC2.
     Ec2,
+    /// Systems Manager.
+    Ssm,
     /// Who one is.
     Sts,
 }
@@ -22,6 +24,7 @@ impl Service {
         match self {
             Self::Ebs => "ebs",
             Self::Ec2 => "ec2",
+            Self::Ssm => "ssm",
             Self::Sts => "sts",
         }
     }

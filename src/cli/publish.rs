@@ -34,6 +34,10 @@ pub(super) struct Publish {
     #[arg(long)]
     no_base: bool,
 
+    /// A parameter of Systems Manager that gets the AMI's id, in each region that has one
+    #[arg(long, value_name = "NAME")]
+    ssm_parameter: Option<String>,
+
     /// Folder of journals and records [default: publications in the store, or BUNDLE.publications]
     #[arg(long, value_name = "FOLDER")]
     records: Option<PathBuf>,
@@ -70,6 +74,7 @@ impl Publish {
             aws: self.aws.request()?,
             records: self.records.clone(),
             find_bases: !self.no_base,
+            parameter: self.ssm_parameter.clone(),
         };
         let hear = |event: &PublishEvent| told::hear(output, event);
         let report = ops::publish(&request, follower, &hear)?;
@@ -112,6 +117,9 @@ mod told {
                 let parents: Vec<String> =
                     parents.iter().map(|(device, id)| format!("{device} over {id}")).collect();
                 output.notes(&[format!("uploading {}", parents.join(", "))]);
+            }
+            PublishEvent::Parameter { region, name, image_id } => {
+                output.notes(&[format!("{name} in {region} is {image_id}")]);
             }
             _ => {}
         }

@@ -56,6 +56,8 @@ mod instance_store_oracles;
 mod layouts;
 mod limits;
 mod lint_inside;
+#[cfg(feature = "network")]
+mod moto;
 mod names;
 mod nbd_judged;
 mod oci;

@@ -13,7 +13,7 @@ pub(in crate::cli) struct AwsArgs {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// Endpoint of all services [default: AWS_ENDPOINT_URL_EBS, _EC2, _STS, AWS_ENDPOINT_URL, or AWS's own]
+    /// Endpoint of all services [default: AWS_ENDPOINT_URL_EBS, _EC2, _SSM, _STS, AWS_ENDPOINT_URL, or AWS's own]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
 

@@ -90,4 +90,13 @@ pub enum PublishEvent {
         /// Its id.
         image_id: String,
     },
+    /// A parameter has the id of an AMI.
+    Parameter {
+        /// The region.
+        region: String,
+        /// The parameter's name.
+        name: String,
+        /// The AMI's id.
+        image_id: String,
+    },
 }

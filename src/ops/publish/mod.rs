@@ -3,6 +3,7 @@
 
 mod event;
 mod journal;
+mod parameter;
 mod parents;
 mod proof;
 mod ranges;
@@ -74,6 +75,8 @@ pub struct PublishRequest {
     pub records: Option<PathBuf>,
     /// Whether parents are looked for in the records.
     pub find_bases: bool,
+    /// A parameter of Systems Manager that gets the id of the AMI, in each region that has one.
+    pub parameter: Option<String>,
 }
 
 impl PublishRequest {
@@ -86,6 +89,7 @@ impl PublishRequest {
             aws: AwsRequest::default(),
             records: None,
             find_bases: true,
+            parameter: None,
         }
     }
 }
@@ -187,6 +191,10 @@ pub fn publish(
         let account = aws.account(region)?;
         let all = records.all()?;
         let publishing = Publishing { request, watch, hear, aws, region, account: &account };
+        if let Some(name) = &request.parameter {
+            let copies = prepared.distribution.iter().map(|copy| copy.region.as_str());
+            parameter::check(aws, name, [region].into_iter().chain(copies))?;
+        }
         if let Some(done) = publishing.was_there(&prepared, &all)? {
             return Ok(done);
         }
@@ -233,7 +241,13 @@ impl Publishing<'_> {
         if gone || !is_recorded(&found?["Images"][0], first) {
             return Ok(None);
         }
+        self.put_parameter(&record.images)?;
         Ok(Some(self.report(record, PathBuf::new(), Totals::default(), 0, BTreeMap::new(), true)))
+    }
+
+    fn put_parameter(&self, images: &[PublishedImage]) -> Result<()> {
+        let Some(name) = &self.request.parameter else { return Ok(()) };
+        parameter::put(self.aws, name, images, self.hear)
     }
 
     fn report(
@@ -336,6 +350,7 @@ impl Publishing<'_> {
         let images = self
             .work(prepared, &journal, known, &progress, connections)
             .map_err(|error| goes_on(error, &path))?;
+        self.put_parameter(&images).map_err(|error| goes_on(error, &path))?;
         let now = Time::from_unix_seconds(seconds(self.aws.http().now()));
         let now =
             now.ok_or_else(|| Error::invalid("this machine's clock is past the year 9999"))?;
