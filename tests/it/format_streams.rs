@@ -234,7 +234,7 @@ fn a_damaged_stream_is_told_with_the_kind_and_the_ends_of_its_unit() {
     let plain: Vec<u8> = (0..=250_u8).cycle().take(100_000).collect();
     for (program, suffix, from_end, kind) in [
         ("gzip", "gz", 8, "checksum does not match"),
-        ("gzip", "gz", 4, "not hold as many bytes"),
+        ("gzip", "gz", 4, "not as long as it says"),
         ("xz", "xz", 8, "index does not match"),
         ("zstd", "zst", 2, "checksum does not match"),
         ("bzip2", "bz2", 2, "checksum does not match"),
