@@ -297,9 +297,18 @@ fn what_was_published_goes_only_by_the_record_and_the_tag() {
     assert!(badly(here, &url, "unpublish mine@none", 2).contains("no record says"));
 }
 
+/// Disables an AMI, as soon as it is available.
 fn disable(server: &Server, image: &str) {
     let body = format!("Action=DisableImage&Version=2016-11-15&ImageId={image}");
-    assert!(say(server, &body).contains("<return>true"), "{image}");
+    let started = Instant::now();
+    loop {
+        let answer = say(server, &body);
+        if answer.contains("<return>true") {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{image}: {answer}");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Asks the server as the account, in the region of the tests.
