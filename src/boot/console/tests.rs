@@ -219,7 +219,7 @@ fn a_kernel_that_goes_on_behind_its_early_console_is_heard() {
     }
 }
 
-/// What comes before the kernel is not the kernel, whoever says it.
+/// Lines of firmware, boot loaders and the EFI stub do not count as lines of the kernel.
 #[test]
 fn firmware_loaders_and_stubs_are_no_kernel() {
     for (text, reason) in [

@@ -115,11 +115,14 @@ fn with_snapshots(state: &State, caller: &Caller, ami: &mut Ami) -> Result<Volum
     Ok(volumes)
 }
 
-/// Tells a name that leads nowhere else, and is none of the store's own files.
+/// Folders of a store, which no bundle of instance store is in: `docs/formats/store.md`.
+const OWN_FOLDERS: [&str; 5] = ["blobs", "counters", "fetches", "publications", "serve-aws"];
+
+/// Tells a name that leads nowhere else, and is not that of a folder of the store's own.
 fn is_plain(name: &str) -> bool {
     let words = || name.split(['.', '_', '-']);
     let is_word = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    name.len() <= 128 && words().all(is_word) && !["blobs", "serve-aws"].contains(&name)
+    name.len() <= 128 && words().all(is_word) && !OWN_FOLDERS.contains(&name)
 }
 
 /// Finds the bundle of an instance-store AMI, and fills in what its manifest says.
@@ -260,22 +263,12 @@ mod tests {
             assert!(is_plain(name), "{name}");
         }
         for name in [
-            "",
-            ".",
-            "..",
-            "../web",
-            "/etc",
-            "a/b",
-            "web/",
-            ".web",
-            "web.",
-            "a..b",
-            "a b",
-            "a\0b",
+            "", ".", "..", "../web", "/etc", "a/b", "web/", ".web", "web.", "a..b", "a b", "a\0b",
             "ü",
-            "blobs",
-            "serve-aws",
-        ] {
+        ]
+        .into_iter()
+        .chain(OWN_FOLDERS)
+        {
             assert!(!is_plain(name), "{name}");
         }
         assert!(!is_plain(&"a".repeat(129)));
