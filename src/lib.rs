@@ -94,7 +94,7 @@
 //! # Features
 //!
 //! `cli`, on by default, is for the program: it brings its arguments, progress and signals. A library
-//! needs none of that: `amikit = { version = "0.1", default-features = false }`.
+//! needs none of that: `amikit = { version = "0.2", default-features = false }`.
 //!
 //! `network`, off by default, is for what talks to other machines: [`verbs::push`] and [`verbs::pull`]. Without
 //! it they exist and fail.

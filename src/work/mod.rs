@@ -189,6 +189,11 @@ impl Crew {
     pub fn of(threads: NonZero<usize>, window: usize, queue: usize) -> Self {
         Self { threads, window_per_thread: window, queue_per_thread: queue }
     }
+
+    /// Jobs that may be under way.
+    fn window(self) -> usize {
+        self.threads.get().saturating_mul(self.window_per_thread)
+    }
 }
 
 impl From<NonZero<usize>> for Crew {
@@ -345,7 +350,7 @@ impl<F, G: Fn() -> bool> Drop for EndOfTurns<'_, F, G> {
 /// As [`in_order`], and tells `work` the number of each job. `leaving` is dropped when no result is
 /// taken any more, before the threads are waited for.
 fn numbered<J: Send, R: Send, S>(
-    Crew { threads, window_per_thread, queue_per_thread }: Crew,
+    crew: Crew,
     watch: &dyn Watch,
     mut jobs: impl Iterator<Item = Result<J>>,
     state: impl Fn() -> Result<S> + Sync,
@@ -353,7 +358,7 @@ fn numbered<J: Send, R: Send, S>(
     mut commit: impl FnMut(R) -> Result<()>,
     leaving: impl Sized,
 ) -> Result<()> {
-    if threads.get() == 1 {
+    if crew.threads.get() == 1 {
         let mut state = state()?;
         for (number, job) in (0..).zip(jobs) {
             watch.check()?;
@@ -361,37 +366,123 @@ fn numbered<J: Send, R: Send, S>(
         }
         return watch.check();
     }
-    let window = threads.get().saturating_mul(window_per_thread);
-    let queue = threads.get().saturating_mul(queue_per_thread);
-    let (send_job, take_job) = bounded::<(u64, J)>(queue);
-    let (send_result, take_result) = bounded::<(u64, thread::Result<Result<R>>)>(window);
+    // Jobs and results pass through these; the threads hear numbers only, so that all that runs them is
+    // compiled once.
+    let places: Vec<Place<J, R>> = (0..crew.window()).map(|_| Place::default()).collect();
+    let place = |number: u64| {
+        let len = u64::try_from(places.len()).expect("a few");
+        &places[usize::try_from(number.strict_rem(len)).expect("below the window")]
+    };
+    let mut draw = |number| {
+        let Some(job) = jobs.next() else { return Ok(false) };
+        place(number).job.put(job?);
+        Ok(true)
+    };
+    let body = |numbers: &mut Numbers<'_>| {
+        let mut own: Option<S> = None;
+        while let Some(number) = numbers.next() {
+            let job = place(number).job.take();
+            let run = AssertUnwindSafe(|| {
+                let own = match &mut own {
+                    Some(own) => own,
+                    none => none.insert(state()?),
+                };
+                work(own, number, job)
+            });
+            let result = catch_unwind(run);
+            let panicked = result.is_err();
+            place(number).result.put(result);
+            numbers.done(number);
+            if panicked {
+                break;
+            }
+        }
+    };
+    let mut commit = |number| {
+        let result = place(number).result.take();
+        commit(result.unwrap_or_else(|panic| resume_unwind(panic))?)
+    };
+    let mut leaving = Some(leaving);
+    dispatch(crew, watch, &mut draw, &body, &mut commit, &mut || drop(leaving.take()))
+}
+
+/// Where a job waits for its thread, and its result for its turn.
+struct Place<J, R> {
+    job: Handed<J>,
+    result: Handed<thread::Result<Result<R>>>,
+}
+
+impl<J, R> Default for Place<J, R> {
+    fn default() -> Self {
+        Self { job: Handed::default(), result: Handed::default() }
+    }
+}
+
+/// What one thread leaves for another.
+struct Handed<T>(Mutex<Option<T>>);
+
+impl<T> Default for Handed<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> Handed<T> {
+    fn put(&self, one: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(one);
+    }
+
+    fn take(&self) -> T {
+        let one = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        one.expect("its number is told after it was put there")
+    }
+}
+
+/// The numbers of the jobs that one thread takes.
+struct Numbers<'a> {
+    take_job: &'a Receiver<u64>,
+    send_result: &'a Sender<u64>,
+    is_heard: bool,
+}
+
+impl Numbers<'_> {
+    /// Waits for a job; `None` if there are no more, or nobody wants them.
+    fn next(&mut self) -> Option<u64> {
+        if self.is_heard { self.take_job.recv().ok() } else { None }
+    }
+
+    /// Tells that a job's result is in its place.
+    fn done(&mut self, number: u64) {
+        self.is_heard = self.send_result.send(number).is_ok();
+    }
+}
+
+/// Starts the threads of `crew`, each with `body`, and tells them the numbers of jobs as long as `draw`
+/// finds one; `commit` hears the numbers in order. `leave` is called before the threads are waited for.
+fn dispatch(
+    crew: Crew,
+    watch: &dyn Watch,
+    draw: &mut dyn FnMut(u64) -> Result<bool>,
+    body: &(dyn Fn(&mut Numbers<'_>) + Sync),
+    commit: &mut dyn FnMut(u64) -> Result<()>,
+    leave: &mut dyn FnMut(),
+) -> Result<()> {
+    let threads = crew.threads.get();
+    let (send_job, take_job) = bounded(threads.saturating_mul(crew.queue_per_thread));
+    let (send_result, take_result) = bounded(crew.window());
     thread::scope(|scope| {
         // Moved in, so that an early return closes the queues and lets the threads end.
-        let (send_job, take_result, _leaving) = (send_job, take_result, leaving);
+        let (send_job, take_result, _leaving) = (send_job, take_result, Leaving(leave));
         let mut started = 0_usize;
-        for number in 0..threads.get() {
+        for number in 0..threads {
             let (take_job, send_result) = (take_job.clone(), send_result.clone());
-            let (state, work) = (&state, &work);
-            let body = move || {
-                let mut own: Option<S> = None;
-                for (number, job) in take_job {
-                    let run = AssertUnwindSafe(|| {
-                        let own = match &mut own {
-                            Some(own) => own,
-                            none => none.insert(state()?),
-                        };
-                        work(own, number, job)
-                    });
-                    let result = catch_unwind(run);
-                    let panicked = result.is_err();
-                    if send_result.send((number, result)).is_err() || panicked {
-                        break;
-                    }
-                }
+            let run = move || {
+                let (take_job, send_result) = (&take_job, &send_result);
+                body(&mut Numbers { take_job, send_result, is_heard: true });
             };
             let name = format!("amikit-{number}");
             // Under a limit on processes the run goes on with the threads that there are.
-            if thread::Builder::new().name(name).spawn_scoped(scope, body).is_ok() {
+            if thread::Builder::new().name(name).spawn_scoped(scope, run).is_ok() {
                 started = started.strict_add(1);
             }
         }
@@ -400,37 +491,43 @@ fn numbered<J: Send, R: Send, S>(
             let advice = Advice::Give { setting: Setting::Threads, example: "1".into() };
             return Err(Error::new(Kind::Io, "the system cannot start a thread").advise(advice));
         }
-        // Results that came early wait here; the front belongs to job `done`.
-        let mut waiting: VecDeque<Option<Result<R>>> = VecDeque::new();
+        // Which results have come that wait here; the front is job `done`.
+        let mut waiting: VecDeque<bool> = VecDeque::new();
         let (mut sent, mut done, mut more) = (0_u64, 0_u64, true);
         loop {
-            while more && waiting.len() < window && !send_job.is_full() {
+            while more && waiting.len() < crew.window() && !send_job.is_full() {
                 watch.check()?;
-                match jobs.next() {
-                    Some(job) => {
-                        let lost = send_job.send((sent, job?)).is_err();
-                        assert!(!lost, "the threads live as long as their queue");
-                        waiting.push_back(None);
-                        sent = sent.strict_add(1);
-                    }
-                    None => more = false,
+                more = draw(sent)?;
+                if more {
+                    let lost = send_job.send(sent).is_err();
+                    assert!(!lost, "the threads live as long as their queue");
+                    waiting.push_back(false);
+                    sent = sent.strict_add(1);
                 }
             }
             if waiting.is_empty() {
                 return watch.check();
             }
-            let (number, result) =
+            let number: u64 =
                 take_result.recv().expect("a thread that takes a job sends its result");
-            let result = result.unwrap_or_else(|panic| resume_unwind(panic));
-            let place = usize::try_from(number.strict_sub(done)).expect("inside the window");
-            waiting[place] = Some(result);
-            while let Some(Some(_)) = waiting.front() {
-                let result = waiting.pop_front().flatten().expect("just seen");
+            let at = usize::try_from(number.strict_sub(done)).expect("inside the window");
+            waiting[at] = true;
+            while waiting.front() == Some(&true) {
+                waiting.pop_front();
+                commit(done)?;
                 done = done.strict_add(1);
-                commit(result?)?;
             }
         }
     })
+}
+
+/// Tells when no result is taken any more.
+struct Leaving<'a>(&'a mut dyn FnMut());
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 #[cfg(test)]
