@@ -36,7 +36,7 @@ const BYTES_A_READER: usize = 32 << 20;
 const BYTES_FOR_PATCHES: usize = 128 << 20;
 
 /// Buffers without a group that are kept for the next one.
-const MOST_SPARE: usize = 2;
+const MOST_SPARE: usize = 1;
 
 /// A group, as far as it is decompressed.
 #[derive(Debug, Default)]

@@ -179,7 +179,6 @@ impl ChunkReader {
 
     /// Fills `plain` with a patched chunk.
     fn patch(&mut self, pack: &Pack, number: u16, plain: &mut [u8]) -> Result<()> {
-        self.cache.expect_patches();
         pack.read_stored(number, &mut self.stored)?;
         let patched = Patch::parse(&self.stored).map_err(Error::from).and_then(|patch| {
             let base = pack.base().ok_or_else(patch::no_base)?;
