@@ -57,7 +57,7 @@
 //! let ami = with_defaults(Ami { name: "web".into(), ..Ami::default() }, false);
 //! let root = MappedVolume::new(&ami.root_device_name, VolumeRequest::new(&image));
 //! let mut request = PackRequest::new(vec![root], PackOptions::new(&bundle, ami));
-//! request.options.groups.level = 9;
+//! request.options.groups.level = Some(9);
 //! let packed = amikit::pack(&request, &Unwatched)?;
 //! println!("{}: {}", bundle.display(), packed.digest);
 //!

@@ -54,7 +54,7 @@ fn make(folder: &Path) -> Files {
     let ami = verbs::with_defaults(ami, false);
     let root = amikit::MappedVolume::new("/dev/xvda", amikit::VolumeRequest::new(&image));
     let mut request = amikit::PackRequest::new(vec![root], amikit::PackOptions::new(&output, ami));
-    request.options.groups.level = 1;
+    request.options.groups.level = Some(1);
     request.options.threads = std::num::NonZero::<usize>::MIN;
     amikit::pack(&request, &amikit::Unwatched).unwrap();
     let read = |name: &str| fs::read(output.join(name)).unwrap();

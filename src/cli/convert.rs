@@ -39,7 +39,6 @@ use crate::ops::Found;
 use crate::ops::Groups;
 use crate::ops::VolumeRequest;
 use crate::ops::instance_store as instance_ops;
-use crate::pack::DEFAULT_LEVEL;
 use crate::units::format_size;
 
 /// Writes a volume as an image in another format, states kept
@@ -208,7 +207,7 @@ impl Convert {
             architecture: machine.arch.as_deref().map(str::parse).transpose()?,
             virtualization: *virtualization,
             allow: allow.clone(),
-            groups: Groups { level: self.level.unwrap_or(DEFAULT_LEVEL), ..Groups::default() },
+            groups: Groups { level: self.level, ..Groups::default() },
         };
         let (report, notes) = instance_ops::import(&request, follower)?;
         follower.end();

@@ -78,7 +78,10 @@ pub fn frame_bound(len: usize) -> usize {
 }
 
 /// A zstd compressor that writes one frame a call, each with its content size and no checksum.
-pub struct Encoder(Compressor<'static>);
+pub struct Encoder {
+    compressor: Compressor<'static>,
+    level: i32,
+}
 
 impl Encoder {
     /// Makes an encoder of a level in [`LEVELS`].
@@ -99,7 +102,7 @@ impl Encoder {
                 compressor.set_parameter(parameter).map_err(fail)?;
             }
         }
-        Ok(Self(compressor))
+        Ok(Self { compressor, level })
     }
 
     /// Makes an encoder whose frames end in a checksum, for files that have no other.
@@ -110,10 +113,16 @@ impl Encoder {
     pub fn with_checksums(level: i32) -> Result<Self> {
         let mut encoder = Self::new(level)?;
         encoder
-            .0
+            .compressor
             .set_parameter(CParameter::ChecksumFlag(true))
             .map_err(|e| Error::new(Kind::Io, format!("cannot set up checksums: {e}")))?;
         Ok(encoder)
+    }
+
+    /// Returns the level.
+    #[must_use]
+    pub fn level(&self) -> i32 {
+        self.level
     }
 
     /// Appends the frame of `plain` to `out` and returns its length in bytes.
@@ -122,7 +131,7 @@ impl Encoder {
         out.resize(start.strict_add(frame_bound(plain.len())), 0);
         // The only failure is too small a buffer, and this one has the library's own bound.
         let len = self
-            .0
+            .compressor
             .compress_to_buffer(plain, &mut out[start..])
             .expect("the bound of the frame is the library's own");
         out.truncate(start.strict_add(len));

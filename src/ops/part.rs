@@ -165,7 +165,7 @@ pub fn part(request: &PartRequest, watch: &dyn Watch) -> Result<PartReport> {
 impl Stores {
     /// Checks that a part has whole regions, and returns its options as words.
     fn check(&self, blocks: &std::ops::Range<u32>, size: u64) -> Result<String> {
-        let Groups { level, size: group, region } = self.groups;
+        let Groups { size: group, region, .. } = self.groups;
         let Some(region_len) = region else {
             let text = "parts of a volume are packed in regions, and none are given";
             let advice = Advice::Give { setting: Setting::Region, example: "1GiB".into() };
@@ -181,7 +181,7 @@ impl Stores {
                 "blocks {first}..{end} are not whole regions, expected multiples of {region}"
             )));
         }
-        let (pack_size, zstd) = (self.pack_size, zstd_version());
+        let (level, pack_size, zstd) = (self.groups.level(false), self.pack_size, zstd_version());
         Ok(format!(
             "region={region_len} group={group} level={level} pack-size={pack_size} zstd={zstd}"
         ))
@@ -218,7 +218,7 @@ impl PartRequest {
             watch,
             states: self.states,
             store: Some(Store {
-                level: stores.groups.level,
+                level: stores.groups.level(false),
                 group_chunks: stores.groups.chunks()?,
                 region_blocks,
                 known: &known,

@@ -48,6 +48,9 @@ pub const DEFAULT_PACK_SIZE: u64 = 1 << 30;
 /// whole volume.
 pub const DEFAULT_LEVEL: i32 = 2;
 
+/// Level of groups over a base where the user names none.
+pub const DEFAULT_LEVEL_OVER_BASE: i32 = 3;
+
 /// Plain bytes of a group where the user says nothing.
 pub const DEFAULT_GROUP_SIZE: u64 = 32 << 20;
 

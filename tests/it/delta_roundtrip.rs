@@ -274,3 +274,49 @@ fn an_index_is_believed_for_its_own_base_and_as_it_was_written() {
     run_well(here, line);
     assert!(fs::read(here.join("i.amx")).unwrap() == index, "a kept index was written anew");
 }
+
+/// Packs `new` over `old` and returns how many groups and chunks are stored.
+fn stored(here: &Path, old: &[u8], new: &[u8]) -> (u64, u64) {
+    fs::write(here.join("old.raw"), old).unwrap();
+    fs::write(here.join("new.raw"), new).unwrap();
+    run_well(here, "pack new.raw --name new --base old.raw --thin -o new.ami");
+    run_well(here, "unpack new.ami --base old.raw -o out.raw");
+    assert!(fs::read(here.join("out.raw")).unwrap() == new, "it comes back");
+    fs::remove_file(here.join("out.raw")).unwrap();
+    let report: Value = serde_json::from_str(&run_well(here, "inspect new.ami --json")).unwrap();
+    fs::remove_dir_all(here.join("new.ami")).unwrap();
+    let pack = &report["packs"][0];
+    (pack["groups"].as_u64().unwrap(), pack["chunks"].as_u64().unwrap())
+}
+
+/// Chunks of which the base has nothing make each other smaller: they share a group, although each would be
+/// smaller as a patch at its higher level than alone.
+#[test]
+fn a_chunk_becomes_a_patch_only_if_the_base_does_more_than_a_group_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut random = Random::with_seed(71);
+    let text = |random: &mut Random, len: usize| {
+        let words: Vec<Vec<u8>> = (0..3000).map(|_| random.bytes(6)).collect();
+        let mut text = Vec::new();
+        while text.len() < len {
+            text.extend_from_slice(&words[usize::try_from(random.below(3000)).unwrap()]);
+        }
+        text.truncate(len);
+        text
+    };
+    let old = text(&mut random, 4 * BLOCK_LEN);
+    let new = text(&mut random, 4 * BLOCK_LEN);
+    let touched = |from: usize| {
+        let mut bytes = old[from * BLOCK_LEN..][..BLOCK_LEN].to_vec();
+        bytes.iter_mut().step_by(4096).for_each(|byte| *byte ^= 1);
+        bytes
+    };
+    let strange = new[..3 * BLOCK_LEN].to_vec();
+    assert_eq!(stored(here, &old, &strange), (1, 3), "nothing of the base");
+    let changed = [touched(2), touched(0), touched(3)].concat();
+    assert_eq!(stored(here, &old, &changed), (3, 3), "a byte of each page changed, and moved");
+    let half = [&old[..BLOCK_LEN / 2], &new[3 * BLOCK_LEN..][..BLOCK_LEN / 2]].concat();
+    let both = [strange, half, changed].concat();
+    assert_eq!(stored(here, &old, &both), (5, 7), "a group, and patches");
+}

@@ -163,8 +163,9 @@ pub(in crate::cli) struct Level {
 /// How chunks are compressed.
 #[derive(Clone, Copy, Debug, Args)]
 pub(in crate::cli) struct GroupArgs {
-    #[command(flatten)]
-    level: Level,
+    /// Compression level of zstd, 1 to 22 [default: 2, or 3 over a base]
+    #[arg(long, allow_negative_numbers = true)]
+    level: Option<i32>,
 
     /// Compress so much of the volume together, 512KiB to 64MiB: more is smaller, less is faster to
     /// read at any place
@@ -181,7 +182,7 @@ impl GroupArgs {
         threads: Threads,
         output: Output,
     ) -> Groups {
-        let groups = Groups { level: self.level.level, size: self.group, region };
+        let groups = Groups { level: self.level, size: self.group, region };
         if groups.check().is_ok()
             && let Some(note) = groups.note(threads.count())
         {

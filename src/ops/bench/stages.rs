@@ -355,7 +355,7 @@ impl<'a> Workbench<'a> {
             ..Ami::default()
         };
         let options = PackOptions {
-            groups: Groups { level: self.level, ..Groups::default() },
+            groups: Groups { level: Some(self.level), ..Groups::default() },
             threads: self.threads,
             ..PackOptions::new(self.path("sample.ami"), ami)
         };

@@ -98,7 +98,7 @@ impl<'a> Joiner<'a> {
         let [first, second] = chunks;
         let reader = second.reader();
         let chunks = usize::try_from(groups.chunks()?).expect("at most 128");
-        let encoder = GroupEncoder::new(groups.level, chunks.strict_mul(BLOCK_LEN))?;
+        let encoder = GroupEncoder::new(groups.level(true), chunks.strict_mul(BLOCK_LEN))?;
         let (ids, plain, frame) = (Vec::new(), Vec::new(), Vec::new());
         let again = Again { encoder, chunks, ids, plain, frame };
         let groups = BTreeMap::new();

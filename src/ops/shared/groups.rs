@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::pack::DEFAULT_GROUP_SIZE;
 use crate::pack::DEFAULT_LEVEL;
+use crate::pack::DEFAULT_LEVEL_OVER_BASE;
 use crate::pack::group_chunks;
 use crate::pack::layout::REGION_GRAIN;
 use crate::units::BLOCK_SIZE;
@@ -24,8 +25,9 @@ const SHARED_GROUPS: u64 = 2;
 /// How chunks are grouped and compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Groups {
-    /// Compression level of zstd, 1 to 22.
-    pub level: i32,
+    /// Compression level of zstd, 1 to 22; `None` for 2, and for 3 over a base: what a delta brings is little, and
+    /// is sent.
+    pub level: Option<i32>,
     /// Plain bytes of a group: a multiple of 512 KiB, at most 64 MiB.
     pub size: u64,
     /// Bytes of the regions that the volume is packed in, a multiple of 512 MiB; `None` for one region.
@@ -34,7 +36,7 @@ pub struct Groups {
 
 impl Default for Groups {
     fn default() -> Self {
-        Self { level: DEFAULT_LEVEL, size: DEFAULT_GROUP_SIZE, region: None }
+        Self { level: None, size: DEFAULT_GROUP_SIZE, region: None }
     }
 }
 
@@ -45,12 +47,20 @@ impl Groups {
     ///
     /// `Invalid`, naming the first that is not.
     pub fn check(&self) -> Result<()> {
-        if !LEVELS.contains(&self.level) {
-            let text = format!("compression level is {}, expected {LEVELS:?}", self.level);
+        if let Some(level) = self.level
+            && !LEVELS.contains(&level)
+        {
+            let text = format!("compression level is {level}, expected {LEVELS:?}");
             return Err(Error::invalid(text));
         }
         self.chunks()?;
         self.region_blocks().map(drop)
+    }
+
+    /// Returns the level of groups, over a base or without one.
+    pub(in crate::ops) fn level(&self, over_base: bool) -> i32 {
+        let default = if over_base { DEFAULT_LEVEL_OVER_BASE } else { DEFAULT_LEVEL };
+        self.level.unwrap_or(default)
     }
 
     /// Returns the chunks of a group.
@@ -79,7 +89,7 @@ impl Groups {
 
     /// Returns what one thread needs: a group, its frame, and the encoder.
     fn memory_a_thread(&self) -> u64 {
-        self.size.strict_mul(2).strict_add(encoder_memory(self.level))
+        self.size.strict_mul(2).strict_add(encoder_memory(self.level(true)))
     }
 
     /// Returns how many of `wanted` threads may compress, so that memory stays in the bounds that levels up to
@@ -101,7 +111,7 @@ impl Groups {
         (threads < wanted).then(|| {
             format!(
                 "level {} with groups of {} takes {} of memory a thread: {threads} of {wanted} threads compress",
-                self.level,
+                self.level(true),
                 format_size(self.size),
                 format_size(self.memory_a_thread()),
             )
@@ -115,7 +125,7 @@ mod tests {
     use super::*;
 
     fn groups(level: i32, size: u64) -> Groups {
-        Groups { level, size, region: None }
+        Groups { level: Some(level), size, region: None }
     }
 
     #[test]

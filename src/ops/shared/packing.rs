@@ -219,10 +219,9 @@ pub(in crate::ops) fn pack_one(
     one: &PackOne<'_>,
     watch: &dyn Watch,
 ) -> Result<WrittenVolume> {
+    let level = one.groups.level(one.base.is_some());
     let patching = match &one.base {
-        Some(base) => {
-            Some(OverBase(patching(base, one.index, one.groups.level, one.threads, watch)?))
-        }
+        Some(base) => Some(OverBase(patching(base, one.index, level, one.threads, watch)?)),
         None => None,
     };
     let sharing = writer.shared().map(|shared| Sharing { shared, patching: patching.as_ref() });
@@ -236,7 +235,7 @@ pub(in crate::ops) fn pack_one(
         watch,
         states: one.states,
         store: Some(Store {
-            level: one.groups.level,
+            level,
             group_chunks: one.groups.chunks()?,
             region_blocks: one.groups.region_blocks()?,
             known: one.known,

@@ -435,7 +435,7 @@ pub(crate) fn pack_request(image: &Path, output: &Path) -> ops::PackRequest {
         root_device_name: "/dev/xvda".to_owned(),
         ..Ami::default()
     };
-    let groups = ops::Groups { level: 1, ..ops::Groups::default() };
+    let groups = ops::Groups { level: Some(1), ..ops::Groups::default() };
     let options =
         ops::PackOptions { groups, threads: threads(2), ..ops::PackOptions::new(output, ami) };
     let image = ops::VolumeRequest::new(image);
