@@ -11,7 +11,7 @@
 //!     80    4 NumberOfPartitionEntries
 //!     84    4 SizeOfPartitionEntry: 128 times a power of two
 //!     88    4 PartitionEntryArrayCRC32
-//! an entry: 0 type GUID, 16 its own GUID, 32 first sector, 40 last sector, 48 attributes
+//! an entry: 0 type GUID, 16 its own GUID, 32 first sector, 40 last sector, 48 attributes, 56 name in UTF-16
 //! ```
 
 use crate::digest::crc32;
@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::field;
 use crate::guest::fault::GuestFault;
 use crate::guest::layout::Identity;
+use crate::guest::layout::Label;
 use crate::guest::layout::Layout;
 use crate::guest::layout::Partition;
 use crate::guest::layout::PartitionKind;
@@ -150,6 +151,7 @@ pub(super) fn parse(volume: &dyn ReadVolume, layout: &mut Layout) -> Result<()> 
                     type_id: field::array(entry, 0),
                     id: field::array(entry, 16),
                     attributes: field::u64_le(entry, 48),
+                    label: Label(field::array(entry, 56)),
                 };
                 layout.partitions.push(Partition { number, start, len, kind, identity });
             }

@@ -69,6 +69,28 @@ pub struct Identity {
     pub id: [u8; 16],
     /// Attribute bits of a GPT.
     pub attributes: u64,
+    /// Name in a GPT.
+    pub label: Label,
+}
+
+/// Name of a partition in a GPT, as it is stored: UTF-16 up to the first zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label(pub [u8; 72]);
+
+impl Default for Label {
+    fn default() -> Self {
+        Self([0; 72])
+    }
+}
+
+impl Label {
+    /// Returns what `blkid` calls its PARTLABEL.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let units = self.0.chunks_exact(2).map(|unit| field::u16_le(unit, 0));
+        let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+        String::from_utf16_lossy(&units)
+    }
 }
 
 impl Partition {

@@ -65,6 +65,7 @@ pub use free::Droppable;
 pub use free::RULES_VERSION;
 pub use free::droppable;
 pub use fstab::names_part;
+pub use fstab::unescape;
 pub use layout::Identity;
 pub use layout::Layout;
 pub use layout::Loader;

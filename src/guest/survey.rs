@@ -42,6 +42,8 @@ pub struct Part<'a> {
     pub kind: PartitionKind,
     /// What `blkid` calls its PARTUUID; empty for a whole volume.
     pub uuid: String,
+    /// What `blkid` calls its PARTLABEL; empty outside a GPT.
+    pub label: String,
     /// What it holds.
     pub found: Found<'a>,
 }
@@ -190,19 +192,19 @@ impl<'a> Guest<'a> {
     pub fn open(volume: &'a dyn ReadVolume) -> Result<Self> {
         let layout = crate::guest::look::look(volume)?;
         let mut parts = Vec::new();
-        let mut add = |number, range: Range<u64>, kind, uuid| -> Result<()> {
+        let mut add = |number, range: Range<u64>, kind, (uuid, label)| -> Result<()> {
             let found = systems::find(&|| Slice::new(volume, range.clone()))?;
-            parts.push(Part { number, range, logical: None, kind, uuid, found });
+            parts.push(Part { number, range, logical: None, kind, uuid, label, found });
             Ok(())
         };
         for partition in &layout.partitions {
             // Partitions lie inside the volume, or they would not be listed.
             let range = partition.start..partition.start.strict_add(partition.len);
-            let uuid = partition.uuid(layout.table);
-            add(Some(partition.number), range, partition.kind, uuid)?;
+            let names = (partition.uuid(layout.table), partition.identity.label.text());
+            add(Some(partition.number), range, partition.kind, names)?;
         }
         if layout.table == Table::None {
-            add(None, 0..volume.size(), PartitionKind::Other, String::new())?;
+            add(None, 0..volume.size(), PartitionKind::Other, <(String, String)>::default())?;
         }
         for index in 0..parts.len() {
             if matches!(parts[index].found, Found::Named(lvm::NAME)) {
@@ -383,6 +385,7 @@ fn logical_volumes<'a>(
             }),
             kind: PartitionKind::Other,
             uuid: String::new(),
+            label: String::new(),
             found: inside,
         });
     }

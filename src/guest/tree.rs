@@ -18,6 +18,7 @@ use crate::guest::file::Node;
 use crate::guest::file::Packed;
 use crate::guest::fstab::Line;
 use crate::guest::fstab::Subvolume;
+use crate::guest::fstab::is_of_another_disk;
 use crate::guest::fstab::names_part;
 use crate::guest::owner::FileId;
 use crate::guest::part_name::PartName;
@@ -136,7 +137,7 @@ impl<'g> Tree<'g> {
         let mut lines: Vec<Line> = text
             .split(|byte| *byte == b'\n')
             .filter_map(|line| {
-                let line = Line::parse(line)?;
+                let line = Line::parse(line).filter(|line| !is_of_another_disk(&line.source))?;
                 let part = guest.parts.iter().position(|part| names_part(&line.source, part))?;
                 Some(Line { part, ..line })
             })

@@ -264,7 +264,7 @@ fn the_document_of_rules_is_the_table() {
          recipe `[lint] for`. What cannot be read (a file system that is not known, a damaged file, an initramfs\n\
          in an unknown compression) breaks no rule. Of a secret the file and the line are shown, never the secret.\n\
          At most 1 MiB of a file is searched for secrets, in what no package owns: /etc, homes, /opt, /srv,\n\
-         /usr/local, /var/lib, /var/www, temporary folders, and other volumes whole.\n\n\
+         /usr/local, /var/lib, /var/www, temporary folders, what else is at the top, and file systems without a system.\n\n\
          | id | level | evidence | rule | from |\n|---|---|---|---|---|\n"
     );
     for rule in RULES {

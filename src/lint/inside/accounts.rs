@@ -55,7 +55,7 @@ pub(super) fn look(files: &Files<'_, '_>, hits: &mut Hits) -> Result<Vec<Account
     for (number, line) in lines(&files.text(PASSWD)?.unwrap_or_default()) {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
         let [name, password, uid, _, _, home, ..] = fields[..] else { continue };
-        if name.is_empty() || name.starts_with(b"#") || name.starts_with(b"+") {
+        if is_remark(name) {
             continue;
         }
         judge(files.line(PASSWD, number), name, password, hits);
@@ -67,13 +67,17 @@ pub(super) fn look(files: &Files<'_, '_>, hits: &mut Hits) -> Result<Vec<Account
     for (number, line) in lines(&files.text(SHADOW)?.unwrap_or_default()) {
         let mut fields = line.split(|byte| *byte == b':');
         if let (Some(name), Some(password)) = (fields.next(), fields.next())
-            && !name.is_empty()
-            && !name.starts_with(b"#")
+            && !is_remark(name)
         {
             judge(files.line(SHADOW, number), name, password, hits);
         }
     }
     Ok(accounts)
+}
+
+/// Tells whether a line is of no account: a comment, or what refers to accounts of a directory service.
+fn is_remark(name: &[u8]) -> bool {
+    name.is_empty() || matches!(name[0], b'#' | b'+' | b'-')
 }
 
 fn judge(place: String, name: &[u8], password: &[u8], hits: &mut Hits) {

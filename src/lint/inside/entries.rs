@@ -22,6 +22,9 @@ const CONFIGS: &[&str] = &[
     "/boot/syslinux/syslinux.cfg",
 ];
 
+/// Of these, what takes paths from where it is itself.
+const RELATIVE: &[&str] = &["extlinux.conf", "syslinux.cfg"];
+
 /// Directories with one entry a file.
 const FOLDERS: &[&str] =
     &["/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries", "/loader/entries"];
@@ -109,27 +112,37 @@ fn menu(
 ) {
     // Only entries of this file take what follows them.
     let first = entries.len();
+    // Other loaders than GRUB start paths where their configuration is.
+    let folder = path.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |at| &path[..at]);
+    let folder = RELATIVE.iter().any(|it| path.ends_with(it.as_bytes())).then(|| lossy(folder));
+    let whole = |path: &str| match &folder {
+        Some(folder) if !path.starts_with(['/', '(']) => format!("{folder}/{path}"),
+        _ => path.to_owned(),
+    };
     for (number, line) in lines(text) {
         let mut parts = words(line).map(lossy);
         let Some(keyword) = parts.next() else { continue };
         match &keyword.to_ascii_lowercase()[..] {
             "linux" | "linux16" | "linuxefi" | "kernel" => {
                 let Some(kernel) = parts.next() else { continue };
-                if kernel.as_bytes().ends_with(b".c32") || entries.len() >= MAX_ENTRIES {
+                if is_tool(&kernel) || entries.len() >= MAX_ENTRIES {
                     continue;
                 }
                 let place = files.line(path, number);
-                entries.push(Entry::new(place, &kernel, expand(parts, variables)));
+                entries.push(Entry::new(place, &whole(&kernel), expand(parts, variables)));
             }
             "initrd" | "initrd16" | "initrdefi" if entries.len() > first => {
                 let entry = entries.last_mut().expect("there is one");
-                entry.initramfs.extend(parts.flat_map(|it| split_commas(&it)));
+                let paths = parts.flat_map(|it| split_commas(&it));
+                entry.initramfs.extend(paths.map(|it| whole(&it)));
             }
             "append" if entries.len() > first => {
                 let entry = entries.last_mut().expect("there is one");
                 for argument in expand(parts, variables) {
                     match argument.strip_prefix("initrd=") {
-                        Some(path) => entry.initramfs.extend(split_commas(path)),
+                        Some(path) => {
+                            entry.initramfs.extend(split_commas(path).iter().map(|it| whole(it)));
+                        }
                         None => entry.arguments.push(argument),
                     }
                 }
@@ -137,6 +150,12 @@ fn menu(
             _ => {}
         }
     }
+}
+
+/// Tells whether an entry starts a tool and no system: a module of SYSLINUX, or a test of memory.
+fn is_tool(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.ends_with(".c32") || name.starts_with("memtest")
 }
 
 fn split_commas(paths: &str) -> Vec<String> {

@@ -68,14 +68,18 @@ impl<'t, 'g> Files<'t, 'g> {
         self.faults.into_inner()
     }
 
+    /// Notes what was not looked at, and why.
+    pub(super) fn note(&self, path: &[u8], why: impl std::fmt::Display) {
+        self.faults.borrow_mut().push(format!("{}: {why}", self.place(path)));
+    }
+
     /// Takes damage for absence, and notes it.
     fn taken<T>(&self, path: &[u8], outcome: Outcome<T>) -> Result<Option<T>> {
         match outcome {
             Ok(found) => Ok(Some(found)),
             Err(Failure::Fault(fault)) => {
-                let mut faults = self.faults.borrow_mut();
-                if faults.len() < MAX_FAULTS {
-                    faults.push(format!("{}: {fault}", self.place(path)));
+                if self.faults.borrow().len() < MAX_FAULTS {
+                    self.note(path, fault);
                 }
                 Ok(None)
             }
@@ -160,8 +164,10 @@ impl<'t, 'g> Files<'t, 'g> {
         while let Some((item, depth)) = left.pop() {
             walked = walked.strict_add(1);
             if walked > MAX_WALKED {
-                let text = format!("{}: over {MAX_WALKED} files, the rest", self.place(path));
-                self.faults.borrow_mut().push(text);
+                self.note(
+                    path,
+                    format!("it has over {MAX_WALKED} files; the rest was not looked at"),
+                );
                 break;
             }
             if item.node.kind != FileKind::Directory {

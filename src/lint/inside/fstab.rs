@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::guest::FileKind;
 use crate::guest::Found as Held;
 use crate::guest::Part;
+use crate::guest::unescape;
 use crate::lint::inside::files::Files;
 use crate::lint::inside::files::lines;
 use crate::lint::inside::files::lossy;
@@ -73,6 +74,7 @@ pub(super) fn look(
         if source.starts_with(b"#") || VIRTUAL.contains(&&*lossy(kind)) {
             continue;
         }
+        let (source, on) = (&unescape(source)[..], &unescape(on)[..]);
         let options = lossy(fields.next().unwrap_or_default());
         let has = |name: &str| options.split(',').any(|it| it == name);
         let waits = !(has("nofail") || has("noauto") || has("x-systemd.automount") || has("bind"));

@@ -49,7 +49,12 @@ impl<'g> Machines<'_, 'g> {
         if let Some((volume, _)) = self.parts().find(|(_, part)| names_part(source, part)) {
             return if is_device(source) { self.of_device(source) } else { Leads::To(volume) };
         }
-        let by_table = starts(&["partuuid=", "/dev/disk/by-partuuid/"]);
+        let by_table = starts(&[
+            "partuuid=",
+            "partlabel=",
+            "/dev/disk/by-partuuid/",
+            "/dev/disk/by-partlabel/",
+        ]);
         let by_system = starts(&["uuid=", "label=", "/dev/disk/by-uuid/", "/dev/disk/by-label/"]);
         let is_read = |(_, part): (usize, &Part<'_>)| {
             matches!(part.found, Held::System(_) | Held::Swap(_) | Held::Nothing)

@@ -111,6 +111,9 @@ pub fn look_inside(volumes: &[InsideVolume<'_>], root: usize, all_known: bool) -
     let device = volume.device;
     trees.extend(others.iter().map(|tree| Files::new(tree, format!("{device}: "))));
     look(&trees, &machines, &mut inside)?;
+    for files in &trees[1..] {
+        secrets::look(files, &mut inside.hits)?;
+    }
     for files in trees {
         inside.notes.extend(files.into_faults());
     }
@@ -122,7 +125,7 @@ pub fn look_inside(volumes: &[InsideVolume<'_>], root: usize, all_known: bool) -
             let Some(system) = part.system() else { continue };
             let tree = Tree::of(system);
             let files = Files::new(&tree, format!("{}: ", other.device));
-            secrets::look(&files, true, &mut inside.hits)?;
+            secrets::look(&files, &mut inside.hits)?;
             inside.notes.extend(files.into_faults());
         }
     }
@@ -145,21 +148,21 @@ fn look(trees: &[Files<'_, '_>], machines: &Machines<'_, '_>, inside: &mut Insid
     let hits = &mut inside.hits;
     if files.exists(b"/Windows/System32")? {
         system::windows(files, hits)?;
-        return secrets::look(files, false, hits);
+        return secrets::look(files, hits);
     }
     // Without accounts and a first program it is not a system.
     let signs: [&[u8]; 3] = [b"/etc/passwd", b"/sbin/init", b"/usr/lib/systemd/systemd"];
     inside.is_linux =
         files.any_exists(&signs)? && boot::is_linux(files.tree.system(files.tree.root()));
     if !inside.is_linux {
-        return secrets::look(files, true, hits);
+        return secrets::look(files, hits);
     }
     let accounts = accounts::look(files, hits)?;
     let sshd = Sshd::read(files)?;
-    sshd.look(files, hits);
+    sshd.look(hits);
     authorized_keys(files, &accounts, &sshd, hits)?;
     traces::look(files, &homes(files, &accounts)?, hits)?;
-    secrets::look(files, false, hits)?;
+    secrets::look(files, hits)?;
     fstab::look(files, machines, hits)?;
     system::selinux(files, hits)?;
     inside.drivers = boot::look(trees, machines, hits)?;

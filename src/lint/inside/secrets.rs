@@ -6,6 +6,7 @@ use crate::guest::matches_pattern;
 use crate::lint::inside::files::Files;
 use crate::lint::inside::files::Item;
 use crate::lint::inside::files::MAX_READ_LEN;
+use crate::lint::inside::files::many;
 use crate::lint::inside::hits::Hits;
 
 /// Where secrets are looked for: what no package owns.
@@ -40,6 +41,50 @@ const SKIPPED: &[&str] = &[
     "/etc/ssl/certs",
     "/etc/pki/ca-trust",
     "/usr/local/share/ca-certificates",
+];
+
+/// What shows that a file system holds a system, which has places for what packages own.
+const SYSTEMS: [&[u8]; 4] = [b"/usr/lib", b"/lib/modules", b"/bin/sh", b"/Windows/System32"];
+
+/// Directories of a root that belong to packages, or that are among [`ROOTS`]. In any other one there is what
+/// people put there.
+const OWN: &[&str] = &[
+    "bin",
+    "boot",
+    "dev",
+    "efi",
+    "etc",
+    "gnu",
+    "home",
+    "include",
+    "lib",
+    "lib32",
+    "lib64",
+    "libexec",
+    "libx32",
+    "lost+found",
+    "nix",
+    "opt",
+    "ostree",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "share",
+    "snap",
+    "srv",
+    "sys",
+    "sysroot",
+    "tmp",
+    "usr",
+    "var",
+    "$Recycle.Bin",
+    "Program Files",
+    "Program Files (x86)",
+    "ProgramData",
+    "System Volume Information",
+    "Users",
+    "Windows",
 ];
 
 /// Most bytes that are read in all.
@@ -77,6 +122,10 @@ const SIGNS: &[(&[u8], &str, Follows)] = &[
     (b"AKIA", "an access key of AWS", Follows::Upper(16)),
     (b"ASIA", "an access key of AWS", Follows::Upper(16)),
     (b"aws_secret_access_key", "a secret key of AWS", Follows::Value(30)),
+    (b"AWS_SECRET_ACCESS_KEY", "a secret key of AWS", Follows::Value(30)),
+    (b"SecretAccessKey", "a secret key of AWS", Follows::Value(30)),
+    (b"AGE-SECRET-KEY-1", "a private key of age", Follows::Upper(58)),
+    (b"hvs.", "a token of Vault", Follows::Token(24)),
     (b"AIza", "a key of Google's interfaces", Follows::Token(35)),
     (b"ghp_", "a token of GitHub", Follows::Token(36)),
     (b"gho_", "a token of GitHub", Follows::Token(36)),
@@ -109,6 +158,8 @@ const KEYWORDS: &[(&str, &str, &str)] = &[
     ("*/.docker/config.json", "\"auth\"", "credentials of a registry"),
     ("*/.dockercfg", "\"auth\"", "credentials of a registry"),
     ("*/containers/auth.json", "\"auth\"", "credentials of a registry"),
+    ("*/etc/fstab", "password=", "a password of a network file system"),
+    ("*/etc/apt/auth.conf*", "password", "a password of APT"),
     ("*/.pypirc", "password", "a password of PyPI"),
     ("*/.my.cnf", "password", "a password of MySQL"),
     ("*/.s3cfg", "secret_key", "a secret key of S3"),
@@ -118,26 +169,39 @@ const KEYWORDS: &[(&str, &str, &str)] = &[
     ("*/.m2/settings.xml", "<password>", "a password of Maven"),
 ];
 
-/// Looks for secrets in the files of a guest.
-pub(super) fn look(files: &Files<'_, '_>, is_whole: bool, hits: &mut Hits) -> Result<()> {
+/// Looks for secrets in the files of a guest, or of a file system that it does not mount.
+pub(super) fn look(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     let enter = |item: &Item| !SKIPPED.iter().any(|it| item.path == it.as_bytes());
-    let mut bytes_left = MAX_BYTES;
-    let mut each = |item: &Item| one(files, item, &mut bytes_left, hits);
-    if is_whole {
-        return files.walk(b"/", &enter, &mut each);
-    }
-    for root in ROOTS {
-        files.walk(root.as_bytes(), &enter, &mut each)?;
-    }
-    for item in files.list(b"/")? {
-        if item.is_file() {
-            each(&item)?;
+    let mut left = Left { bytes: MAX_BYTES, passed: 0 };
+    let mut each = |item: &Item| one(files, item, &mut left, hits);
+    if files.any_exists(&SYSTEMS)? {
+        for root in ROOTS {
+            files.walk(root.as_bytes(), &enter, &mut each)?;
         }
+        for item in files.list(b"/")? {
+            let is_own = OWN.iter().any(|it| item.name.eq_ignore_ascii_case(it.as_bytes()));
+            if item.is_file() || item.node.kind == FileKind::Directory && !is_own {
+                files.walk(&item.path, &enter, &mut each)?;
+            }
+        }
+    } else {
+        files.walk(b"/", &enter, &mut each)?;
+    }
+    if left.passed > 0 {
+        let (searched, passed) = (MAX_BYTES >> 20, many(left.passed, "file"));
+        files.note(b"/", format!("{searched} MiB were searched for secrets; {passed} were not"));
     }
     Ok(())
 }
 
-fn one(files: &Files<'_, '_>, item: &Item, left: &mut u64, hits: &mut Hits) -> Result<()> {
+/// What may still be read.
+struct Left {
+    bytes: u64,
+    /// Files that were not.
+    passed: usize,
+}
+
+fn one(files: &Files<'_, '_>, item: &Item, left: &mut Left, hits: &mut Hits) -> Result<()> {
     // A rule of its own tells of host keys, and another one of hashes.
     if item.node.kind != FileKind::Regular
         || item.node.size == 0
@@ -159,10 +223,11 @@ fn one(files: &Files<'_, '_>, item: &Item, left: &mut u64, hits: &mut Hits) -> R
         return Ok(());
     }
     let len = item.node.size.min(MAX_READ_LEN);
-    if len > *left {
+    if len > left.bytes {
+        left.passed = left.passed.strict_add(1);
         return Ok(());
     }
-    *left = left.strict_sub(len);
+    left.bytes = left.bytes.strict_sub(len);
     let Some(head) = files.head(&item.path, item.spot, len)? else { return Ok(()) };
     if let Some(what) = binary(&head) {
         add(files.place(&item.path), what);
@@ -203,7 +268,7 @@ fn found_in(text: &[u8], keyword: Option<(&str, &'static str)>) -> Vec<(usize, &
     for (at, byte) in text.iter().enumerate() {
         match byte {
             b'\n' => line = line.strict_add(1),
-            b'-' | b'P' | b'A' | b'a' | b'g' | b'x' | b's' | b'_' | b'c' => {
+            b'-' | b'P' | b'A' | b'S' | b'a' | b'g' | b'h' | b'x' | b's' | b'_' | b'c' => {
                 let rest = &text[at..];
                 let before = at.checked_sub(1).and_then(|at| text.get(at));
                 let inside = before.is_some_and(u8::is_ascii_alphanumeric);

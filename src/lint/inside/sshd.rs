@@ -7,7 +7,8 @@ use crate::lint::inside::files::lines;
 use crate::lint::inside::files::lossy;
 use crate::lint::inside::hits::Hits;
 
-const CONFIG: &[u8] = b"/etc/ssh/sshd_config";
+/// Its configuration, and what stands in for it where that is the system's own.
+const CONFIGS: [&[u8]; 2] = [b"/etc/ssh/sshd_config", b"/usr/etc/ssh/sshd_config"];
 
 /// Where the program is.
 const PROGRAMS: [&[u8]; 3] = [b"/usr/sbin/sshd", b"/sbin/sshd", b"/usr/bin/sshd"];
@@ -29,9 +30,14 @@ struct Setting {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sshd {
     is_there: bool,
+    /// Its configuration, as it is shown.
+    config: String,
     password: Option<Setting>,
     root_login: Option<Setting>,
     methods: Option<Setting>,
+    /// Whether it asks as PAM wants, which asks for a password.
+    keyboard: Option<Setting>,
+    pam: Option<Setting>,
     /// Patterns of `AuthorizedKeysFile`.
     pub(super) key_files: Vec<Vec<u8>>,
     /// Values of either keyword in blocks of `Match`, with the keyword.
@@ -42,9 +48,15 @@ pub(super) struct Sshd {
 impl Sshd {
     /// Reads the configuration.
     pub(super) fn read(files: &Files<'_, '_>) -> Result<Self> {
-        let is_there = files.exists(CONFIG)? || files.any_exists(&PROGRAMS)?;
-        let mut sshd = Self { is_there, ..Self::default() };
-        sshd.take(files, CONFIG, false, 0)?;
+        let mut config = CONFIGS[0];
+        for path in CONFIGS.into_iter().rev() {
+            if files.exists(path)? {
+                config = path;
+            }
+        }
+        let is_there = files.exists(config)? || files.any_exists(&PROGRAMS)?;
+        let mut sshd = Self { is_there, config: files.place(config), ..Self::default() };
+        sshd.take(files, config, false, 0)?;
         if sshd.key_files.is_empty() {
             sshd.key_files =
                 vec![b".ssh/authorized_keys".to_vec(), b".ssh/authorized_keys2".to_vec()];
@@ -97,6 +109,12 @@ impl Sshd {
                 "permitrootlogin" => {
                     self.root_login.get_or_insert_with(setting);
                 }
+                "kbdinteractiveauthentication" | "challengeresponseauthentication" if !in_match => {
+                    self.keyboard.get_or_insert_with(setting);
+                }
+                "usepam" if !in_match => {
+                    self.pam.get_or_insert_with(setting);
+                }
                 "authenticationmethods" if !in_match => {
                     let value = values.join(" ").to_ascii_lowercase();
                     self.methods.get_or_insert_with(|| Setting { value, ..setting() });
@@ -110,8 +128,21 @@ impl Sshd {
         Ok(())
     }
 
+    /// With PAM, a password is asked for in another way, too.
+    fn look_at_keyboard(&self, hits: &mut Hits) {
+        let Some(pam) = self.pam.as_ref().filter(|it| it.value == "yes") else { return };
+        let place = match &self.keyboard {
+            Some(Setting { value, .. }) if value == "no" => return,
+            Some(keyboard) => &keyboard.place,
+            None => &pam.place,
+        };
+        let found =
+            "UsePAM yes without KbdInteractiveAuthentication no, by which PAM asks for passwords";
+        hits.add("guest-sshd-password", &**place, found, "KbdInteractiveAuthentication no");
+    }
+
     /// Applies the rules.
-    pub(super) fn look(&self, files: &Files<'_, '_>, hits: &mut Hits) {
+    pub(super) fn look(&self, hits: &mut Hits) {
         if !self.is_there {
             return;
         }
@@ -125,7 +156,7 @@ impl Sshd {
             None => {
                 let found = "no PasswordAuthentication, which means yes";
                 let instead = "PasswordAuthentication no";
-                hits.add("guest-sshd-password", files.place(CONFIG), found, instead);
+                hits.add("guest-sshd-password", &*self.config, found, instead);
             }
             Some(Setting { value, place }) if value != "no" => {
                 let instead = "PasswordAuthentication no";
@@ -136,7 +167,7 @@ impl Sshd {
                     instead,
                 );
             }
-            Some(_) => {}
+            Some(_) => self.look_at_keyboard(hits),
         }
         if let Some(Setting { value, place }) = &self.root_login
             && value == "yes"

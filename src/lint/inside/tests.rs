@@ -156,6 +156,7 @@ impl World {
             }),
             kind: PartitionKind::Other,
             uuid: "11112222-01".to_owned(),
+            label: "first part".to_owned(),
             found: Held::System(Box::new(memory.clone())),
         }
     }
@@ -246,6 +247,11 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         |w| w.put("/etc/passwd", "root:*:0:0:root:/root:/bin/sh\n"),
     ),
     (
+        "guest-password-empty",
+        |w| w.put("/etc/shadow", "ann::1::::::\n"),
+        |w| w.put("/etc/shadow", "ann:!:1::::::\n+::::::::\n"),
+    ),
+    (
         "guest-password",
         |w| w.put("/etc/shadow", "ann:$y$j9T$abc$def:1::::::\n"),
         |w| w.put("/etc/shadow", "ann:!$y$j9T$abc$def:1::::::\n"),
@@ -264,6 +270,27 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         "guest-sshd-password",
         |w| w.put("/etc/ssh/sshd_config.d/60.conf", "Match User ann\nPasswordAuthentication yes\n"),
         |w| w.put("/etc/ssh/sshd_config.d/60.conf", "Match User ann\nPasswordAuthentication no\n"),
+    ),
+    (
+        "guest-sshd-password",
+        |w| w.put("/etc/ssh/sshd_config.d/60.conf", "UsePAM yes\n"),
+        |w| {
+            w.put(
+                "/etc/ssh/sshd_config.d/60.conf",
+                "UsePAM yes\nChallengeResponseAuthentication no\n",
+            );
+        },
+    ),
+    (
+        "guest-sshd-password",
+        |w| {
+            w.root.remove("/etc/ssh/sshd_config");
+            w.put("/usr/etc/ssh/sshd_config", "PasswordAuthentication yes\n");
+        },
+        |w| {
+            w.root.remove("/etc/ssh/sshd_config");
+            w.put("/usr/etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n");
+        },
     ),
     (
         "guest-sshd-root",
@@ -308,6 +335,26 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
     ),
     (
         "guest-leftovers",
+        |w| {
+            w.put(
+                "/etc/systemd/network/10-eth0.link",
+                "[Match]\nPermanentMACAddress=02:00:5e:10:00:01\n",
+            );
+        },
+        |w| w.put("/etc/systemd/network/10-eth0.link", "[Match]\nOriginalName=*\n"),
+    ),
+    (
+        "guest-leftovers",
+        |w| w.put("/etc/netplan/50.yaml", "match: {macaddress: 02:00:5e:10:00:01}\n"),
+        |w| w.put("/etc/netplan/50.yaml", "match: {name: en*}\n"),
+    ),
+    (
+        "guest-leftovers",
+        |w| w.put("/var/lib/systemd/credential.secret", "0123"),
+        |w| w.put("/var/lib/systemd/credential", "0123"),
+    ),
+    (
+        "guest-leftovers",
         |w| w.put("/var/lib/systemd/random-seed", "0123"),
         |w| w.put("/var/lib/systemd/random-seed", ""),
     ),
@@ -337,6 +384,11 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         |w| done(w.data.put("/backup/.aws/config", "[default]\n")),
     ),
     (
+        "guest-secrets",
+        |w| w.put("/app/key.pem", "-----BEGIN RSA PRIVATE KEY-----\n"),
+        |w| w.put("/usr/share/doc/key.pem", "-----BEGIN RSA PRIVATE KEY-----\n"),
+    ),
+    (
         "guest-fstab-file",
         |w| done(w.root.link("/etc/fstab", "/boot/fstab").put("/boot/fstab", "")),
         |w| w.put("/etc/fstab", "# nothing\n"),
@@ -356,6 +408,19 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         "guest-fstab",
         |w| w.put("/etc/fstab", "PARTUUID=11112222-03 /srv ext4 defaults 0 2\n"),
         |w| w.put("/etc/fstab", "PARTUUID=11112222-01 /srv ext4 defaults 0 2\n"),
+    ),
+    (
+        "guest-fstab",
+        |w| w.put("/etc/fstab", "PARTLABEL=second /srv ext4 defaults 0 2\n"),
+        |w| w.put("/etc/fstab", "PARTLABEL=first\\040part /srv ext4 defaults 0 2\n"),
+    ),
+    (
+        "guest-fstab",
+        |w| w.put("/etc/fstab", "LABEL=my\\040disk /srv ext4 defaults 0 2\n"),
+        |w| {
+            w.root.about_mut().label = b"my disk".to_vec();
+            w.put("/etc/fstab", "LABEL=my\\040disk /srv ext4 defaults 0 2\n");
+        },
     ),
     (
         "guest-fstab",
@@ -411,6 +476,20 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         },
     ),
     (
+        "guest-kernel",
+        |w| {
+            w.root.remove("/boot/grub");
+            w.put("/boot/extlinux/extlinux.conf", "LINUX ../vmlinuz-5\nINITRD ../initrd.img-6.1\n");
+        },
+        |w| {
+            w.root.remove("/boot/grub");
+            w.put(
+                "/boot/extlinux/extlinux.conf",
+                "LINUX ../vmlinuz-6.1\nINITRD ../initrd.img-6.1\n",
+            );
+        },
+    ),
+    (
         "guest-kernel-stale",
         |w| {
             let other = "menuentry x {\nlinux /boot/vmlinuz-5\n}\n";
@@ -430,6 +509,18 @@ pub(in crate::lint) const CASES: &[(&str, Change, Change)] = &[
         "guest-console",
         |w| w.put("/boot/grub/grub.cfg", &grub("console=tty0 quiet")),
         |w| w.put("/boot/grub/grub.cfg", &grub("console=tty0 console=ttyS0")),
+    ),
+    (
+        "guest-console",
+        |w| {
+            let test = "menuentry x {\nlinux16 /boot/memtest86+x64.bin console=ttyS0,115200\n}\n";
+            w.put("/boot/memtest86+x64.bin", "MZ");
+            w.put("/boot/grub/grub.cfg", &[&grub("console=tty0"), test].concat());
+        },
+        |w| {
+            let rescue = "menuentry x {\nlinux /boot/vmlinuz-6.1 console=ttyS0,115200\n}\n";
+            w.put("/boot/grub/grub.cfg", &[&grub("console=tty0"), rescue].concat());
+        },
     ),
     (
         "guest-nvme",
@@ -699,6 +790,11 @@ fn secrets_are_found_and_never_shown() {
         ("/root/.kube/config", format!("users:\n  client-key-data: {long}\n"), 2),
         ("/etc/wireguard/wg0.conf", format!("[Interface]\nPrivateKey = {long}\n"), 2),
         ("/etc/NetworkManager/system-connections/w", format!("[wifi-security]\npsk={long}\n"), 2),
+        ("/srv/.env", format!("AWS_SECRET_ACCESS_KEY={}\n", secret(0, 40)), 1),
+        ("/srv/role.json", format!("{{\n\"SecretAccessKey\": \"{}\"}}\n", secret(0, 40)), 2),
+        ("/srv/age.txt", format!("# x\nAGE-SECRET-KEY-1{}\n", "Q7ZX".repeat(15).split_at(58).0), 2),
+        ("/etc/apt/auth.conf.d/90pro", format!("machine x login y password {long}\n"), 1),
+        ("/data/k.pem", format!("-----BEGIN PRIVATE KEY-----\n{long}\n"), 1),
         ("/root/.my.cnf", format!("[client]\npassword={long}\n"), 2),
     ];
     let mut world = World::sound();
@@ -741,6 +837,7 @@ fn a_guest_that_cannot_be_looked_into_is_said_and_not_accused() {
         logical: None,
         kind: PartitionKind::Other,
         uuid: String::new(),
+        label: String::new(),
         found: Held::Named("btrfs"),
     };
     let guest = Guest::of_parts(vec![part], 4096);

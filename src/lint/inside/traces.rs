@@ -22,6 +22,8 @@ const LEFT: &[(&str, &str)] = &[
     ("/var/lib/yum/history", "a history of packages"),
     ("/var/cache/dnf", "a cache of packages"),
     ("/var/cache/yum", "a cache of packages"),
+    ("/var/cache/libdnf5", "a cache of packages"),
+    ("/usr/lib/sysimage/libdnf5/transaction_history.sqlite", "a history of packages"),
     ("/var/cache/apt/archives", "a cache of packages"),
     ("/var/tmp", "temporary files"),
     ("/tmp", "temporary files"),
@@ -32,6 +34,8 @@ const LEFT: &[(&str, &str)] = &[
     ("/boot/loader/random-seed", "a random seed"),
     ("/efi/loader/random-seed", "a random seed"),
     ("/loader/random-seed", "a random seed"),
+    ("/var/lib/systemd/credential.secret", "a key of the machine"),
+    ("/var/lib/NetworkManager/secret_key", "a key of the machine"),
     ("/var/lib/amazon/ssm/Vault", "a registration with Systems Manager"),
     ("/etc/udev/rules.d/70-persistent-net.rules", "the name of a network card"),
 ];
@@ -45,7 +49,9 @@ const MACS: &[(&str, &str, &[&str])] = &[
     ("/etc/NetworkManager/system-connections", "*", &["mac-address="]),
     ("/etc/sysconfig/network-scripts", "ifcfg-*", &["HWADDR=", "MACADDR="]),
     ("/etc/systemd/network", "*.network", &["MACAddress="]),
+    ("/etc/systemd/network", "*.link", &["MACAddress="]),
     ("/etc/network/interfaces.d", "*", &["hwaddress "]),
+    ("/etc/network", "interfaces", &["hwaddress "]),
 ];
 
 /// Files that histories are kept in beside those whose names end in `history`.
@@ -220,13 +226,12 @@ fn network(files: &Files<'_, '_>, hits: &mut Hits) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether a text begins with six bytes in hexadecimal between colons.
+/// Tells whether a text has six bytes in hexadecimal between colons.
 fn has_mac(text: &str) -> bool {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
-    let mut parts = text.split(':');
-    let first = parts.by_ref().take(6);
     let is_byte = |it: &str| it.len() == 2 && it.bytes().all(|b| b.is_ascii_hexdigit());
-    text.len() == 17 && first.filter(|it| is_byte(it)).count() == 6
+    let is_mac =
+        |word: &str| word.len() == 17 && word.split(':').filter(|it| is_byte(it)).count() == 6;
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').any(is_mac)
 }
 
 fn histories(files: &Files<'_, '_>, homes: &[Vec<u8>], hits: &mut Hits) -> Result<()> {
@@ -250,6 +255,11 @@ mod tests {
     #[test]
     fn addresses_of_cards_are_known_by_their_shape() {
         assert!(has_mac(" 02:00:5e:10:00:01") && has_mac("\"02:00:5E:10:00:01\""));
+        assert!(
+            has_mac("{name: x, macaddress: 02:00:5e:10:00:01}")
+                && has_mac("ether 02:00:5e:10:00:01")
+        );
+        assert!(!has_mac("02:00:5e:10:00:01:02") && !has_mac("fe80::200:5eff:fe10:1"));
         assert!(!has_mac("stable") && !has_mac("02:00:5e") && !has_mac("02:00:5e:10:00:0g"));
     }
 }
