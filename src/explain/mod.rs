@@ -20,6 +20,7 @@ pub use fat::directory as fat_directory;
 pub use fat::superblock as fat_superblock;
 pub use fields::Marks;
 pub use generated::generated;
+pub use generated::source_of;
 pub use other::btrfs;
 pub use other::luks;
 pub use other::lvm;

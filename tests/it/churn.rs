@@ -177,6 +177,43 @@ fn files_that_differ_are_generated_or_real() {
     assert!(text.contains("    added /usr/bin/new: ") && text.contains("    fix: "), "{text}");
 }
 
+/// What a name calls generated is real where something real made it.
+#[test]
+fn what_follows_a_real_difference_is_no_cause() {
+    if missing(&["mke2fs", "find", "touch"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let root = tree(here);
+    fs::create_dir_all(root.join("boot")).unwrap();
+    fs::create_dir_all(root.join("usr/lib/__pycache__")).unwrap();
+    let program = root.join("usr/lib/a.py");
+    let bytecode = root.join("usr/lib/__pycache__/a.cpython-311.pyc");
+    for path in [&program, &bytecode, &root.join("boot/initrd.img-1")] {
+        fs::write(path, "old").unwrap();
+    }
+    touch(&root, "2020-01-01T00:00:00Z");
+    read_all(&root);
+    mke2fs(&root, &here.join("old.raw"), KNOBS);
+    let rebuild = || {
+        mke2fs(&root, &here.join("new.raw"), KNOBS);
+        churn(here, "old.raw", "new.raw")
+    };
+    rewrite(&bytecode, "new");
+    rewrite(&root.join("boot/initrd.img-1"), "new");
+    let (causes, real, report) = rebuild();
+    let expected = (set(&["file-bytecode", "file-initramfs"]), set(&[]));
+    assert_eq!((causes, real), expected, "{report:#}");
+    rewrite(&program, "two");
+    rewrite(&root.join("boot/initrd.img-2"), "another kernel's");
+    let (causes, real, report) = rebuild();
+    let expected =
+        ["/usr/lib/a.py", "/usr/lib/__pycache__/a.cpython-311.pyc", "/boot/initrd.img-2"];
+    assert!(expected.iter().all(|path| real.contains(*path)), "{report:#}");
+    assert!(causes.contains("file-initramfs") && !causes.contains("file-bytecode"), "{report:#}");
+}
+
 /// Bytes of a file system without checksums, changed one at a time.
 #[test]
 fn each_byte_of_ext4_with_a_cause_is_named() {

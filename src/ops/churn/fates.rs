@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::explain::generated;
+use crate::explain::source_of;
 use crate::guest::Bytes;
 use crate::guest::Failure;
 use crate::guest::FileId;
@@ -16,6 +17,7 @@ use crate::guest::Part;
 use crate::guest::Ranges;
 use crate::guest::Spot;
 use crate::guest::Tree;
+use crate::guest::packages;
 use crate::work::Watch;
 
 /// Bytes of both files that are compared at once.
@@ -60,13 +62,17 @@ pub(super) struct File {
     pub(super) is_directory: bool,
     /// Of a directory: whether its names lead to the same numbers.
     pub(super) same_inodes: bool,
+    /// Whether it differs because something real does, whatever its name says.
+    pub(super) follows: bool,
 }
 
 impl File {
     /// Returns the cause of its difference, if its name says that it always differs.
     pub(super) fn cause(&self) -> Option<&'static str> {
         let differs = matches!(self.fate, Fate::Changed | Fate::Added | Fate::Removed);
-        if differs && !self.is_directory { generated(&self.path) } else { None }
+        let is_in_both = self.fate == Fate::Changed;
+        let may_be = differs && !self.is_directory && !self.follows;
+        if may_be { generated(&self.path, is_in_both) } else { None }
     }
 
     /// Tells whether it is another file now, for no known cause.
@@ -92,6 +98,30 @@ impl Fates {
 
     pub(super) fn of_new(&self, id: FileId) -> Option<&File> {
         self.new.get(&id).map(|index| &self.files[*index])
+    }
+
+    /// Finds bytecode that differs because its program does.
+    fn follow_sources(&mut self) {
+        let mut sources = BTreeMap::new();
+        for file in self.files.iter().filter(|file| file.cause().is_some()) {
+            if let Some(source) = source_of(&file.path) {
+                sources.insert(source, None);
+            }
+        }
+        for file in &self.files {
+            if let Some(fate) = sources.get_mut(&file.path) {
+                *fate = Some(file.fate);
+            }
+        }
+        for file in &mut self.files {
+            let Some(source) = source_of(&file.path) else { continue };
+            file.follows = match sources.get(&source) {
+                Some(Some(fate)) => matches!(fate, Fate::Changed | Fate::Added | Fate::Removed),
+                // Without its program it is one itself.
+                Some(None) => file.fate != Fate::Changed,
+                None => false,
+            };
+        }
     }
 
     /// Tells whether a number leads to the same path in both.
@@ -120,6 +150,12 @@ pub(super) fn compare(sides: &Sides<'_, '_>) -> Result<Option<Fates>> {
         Ok(()) => {}
         Err(Failure::Fault(_)) => return Ok(None),
         Err(Failure::Error(error)) => return Err(error),
+    }
+    fates.follow_sources();
+    let is_database = |file: &File| file.cause() == Some("file-rpm-database");
+    if fates.files.iter().any(is_database) && packages(&old)?.installed != packages(&new)?.installed
+    {
+        fates.files.iter_mut().filter(|file| is_database(file)).for_each(|it| it.follows = true);
     }
     if fates.files.iter().all(|file| !file.is_real()) {
         let causes = fates.files.iter().filter_map(File::cause);
@@ -174,7 +210,7 @@ impl Walk<'_, '_> {
             let path = if pair.path.is_empty() { b"/".to_vec() } else { pair.path.clone() };
             let index = self.fates.files.len();
             let is_directory = is_directory(after.or(before));
-            self.fates.files.push(File { path, fate, is_directory, same_inodes });
+            self.fates.files.push(File { path, fate, is_directory, same_inodes, follows: false });
             if let Some(id) = pair.old {
                 self.fates.old.entry(id).or_insert(index);
             }
