@@ -14,8 +14,8 @@ use crate::volume::ReadVolume;
 /// Bytes of a piece: inodes and directories of one place are read together.
 const PIECE_LEN: u64 = 64 << 10;
 
-/// Pieces that are kept: 32 MiB, more than the inodes of 100,000 files.
-const MAX_PIECES: usize = 512;
+/// Pieces that are kept: 16 MiB, as two volumes that are compared have two of them.
+const MAX_PIECES: usize = 256;
 
 /// Reads of this many bytes and more bypass the cache.
 const LONG_READ_LEN: u64 = 128 << 10;
