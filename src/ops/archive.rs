@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::guest::Failure;
 use crate::guest::FileKind;
+use crate::guest::FileReader;
 use crate::guest::Node;
 use crate::guest::Outcome;
 use crate::guest::Spot;
@@ -87,6 +88,16 @@ fn relative(path: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
+/// Bytes that are copied at once.
+const COPY_LEN: u64 = 1 << 20;
+
+/// Returns where a file has data, in whole records.
+fn data(reader: &FileReader<'_>) -> Vec<Range<u64>> {
+    let content = reader.content();
+    let pieces = content.pieces.iter().map(|it| it.start..it.start.saturating_add(it.len));
+    tar::align(pieces, content.size)
+}
+
 /// What is left out, in the order of the counters.
 const LEFT_OUT: [&str; 4] =
     ["sockets, which no archive holds", "devices", "setuid and setgid bits", "file capabilities"];
@@ -157,7 +168,8 @@ impl Writer<'_> {
             attributes.sort();
         }
         let is_file = kind == MemberKind::File;
-        let data = if is_file { self.data(spot)? } else { Vec::new() };
+        let reader = if is_file { Some(self.tree.reader(spot)?) } else { None };
+        let data = reader.as_ref().map(data).unwrap_or_default();
         let mut name = name.to_vec();
         if kind == MemberKind::Directory {
             name = if name.is_empty() { b"./".to_vec() } else { [&name[..], b"/"].concat() };
@@ -175,7 +187,8 @@ impl Writer<'_> {
         };
         self.put(&member.head())?;
         for range in &member.data {
-            self.copy(spot, range)?;
+            let reader = reader.as_ref().expect("only files have data");
+            self.copy(reader, range.clone())?;
         }
         let padding = tar::padding(tar::stored_len(&member.data));
         self.put(&vec![0; usize::try_from(padding).expect("below a record")])?;
@@ -212,20 +225,19 @@ impl Writer<'_> {
         }))
     }
 
-    /// Returns where a file has data, in whole records.
-    fn data(&self, spot: Spot) -> Outcome<Vec<Range<u64>>> {
-        let content = self.tree.system(spot).content(spot.id)?;
-        let pieces = content.pieces.iter().map(|it| it.start..it.start.saturating_add(it.len));
-        Ok(tar::align(pieces, content.size))
-    }
-
-    fn copy(&mut self, spot: Spot, range: &Range<u64>) -> Outcome<()> {
-        let tree = self.tree;
-        let len = range.end.strict_sub(range.start);
-        tree.copy(spot, range.start, len, &mut |bytes| {
+    /// Copies a range, without going through all pieces of the file for each of many.
+    fn copy(&mut self, reader: &FileReader<'_>, range: Range<u64>) -> Outcome<()> {
+        let mut buffer = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
             self.watch.check()?;
-            self.put(bytes)
-        })
+            let len = range.end.strict_sub(at).min(COPY_LEN);
+            buffer.resize(usize::try_from(len).expect("at most 1 MiB"), 0);
+            reader.read(at, &mut buffer)?;
+            self.put(&buffer)?;
+            at = at.strict_add(len);
+        }
+        Ok(())
     }
 
     fn finish(mut self) -> ArchiveReport {
