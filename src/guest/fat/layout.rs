@@ -82,10 +82,14 @@ impl Boot {
         }
         let cluster_len = sector.strict_mul(cluster_sectors);
         let cluster_count = end.strict_sub(data).strict_div(cluster_len);
+        // FAT32 may have few clusters, as the EFI system partition of a cloud image: Linux, firmware and GRUB go by the
+        // field that has the length of a table.
+        let is_wide = field::u16_le(boot, 22) == 0;
         let (width, bits) = match cluster_count {
+            _ if is_wide => (Width::Fat32, 32),
             0..4085 => (Width::Fat12, 12),
             4085..65_525 => (Width::Fat16, 16),
-            _ => (Width::Fat32, 32),
+            _ => return Err(broken("it has more clusters than FAT16 can count")),
         };
         // Clusters are numbered from 2.
         if cluster_count.strict_add(2).strict_mul(bits).div_ceil(8) > table_len {
