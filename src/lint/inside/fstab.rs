@@ -110,23 +110,30 @@ pub(super) fn look(
     Ok(())
 }
 
-/// Finds file systems of one UUID on two volumes.
+/// Finds file systems of one UUID.
 pub(super) fn twice(machines: &Machines<'_, '_>, hits: &mut Hits) {
     let uuid = |part: &Part<'_>| match &part.found {
         Held::System(system) => system.about().uuid.clone().filter(|uuid| !uuid.is_empty()),
         Held::Swap(swap) => Some(swap.uuid.clone()),
         _ => None,
     };
-    let all: Vec<(usize, String)> =
-        machines.parts().filter_map(|(volume, part)| Some((volume, uuid(part)?))).collect();
-    for (place, (volume, uuid)) in all.iter().enumerate() {
+    // Both may be on one volume.
+    let name = |volume: usize, part: &Part<'_>| {
+        let device = machines.volumes[volume].device;
+        match (&part.logical, part.number) {
+            (Some(logical), _) => format!("{device}: logical volume {}", logical.name),
+            (None, Some(number)) => format!("{device}: partition {number}"),
+            (None, None) => format!("{device}: content"),
+        }
+    };
+    let named = machines.parts().filter_map(|(index, part)| Some((name(index, part), uuid(part)?)));
+    let all: Vec<(String, String)> = named.collect();
+    for (place, (at, uuid)) in all.iter().enumerate() {
         let before = all[..place].iter().find(|(_, other)| other.eq_ignore_ascii_case(uuid));
         if let Some((other, _)) = before {
-            let (device, other) =
-                (machines.volumes[*volume].device, machines.volumes[*other].device);
-            let found = format!("a file system with UUID {uuid}, which {other} has too");
+            let found = format!("a file system with the UUID {uuid} of {other}");
             let instead = "a UUID of its own: tune2fs -U random, xfs_admin -U generate";
-            hits.add("guest-uuid-twice", format!("{device}: content"), found, instead);
+            hits.add("guest-uuid-twice", at, found, instead);
         }
     }
 }

@@ -815,6 +815,17 @@ fn secrets_are_found_and_never_shown() {
     assert!(!all.contains(upper));
 }
 
+/// Which two of several have it, on one volume or on two.
+#[test]
+fn file_systems_of_one_uuid_are_named_both() {
+    let mut world = World::sound();
+    world.data.about_mut().uuid = Some(ROOT.to_owned());
+    let findings = world.findings(Audience::Private);
+    let twice = findings.iter().find(|it| it.rule == "guest-uuid-twice").unwrap();
+    assert_eq!(twice.place, "/dev/sdf: partition 1");
+    assert!(twice.found.ends_with(" of /dev/xvda: partition 1"), "{}", twice.found);
+}
+
 /// A key alone in a file of a binary format.
 #[test]
 fn keys_in_binary_files_are_found() {
