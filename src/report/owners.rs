@@ -59,9 +59,7 @@ pub(super) fn tiles(
         let (path, label) = ((*name).to_owned(), (*name).to_owned());
         Node { path, label, category: *category, bytes: *bytes, below: Vec::new() }
     }));
-    let mut found = Vec::new();
-    draw(top, ROOM, 0, &mut found);
-    found
+    draw(top, ROOM)
 }
 
 fn parent(path: &str) -> Option<&str> {
@@ -116,14 +114,17 @@ fn node(
     Node { path, label, category: Category::Files, bytes: of.bytes, below }
 }
 
-fn draw(mut nodes: Vec<Node>, room: Rect, depth: usize, found: &mut Vec<Tile>) {
-    nodes.retain(|node| node.bytes > 0);
-    nodes.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let bytes: Vec<u64> = nodes.iter().map(|node| node.bytes).collect();
-    for (node, rect) in nodes.into_iter().zip(squarify(&bytes, room)) {
-        if rect.width < LEAST_EDGE / 4 || rect.height < LEAST_EDGE / 4 || found.len() >= MOST {
-            continue;
+/// Draws the largest rectangle next, so that a limit leaves out the smallest ones and not the last. What holds another
+/// is larger, and so drawn before it.
+fn draw(top: Vec<Node>, room: Rect) -> Vec<Tile> {
+    let mut found = Vec::new();
+    let mut left = divided(top, room, 0);
+    let area = |rect: &Rect| rect.width.strict_mul(rect.height);
+    while let Some(next) = (0..left.len()).max_by_key(|at| area(&left[*at].0)) {
+        if found.len() >= MOST {
+            break;
         }
+        let (rect, depth, node) = left.swap_remove(next);
         let Node { path, label, category, bytes, below } = node;
         found.push(Tile { rect, category, depth, path, label, bytes });
         let is_named = rect.width >= NAMED.0 && rect.height >= NAMED.1;
@@ -134,9 +135,21 @@ fn draw(mut nodes: Vec<Node>, room: Rect, depth: usize, found: &mut Vec<Tile>) {
                 width: rect.width.strict_sub(8),
                 height: rect.height.strict_sub(HEAD.strict_add(4)),
             };
-            draw(below, inner, depth.strict_add(1), found);
+            left.extend(divided(below, inner, depth.strict_add(1)));
         }
     }
+    found
+}
+
+/// Divides a room among nodes; those that are too small to be seen are left out.
+fn divided(mut nodes: Vec<Node>, room: Rect, depth: usize) -> Vec<(Rect, usize, Node)> {
+    nodes.retain(|node| node.bytes > 0);
+    nodes.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    let bytes: Vec<u64> = nodes.iter().map(|node| node.bytes).collect();
+    let rects = squarify(&bytes, room).into_iter();
+    let placed = rects.zip(nodes).map(|(rect, node)| (rect, depth, node));
+    let is_seen = |rect: &Rect| rect.width >= LEAST_EDGE / 4 && rect.height >= LEAST_EDGE / 4;
+    placed.filter(|(rect, ..)| is_seen(rect)).collect()
 }
 
 #[cfg(test)]
@@ -171,6 +184,21 @@ mod tests {
         let (outer, inner) = (named("/usr").rect, named("/usr/lib").rect);
         assert!(inner.x > outer.x && inner.y >= outer.y.strict_add(HEAD));
         assert!(inner.x.strict_add(inner.width) < outer.x.strict_add(outer.width));
+    }
+
+    /// A directory of very many files takes no place away from larger things.
+    #[test]
+    fn what_is_left_out_is_the_smallest() {
+        let folders = [path("/", 3_000_000), path("/many", 2_000_000), path("/var", 1_000_000)];
+        let files: Vec<_> = (0..2000)
+            .map(|number| path(&format!("/many/{number}"), 1000))
+            .chain([path("/var/large", 900_000)])
+            .collect();
+        let tiles = tiles(&folders, &files, &[(Category::Free, "free", 1_000_000)]);
+        assert_eq!(tiles.len(), MOST);
+        for name in ["/", "/many", "/var", "/var/large", "free"] {
+            assert!(tiles.iter().any(|tile| tile.path == name), "{name}");
+        }
     }
 
     #[test]
