@@ -81,6 +81,7 @@ mod schemas;
 mod serve_aws;
 mod serve_clients;
 mod serve_instance_store;
+mod serve_lists;
 mod serve_nbd;
 mod sign;
 mod storage;

@@ -6,6 +6,7 @@ Usage: serve_aws.py ENDPOINT SCENARIO. Exits with 0 if all is as it should be.
 import base64
 import hashlib
 import os
+import re
 import sys
 import time
 
@@ -461,6 +462,23 @@ def pending_survives(step, snapshot=None):
     complete(snapshot, blocks)
     assert settled(snapshot)["State"] == "completed"
     assert download(snapshot) == blocks
+
+
+LABELS = ["informational", "low", "medium", "high", "critical"]
+
+
+def every_filter_that_ec2_documents_is_known():
+    model = ec2.meta.service_model
+    for call in ["DescribeImages", "DescribeSnapshots", "DescribeTags", "DescribeRegions"]:
+        text = model.operation_model(call).input_shape.members["Filters"].documentation
+        names = re.findall(r"<li> ?<p> ?<code>([a-z.:-]+)", text)
+        assert len(names) >= 3, (call, text)
+        method = getattr(ec2, re.sub("(?<!^)([A-Z])", r"_\1", call).lower())
+        for name in names:
+            if name not in LABELS:
+                name = "tag:Name" if name in ("tag", "tag:") else name
+                method(Filters=[{"Name": name, "Values": ["*"]}])
+        refused("InvalidParameterValue", method, Filters=[{"Name": "colour", "Values": ["red"]}])
 
 
 globals()[SCENARIO](*sys.argv[3:])

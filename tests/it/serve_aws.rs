@@ -183,6 +183,20 @@ fn what_ec2_refuses_is_refused_with_its_codes() {
 }
 
 #[test]
+fn every_filter_that_ec2_documents_is_known() {
+    let Some(python) = python() else { return };
+    let folder = store();
+    // Unknown ones are refused also where there is nothing to filter.
+    let empty = Server::start(folder.path(), "");
+    drive(&python, &empty, &["every_filter_that_ec2_documents_is_known"]);
+    drop(empty);
+    fs::write(folder.path().join("disk"), "content").unwrap();
+    run_well(folder.path(), "pack disk -o images@web-1 --tag Name=web --boot-mode uefi");
+    let server = Server::start(folder.path(), "");
+    drive(&python, &server, &["every_filter_that_ec2_documents_is_known"]);
+}
+
+#[test]
 fn signatures_are_verified_where_keys_are_given() {
     let Some(python) = python() else { return };
     let folder = store();

@@ -13,6 +13,7 @@ use crate::serve::aws::ec2_error::Ec2Error;
 use crate::serve::aws::image::check_id;
 use crate::serve::aws::image::owned;
 use crate::serve::aws::params::Params;
+use crate::serve::aws::public_access;
 use crate::serve::aws::query::Done;
 use crate::serve::aws::query::dry_run;
 use crate::serve::aws::query::yes;
@@ -60,6 +61,7 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
         .filter(|(_, it)| it.encrypted && it.kms_key.is_none())
         .map(|(id, _)| id.clone())
         .collect();
+    let no_public = public_access::check(&state, caller, public_access::Kind::Images);
     let image = owned(&mut state, caller, params)?;
     let (mut add, mut remove) = (permissions(params, "Add")?, permissions(params, "Remove")?);
     let plain: Vec<String> = ["UserId", "UserGroup", "OrganizationArn", "OrganizationalUnitArn"]
@@ -104,6 +106,9 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     if add.iter().any(|it| it == "all") && used.iter().any(|id| encrypted.contains(*id)) {
         let text = "Images with encrypted snapshots cannot be made public";
         return Err(Ec2Error::new("UnsupportedOperation", text));
+    }
+    if add.iter().any(|it| it == "all") {
+        no_public?;
     }
     if !add.is_empty() && used.iter().any(|id| default_key.contains(*id)) {
         let text = "Snapshots encrypted with the AWS Managed CMK can't be shared";

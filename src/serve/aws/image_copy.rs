@@ -21,6 +21,9 @@ use crate::serve::aws::state::Once;
 use crate::serve::aws::tags;
 use crate::serve::aws::xml::Xml;
 
+/// Lists of the call, and what they are called in its document.
+const LISTS: [(&str, &str); 2] = [("TagSpecification", "TagSpecifications"), ("Tag", "Tags")];
+
 pub(super) fn copy(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&[
         "SourceImageId",
@@ -47,7 +50,8 @@ pub(super) fn copy(server: &Server<'_>, caller: &Caller, params: &Params) -> Don
     let specified = tags::specified(params, &["image", "snapshot"])?;
     let mut state = server.state();
     server.settle(&mut state);
-    let asked = crate::digest::sha256(format!("{source} {from} {name}").as_bytes());
+    let document = serde_json::Value::Object(params.of_the_call().document(&LISTS));
+    let asked = crate::digest::sha256(document.to_string().as_bytes());
     let token = params
         .get("ClientToken")
         .map(|token| format!("{} {} CopyImage {token}", caller.account, caller.region));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ami::Ami;
 use crate::ami::BootMode;
+use crate::ami::Ebs;
 use crate::ami::ImdsSupport;
 use crate::ami::SriovNetSupport;
 use crate::ami::TpmSupport;
@@ -14,13 +15,72 @@ use crate::serve::aws::image::not_found;
 use crate::serve::aws::image::owned;
 use crate::serve::aws::params::Params;
 use crate::serve::aws::query::Done;
+use crate::serve::aws::query::check_owners;
 use crate::serve::aws::query::filters;
 use crate::serve::aws::query::moment;
+use crate::serve::aws::query::not_named;
 use crate::serve::aws::query::paged;
 use crate::serve::aws::server::Server;
 use crate::serve::aws::state::Image;
 use crate::serve::aws::state::ImageState;
 use crate::serve::aws::xml::Xml;
+
+/// What EC2 says of an image that is not of Windows and costs nothing.
+const PLATFORM: &str = "Linux/UNIX";
+const USAGE: &str = "RunInstances";
+
+/// Filters that EC2 documents.
+const FILTERS: [&str; 42] = [
+    "architecture",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.encrypted",
+    "block-device-mapping.snapshot-id",
+    "block-device-mapping.volume-size",
+    "block-device-mapping.volume-type",
+    "boot-mode",
+    "creation-date",
+    "description",
+    "ena-support",
+    "free-tier-eligible",
+    "hypervisor",
+    "image-allowed",
+    "image-id",
+    "image-type",
+    "image-watermark.",
+    "instance-type-specification.",
+    "is-public",
+    "kernel-id",
+    "manifest-location",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform",
+    "product-code",
+    "product-code.type",
+    "public-ssm-parameter-name",
+    "ramdisk-id",
+    "root-device-name",
+    "root-device-type",
+    "scan-result.",
+    "source-image-id",
+    "source-image-region",
+    "source-instance-id",
+    "sriov-net-support",
+    "state",
+    "state-reason-code",
+    "state-reason-message",
+    "tag-key",
+    "tag:",
+    "virtualization-type",
+];
+
+/// Why an image is not available.
+const REASON: &str = "Client.InvalidSnapshot";
+
+fn is_encrypted(ebs: &Ebs, encrypted: &BTreeSet<String>) -> bool {
+    ebs.snapshot_id.as_ref().is_some_and(|id| encrypted.contains(id)) || ebs.encrypted == Some(true)
+}
 
 pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&[
@@ -33,8 +93,10 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
         "MaxResults",
         "NextToken",
     ])?;
-    let filters = filters(params)?;
+    let filters = filters(params, &FILTERS)?;
+    not_named(params, "ImageId")?;
     let (ids, owners) = (params.texts("ImageId"), params.texts("Owner"));
+    check_owners(&owners, &["self", "amazon", "aws-marketplace", "aws-backup-vault"])?;
     let executable = params.texts("ExecutableBy");
     let deprecated = params.flag("IncludeDeprecated")?.unwrap_or(false);
     let disabled = params.flag("IncludeDisabled")?.unwrap_or(false);
@@ -48,6 +110,8 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
             return Err(not_found(id));
         }
     }
+    let encrypted: BTreeSet<String> =
+        state.snapshots.iter().filter(|(_, it)| it.encrypted).map(|(id, _)| id.clone()).collect();
     let mut found = Vec::new();
     for (id, image) in state.images.iter().filter(|(_, it)| seen(it)) {
         let own = image.owner == caller.account;
@@ -66,14 +130,12 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
         }
         let mut fits = true;
         for filter in &filters {
-            fits &= filter_fits(filter, id, image)?;
+            fits &= filter_fits(filter, id, image, &encrypted);
         }
         if fits {
             found.push((id.clone(), image.clone()));
         }
     }
-    let encrypted: BTreeSet<String> =
-        state.snapshots.iter().filter(|(_, it)| it.encrypted).map(|(id, _)| id.clone()).collect();
     drop(state);
     let (page, next) = paged(server, params, "images", found)?;
     let mut xml = Xml::new();
@@ -86,12 +148,13 @@ fn filter_fits(
     filter: &crate::serve::aws::query::Filter,
     id: &str,
     image: &Image,
-) -> Result<bool, Ec2Error> {
+    encrypted: &BTreeSet<String>,
+) -> bool {
     let ami = &image.ami;
     let truth = |it: bool| if it { "true" } else { "false" };
     let ebs = || ami.block_device_mappings.iter().filter_map(|it| it.ebs.as_ref());
     let optional = |text: Option<&str>| text.is_some_and(|text| filter.fits(text));
-    Ok(match filter.name.as_str() {
+    match filter.name.as_str() {
         "architecture" => filter.fits(ami.effective_architecture().name()),
         "block-device-mapping.device-name" => {
             filter.fits_any(ami.block_device_mappings.iter().map(|it| it.device_name.as_str()))
@@ -108,11 +171,16 @@ fn filter_fits(
         "block-device-mapping.delete-on-termination" => {
             ebs().any(|it| filter.fits(truth(it.delete_on_termination.unwrap_or(false))))
         }
+        "block-device-mapping.encrypted" => {
+            ebs().any(|it| filter.fits(truth(is_encrypted(it, encrypted))))
+        }
         "boot-mode" => optional(ami.boot_mode.map(BootMode::name)),
         "creation-date" => filter.fits(&moment(image.created)),
         "description" => optional(ami.description.as_deref()),
         "ena-support" => filter.fits(truth(ami.ena_support.unwrap_or(false))),
         "hypervisor" => filter.fits("xen"),
+        "free-tier-eligible" => filter.fits("false"),
+        "image-allowed" => filter.fits("true"),
         "image-id" => filter.fits(id),
         "image-type" => filter.fits("machine"),
         "is-public" => filter.fits(truth(image.is_public())),
@@ -120,7 +188,14 @@ fn filter_fits(
         "manifest-location" => filter.fits(&location(image)),
         "name" => filter.fits(&ami.name),
         "owner-id" => filter.fits(&image.owner),
-        "owner-alias" | "platform" | "product-code" | "state-reason-code" => false,
+        "state-reason-code" => optional(Some(REASON).filter(|_| !image.message.is_empty())),
+        "state-reason-message" => {
+            optional(Some(image.message.as_str()).filter(|it| !it.is_empty()))
+        }
+        "sriov-net-support" => optional(ami.sriov_net_support.map(SriovNetSupport::name)),
+        // What no image here has.
+        "owner-alias" | "platform" | "product-code" | "product-code.type"
+        | "source-instance-id" => false,
         "ramdisk-id" => optional(ami.ramdisk_id.as_deref()),
         "root-device-name" => filter.fits(&ami.root_device_name),
         "root-device-type" => filter.fits(root_type(ami)),
@@ -131,9 +206,10 @@ fn filter_fits(
         "virtualization-type" => filter.fits(ami.effective_virtualization().name()),
         name => match name.strip_prefix("tag:") {
             Some(key) => ami.tags.iter().any(|it| it.key == key && filter.fits(&it.value)),
-            None => return Err(filter.unknown()),
+            // By what no image here has.
+            None => false,
         },
-    })
+    }
 }
 
 /// Where an image is: its bundle, or what EC2 says of one on EBS.
@@ -153,10 +229,10 @@ fn item(xml: &mut Xml, id: &str, image: &Image, encrypted: &BTreeSet<String>) {
     xml.text("creationDate", moment(image.created)).value("isPublic", image.is_public());
     xml.text("architecture", ami.effective_architecture().name()).text("imageType", "machine");
     xml.maybe("kernelId", ami.kernel_id.as_ref()).maybe("ramdiskId", ami.ramdisk_id.as_ref());
-    xml.text("platformDetails", "Linux/UNIX").text("usageOperation", "RunInstances");
+    xml.text("platformDetails", PLATFORM).text("usageOperation", USAGE);
     if !image.message.is_empty() {
         xml.inside("stateReason", |xml| {
-            xml.text("code", "Client.InvalidSnapshot").text("message", &image.message);
+            xml.text("code", REASON).text("message", &image.message);
         });
     }
     xml.text("name", &ami.name).maybe("description", ami.description.as_ref());
@@ -183,13 +259,12 @@ fn mapping(xml: &mut Xml, ami: &Ami, encrypted: &BTreeSet<String>) {
         xml.maybe("noDevice", entry.no_device.as_ref());
         let Some(ebs) = &entry.ebs else { return };
         xml.inside("ebs", |xml| {
-            let of_snapshot = ebs.snapshot_id.as_ref().is_some_and(|id| encrypted.contains(id));
             xml.maybe("snapshotId", ebs.snapshot_id.as_ref());
             xml.maybe("volumeSize", ebs.volume_size);
             xml.value("deleteOnTermination", ebs.delete_on_termination.unwrap_or(false));
             xml.text("volumeType", ebs.volume_type.map_or("gp2", |it| it.name()));
             xml.maybe("iops", ebs.iops).maybe("throughput", ebs.throughput);
-            xml.value("encrypted", of_snapshot || ebs.encrypted.unwrap_or(false));
+            xml.value("encrypted", is_encrypted(ebs, encrypted));
         });
     });
 }
@@ -237,6 +312,8 @@ pub(super) fn describe_attribute(server: &Server<'_>, caller: &Caller, params: &
             xml.list("productCodes", Vec::<()>::new(), |_, ()| {});
         }
         "blockDeviceMapping" => mapping(&mut xml, ami, &BTreeSet::new()),
+        // No instance was ever started of it.
+        "lastLaunchedTime" => one(&mut xml, "lastLaunchedTime", None),
         _ => {
             let text = format!("The attribute '{attribute}' is invalid");
             return Err(Ec2Error::new("InvalidParameterValue", text));

@@ -16,6 +16,7 @@ mod image_list;
 mod keeper;
 mod offline;
 mod params;
+mod public_access;
 mod query;
 mod register;
 mod server;

@@ -1,5 +1,6 @@
 //! What EC2's calls have in common: filters, pages, attempts, moments.
 
+use crate::ami::is_account;
 use crate::serve::aws::ec2_error::Ec2Error;
 use crate::serve::aws::params::Params;
 use crate::serve::aws::server::Server;
@@ -24,10 +25,32 @@ pub(super) fn yes() -> Xml {
     xml
 }
 
-/// Tells whether a text fits a pattern, in which `*` is anything and `?` is one character.
+/// A piece of a pattern.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Anything,
+    AnyLetter,
+    Letter(char),
+}
+
+/// Reads a pattern, in which `*` is anything, `?` is one character, and what stands behind a `\` is itself.
+fn pieces(pattern: &str) -> Vec<Piece> {
+    let mut letters = pattern.chars();
+    let mut pieces = Vec::new();
+    while let Some(letter) = letters.next() {
+        pieces.push(match letter {
+            '*' => Piece::Anything,
+            '?' => Piece::AnyLetter,
+            '\\' => Piece::Letter(letters.next().unwrap_or('\\')),
+            letter => Piece::Letter(letter),
+        });
+    }
+    pieces
+}
+
+/// Tells whether a text fits a pattern.
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<Piece>, Vec<char>) = (pieces(pattern), text.chars().collect());
     // For each length of the pattern so far: which lengths of the text fit it.
     let mut fit: Vec<bool> = vec![false; text.len().strict_add(1)];
     fit[0] = true;
@@ -35,10 +58,10 @@ pub(super) fn fits(pattern: &str, text: &str) -> bool {
         let mut next = vec![false; fit.len()];
         for at in 0..fit.len() {
             let before = at.checked_sub(1);
-            next[at] = if wanted == '*' {
-                fit[at] || before.is_some_and(|before| next[before])
-            } else {
-                before.is_some_and(|it| fit[it] && (wanted == '?' || text[it] == wanted))
+            next[at] = match wanted {
+                Piece::Anything => fit[at] || before.is_some_and(|before| next[before]),
+                Piece::AnyLetter => before.is_some_and(|it| fit[it]),
+                Piece::Letter(letter) => before.is_some_and(|it| fit[it] && text[it] == letter),
             };
         }
         fit = next;
@@ -61,7 +84,7 @@ impl Filter {
         texts.into_iter().any(|text| self.fits(text))
     }
 
-    pub(super) fn unknown(&self) -> Ec2Error {
+    fn unknown(&self) -> Ec2Error {
         Ec2Error::new("InvalidParameterValue", format!("The filter '{}' is invalid", self.name))
     }
 }
@@ -69,7 +92,9 @@ impl Filter {
 /// Most values of a filter.
 const MOST_VALUES: usize = 200;
 
-pub(super) fn filters(params: &Params) -> Result<Vec<Filter>, Ec2Error> {
+/// Reads the filters of a request. Each name is one of `known`, or begins with one that ends in `:` or `.`: also where nothing
+/// is there to filter.
+pub(super) fn filters(params: &Params, known: &[&str]) -> Result<Vec<Filter>, Ec2Error> {
     let mut filters = Vec::new();
     for filter in params.list("Filter") {
         let name = filter.need("Name")?.to_owned();
@@ -78,9 +103,37 @@ pub(super) fn filters(params: &Params) -> Result<Vec<Filter>, Ec2Error> {
             let text = format!("The filter '{name}' has too many values, or too long ones");
             return Err(Ec2Error::new("FilterLimitExceeded", text));
         }
-        filters.push(Filter { name, values });
+        let filter = Filter { name, values };
+        let is_it = |it: &&str| {
+            *it == filter.name || it.ends_with([':', '.']) && filter.name.starts_with(*it)
+        };
+        if !known.iter().any(|it| is_it(it)) {
+            return Err(filter.unknown());
+        }
+        filters.push(filter);
     }
     Ok(filters)
+}
+
+/// Refuses a page of what is named one by one.
+pub(super) fn not_named(params: &Params, named: &str) -> Result<(), Ec2Error> {
+    if params.get("MaxResults").is_some() && !params.list(named).is_empty() {
+        let text = format!("The parameter {named} cannot be used with the parameter MaxResults");
+        return Err(Ec2Error::new("InvalidParameterCombination", text));
+    }
+    Ok(())
+}
+
+/// Checks what names an owner: an account, or one of EC2's words.
+pub(super) fn check_owners(owners: &[String], words: &[&str]) -> Result<(), Ec2Error> {
+    let known = |it: &&String| words.contains(&it.as_str()) || is_account(it);
+    match owners.iter().find(|it| !known(it)) {
+        Some(bad) => {
+            let text = format!("Invalid user id: \"{bad}\"");
+            Err(Ec2Error::new("InvalidUserID.Malformed", text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Returns the part of a list that a request asks for, and the token of the next part.
@@ -133,12 +186,19 @@ mod tests {
 
     #[test]
     fn patterns_fit_as_ec2_has_them() {
-        for (pattern, text) in
-            [("*", ""), ("a*c", "abbc"), ("a?c", "abc"), ("ab", "ab"), ("*b*", "abc")]
-        {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*c", "abbc"),
+            ("a?c", "abc"),
+            ("ab", "ab"),
+            ("*b*", "abc"),
+            (r"\*a\?\\", r"*a?\"),
+        ] {
             assert!(fits(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("", "a"), ("a?c", "ac"), ("ab", "abc"), ("a*c", "ab")] {
+        for (pattern, text) in
+            [("", "a"), ("a?c", "ac"), ("ab", "abc"), ("a*c", "ab"), (r"\*", "a"), (r"a\?", "ab")]
+        {
             assert!(!fits(pattern, text), "{pattern} {text}");
         }
         assert!(!fits(&"*a".repeat(100), &"b".repeat(1000)));

@@ -7,10 +7,13 @@ use crate::serve::aws::access::Caller;
 use crate::serve::aws::ebs_error::sse;
 use crate::serve::aws::ec2_error::Ec2Error;
 use crate::serve::aws::params::Params;
+use crate::serve::aws::public_access;
 use crate::serve::aws::query::Done;
+use crate::serve::aws::query::check_owners;
 use crate::serve::aws::query::dry_run;
 use crate::serve::aws::query::filters;
 use crate::serve::aws::query::moment;
+use crate::serve::aws::query::not_named;
 use crate::serve::aws::query::paged;
 use crate::serve::aws::query::yes;
 use crate::serve::aws::server::Server;
@@ -50,11 +53,32 @@ fn owned<'a>(state: &'a mut State, caller: &Caller, id: &str) -> Result<&'a mut 
     Err(Ec2Error { status: 403, ..Ec2Error::new("UnauthorizedOperation", text) })
 }
 
+/// Filters that EC2 documents.
+const FILTERS: [&str; 14] = [
+    "description",
+    "encrypted",
+    "owner-alias",
+    "owner-id",
+    "progress",
+    "snapshot-id",
+    "start-time",
+    "status",
+    "storage-tier",
+    "tag-key",
+    "tag:",
+    "transfer-type",
+    "volume-id",
+    "volume-size",
+];
+
 pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&["SnapshotId", "Owner", "RestorableBy", "Filter", "MaxResults", "NextToken"])?;
-    let filters = filters(params)?;
+    let filters = filters(params, &FILTERS)?;
+    not_named(params, "SnapshotId")?;
     let (ids, owners) = (params.texts("SnapshotId"), params.texts("Owner"));
     let restorable = params.texts("RestorableBy");
+    check_owners(&owners, &["self", "amazon"])?;
+    check_owners(&restorable, &["self", "all"])?;
     let state = server.state();
     let seen = |it: &Snap| it.region == caller.region && it.is_for(&caller.account);
     for id in &ids {
@@ -93,7 +117,8 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
                 "volume-size" => filter.fits(&snap.gib.to_string()),
                 name => match name.strip_prefix("tag:") {
                     Some(key) => snap.tags.iter().any(|it| it.key == key && filter.fits(&it.value)),
-                    None => return Err(filter.unknown()),
+                    // By what no snapshot here has.
+                    None => false,
                 },
             };
         }
@@ -159,6 +184,7 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     ])?;
     let id = params.need("SnapshotId")?;
     let mut state = server.state();
+    let no_public = public_access::check(&state, caller, public_access::Kind::Snapshots);
     let snap = owned(&mut state, caller, id)?;
     let changes = params.below("CreateVolumePermission");
     let named = |which: &str| -> Vec<String> {
@@ -188,6 +214,9 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     if add.iter().any(|it| it == "all") && snap.encrypted {
         let text = "Encrypted snapshots cannot be shared publicly";
         return Err(Ec2Error::new("OperationNotPermitted", text));
+    }
+    if add.iter().any(|it| it == "all") {
+        no_public?;
     }
     if !add.is_empty() && snap.encrypted && snap.kms_key.is_none() {
         let text = "Encrypted snapshots with EBS default key cannot be shared";

@@ -141,6 +141,9 @@ pub(super) struct State {
     pub(super) images: BTreeMap<String, Image>,
     /// By account, region, call and token.
     pub(super) once: BTreeMap<String, Once>,
+    /// How far images and snapshots may not become public, by account, region and kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) blocked: BTreeMap<String, String>,
 }
 
 /// Version of the file.

@@ -14,16 +14,40 @@ use crate::serve::aws::state::State;
 use crate::serve::aws::xml::Xml;
 
 /// Regions that EC2 has, for scripts that ask which there are.
-const REGIONS: [&str; 8] = [
+const REGIONS: [&str; 12] = [
     "ap-northeast-1",
     "ap-southeast-2",
+    "cn-north-1",
+    "cn-northwest-1",
     "eu-central-1",
     "eu-west-1",
     "us-east-1",
     "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
     "us-west-1",
     "us-west-2",
 ];
+
+/// Partitions, by what their regions begin with: name, and what host names end in.
+const PARTITIONS: [(&str, &str, &str); 7] = [
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+];
+
+/// Returns the partition of a region: its name, and what host names end in.
+pub(super) fn partition(region: &str) -> (&'static str, &'static str) {
+    let found = PARTITIONS.iter().find(|(start, ..)| region.starts_with(start));
+    found.map_or(("aws", "amazonaws.com"), |(_, name, suffix)| (name, suffix))
+}
+
+/// Every region can be used without asking.
+const OPT_IN: &str = "opt-in-not-required";
 
 /// Most tags of a resource.
 const MOST: usize = 50;
@@ -154,7 +178,8 @@ pub(super) fn delete(server: &Server<'_>, caller: &Caller, params: &Params) -> D
 
 pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&["Filter", "MaxResults", "NextToken"])?;
-    let filters = filters(params)?;
+    let known = ["key", "resource-id", "resource-type", "tag:", "value"];
+    let filters = filters(params, &known)?;
     let state = server.state();
     let mine = |owner: &str, region: &str| owner == caller.account && region == caller.region;
     let images = state.images.iter().filter(|(_, it)| mine(&it.owner, &it.region));
@@ -172,7 +197,10 @@ pub(super) fn describe(server: &Server<'_>, caller: &Caller, params: &Params) ->
                     "resource-type" => filter.fits(kind),
                     "key" => filter.fits(&tag.key),
                     "value" => filter.fits(&tag.value),
-                    _ => return Err(filter.unknown()),
+                    name => match name.strip_prefix("tag:") {
+                        Some(key) => tag.key == key && filter.fits(&tag.value),
+                        None => false,
+                    },
                 };
             }
             if fits {
@@ -199,18 +227,30 @@ pub(super) fn regions(server: &Server<'_>, caller: &Caller, params: &Params) -> 
             names.push(own);
         }
     }
+    // Those of another partition need another account.
+    names.retain(|name| partition(name) == partition(&caller.region));
     names.sort_unstable();
+    let filters = filters(params, &["endpoint", "opt-in-status", "region-name"])?;
     let asked = params.texts("RegionName");
     if let Some(unknown) = asked.iter().find(|it| !names.contains(&it.as_str())) {
         let text = format!("Invalid values in region name: '{unknown}'");
         return Err(Ec2Error::new("InvalidParameterValue", text));
     }
-    let wanted = names.into_iter().filter(|it| asked.is_empty() || asked.iter().any(|a| a == it));
+    let endpoint = |name: &str| format!("ec2.{name}.{}", partition(name).1);
+    names.retain(|name| asked.is_empty() || asked.iter().any(|it| it == name));
+    for filter in &filters {
+        match filter.name.as_str() {
+            "region-name" => names.retain(|name| filter.fits(name)),
+            "endpoint" => names.retain(|name| filter.fits(&endpoint(name))),
+            "opt-in-status" => names.retain(|_| filter.fits(OPT_IN)),
+            _ => {}
+        }
+    }
     let mut xml = Xml::new();
-    xml.list("regionInfo", wanted, |xml, name| {
+    xml.list("regionInfo", names, |xml, name| {
         xml.text("regionName", name);
-        xml.text("regionEndpoint", format!("ec2.{name}.amazonaws.com"));
-        xml.text("optInStatus", "opt-in-not-required");
+        xml.text("regionEndpoint", endpoint(name));
+        xml.text("optInStatus", OPT_IN);
     });
     Ok(xml)
 }
