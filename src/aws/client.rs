@@ -20,6 +20,7 @@ use crate::aws::sign::Scope;
 use crate::aws::sign::Unsigned;
 use crate::aws::sign::sign;
 use crate::aws::xml;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http::Answer;
@@ -34,6 +35,7 @@ use crate::http::Patience;
 use crate::http::Request;
 use crate::http::Url;
 use crate::http::Verdict;
+use crate::io::ReadAt;
 
 /// Most bytes of an answer: a page of 10,000 blocks has 3 MiB at most.
 const MAX_ANSWER_LEN: u64 = 16 << 20;
@@ -42,6 +44,10 @@ const MAX_ANSWER_LEN: u64 = 16 << 20;
 /// of ten may be throttled, and a million puts still get through.
 const PATIENCE: Patience =
     Patience { attempts: 60, whole: Duration::from_mins(2), deadline: Duration::from_mins(15) };
+
+/// How long a service is tried that has not answered anything yet: a wrong address should be known soon.
+const FIRST_PATIENCE: Patience =
+    Patience { attempts: 8, whole: Duration::from_mins(2), deadline: Duration::from_secs(30) };
 
 /// Codes that ask for a slower pace.
 const THROTTLED: &[&str] = &[
@@ -55,9 +61,9 @@ const THROTTLED: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// Codes of EC2 that pass by themselves.
+/// Codes of EC2 and S3 that pass by themselves.
 const FOR_A_MOMENT: &[&str] =
-    &["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"];
+    &["InternalError", "InternalFailure", "RequestTimeout", "ServiceUnavailable", "Unavailable"];
 
 /// Codes that say that a key is no longer good.
 const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
@@ -79,6 +85,16 @@ pub struct Aws<'c, 'w> {
     environment: Environment,
     profile: Profile,
     endpoint: Option<String>,
+    /// Whether anything was ever answered.
+    heard: AtomicBool,
+}
+
+/// Bytes that are sent as they are read.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) bytes: &'a dyn ReadAt,
+    pub(super) len: u64,
+    pub(super) digest: Digest,
 }
 
 /// A call that is about to be made.
@@ -92,6 +108,8 @@ pub(super) struct Asked<'a> {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Cow<'a, [u8]>,
+    /// What is sent in the place of `body`.
+    pub(super) source: Option<Source<'a>>,
     /// Whether the body has a checksum of its own in a header.
     pub(super) has_checksum: bool,
     pub(super) bucket: Option<&'a Bucket>,
@@ -116,6 +134,7 @@ impl<'a> Asked<'a> {
             query: Vec::new(),
             headers: Vec::new(),
             body: Cow::Borrowed(&[]),
+            source: None,
             has_checksum: false,
             bucket: None,
             not_yet: None,
@@ -133,7 +152,7 @@ impl<'c, 'w> Aws<'c, 'w> {
         profile: Profile,
         endpoint: Option<String>,
     ) -> Self {
-        Self { http, keys, environment, profile, endpoint }
+        Self { http, keys, environment, profile, endpoint, heard: AtomicBool::new(false) }
     }
 
     /// Returns the client, for its clock and its pauses.
@@ -153,6 +172,15 @@ impl<'c, 'w> Aws<'c, 'w> {
 
     /// As [`Aws::ask`], and tells refusals from other failures.
     pub(super) fn try_ask(&self, asked: &Asked<'_>) -> Result<Result<Answer, Refusal>> {
+        Ok(self.try_ask_with(asked, "")?.0)
+    }
+
+    /// As [`Aws::try_ask`], and returns a header of the answer too, also of a refusal.
+    pub(super) fn try_ask_with(
+        &self,
+        asked: &Asked<'_>,
+        header: &str,
+    ) -> Result<(Result<Answer, Refusal>, Option<String>)> {
         let base = endpoint(
             asked.service,
             asked.region,
@@ -171,28 +199,32 @@ impl<'c, 'w> Aws<'c, 'w> {
         if !asked.body.is_empty() {
             request.body = Body::Bytes(Cow::Borrowed(&asked.body));
         }
+        if let Some(Source { bytes, len, .. }) = asked.source {
+            request.body = Body::Part { of: bytes, range: 0..len };
+        }
         let judge = Judge::new(self, asked);
         let prepare = |request: &mut Request<'_>, now: SystemTime| self.sign(request, asked, now);
         let verdict = |outcome: &Outcome<'_>| judge.verdict(outcome);
         let call = Call {
             what: Cow::Owned(format!("call {} in {}", asked.call, asked.region)),
             request,
-            patience: PATIENCE,
+            patience: if self.heard.load(Ordering::Relaxed) { PATIENCE } else { FIRST_PATIENCE },
             judge: &verdict,
             prepare: Some(&prepare),
             bucket: asked.bucket,
             progress: None,
         };
         let answer = self.http.fetch(&call, MAX_ANSWER_LEN)?;
+        let header = answer.headers.get(header).map(str::to_owned);
         if (200..300).contains(&answer.status) {
-            return Ok(Ok(answer));
+            return Ok((Ok(answer), header));
         }
         let refusal = refusal(asked, answer.status, &answer.headers, &answer.body);
         match answer.skew {
             Some(skew) if skew.is_large() && refusal.is_one_of(OF_CLOCKS) => {
                 Err(skew.error(answer.url.host()))
             }
-            _ => Ok(Err(refusal)),
+            _ => Ok((Err(refusal), header)),
         }
     }
 
@@ -203,8 +235,11 @@ impl<'c, 'w> Aws<'c, 'w> {
         let credentials = self.keys.get(now, self.http.watch())?;
         let host = request.url.authority();
         let headers: Vec<(&str, &str)> = request.headers.iter().collect();
-        let payload =
-            if asked.has_checksum { Payload::Unsigned } else { Payload::Signed(&asked.body) };
+        let payload = match &asked.source {
+            Some(source) => Payload::Digest(&source.digest),
+            None if asked.has_checksum => Payload::Unsigned,
+            None => Payload::Signed(&asked.body),
+        };
         let unsigned = Unsigned {
             method: request.method.name(),
             host: &host,
@@ -238,6 +273,9 @@ impl<'a> Judge<'a> {
     }
 
     fn verdict(&self, outcome: &Outcome<'_>) -> Verdict {
+        if matches!(outcome, Outcome::Answer { .. }) {
+            self.aws.heard.store(true, Ordering::Relaxed);
+        }
         let (status, headers, body) = match *outcome {
             Outcome::Cut(cut) => {
                 self.unanswered.store(true, Ordering::Relaxed);
@@ -305,9 +343,9 @@ fn refusal(asked: &Asked<'_>, status: u16, headers: &Headers, body: &[u8]) -> Re
         refusal.message = text(&body, &["Message", "message"]).unwrap_or_default();
         refusal.reason = text(&body, &["Reason", "reason"]);
     } else if let Some((_, answer)) = xml::parse(body) {
-        // EC2 has a list of one error, STS the error alone.
+        // EC2 has a list of one error, STS the error alone, and S3 nothing around it.
         let error = answer.pointer("/Errors/Error").or_else(|| answer.get("Error"));
-        let error = error.unwrap_or(&Value::Null);
+        let error = error.unwrap_or(&answer);
         refusal.code = text(error, &["Code"]).unwrap_or_default();
         refusal.message = text(error, &["Message"]).unwrap_or_default();
         let id = text(&answer, &["RequestID", "RequestId"]);

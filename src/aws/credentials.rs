@@ -4,6 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::aws::fault::AwsFault;
+use crate::error::Result;
+
 /// A key: its id, its secret half, and the token of a session if it is one of a session. Wiped when dropped, and
 /// never shown.
 #[derive(Clone)]
@@ -62,6 +65,16 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("key_id", &self.key_id).finish_non_exhaustive()
     }
+}
+
+/// Refuses what would break a header.
+pub(super) fn check(id: &str, secret: &str, token: Option<&str>, from: &str) -> Result<()> {
+    let broken =
+        |text: &str| text.chars().any(|it| it.is_control() || it.is_whitespace() || !it.is_ascii());
+    if id.contains('/') || broken(id) || broken(secret) || token.is_some_and(broken) {
+        return Err(AwsFault::unsound(from, "the key has characters that keys cannot have"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

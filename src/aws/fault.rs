@@ -1,5 +1,6 @@
 //! Why AWS cannot be asked, or says no.
 
+use crate::error::Error;
 use crate::error::Fault;
 use crate::error::Kind;
 
@@ -29,6 +30,14 @@ pub enum AwsFault {
         /// How: the setting that says so.
         way: &'static str,
     },
+    /// A profile names a role that cannot be assumed as it says.
+    #[error("the profile {name:?} cannot assume its role: {why}")]
+    RoleProfile {
+        /// The profile.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// What gives keys gave something else.
     #[error("{from} gave no credentials: {why}")]
     Source {
@@ -46,6 +55,14 @@ pub enum AwsFault {
         /// The address.
         url: String,
     },
+    /// What should be a bucket of S3's is not the name of one.
+    #[error(
+        "{found:?} is not a bucket, expected BUCKET or BUCKET/PREFIX of letters, digits and '.', '_' or '-'"
+    )]
+    Bucket {
+        /// What it is.
+        found: String,
+    },
     /// No region is named.
     #[error("no region is set in the request, the environment or the profile")]
     NoRegion,
@@ -61,6 +78,13 @@ pub enum AwsFault {
         /// The variable.
         name: &'static str,
     },
+}
+
+impl AwsFault {
+    /// Says that what gives keys gave something else.
+    pub(super) fn unsound(from: &str, why: &str) -> Error {
+        Self::Source { from: from.to_owned(), why: why.to_owned() }.into()
+    }
 }
 
 impl Fault for AwsFault {

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -15,13 +16,19 @@ use zeroize::Zeroizing;
 
 use crate::ami::Time;
 use crate::aws::credentials::Credentials;
+use crate::aws::credentials::check;
 use crate::aws::fault::AwsFault;
 use crate::aws::ini::Section;
 use crate::aws::ini::words;
+use crate::aws::place::Service;
+use crate::aws::place::endpoint;
 use crate::aws::profile::Environment;
 use crate::aws::profile::Profile;
 use crate::aws::profile::read;
+use crate::aws::role::Role;
+use crate::aws::role::Sts;
 use crate::error::Result;
+use crate::http::Method;
 use crate::work::Watch;
 
 /// Seconds before the end of a key's life in which it is replaced.
@@ -32,6 +39,9 @@ const MAX_DOCUMENT_LEN: u64 = 64 << 10;
 
 /// How long an address that gives keys may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long STS may take.
+const STS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The address of containers' credentials on ECS.
 const ECS: &str = "http://169.254.170.2";
@@ -46,22 +56,27 @@ const IMDS_TOKEN_SECONDS: &str = "21600";
 const OTHER_WAYS: &[(&str, &str)] = &[
     ("sso_session", "SSO"),
     ("sso_start_url", "SSO"),
-    ("role_arn", "assuming a role"),
-    ("web_identity_token_file", "a web identity"),
     ("login_session", "a login of the console"),
 ];
+
+/// Most profiles that follow each other by `source_profile`.
+const MAX_PROFILES: usize = 8;
 
 /// A request to an address that gives keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// Whether it is a PUT; a GET otherwise.
-    pub is_put: bool,
+    /// What is wanted.
+    pub method: Method,
     /// The address.
     pub url: &'a str,
     /// Headers.
     pub headers: &'a [(&'a str, &'a str)],
+    /// What is sent.
+    pub body: &'a [u8],
     /// How long it may take.
     pub patience: Duration,
+    /// Whether plain HTTP is spoken with other machines too.
+    pub insecure: bool,
 }
 
 /// What asks an address that gives keys. No secret that passes may be traced.
@@ -75,14 +90,24 @@ pub trait Web: Send + Sync {
     -> Result<(u16, Zeroizing<Vec<u8>>)>;
 }
 
-/// Where the keys of a run come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where keys come from.
+#[derive(Clone, Debug)]
 enum Source {
     Environment,
-    Files { of_credentials: bool },
+    Files { profile: Profile, of_credentials: bool },
     Process { command: Zeroizing<String> },
     Container { url: String },
     Instance { url: String },
+    Role { role: Role, by: By },
+}
+
+/// By what a role is assumed.
+#[derive(Clone, Debug)]
+enum By {
+    /// Other keys.
+    Keys(Box<Source>),
+    /// A token in a file, which whoever made it may replace at any time.
+    Token(PathBuf),
 }
 
 /// The keys of a run, which are replaced before they expire.
@@ -90,6 +115,7 @@ pub struct Keys {
     environment: Environment,
     profile: Profile,
     source: Source,
+    sts: Sts,
     web: Box<dyn Web>,
     current: Mutex<Option<Credentials>>,
 }
@@ -138,7 +164,26 @@ impl Keys {
         web: Box<dyn Web>,
     ) -> Result<Self, AwsFault> {
         let source = source(&environment, &profile, is_asked)?;
-        Ok(Self { environment, profile, source, web, current: Mutex::new(None) })
+        let region = "us-east-1".to_owned();
+        let url = endpoint(Service::Sts, &region, None, &environment, &profile)?;
+        let sts = Sts { region, url, insecure: false };
+        Ok(Self { environment, profile, source, sts, web, current: Mutex::new(None) })
+    }
+
+    /// Says where roles are assumed: in that region, at the endpoint that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`endpoint`].
+    pub fn in_region(
+        mut self,
+        region: &str,
+        asked: Option<&str>,
+        insecure: bool,
+    ) -> Result<Self, AwsFault> {
+        let url = endpoint(Service::Sts, region, asked, &self.environment, &self.profile)?;
+        self.sts = Sts { region: region.to_owned(), url, insecure };
+        Ok(self)
     }
 
     /// Returns the key to sign with at `now`.
@@ -155,7 +200,7 @@ impl Keys {
         {
             return Ok(known.clone());
         }
-        match (self.fetch(watch), &*current) {
+        match (self.fetch(&self.source, now, watch), &*current) {
             (Ok(new), _) => Ok(current.insert(new).clone()),
             // What gives keys may be away for a moment, and the old one is still good.
             (Err(_), Some(known)) if left(known).is_some_and(|left| left > 0) => Ok(known.clone()),
@@ -171,24 +216,25 @@ impl Keys {
         !matches!(self.source, Source::Environment | Source::Files { .. })
     }
 
-    fn fetch(&self, watch: &dyn Watch) -> Result<Credentials> {
-        match &self.source {
+    /// Asks a place for its key, at `now` in seconds since 1970.
+    fn fetch(&self, source: &Source, now: u64, watch: &dyn Watch) -> Result<Credentials> {
+        match source {
             Source::Environment => {
                 let get = |name| self.environment.get(name);
                 let pair = (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"));
                 pair_of(pair.0, pair.1, get("AWS_SESSION_TOKEN"), "the environment")
             }
-            Source::Files { of_credentials } => {
-                let section =
-                    if *of_credentials { &self.profile.credentials } else { &self.profile.config };
+            Source::Files { profile, of_credentials } => {
+                let section = if *of_credentials { &profile.credentials } else { &profile.config };
                 let get = |name| text(section, name);
-                let from = format!("the profile {:?}", self.profile.name);
+                let from = format!("the profile {:?}", profile.name);
                 let pair = (get("aws_access_key_id"), get("aws_secret_access_key"));
                 pair_of(pair.0, pair.1, get("aws_session_token"), &from)
             }
             Source::Process { command } => by_process(command),
             Source::Container { url } => self.of_container(url, watch),
             Source::Instance { url } => self.of_instance(url, watch),
+            Source::Role { role, by } => self.by_role(role, by, now, watch),
         }
     }
 
@@ -206,23 +252,53 @@ impl Keys {
                 .map(|it| Zeroizing::new(it.to_owned())),
         };
         if token.as_ref().is_some_and(|it| it.chars().any(char::is_control)) {
-            return Err(unsound(from, "the authorization token has control characters"));
+            return Err(AwsFault::unsound(from, "the authorization token has control characters"));
         }
         let mut headers = vec![("Accept", "application/json")];
         headers.extend(token.as_ref().map(|token| ("Authorization", token.as_str())));
-        let ask = Ask { is_put: false, url, headers: &headers, patience: PATIENCE };
+        let ask = Ask {
+            method: Method::Get,
+            url,
+            headers: &headers,
+            body: &[],
+            patience: PATIENCE,
+            insecure: true,
+        };
         answered(&self.web.ask(&ask, MAX_DOCUMENT_LEN, watch)?, from)
+    }
+
+    fn by_role(&self, role: &Role, by: &By, now: u64, watch: &dyn Watch) -> Result<Credentials> {
+        let request = match by {
+            By::Keys(source) => role.by_keys(&self.sts, &self.fetch(source, now, watch)?, now)?,
+            By::Token(path) => {
+                let bytes = Zeroizing::new(read(path, MAX_DOCUMENT_LEN)?);
+                role.by_token(&self.sts, String::from_utf8_lossy(&bytes).trim(), now)
+            }
+        };
+        let headers: Vec<(&str, &str)> =
+            request.headers.iter().map(|(a, b)| (*a, b.as_str())).collect();
+        let ask = Ask {
+            method: Method::Post,
+            url: &request.url,
+            headers: &headers,
+            body: &request.body,
+            patience: STS_PATIENCE,
+            insecure: self.sts.insecure,
+        };
+        let (status, answer) = self.web.ask(&ask, MAX_DOCUMENT_LEN, watch)?;
+        role.taken(request.call, &self.sts, status, &answer)
     }
 
     /// Asks the metadata service, by its second version alone: a token first.
     fn of_instance(&self, url: &str, watch: &dyn Watch) -> Result<Credentials> {
         let from = "the metadata service";
-        let ask = |is_put, path: &str, headers: &[(&str, &str)]| {
+        let ask = |method, path: &str, headers: &[(&str, &str)]| {
             let url = format!("{url}{path}");
-            let ask = Ask { is_put, url: &url, headers, patience: PATIENCE };
+            let (patience, insecure) = (PATIENCE, true);
+            let ask = Ask { method, url: &url, headers, body: &[], patience, insecure };
             let (status, body) = self.web.ask(&ask, MAX_DOCUMENT_LEN, watch)?;
             if status != 200 {
-                return Err(unsound(from, &format!("{path} is answered with {status}")));
+                return Err(AwsFault::unsound(from, &format!("{path} is answered with {status}")));
             }
             Ok(body)
         };
@@ -232,27 +308,23 @@ impl Keys {
                 "the environment, the shared files, a container's address and the metadata service";
             AwsFault::NoCredentials { looked: looked.to_owned() }
         };
-        let token = ask(true, "/latest/api/token", &[life]).map_err(none)?;
+        let token = ask(Method::Put, "/latest/api/token", &[life]).map_err(none)?;
         let token = Zeroizing::new(String::from_utf8_lossy(&token).trim().to_owned());
         let headers = [("X-aws-ec2-metadata-token", token.as_str())];
         let roles = "/latest/meta-data/iam/security-credentials/";
-        let role = ask(false, roles, &headers)?;
+        let role = ask(Method::Get, roles, &headers)?;
         let role = String::from_utf8_lossy(&role).lines().next().unwrap_or_default().to_owned();
         let plain = |it: u8| it.is_ascii_alphanumeric() || b"+=,.@-_".contains(&it);
         if role.is_empty() || !role.bytes().all(plain) {
-            return Err(unsound(from, "the instance has no role"));
+            return Err(AwsFault::unsound(from, "the instance has no role"));
         }
-        let body = ask(false, &format!("{roles}{role}"), &headers)?;
+        let body = ask(Method::Get, &format!("{roles}{role}"), &headers)?;
         answered(&(200, body), from)
     }
 }
 
 fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
     section.get(name).map(|it| it.as_str()).filter(|it| !it.is_empty())
-}
-
-fn unsound(from: &str, why: &str) -> crate::error::Error {
-    AwsFault::Source { from: from.to_owned(), why: why.to_owned() }.into()
 }
 
 /// Takes a key that is written down.
@@ -263,65 +335,155 @@ fn pair_of(
     from: &str,
 ) -> Result<Credentials> {
     let (Some(id), Some(secret)) = (id, secret) else {
-        return Err(unsound(from, "it has an access key ID without a secret key, or the reverse"));
+        return Err(AwsFault::unsound(
+            from,
+            "it has an access key ID without a secret key, or the reverse",
+        ));
     };
     check(id, secret, token, from)?;
     Ok(Credentials::new(id, secret, token))
 }
 
-/// Refuses what would break a header.
-fn check(id: &str, secret: &str, token: Option<&str>, from: &str) -> Result<()> {
-    let broken =
-        |text: &str| text.chars().any(|it| it.is_control() || it.is_whitespace() || !it.is_ascii());
-    if id.contains('/') || broken(id) || broken(secret) || token.is_some_and(broken) {
-        return Err(unsound(from, "the key has characters that keys cannot have"));
-    }
-    Ok(())
-}
-
+/// Finds where the keys of a run come from.
 fn source(
     environment: &Environment,
     profile: &Profile,
     is_asked: bool,
 ) -> Result<Source, AwsFault> {
     let get = |name| environment.get(name);
-    if !is_asked && (get("AWS_ACCESS_KEY_ID").is_some() || get("AWS_SECRET_ACCESS_KEY").is_some()) {
+    if !is_asked && of_environment(environment) {
         return Ok(Source::Environment);
     }
-    let other = OTHER_WAYS.iter().find(|(name, _)| profile.get(name).is_some());
-    let is_other = other.is_some_and(|(name, _)| *name == "role_arn");
-    let has_key = |section: &Section| text(section, "aws_access_key_id").is_some();
-    let has_secret = |section: &Section| text(section, "aws_secret_access_key").is_some();
-    let has = |section: &Section| has_key(section) || has_secret(section);
-    if !is_other && has(&profile.credentials) {
-        return Ok(Source::Files { of_credentials: true });
+    let web_identity = get("AWS_WEB_IDENTITY_TOKEN_FILE").filter(|_| !is_asked);
+    let has_role = profile.get("role_arn").is_some();
+    if !has_role && let (Some(file), Some(arn)) = (web_identity, get("AWS_ROLE_ARN")) {
+        let session = get("AWS_ROLE_SESSION_NAME").map(str::to_owned);
+        let role = Role { arn: arn.to_owned(), session, external_id: None, seconds: None };
+        return Ok(Source::Role { role, by: By::Token(file.into()) });
     }
-    if !is_other && let Some(command) = profile.get("credential_process") {
-        return Ok(Source::Process { command: Zeroizing::new(command.to_owned()) });
+    if let Some(found) = of_profile(environment, profile, &mut Vec::new())? {
+        return Ok(found);
     }
-    if !is_other && has(&profile.config) {
-        return Ok(Source::Files { of_credentials: false });
-    }
-    if let Some((_, way)) = other {
-        return Err(AwsFault::Way { name: profile.name.clone(), way });
-    }
-    if let Some(path) = get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
-        let url = format!("{ECS}{path}");
-        let fault = || AwsFault::Address { url: url.clone() };
-        if !path.starts_with('/') {
-            return Err(fault());
-        }
-        return Ok(Source::Container { url });
-    }
-    if let Some(url) = get("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-        check_address(url)?;
-        return Ok(Source::Container { url: url.to_owned() });
+    if let Some(container) = of_container(environment)? {
+        return Ok(container);
     }
     if environment.is_true("AWS_EC2_METADATA_DISABLED") {
         let looked = "the environment, the shared files and a container's address; the metadata service is \
                       switched off by AWS_EC2_METADATA_DISABLED";
         return Err(AwsFault::NoCredentials { looked: looked.to_owned() });
     }
+    Ok(of_instance(environment))
+}
+
+fn of_environment(environment: &Environment) -> bool {
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        .iter()
+        .any(|name| environment.get(name).is_some())
+}
+
+/// Finds what a profile says of its keys, if it says anything. `passed` has the profiles that led here by `source_profile`.
+fn of_profile(
+    environment: &Environment,
+    profile: &Profile,
+    passed: &mut Vec<String>,
+) -> Result<Option<Source>, AwsFault> {
+    let has = |section: &Section| {
+        ["aws_access_key_id", "aws_secret_access_key"].iter().any(|it| text(section, it).is_some())
+    };
+    let files = |of_credentials| Source::Files { profile: profile.clone(), of_credentials };
+    // A profile that is its own source is one whose keys stand beside the role.
+    let is_own = passed.last() == Some(&profile.name);
+    if !is_own && let Some(arn) = profile.get("role_arn") {
+        return of_role(environment, profile, arn, passed).map(Some);
+    }
+    if has(&profile.credentials) {
+        return Ok(Some(files(true)));
+    }
+    if let Some(command) = profile.get("credential_process") {
+        return Ok(Some(Source::Process { command: Zeroizing::new(command.to_owned()) }));
+    }
+    if has(&profile.config) {
+        return Ok(Some(files(false)));
+    }
+    match OTHER_WAYS.iter().find(|(name, _)| profile.get(name).is_some()) {
+        Some((_, way)) => Err(AwsFault::Way { name: profile.name.clone(), way }),
+        None => Ok(None),
+    }
+}
+
+/// Finds whose keys assume the role of a profile.
+fn of_role(
+    environment: &Environment,
+    profile: &Profile,
+    arn: &str,
+    passed: &mut Vec<String>,
+) -> Result<Source, AwsFault> {
+    let fault = |why: String| AwsFault::RoleProfile { name: profile.name.clone(), why };
+    if profile.get("mfa_serial").is_some() {
+        return Err(AwsFault::Way {
+            name: profile.name.clone(),
+            way: "a role that asks for a code",
+        });
+    }
+    let by = if let Some(file) = profile.get("web_identity_token_file") {
+        By::Token(file.into())
+    } else if let Some(name) = profile.get("source_profile") {
+        passed.push(profile.name.clone());
+        if passed.len() > MAX_PROFILES || name != profile.name && passed.iter().any(|it| it == name)
+        {
+            return Err(fault(format!("its source_profile leads around: {}", passed.join(", "))));
+        }
+        let source = profile.other(name)?;
+        let found = of_profile(environment, &source, passed)?;
+        let none = || fault(format!("its source_profile {name:?} has no credentials"));
+        By::Keys(Box::new(found.ok_or_else(none)?))
+    } else {
+        let found = match profile.get("credential_source") {
+            Some("Environment") => Some(Source::Environment),
+            Some("EcsContainer") => of_container(environment)?,
+            Some("Ec2InstanceMetadata") => Some(of_instance(environment)),
+            Some(other) => return Err(fault(format!("credential_source {other:?} is not known"))),
+            None => {
+                let why = "it has a role_arn without source_profile, credential_source or \
+                           web_identity_token_file";
+                return Err(fault(why.to_owned()));
+            }
+        };
+        let found = found.ok_or_else(|| fault("there is no container's address".to_owned()))?;
+        By::Keys(Box::new(found))
+    };
+    let text = |name| profile.get(name).map(str::to_owned);
+    let seconds = match profile.get("duration_seconds").map(str::parse) {
+        None => None,
+        Some(Ok(seconds)) => Some(seconds),
+        Some(Err(_)) => return Err(fault("its duration_seconds is not a number".to_owned())),
+    };
+    let role = Role {
+        arn: arn.to_owned(),
+        session: text("role_session_name"),
+        external_id: text("external_id"),
+        seconds,
+    };
+    Ok(Source::Role { role, by })
+}
+
+fn of_container(environment: &Environment) -> Result<Option<Source>, AwsFault> {
+    if let Some(path) = environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
+        let url = format!("{ECS}{path}");
+        if !path.starts_with('/') {
+            return Err(AwsFault::Address { url });
+        }
+        return Ok(Some(Source::Container { url }));
+    }
+    if let Some(url) = environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+        check_address(url)?;
+        return Ok(Some(Source::Container { url: url.to_owned() }));
+    }
+    Ok(None)
+}
+
+fn of_instance(environment: &Environment) -> Source {
+    let get = |name| environment.get(name);
     let url = match (
         get("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
         get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
@@ -332,7 +494,7 @@ fn source(
         }
         _ => IMDS.to_owned(),
     };
-    Ok(Source::Instance { url })
+    Source::Instance { url }
 }
 
 /// Checks the address of a container's credentials: whatever stands there gets a token and gives a key.
@@ -357,20 +519,20 @@ fn check_address(url: &str) -> Result<(), AwsFault> {
 /// Reads what an address gave.
 fn answered((status, body): &(u16, Zeroizing<Vec<u8>>), from: &str) -> Result<Credentials> {
     if *status != 200 {
-        return Err(unsound(from, &format!("it answered {status}")));
+        return Err(AwsFault::unsound(from, &format!("it answered {status}")));
     }
     let answer: Answer = serde_json::from_slice(body)
-        .map_err(|_| unsound(from, "its answer is not credentials in JSON"))?;
+        .map_err(|_| AwsFault::unsound(from, "its answer is not credentials in JSON"))?;
     taken(&answer, from)
 }
 
 fn taken(answer: &Answer, from: &str) -> Result<Credentials> {
     if let Some(code) = answer.code.as_deref().filter(|it| *it != "Success") {
         let message = answer.message.as_deref().unwrap_or_default();
-        return Err(unsound(from, &format!("{code} {message}")));
+        return Err(AwsFault::unsound(from, &format!("{code} {message}")));
     }
     let (Some(id), Some(secret)) = (&answer.access_key_id, &answer.secret_access_key) else {
-        return Err(unsound(from, "its answer has no AccessKeyId or no SecretAccessKey"));
+        return Err(AwsFault::unsound(from, "its answer has no AccessKeyId or no SecretAccessKey"));
     };
     let token = answer.session_token.as_ref().or(answer.token.as_ref()).map(|it| it.0.as_str());
     let secret = secret.0.as_str();
@@ -380,7 +542,7 @@ fn taken(answer: &Answer, from: &str) -> Result<Credentials> {
         Some(text) => Some(
             text.parse::<Time>()
                 .map_err(|_| {
-                    unsound(from, &format!("its Expiration is {text:?}, expected a time"))
+                    AwsFault::unsound(from, &format!("its Expiration is {text:?}, expected a time"))
                 })?
                 .unix_seconds(),
         ),
@@ -392,7 +554,7 @@ fn taken(answer: &Answer, from: &str) -> Result<Credentials> {
 fn by_process(command: &str) -> Result<Credentials> {
     let words = words(command);
     let Some((program, arguments)) = words.split_first() else {
-        return Err(unsound("credential_process", "it names no program"));
+        return Err(AwsFault::unsound("credential_process", "it names no program"));
     };
     let from = format!("the program {program:?} of credential_process");
     #[expect(
@@ -401,17 +563,17 @@ fn by_process(command: &str) -> Result<Credentials> {
     )]
     let mut process = Command::new(program);
     process.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let mut done = process.output().map_err(|e| unsound(&from, &e.to_string()))?;
+    let mut done = process.output().map_err(|e| AwsFault::unsound(&from, &e.to_string()))?;
     let read = if done.status.success() {
         serde_json::from_slice::<Answer>(&done.stdout)
-            .map_err(|_| unsound(&from, "its output is not credentials in JSON"))
+            .map_err(|_| AwsFault::unsound(&from, "its output is not credentials in JSON"))
     } else {
-        Err(unsound(&from, &format!("it ended with {}", done.status)))
+        Err(AwsFault::unsound(&from, &format!("it ended with {}", done.status)))
     };
     done.stdout.zeroize();
     let answer = read?;
     if answer.version != Some(1) {
-        return Err(unsound(&from, "the Version in its output is not 1"));
+        return Err(AwsFault::unsound(&from, "the Version in its output is not 1"));
     }
     taken(&answer, &from)
 }
@@ -443,10 +605,10 @@ mod tests {
 
     impl Web for Fake {
         fn ask(&self, ask: &Ask<'_>, _: u64, _: &dyn Watch) -> Result<(u16, Zeroizing<Vec<u8>>)> {
-            let method = if ask.is_put { "PUT" } else { "GET" };
             let headers: Vec<String> =
                 ask.headers.iter().map(|(a, b)| format!("{a}={b}")).collect();
-            let line = format!("{method} {} {}", ask.url, headers.join(" "));
+            let body = String::from_utf8_lossy(ask.body);
+            let line = format!("{} {} {}{body}", ask.method.name(), ask.url, headers.join(" "));
             self.asked.lock().unwrap().push(line);
             match self.answers.lock().unwrap().pop() {
                 Some((status, body)) => Ok((status, Zeroizing::new(body.into_bytes()))),
@@ -505,7 +667,8 @@ mod tests {
             &format!(
                 "[profile plain]\nregion=x\n[profile inside]\naws_access_key_id=I\naws_secret_access_key=i\n\
                  [profile program]\ncredential_process = {program}\n[profile no]\ncredential_process = false\n\
-                 [profile sso]\nsso_session = s\n[profile role]\nrole_arn = arn\nsource_profile = plain\n"
+                 [profile sso]\nsso_session = s\n[profile code]\nrole_arn = arn\nsource_profile = plain\n\
+                 mfa_serial = arn\n"
             ),
         );
         assert_eq!(of("plain").unwrap().key_id(), "C");
@@ -513,7 +676,7 @@ mod tests {
         let found = of("program").unwrap();
         assert_eq!((found.key_id(), found.expires()), ("P", Some(1_796_000_400)));
         assert!(of("no").unwrap_err().to_string().contains("ended with"));
-        for (profile, way) in [("sso", "SSO"), ("role", "assuming a role")] {
+        for (profile, way) in [("sso", "SSO"), ("code", "a role that asks for a code")] {
             let fault = AwsFault::Way { name: profile.to_owned(), way };
             assert_eq!(of(profile).unwrap_err().to_string(), fault.to_string());
         }
@@ -585,5 +748,131 @@ mod tests {
         let fake = Fake::of(&[(200, "TOKEN"), (200, "role"), (200, refused)]);
         let error = got(&keys(&[], &fake).unwrap()).unwrap_err();
         assert!(error.to_string().contains("AssumeRoleUnauthorizedAccess"), "{error}");
+    }
+
+    const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+                           <Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>x/+</SecretAccessKey>\
+                           <SessionToken>tok</SessionToken><Expiration>2026-11-30T01:00:00Z</Expiration>\
+                           </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+    #[test]
+    fn a_role_is_assumed_by_the_keys_that_its_profile_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        fs::create_dir(folder.path().join(".aws")).unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(".aws").join(name), text);
+        write("credentials", "[plain]\naws_access_key_id=C\naws_secret_access_key=c\n").unwrap();
+        let config = "[profile role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = plain\n\
+                      external_id = e x\nduration_seconds = 900\nrole_session_name = me\n\
+                      [profile chain]\nrole_arn = arn:second\nsource_profile = role\n\
+                      [profile own]\nrole_arn = arn:own\nsource_profile = own\n\
+                      aws_access_key_id = O\naws_secret_access_key = o\n\
+                      [profile env]\nrole_arn = arn:env\ncredential_source = Environment\n\
+                      [profile around]\nrole_arn = a\nsource_profile = back\n\
+                      [profile back]\nrole_arn = b\nsource_profile = around\n\
+                      [profile alone]\nrole_arn = a\n\
+                      [profile lost]\nrole_arn = a\nsource_profile = nobody\n\
+                      [profile sso]\nsso_session = s\n\
+                      [profile over-sso]\nrole_arn = a\nsource_profile = sso\n\
+                      [profile empty]\nregion = x\n\
+                      [profile over-empty]\nrole_arn = a\nsource_profile = empty\n\
+                      [profile other]\nrole_arn = a\ncredential_source = Moon\n";
+        write("config", config).unwrap();
+        let of = |profile: &str, fake: &Fake| {
+            let vars = [("HOME", home), ("AWS_PROFILE", profile)];
+            keys(&vars, fake).and_then(|it| got(&it.in_region("eu-west-1", None, false)?))
+        };
+        let fake = Fake::of(&[(200, ASSUMED)]);
+        let found = of("role", &fake).unwrap();
+        assert_eq!((found.key_id(), found.secret(), found.token()), ("ASIA", "x/+", Some("tok")));
+        assert_eq!(found.expires(), Some(1_796_000_400));
+        let asked = fake.asked.lock().unwrap()[0].clone();
+        assert!(asked.starts_with("POST https://sts.eu-west-1.amazonaws.com/ "), "{asked}");
+        let scope = "Credential=C/20261130/eu-west-1/sts/aws4_request, SignedHeaders=accept;content-type;host;x-amz-date";
+        assert!(asked.contains(scope), "{asked}");
+        let body = "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr&RoleSessionName=me&\
+                    DurationSeconds=900&ExternalId=e%20x";
+        assert!(asked.ends_with(body), "{asked}");
+
+        // A role that assumes a role signs by the first one's session.
+        let fake = Fake::of(&[(200, ASSUMED), (200, &ASSUMED.replace("ASIA", "SECOND"))]);
+        assert_eq!(of("chain", &fake).unwrap().key_id(), "SECOND");
+        let asked = fake.asked.lock().unwrap().clone();
+        assert!(
+            asked[0].contains("Credential=C/") && asked[1].contains("Credential=ASIA/"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains("X-Amz-Security-Token=tok"), "{asked:?}");
+        assert!(asked[1].ends_with("&RoleSessionName=amikit-1795996800"), "{asked:?}");
+
+        let fake = Fake::of(&[(200, ASSUMED)]);
+        of("own", &fake).unwrap();
+        assert!(fake.asked.lock().unwrap()[0].contains("Credential=O/"));
+
+        let vars = [("HOME", home), ("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let fake = Fake::of(&[(200, ASSUMED)]);
+        let environment = Environment::of(&vars);
+        let profile = Profile::read(&environment, Some("env")).unwrap();
+        let named = Keys::find(environment, profile, true, Box::new(fake.clone())).unwrap();
+        got(&named).unwrap();
+        assert!(fake.asked.lock().unwrap()[0].contains("Credential=E/"));
+
+        let none = Fake::default();
+        for (profile, expected) in [
+            ("around", "its source_profile leads around: around, back"),
+            ("alone", "without source_profile, credential_source or web_identity_token_file"),
+            ("lost", "there is no profile \"nobody\", the shared files have"),
+            ("over-sso", "the profile \"sso\" gets its credentials from SSO"),
+            ("over-empty", "its source_profile \"empty\" has no credentials"),
+            ("other", "credential_source \"Moon\" is not known"),
+        ] {
+            let error = of(profile, &none).unwrap_err().to_string();
+            assert!(error.contains(expected), "{profile}: {error}");
+        }
+        let refused = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not \
+                       you</Message></Error><RequestId>r1</RequestId></ErrorResponse>";
+        let error = of("role", &Fake::of(&[(403, refused)])).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let text =
+            "AssumeRole of arn:aws:iam::1:role/r in eu-west-1 was refused: AccessDenied: not you";
+        assert!(error.to_string().starts_with(text), "{error}");
+        let error = of("role", &Fake::of(&[(200, "<AssumeRoleResponse/>")])).unwrap_err();
+        assert!(error.to_string().contains("its answer has no credentials"), "{error}");
+    }
+
+    #[test]
+    fn a_web_identity_is_a_token_in_a_file_that_is_read_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        fs::write(&token, "first.jwt\n").unwrap();
+        let home = folder.path().to_str().unwrap();
+        let (file, answer) =
+            (token.to_str().unwrap(), ASSUMED.replace("AssumeRole", "AssumeRoleWithWebIdentity"));
+        let soon = answer.replace("01:00:00", "00:01:00");
+        let fake = Fake::of(&[(200, &soon), (200, &answer)]);
+        let vars = [
+            ("HOME", home),
+            ("AWS_ROLE_ARN", "arn:web"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", file),
+            ("AWS_ROLE_SESSION_NAME", "pod"),
+        ];
+        let one = keys(&vars, &fake).unwrap();
+        assert_eq!(got(&one).unwrap().key_id(), "ASIA");
+        fs::write(&token, "second.jwt").unwrap();
+        got(&one).unwrap();
+        assert!(one.expired());
+        let asked = fake.asked.lock().unwrap().clone();
+        let body = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aweb&RoleSessionName=pod&\
+                    WebIdentityToken=";
+        assert!(asked[0].ends_with(&format!("{body}first.jwt")), "{asked:?}");
+        assert!(asked[1].ends_with(&format!("{body}second.jwt")), "{asked:?}");
+        // The token is all that is needed.
+        assert!(!asked[0].contains("Authorization"), "{asked:?}");
+        // A profile that is asked for by its name has the word.
+        let environment = Environment::of(&vars);
+        let keys = Keys::find(environment, Profile::default(), true, Box::new(Fake::default()));
+        assert!(matches!(keys.unwrap().source, Source::Instance { .. }));
+        fs::remove_file(&token).unwrap();
+        assert!(got(&one).is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! Addresses that give keys, asked over the network. Nothing of it is traced.
 
+use std::borrow::Cow;
+
 use zeroize::Zeroizing;
 
 use crate::aws::keys::Ask;
 use crate::aws::keys::Web;
 use crate::error::Result;
+use crate::http::Body;
 use crate::http::Call;
-use crate::http::Method;
 use crate::http::Options;
 use crate::http::Patience;
 use crate::http::Request;
@@ -33,9 +35,12 @@ impl Web for Metadata {
             Timeouts { connect: ask.patience, first_byte: ask.patience, stall: ask.patience };
         // Which addresses are asked was decided before. Those of containers and instances speak plain HTTP, and never leave
         // the machine.
-        let options = Options { insecure: true, timeouts, connections: 1, ..Options::default() };
-        let method = if ask.is_put { Method::Put } else { Method::Get };
-        let mut request = Request::new(method, Url::parse(ask.url)?);
+        let insecure = ask.insecure;
+        let options = Options { insecure, timeouts, connections: 1, ..Options::default() };
+        let mut request = Request::new(ask.method, Url::parse(ask.url)?);
+        if !ask.body.is_empty() {
+            request.body = Body::Bytes(Cow::Borrowed(ask.body));
+        }
         for (name, value) in ask.headers {
             request.headers.set(name, *value);
         }

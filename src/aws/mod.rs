@@ -13,6 +13,8 @@ mod keys;
 mod metadata;
 mod place;
 mod profile;
+mod role;
+mod s3;
 mod sign;
 mod ssm;
 #[cfg(test)]
@@ -39,6 +41,8 @@ pub use place::endpoint;
 pub use place::region;
 pub use profile::Environment;
 pub use profile::Profile;
+pub use s3::Bucket as S3Bucket;
+pub use s3::Object;
 pub use sign::Payload;
 pub use sign::Scope;
 pub use sign::Unsigned;

@@ -11,6 +11,8 @@ pub enum Service {
     Ebs,
     /// EC2.
     Ec2,
+    /// S3.
+    S3,
     /// Systems Manager.
     Ssm,
     /// Who one is.
@@ -24,6 +26,7 @@ impl Service {
         match self {
             Self::Ebs => "ebs",
             Self::Ec2 => "ec2",
+            Self::S3 => "s3",
             Self::Ssm => "ssm",
             Self::Sts => "sts",
         }
@@ -78,7 +81,10 @@ pub fn endpoint(
     profile: &Profile,
 ) -> Result<String, AwsFault> {
     let name = service.name();
-    let ignored = environment.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    let ignored = environment.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+        || profile
+            .get("ignore_configured_endpoint_urls")
+            .is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let own = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
     let said = || {
         environment
@@ -90,9 +96,18 @@ pub fn endpoint(
     if let Some(url) = said {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    for variable in ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"] {
-        if environment.is_true(variable) {
-            return Err(AwsFault::Endpoints { name: variable });
+    let profiles = |name: &str| profile.get(name).is_some_and(|it| it.eq_ignore_ascii_case("true"));
+    for (variable, member) in [
+        ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+    ] {
+        match environment.get(variable) {
+            Some(_) if environment.is_true(variable) => {
+                return Err(AwsFault::Endpoints { name: variable });
+            }
+            // What the environment says counts, also where it says no.
+            None if profiles(member) => return Err(AwsFault::Endpoints { name: member }),
+            _ => {}
         }
     }
     Ok(format!("https://{name}.{region}.{}", suffix(region)))
@@ -163,6 +178,15 @@ mod tests {
         }
         let fips = of(&[("AWS_USE_FIPS_ENDPOINT", "true")], None, Service::Ec2);
         assert_eq!(fips, Err(AwsFault::Endpoints { name: "AWS_USE_FIPS_ENDPOINT" }));
+        let mut asking = Profile::default();
+        asking.config.insert("use_fips_endpoint".to_owned(), "TRUE".to_owned().into());
+        let fips =
+            |vars| endpoint(Service::S3, "us-gov-west-1", None, &Environment::of(vars), &asking);
+        assert_eq!(fips(&[]), Err(AwsFault::Endpoints { name: "use_fips_endpoint" }));
+        assert_eq!(
+            fips(&[("AWS_USE_FIPS_ENDPOINT", "false")]).as_deref(),
+            Ok("https://s3.us-gov-west-1.amazonaws.com")
+        );
         assert_eq!(suffix("cn-north-1"), "amazonaws.com.cn");
         assert_eq!(suffix("us-isob-east-1"), "sc2s.sgov.gov");
     }

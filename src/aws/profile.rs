@@ -1,8 +1,10 @@
 //! What a process knows of AWS: its environment, and the files that AWS's tools share.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -86,6 +88,49 @@ pub struct Profile {
     pub(super) config: Section,
     /// Endpoints that it names by `services`.
     services: Section,
+    /// All profiles of the files, for those that it names.
+    files: Arc<Files>,
+}
+
+/// What the shared files say, by the names of their sections.
+#[derive(Default)]
+struct Files {
+    credentials: BTreeMap<String, Section>,
+    config: BTreeMap<String, Section>,
+}
+
+impl Files {
+    /// Finds a profile in both files.
+    fn find(self: &Arc<Self>, name: &str, is_named: bool) -> Option<Profile> {
+        let said = match name {
+            "default" => self.config.get("default").or_else(|| self.config.get("profile default")),
+            name => self.config.get(&format!("profile {name}")),
+        };
+        let own = self.credentials.get(name);
+        if is_named && own.is_none() && said.is_none() {
+            return None;
+        }
+        let config = said.cloned().unwrap_or_default();
+        let services = config.get("services").map(|it| format!("services {}", it.as_str()));
+        let services = services.and_then(|name| self.config.get(&name));
+        Some(Profile {
+            name: name.to_owned(),
+            is_named,
+            credentials: own.cloned().unwrap_or_default(),
+            services: services.cloned().unwrap_or_default(),
+            config,
+            files: Arc::clone(self),
+        })
+    }
+
+    /// Names the profiles that there are.
+    fn names(&self) -> String {
+        let in_config = self.config.keys().filter_map(|it| it.strip_prefix("profile "));
+        let there: BTreeSet<&str> =
+            self.credentials.keys().map(String::as_str).chain(in_config).collect();
+        let there: Vec<&str> = there.into_iter().collect();
+        if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+    }
 }
 
 impl std::fmt::Debug for Profile {
@@ -102,27 +147,22 @@ impl Profile {
     /// `Invalid` if a profile is named that no file has; `Corrupt` if a file is none; `Io` if it cannot be read.
     pub fn read(environment: &Environment, named: Option<&str>) -> Result<Self> {
         let named = named.or_else(|| environment.get("AWS_PROFILE"));
-        let name = named.unwrap_or("default").to_owned();
+        let name = named.unwrap_or("default");
         let credentials = shared(environment, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")?;
         let config = shared(environment, "AWS_CONFIG_FILE", ".aws/config")?;
-        let in_config = |name: &str| match name {
-            "default" => config.get("default").or_else(|| config.get("profile default")),
-            name => config.get(&format!("profile {name}")),
-        };
-        let (own, said) = (credentials.get(&name), in_config(&name));
-        if named.is_some() && own.is_none() && said.is_none() {
-            let in_config = config.keys().filter_map(|it| it.strip_prefix("profile "));
-            let there: std::collections::BTreeSet<&str> =
-                credentials.keys().map(String::as_str).chain(in_config).collect();
-            let there: Vec<&str> = there.into_iter().collect();
-            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            return Err(AwsFault::NoProfile { name, there }.into());
-        }
-        let said = said.cloned().unwrap_or_default();
-        let services = said.get("services").map(|it| format!("services {}", it.as_str()));
-        let services = services.and_then(|name| config.get(&name)).cloned().unwrap_or_default();
-        let credentials = own.cloned().unwrap_or_default();
-        Ok(Self { name, is_named: named.is_some(), credentials, config: said, services })
+        let files = Arc::new(Files { credentials, config });
+        let none = || AwsFault::NoProfile { name: name.to_owned(), there: files.names() };
+        Ok(files.find(name, named.is_some()).ok_or_else(none)?)
+    }
+
+    /// Returns another profile of the same files.
+    ///
+    /// # Errors
+    ///
+    /// `NoProfile` if they have none of that name.
+    pub(super) fn other(&self, name: &str) -> Result<Self, AwsFault> {
+        let none = || AwsFault::NoProfile { name: name.to_owned(), there: self.files.names() };
+        self.files.find(name, true).ok_or_else(none)
     }
 
     /// Returns a setting, of the configuration before that of the other file.

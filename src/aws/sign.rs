@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::ami::Time;
 use crate::aws::credentials::Credentials;
+use crate::digest::Digest;
 use crate::digest::hmac;
 use crate::digest::sha256;
 use crate::http::escaped;
@@ -37,6 +38,8 @@ const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 pub enum Payload<'a> {
     /// The signature is over these bytes, too.
     Signed(&'a [u8]),
+    /// The signature is over bytes that have this digest, too.
+    Digest(&'a Digest),
     /// The body has a checksum of its own in a header that is signed.
     Unsigned,
 }
@@ -80,6 +83,7 @@ pub fn sign(
     let day = stamp.get(..8).unwrap_or(&stamp).to_owned();
     let payload = match request.payload {
         Payload::Signed(bytes) => sha256(bytes).hex(),
+        Payload::Digest(digest) => digest.hex(),
         Payload::Unsigned => UNSIGNED.to_owned(),
     };
     let mut added = vec![("X-Amz-Date", Zeroizing::new(stamp.clone()))];

@@ -31,7 +31,9 @@ pub(in crate::ops) fn with_aws<R>(
     let profile = Profile::read(&environment, request.profile.as_deref())?;
     let region = aws::region(region, &environment, &profile).map_err(advised)?;
     let is_asked = request.profile.is_some();
+    let (asked, insecure) = (request.endpoint.as_deref(), request.network.insecure);
     let keys = Keys::find(environment.clone(), profile.clone(), is_asked, Box::new(Metadata))
+        .and_then(|keys| keys.in_region(&region, asked, insecure))
         .map_err(advised)?;
     let endpoint = request.endpoint.clone();
     connected(&request.network, connections, watch, |http| {

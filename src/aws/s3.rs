@@ -1,0 +1,197 @@
+//! S3, as far as bundles of instance store need it: objects that are put, and looked for.
+
+use std::fmt;
+
+use crate::aws::client::Asked;
+use crate::aws::client::Aws;
+use crate::aws::client::Source;
+use crate::aws::fault::AwsFault;
+use crate::aws::fault::Refusal;
+use crate::aws::place::Service;
+use crate::digest::Digest;
+use crate::error::Advice;
+use crate::error::Error;
+use crate::error::Result;
+use crate::error::Setting;
+use crate::http::Answer;
+use crate::http::Method;
+use crate::http::escaped;
+use crate::io::ReadAt;
+
+/// Longest name of a bucket; those made since 2018 have 63 letters at most.
+const MAX_BUCKET_LEN: usize = 255;
+
+/// Longest key of an object.
+const MAX_KEY_LEN: usize = 1024;
+
+/// A bucket, and what the keys of objects in it begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    name: String,
+    prefix: String,
+}
+
+impl Bucket {
+    /// Reads `BUCKET` or `BUCKET/PREFIX`, also with `s3://` before it.
+    ///
+    /// # Errors
+    ///
+    /// `Bucket` if it is not one. Names are letters, digits and `.`, `_`, `-`, so that none leads out of the bucket and each
+    /// is in EC2's `ImageLocation` as it is in the request.
+    pub fn parse(text: &str) -> Result<Self, AwsFault> {
+        let fault = || AwsFault::Bucket { found: text.to_owned() };
+        let plain = text.strip_prefix("s3://").unwrap_or(text).trim_end_matches('/');
+        let (name, prefix) = plain.split_once('/').unwrap_or((plain, ""));
+        let is_word = |it: &str| {
+            !it.is_empty()
+                && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it))
+                && it != "."
+                && it != ".."
+        };
+        let sound = (3..=MAX_BUCKET_LEN).contains(&name.len())
+            && is_word(name)
+            && (prefix.is_empty() || prefix.split('/').all(is_word))
+            && prefix.len() <= MAX_KEY_LEN;
+        if !sound {
+            return Err(fault());
+        }
+        Ok(Self { name: name.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// Returns the place of a file in it: what EC2 calls the location.
+    #[must_use]
+    pub fn place(&self, file: &str) -> String {
+        match self.prefix.as_str() {
+            "" => format!("{}/{file}", self.name),
+            prefix => format!("{}/{prefix}/{file}", self.name),
+        }
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("/{}", escaped(&self.place(file), true))
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What is at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// Nothing, as far as the caller may know.
+    None,
+    /// These bytes: S3 has checked the digest when they were put.
+    Same,
+    /// Others, or nobody knows.
+    Other,
+}
+
+impl Aws<'_, '_> {
+    /// Looks whether a file is in a bucket already.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if there is no answer; a refusal; `Invalid` if the bucket lies in another region.
+    pub fn object(
+        &self,
+        region: &str,
+        bucket: &Bucket,
+        file: &str,
+        len: u64,
+        digest: &Digest,
+    ) -> Result<Object> {
+        let mut asked =
+            Asked::new(Service::S3, region, "HeadObject", Method::Head, bucket.path(file));
+        asked.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
+        match self.in_bucket(&asked, bucket)? {
+            Ok(answer) => {
+                let is = |name: &str, value: String| answer.headers.get(name) == Some(&value);
+                let same = is("x-amz-checksum-sha256", digest.base64())
+                    && is("content-length", len.to_string());
+                Ok(if same { Object::Same } else { Object::Other })
+            }
+            // Who may not list a bucket is told that a place is forbidden where nothing is there. Putting decides.
+            Err(refusal) if matches!(refusal.status, 403 | 404) => Ok(Object::None),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Puts a file into a bucket, where EC2 may read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aws::object`]; as reading the file.
+    pub fn put_object(
+        &self,
+        region: &str,
+        bucket: &Bucket,
+        file: &str,
+        bytes: &dyn ReadAt,
+        len: u64,
+        digest: Digest,
+    ) -> Result<()> {
+        let mut asked =
+            Asked::new(Service::S3, region, "PutObject", Method::Put, bucket.path(file));
+        asked.headers.push(("Content-Type", "application/octet-stream".to_owned()));
+        // EC2's own account is let in, as its tools have always done it.
+        asked.headers.push(("x-amz-acl", "aws-exec-read".to_owned()));
+        asked.headers.push(("x-amz-checksum-sha256", digest.base64()));
+        asked.source = Some(Source { bytes, len, digest });
+        match self.in_bucket(&asked, bucket)? {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.code == "AccessControlListNotSupported" => {
+                Err(Error::from(refusal).advise(
+                    "EC2 reads these objects by their access control list: set the bucket's object ownership to \
+                     BucketOwnerPreferred",
+                ))
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Asks about an object, and says where the bucket lies if it is not there.
+    fn in_bucket(&self, asked: &Asked<'_>, bucket: &Bucket) -> Result<Result<Answer, Refusal>> {
+        let (answer, region) = self.try_ask_with(asked, "x-amz-bucket-region")?;
+        match (answer, region) {
+            (Err(_), Some(found)) if found != asked.region => {
+                let text =
+                    format!("the bucket {bucket} lies in {found:?}, expected {}", asked.region);
+                Err(Error::invalid(text)
+                    .advise(Advice::Give { setting: Setting::Region, example: "REGION".into() }))
+            }
+            (answer, _) => Ok(answer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_a_name_and_a_prefix_that_leads_nowhere_else() {
+        for (text, place) in [
+            ("images", "images/f"),
+            ("s3://images/", "images/f"),
+            ("my.images/old/x86_64", "my.images/old/x86_64/f"),
+        ] {
+            assert_eq!(Bucket::parse(text).unwrap().place("f"), place);
+        }
+        for bad in [
+            "",
+            "ab",
+            "a b c",
+            "images/../x",
+            "images//x",
+            "images/.",
+            "images/a?b",
+            "s3://",
+            "ü-images",
+        ] {
+            assert_eq!(Bucket::parse(bad), Err(AwsFault::Bucket { found: bad.to_owned() }));
+        }
+    }
+}
