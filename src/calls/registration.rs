@@ -156,7 +156,9 @@ impl Action {
         Self::of(region, call).wait("WaitForSnapshot", "completed", &["error"])
     }
 
-    fn wait_for_image(region: Option<&str>, image: &Id) -> Self {
+    /// Makes the wait for an AMI that can be launched.
+    #[must_use]
+    pub fn wait_for_image(region: Option<&str>, image: &Id) -> Self {
         let call = Call::DescribeImages(DescribeImages { image_ids: vec![image.clone()] });
         let fails = &["failed", "error", "invalid", "deregistered", "disabled"];
         Self::of(region, call).wait("WaitForImage", "available", fails)

@@ -38,6 +38,18 @@ pub(super) struct Publish {
     #[arg(long, value_name = "NAME")]
     ssm_parameter: Option<String>,
 
+    /// Bucket for the parts and the manifest of an instance-store bundle, with what their keys begin with
+    #[arg(
+        long,
+        value_name = "BUCKET/PREFIX",
+        conflicts_with_all = ["base", "recipe", "encrypted", "kms_key_arn", "holes", "copy_to", "no_base", "signers"]
+    )]
+    bucket: Option<String>,
+
+    /// Name of the AMI of an instance-store bundle [default: the bundle's]
+    #[arg(long, requires = "bucket")]
+    name: Option<String>,
+
     /// Folder of journals and records [default: publications in the store, or BUNDLE.publications]
     #[arg(long, value_name = "FOLDER")]
     records: Option<PathBuf>,
@@ -51,10 +63,45 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
+        #[cfg(feature = "network")]
+        if self.bucket.is_some() || crate::ops::is_manifest(self.upload.bundle())? {
+            return self.send_objects(output, follower);
+        }
         if self.dry_run {
             return self.upload.print_plan(output, follower);
         }
         self.send(output, follower)
+    }
+
+    #[cfg(feature = "network")]
+    fn send_objects(&self, output: Output, follower: &Follower) -> Result<u8> {
+        use crate::error::Error;
+        use crate::ops;
+
+        let plan = self.upload.request();
+        let Some(bucket) = self.bucket.clone() else {
+            let text = "it is the manifest of an instance-store bundle, which goes to S3";
+            let error = Error::invalid(text).in_file(&plan.bundle);
+            return Err(error.advise("name the bucket with --bucket BUCKET/PREFIX"));
+        };
+        let request = ops::PublishObjectsRequest {
+            manifest: plan.bundle,
+            bucket,
+            name: self.name.clone(),
+            region: plan.region,
+            allow: plan.allow,
+            connections: plan.connections,
+            aws: self.aws.request()?,
+            records: self.records.clone(),
+            parameter: self.ssm_parameter.clone(),
+        };
+        if self.dry_run {
+            return told::objects(output, &ops::plan_objects(&request, follower)?).map(|()| 0);
+        }
+        let hear = |event: &ops::PublishEvent| told::hear(output, event);
+        let report = ops::publish_objects(&request, follower, &hear)?;
+        follower.end();
+        told::report(output, &report).map(|()| 0)
     }
 
     #[cfg(not(feature = "network"))]
@@ -96,6 +143,7 @@ mod told {
     use crate::cli::shared::output::print;
     use crate::error::Result;
     use crate::error::shown;
+    use crate::ops::ObjectsPlan;
     use crate::ops::PublishEvent;
     use crate::ops::PublishReport;
 
@@ -138,6 +186,34 @@ mod told {
         .map_err(|error| error.leaving("the AMI was published"))
     }
 
+    /// Prints what would be put and called.
+    pub(super) fn objects(output: Output, plan: &ObjectsPlan) -> Result<()> {
+        print(|out| {
+            let mut written = Ok(());
+            for (location, bytes) in &plan.objects {
+                written = written.and_then(|()| {
+                    if output.json {
+                        let line =
+                            json!({ "Step": "PutObject", "Location": location, "Bytes": bytes });
+                        writeln!(out, "{line}")
+                    } else {
+                        writeln!(out, "PutObject s3://{} ({bytes} bytes)", shown(location.as_ref()))
+                    }
+                });
+            }
+            written
+                .and_then(|()| {
+                    if output.json {
+                        let line = json!({ "Step": "RegisterImage", "Parameters": plan.register });
+                        writeln!(out, "{line}")
+                    } else {
+                        writeln!(out, "RegisterImage {}", plan.register)
+                    }
+                })
+                .map_err(lost)
+        })
+    }
+
     fn render(report: &PublishReport, out: &mut dyn Write) -> io::Result<()> {
         let already = if report.was_there { ", as it was already" } else { "" };
         writeln!(
@@ -154,8 +230,12 @@ mod told {
                 writeln!(out, "    {} {}", snapshot.device, snapshot.snapshot_id)?;
             }
         }
-        if !report.was_there {
+        if let (Some(location), Some(put)) = (&report.location, report.put_objects) {
+            writeln!(out, "  s3://{}, {put} files put by this run", shown(location.as_ref()))?;
+        } else if !report.was_there {
             writeln!(out, "  {} blocks, {} put by this run", report.blocks, report.put_blocks)?;
+        }
+        if !report.was_there {
             writeln!(out, "  record {}", shown(&report.record))?;
         }
         Ok(())

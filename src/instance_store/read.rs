@@ -193,6 +193,19 @@ impl InstanceBundle {
         PartDamage { index, filename, problem: problem.to_string() }
     }
 
+    /// Opens a part.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if it is not there; `Io` if it cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If the manifest has no such part.
+    pub fn open_part(&self, index: usize) -> Result<Input> {
+        self.parts().open(index)
+    }
+
     fn parts(&self) -> Parts<'_> {
         Parts::new(&self.folder, &self.manifest)
     }

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use crate::calls::Step;
+use crate::error::Advice;
+use crate::error::Error;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::planning::PlanReport;
 use crate::ops::shared::planning::plan_bundle;
@@ -22,7 +25,12 @@ pub fn plan(
     watch: &dyn Watch,
     emit: &mut dyn FnMut(&Step) -> Result<()>,
 ) -> Result<PlanReport> {
-    let Prepared { bundle, bases, upload, distribution } = Prepared::of(request, None, watch)?;
+    let Prepared { bundle, bases, upload, distribution, .. } = Prepared::of(request, None, watch)?;
+    if let Some(base) = bases.iter().find(|it| it.snapshot_id.is_none()) {
+        let advice = Advice::Give { setting: Setting::Base, example: "OLD=snap-0123".into() };
+        let text = "a plan asks nobody which snapshot has its content";
+        return Err(Error::invalid(text).in_file(&base.typed).advise(advice));
+    }
     plan_bundle(&bundle, &bases, &upload, &distribution, request.connections, watch, emit)
 }
 

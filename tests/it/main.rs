@@ -72,6 +72,8 @@ mod promises_kept;
 mod publish;
 #[cfg(feature = "network")]
 mod publish_bases;
+#[cfg(feature = "network")]
+mod publish_objects;
 mod readers;
 mod reflinks;
 mod registry;

@@ -1,5 +1,7 @@
 //! `moto`'s server as the oracle of services that we only use. It does not check signatures; `aws_sign` does that.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::fs;
 use std::io::Read;
 use std::io::Write;
@@ -16,7 +18,10 @@ use std::time::Instant;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::common::copy_tree;
+use crate::common::fixture;
 use crate::common::stderr;
+use crate::publish::OTHER;
 use crate::publish::client;
 use crate::publish::events;
 use crate::publish::packed;
@@ -62,21 +67,29 @@ impl Moto {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Asks Systems Manager in a region.
-    fn ssm(&self, region: &str, call: &str, parameters: &Value) -> Value {
-        let body = parameters.to_string();
+    /// Asks a service in a region, and returns the body of the answer.
+    fn ask(&self, line: &str, (region, service): (&str, &str), more: &str, body: &str) -> Vec<u8> {
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Amz-Target: AmazonSSM.{call}\r\n\
-             Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=AKID/20261130/{region}/ssm/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
+            "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}Content-Length: {}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=AKID/20261130/{region}/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\n\r\n",
             body.len()
         );
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         connection.write_all(head.as_bytes()).unwrap();
         connection.write_all(body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+        answer.split_off(end + 4)
+    }
+
+    /// Asks Systems Manager in a region.
+    fn ssm(&self, region: &str, call: &str, parameters: &Value) -> Value {
+        let kind = "Content-Type: application/x-amz-json-1.1";
+        let more = format!("X-Amz-Target: AmazonSSM.{call}\r\n{kind}\r\n");
+        let body = self.ask("POST /", (region, "ssm"), &more, &parameters.to_string());
+        serde_json::from_slice(&body).unwrap()
     }
 }
 
@@ -140,4 +153,77 @@ fn a_parameter_of_each_region_gets_the_id_of_its_ami() {
     let output = publish("publish mine@web-0 --ssm-parameter /images/web");
     assert!(String::from_utf8_lossy(&output.stdout).contains("as it was already"));
     assert_eq!(value("eu-central-1", "/images/web")["Value"], first["image_id"]);
+}
+
+#[test]
+fn an_instance_store_bundle_goes_to_s3_and_its_ami_is_registered() {
+    let folder = scene();
+    let here = folder.path();
+    let Some(moto) = Moto::start(here) else { return };
+    copy_tree(&fixture("instance-store/euca"), &here.join("old"));
+    let s3 = ("eu-central-1", "s3");
+    let place = "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint>\
+                 </CreateBucketConfiguration>";
+    moto.ask("PUT /images", s3, "", place);
+    let line = "publish old/disk.manifest.xml --bucket images/web --name web-1 --json";
+    let publish = || {
+        let output = client(here, &moto.url(), line).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        events(std::str::from_utf8(&output.stdout).unwrap()).pop().unwrap()["published"].clone()
+    };
+    let report = publish();
+    assert_eq!(report["put_objects"], 6);
+    for name in ["disk.part.00", "disk.part.04", "disk.manifest.xml"] {
+        let found = moto.ask(&format!("GET /images/web/{name}"), s3, "", "");
+        assert!(found == fs::read(here.join("old").join(name)).unwrap(), "{name}");
+    }
+    let form = format!(
+        "Action=DescribeImages&Version=2016-11-15&ImageId.1={}",
+        report["image_id"].as_str().unwrap()
+    );
+    let more = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let text = moto.ask("POST /", ("eu-central-1", "ec2"), more, &form);
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("<name>web-1</name>") && text.contains("amikit:bundle"), "{text}");
+}
+
+#[test]
+fn a_role_is_assumed_and_what_is_done_is_done_by_it() {
+    let folder = scene();
+    let here = folder.path();
+    let Some(moto) = Moto::start(here) else { return };
+    packed(here, &versions(10)[..1]);
+    let role = format!("arn:aws:iam::{OTHER}:role/publisher");
+    let config = format!(
+        "[profile base]\naws_access_key_id = AKID\naws_secret_access_key = s3cr3t\n\
+         [profile role]\nrole_arn = {role}\nsource_profile = base\n"
+    );
+    fs::write(here.join("config"), config).unwrap();
+    fs::write(here.join("token"), "a.web.token").unwrap();
+    let ask = |vars: &[(&str, &str)]| {
+        let mut command = client(here, &moto.url(), "unpublish mine@web-0");
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        command.envs(vars.iter().copied());
+        stderr(&command.output().unwrap())
+    };
+    // A record says whose it is, so the answer names the account that asks.
+    let record = serde_json::json!({
+        "Publication": 1, "Bundle": format!("sha256:{}", "0".repeat(64)), "Name": "web-0", "AmiName": "web-0",
+        "Account": crate::publish::ACCOUNT, "PublishedAt": "2026-11-30T00:00:00Z",
+        "Images": [{ "Region": "eu-central-1", "ImageId": "ami-0123456789abcdef0", "Snapshots": [] }],
+    });
+    fs::create_dir(here.join("mine/publications")).unwrap();
+    fs::write(here.join("mine/publications/x.json"), record.to_string()).unwrap();
+    let config = here.join("config");
+    let (config, token) = (config.to_str().unwrap(), here.join("token"));
+    for vars in [
+        vec![("AWS_CONFIG_FILE", config), ("AWS_PROFILE", "role")],
+        vec![("AWS_ROLE_ARN", &*role), ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap())],
+    ] {
+        let text = ask(&vars);
+        assert!(
+            text.contains(&format!("the credentials are of account {OTHER}")),
+            "{vars:?}: {text}"
+        );
+    }
 }

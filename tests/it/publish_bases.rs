@@ -209,3 +209,50 @@ fn a_shared_snapshot_is_a_base_for_who_has_read_it() {
     let line = format!("fetch {} -o x.ami --base old.ami", new.1);
     assert!(badly(here, &url, &line, 2).contains("no record says which snapshot"));
 }
+
+#[test]
+fn a_thin_bundle_is_published_over_what_it_was_packed_against() {
+    let folder = scene();
+    let here = folder.path();
+    for (number, model) in versions(40)[..2].iter().enumerate() {
+        model.write(&here.join(format!("v{number}.raw")));
+    }
+    run_well(here, "pack v0.raw -o old.ami --name web-old");
+    run_well(here, "pack v1.raw -o thin.ami --name web-thin --base old.ami --thin");
+    run_well(here, "pack v1.raw -o image.ami --name web-image --base v0.raw --thin");
+    let server = Server::start(here, "--keys keys");
+    let url = server.url.clone();
+    let expected = fs::read(here.join("v1.raw")).unwrap();
+    let check = |id: &str| {
+        well(here, &url, &format!("fetch {id} -o back.ami"));
+        run_well(here, "unpack back.ami -o back.raw");
+        assert!(fs::read(here.join("back.raw")).unwrap()[..expected.len()] == expected, "{id}");
+        fs::remove_dir_all(here.join("back.ami")).unwrap();
+        fs::remove_file(here.join("back.raw")).unwrap();
+    };
+    // Nothing is sent of a volume that cannot be read.
+    let text = badly(here, &url, "publish thin.ami", 2);
+    assert!(text.contains("the bundle is thin") && text.contains("--base OLD"), "{text}");
+    assert!(badly(here, &url, "publish thin.ami --base v1.raw", 7).contains("root digest"));
+    let text = badly(here, &url, "publish thin.ami --base old.ami", 2);
+    assert!(text.contains("no record says which snapshot"), "{text}");
+    assert!(badly(here, &url, "plan thin.ami --base old.ami", 2).contains("OLD=snap-0123"));
+    assert!(!here.join("thin.ami.publications").exists());
+    // Without a parent all blocks are put, and what the bundle lacks comes from the base.
+    check(&published(here, &url, "publish thin.ami --base old.ami --no-base").0);
+    well(here, &url, &format!("unpublish thin.ami --yes {ACCOUNT}"));
+    // Over the parent that a record names, or that is named.
+    let old = published(here, &url, "publish old.ami").1;
+    for line in [
+        "publish thin.ami --base old.ami".to_owned(),
+        "publish image.ami --base v0.raw --records old.ami.publications".to_owned(),
+    ] {
+        let text = well(here, &url, &format!("{line} --json"));
+        let report = events(&text).pop().unwrap()["published"].clone();
+        assert_eq!(report["parents"]["/dev/xvda"], old.as_str(), "{line}");
+        assert!(report["put_blocks"].as_u64().unwrap() < 20, "{report}");
+        check(report["image_id"].as_str().unwrap());
+    }
+    well(here, &url, &format!("unpublish thin.ami --yes {ACCOUNT}"));
+    check(&published(here, &url, &format!("publish thin.ami --base old.ami={old}")).0);
+}

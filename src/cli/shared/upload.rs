@@ -31,8 +31,10 @@ pub(in crate::cli) struct UploadArgs {
     bundle: PathBuf,
 
     /// A parent snapshot: its bundle or manifest, and its id; `OLD.ami:/dev/sdf` for a device
-    #[arg(long, value_name = "OLD=ID", value_parser = parse_base)]
-    base: Vec<(PathBuf, String)>,
+    ///
+    /// Of a thin bundle it is also what the bundle is read over. `publish` finds the id in the records of OLD.
+    #[arg(long, value_name = "OLD[=ID]", value_parser = parse_base)]
+    base: Vec<(PathBuf, Option<String>)>,
 
     /// A recipe that says how to upload and where to distribute
     #[arg(long, value_name = "RECIPE")]
@@ -71,6 +73,12 @@ pub(in crate::cli) struct UploadArgs {
 }
 
 impl UploadArgs {
+    /// Returns what is uploaded.
+    #[cfg(feature = "network")]
+    pub(in crate::cli) fn bundle(&self) -> &std::path::Path {
+        &self.bundle
+    }
+
     pub(in crate::cli) fn request(&self) -> ops::PlanRequest {
         let bases = self.base.iter().map(|(path, id)| ops::BaseSnapshotRequest {
             path: path.clone(),
@@ -111,11 +119,12 @@ impl UploadArgs {
     }
 }
 
-fn parse_base(text: &str) -> Result<(PathBuf, String), String> {
+fn parse_base(text: &str) -> Result<(PathBuf, Option<String>), String> {
     match text.rsplit_once('=') {
         Some((path, id)) if !path.is_empty() && id.starts_with("snap-") => {
-            Ok((PathBuf::from(path), id.to_owned()))
+            Ok((PathBuf::from(path), Some(id.to_owned())))
         }
+        None if !text.is_empty() => Ok((PathBuf::from(text), None)),
         _ => {
             Err("expected a bundle or manifest, = and its snapshot, as in old.ami=snap-0123"
                 .to_owned())

@@ -45,6 +45,15 @@ pub enum PublishEvent {
         /// How many, of all volumes.
         blocks: u64,
     },
+    /// A file of an instance-store bundle is in its bucket.
+    Object {
+        /// Where: bucket and key.
+        location: String,
+        /// Its length.
+        bytes: u64,
+        /// Whether it was there before this run.
+        was_there: bool,
+    },
     /// All blocks of a snapshot are put.
     Completed {
         /// Device of the AMI.

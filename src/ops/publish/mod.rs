@@ -3,10 +3,12 @@
 
 mod event;
 mod journal;
+mod objects;
 mod parameter;
 mod parents;
 mod proof;
 mod ranges;
+mod report;
 mod steps;
 mod upload;
 
@@ -17,8 +19,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-
-use serde::Serialize;
 
 use crate::ami::Time;
 use crate::ami::bare;
@@ -31,9 +31,18 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 pub use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::journal::Head;
 use crate::ops::publish::journal::Journal;
+pub use crate::ops::publish::objects::ObjectsPlan;
+pub use crate::ops::publish::objects::PublishObjectsRequest;
+pub use crate::ops::publish::objects::is_manifest;
+pub use crate::ops::publish::objects::plan_objects;
+pub use crate::ops::publish::objects::publish_objects;
+pub use crate::ops::publish::report::MadeImage;
+pub use crate::ops::publish::report::MadeSnapshot;
+pub use crate::ops::publish::report::PublishReport;
 use crate::ops::publish::steps::Doer;
 use crate::ops::publish::steps::Volume;
 use crate::ops::publish::steps::seconds;
@@ -50,7 +59,6 @@ use crate::ops::shared::proven::Words;
 use crate::ops::shared::publications::Publication;
 use crate::ops::shared::publications::PublishedImage;
 use crate::ops::shared::records::Records;
-use crate::ops::shared::report::path_text;
 use crate::ops::shared::trust::TrustRequest;
 use crate::ops::shared::upload::PlanRequest;
 use crate::ops::shared::upload::Prepared;
@@ -94,73 +102,6 @@ impl PublishRequest {
     }
 }
 
-/// A snapshot of an AMI that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MadeSnapshot {
-    /// Device of the AMI.
-    pub device: String,
-    /// Its id.
-    pub snapshot_id: String,
-    /// Root digest of what is in it.
-    pub root_digest: Digest,
-}
-
-/// An AMI that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MadeImage {
-    /// Its region.
-    pub region: String,
-    /// Its id.
-    pub image_id: String,
-    /// Its snapshots.
-    pub snapshots: Vec<MadeSnapshot>,
-}
-
-impl From<&PublishedImage> for MadeImage {
-    fn from(image: &PublishedImage) -> Self {
-        let snapshots = image.snapshots.iter().map(|it| MadeSnapshot {
-            device: it.device.clone(),
-            snapshot_id: it.snapshot_id.clone(),
-            root_digest: it.root_digest,
-        });
-        Self {
-            region: image.region.clone(),
-            image_id: image.image_id.clone(),
-            snapshots: snapshots.collect(),
-        }
-    }
-}
-
-/// What was published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PublishReport {
-    /// The bundle.
-    #[serde(serialize_with = "path_text")]
-    pub bundle: PathBuf,
-    /// Its digest.
-    pub digest: Digest,
-    /// The account.
-    pub account: String,
-    /// The region of the AMI.
-    pub region: String,
-    /// Id of the AMI.
-    pub image_id: String,
-    /// The AMI, and then its copies, with their snapshots.
-    pub images: Vec<MadeImage>,
-    /// Whether it was published before, and nothing was sent.
-    pub was_there: bool,
-    /// Blocks that had to be put, those of interrupted runs included.
-    pub blocks: u64,
-    /// Blocks that this run has put.
-    pub put_blocks: u64,
-    /// Snapshots that were started from, by device.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub parents: BTreeMap<String, String>,
-    /// The record.
-    #[serde(serialize_with = "path_text")]
-    pub record: PathBuf,
-}
-
 /// Publishes a bundle: uploads its snapshots, proves them, registers, shares and copies the AMI, and records it.
 ///
 /// # Errors
@@ -173,6 +114,11 @@ pub fn publish(
     hear: &(dyn Fn(&PublishEvent) + Sync),
 ) -> Result<PublishReport> {
     let mut prepared = Prepared::of(&request.plan, request.trust.as_ref(), &Quiet(watch))?;
+    if prepared.bundle.supplied().is_empty() && prepared.bundle.is_thin()? {
+        let text = "the bundle is thin: what it was packed against has some of its blocks";
+        let advice = Advice::Give { setting: Setting::Base, example: "OLD".into() };
+        return Err(Error::invalid(text).in_file(&request.plan.bundle).advise(advice));
+    }
     let records = Records::of(&request.plan.bundle, request.records.as_deref())?;
     let region = prepared.upload.region.clone();
     let connections = u32::try_from(request.plan.connections.get())
@@ -187,7 +133,11 @@ pub fn publish(
         })?;
     let idle = usize::try_from(connections).expect("a small number");
     with_aws(&request.aws, region.as_deref(), idle, watch, |aws, region| {
-        prepared.upload.region = Some(region.to_owned());
+        if prepared.upload.region.is_none() {
+            // The rules were applied before it was known.
+            prepared.upload.region = Some(region.to_owned());
+            prepared.check(&request.plan)?;
+        }
         let account = aws.account(region)?;
         let all = records.all()?;
         let publishing = Publishing { request, watch, hear, aws, region, account: &account };
@@ -199,7 +149,7 @@ pub fn publish(
             return Ok(done);
         }
         let witness = Witness { aws, region, account: &account };
-        check_typed(witness, &prepared.bases, &all)?;
+        settle_typed(witness, &mut prepared.bases, &all, request.find_bases)?;
         publishing.check_public(&prepared)?;
         if request.find_bases && !prepared.upload.encrypted {
             let around = parents::Around { witness, typed: &request.plan.bundle, records: &all };
@@ -269,6 +219,8 @@ impl Publishing<'_> {
             was_there,
             blocks: totals.blocks,
             put_blocks,
+            location: None,
+            put_objects: None,
             parents,
             record: path,
         }
@@ -315,7 +267,7 @@ impl Publishing<'_> {
         prepared: &Prepared,
         emit: &mut dyn FnMut(&crate::calls::Step) -> Result<()>,
     ) -> Result<Totals> {
-        let Prepared { bundle, bases, upload, distribution } = prepared;
+        let Prepared { bundle, bases, upload, distribution, .. } = prepared;
         let connections = self.request.plan.connections;
         let report =
             plan_bundle(bundle, bases, upload, distribution, connections, self.watch, emit)?;
@@ -334,7 +286,7 @@ impl Publishing<'_> {
         let folder = records.made().map_err(unwritable)?;
         let (journal, known) = Journal::open(folder, &head, self.watch)?;
         let parents: BTreeMap<String, String> =
-            prepared.bases.iter().map(|it| (it.device.clone(), it.snapshot_id.clone())).collect();
+            prepared.bases.iter().map(|it| (it.device.clone(), it.id().to_owned())).collect();
         (self.hear)(&PublishEvent::Planned {
             account: self.account.to_owned(),
             region: self.region.to_owned(),
@@ -415,14 +367,33 @@ impl Publishing<'_> {
 }
 
 /// Refuses parents that the user names and that nothing proves to be what they are said to be: the blocks that are left out
-/// would be those of another volume, and a proof by samples need not see it.
-fn check_typed(witness: Witness<'_>, bases: &[OpenBase], all: &[Publication]) -> Result<()> {
+/// would be those of another volume, and a proof by samples need not see it. One that is named without its id gets that of a
+/// record; where no parent is wanted, it is only what a thin bundle is over.
+fn settle_typed(
+    witness: Witness<'_>,
+    bases: &mut Vec<OpenBase>,
+    all: &[Publication],
+    find_bases: bool,
+) -> Result<()> {
+    bases.retain(|base| base.snapshot_id.is_some() || find_bases);
     for base in bases {
         let mut words = Words::of(&base.typed)?;
         words.add(all);
         let bundle = base.bundle.as_ref().map(|(digest, device)| (*digest, device.as_str()));
         let claim = Claim { path: &base.typed, root: base.manifest.root(), bundle };
-        witness.prove(&base.snapshot_id, claim, &words)?;
+        if let Some(id) = &base.snapshot_id {
+            witness.prove(id, claim, &words)?;
+            continue;
+        }
+        let found = witness.recorded(claim, &words)?;
+        if found.is_none() {
+            let text =
+                format!("no record says which snapshot in {} has its content", witness.region);
+            let advice =
+                "publish it first, name its snapshot, or ask for no parent, and all blocks are put";
+            return Err(Error::invalid(text).in_file(&base.typed).advise(advice));
+        }
+        base.snapshot_id = found;
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ pub(super) fn find(around: Around<'_>, bundle: &Bundle, bases: &mut Vec<OpenBase
             bases.push(OpenBase {
                 device: layer.device.clone(),
                 manifest,
-                snapshot_id,
+                snapshot_id: Some(snapshot_id),
                 typed: typed.to_owned(),
                 bundle: Some((its_bundle, layer.device.clone())),
             });

@@ -222,11 +222,13 @@ impl Doer<'_> {
         let (mut made, mut images) = (BTreeMap::new(), Vec::new());
         match (action.step, action.until) {
             ("WaitForSnapshot", Some(state)) => {
-                self.wait(&region, "DescribeSnapshots", "Snapshots", &parameters, state)?;
+                let call = ("DescribeSnapshots", "Snapshots");
+                wait(self.aws, &region, call, &parameters, state, self.hear)?;
                 self.prove()?;
             }
             ("WaitForImage", Some(state)) => {
-                let answer = self.wait(&region, "DescribeImages", "Images", &parameters, state)?;
+                let call = ("DescribeImages", "Images");
+                let answer = wait(self.aws, &region, call, &parameters, state, self.hear)?;
                 let image = self.published(&region, &answer)?;
                 for found in &action.snapshots {
                     let id = image.snapshots.iter().find(|it| it.device == found.device);
@@ -264,10 +266,6 @@ impl Doer<'_> {
         Ok(())
     }
 
-    fn not_yet(&self) -> Option<Until> {
-        Some((NOT_YET, self.aws.http().now().checked_add(NOT_YET_TIME)?))
-    }
-
     /// Makes a call, and returns the id of what it made.
     fn call(&self, region: &str, call: &str, mut parameters: Value) -> Result<Option<String>> {
         if call == "CopyImage" {
@@ -275,7 +273,7 @@ impl Doer<'_> {
             let token = sha256(parameters.to_string().as_bytes()).hex();
             parameters["ClientToken"] = Value::from(token);
         }
-        let answer = match self.aws.ec2(region, call, &parameters, self.not_yet())? {
+        let answer = match self.aws.ec2(region, call, &parameters, not_yet(self.aws))? {
             Ok(answer) => answer,
             Err(refusal)
                 if call == "RegisterImage" && refusal.code == "InvalidAMIName.Duplicate" =>
@@ -336,55 +334,6 @@ impl Doer<'_> {
         }
     }
 
-    /// Asks until all that is described has the state, and returns the last answer.
-    fn wait(
-        &self,
-        region: &str,
-        call: &str,
-        list: &str,
-        parameters: &Value,
-        state: State,
-    ) -> Result<Value> {
-        let (mut pause, mut waited) = (FIRST_LOOK, Duration::ZERO);
-        let longest = Duration::from_secs(state.every_seconds);
-        loop {
-            let answer = self.aws.ec2(region, call, parameters, self.not_yet())??;
-            let found = answer[list].as_array().cloned().unwrap_or_default();
-            let is = |it: &Value| it["State"].as_str().unwrap_or_default().to_owned();
-            if let Some(failed) = found.iter().find(|it| state.fails.contains(&is(it).as_str())) {
-                let what = ["SnapshotId", "ImageId"].iter().find_map(|name| failed[*name].as_str());
-                let why = failed["StateMessage"]
-                    .as_str()
-                    .or_else(|| failed.pointer("/StateReason/Message")?.as_str())
-                    .unwrap_or("AWS does not say why");
-                let text = format!(
-                    "{} in {region} became {}: {why}",
-                    what.unwrap_or("what was waited for"),
-                    is(failed)
-                );
-                return Err(Error::new(Kind::Io, text));
-            }
-            let asked = parameters.as_object().into_iter().flat_map(|it| it.values());
-            let asked = asked.filter_map(Value::as_array).map(Vec::len).sum::<usize>();
-            if found.len() == asked && found.iter().all(|it| is(it) == state.state) {
-                return Ok(answer);
-            }
-            if waited >= MOST_WAIT {
-                let text = format!("{call} in {region} has not returned {} for a day", state.state);
-                return Err(Error::new(Kind::Io, text));
-            }
-            let states = found.iter().map(is).collect();
-            (self.hear)(&PublishEvent::Waiting {
-                region: region.to_owned(),
-                until: state.state.to_owned(),
-                states,
-            });
-            self.aws.http().sleep(pause)?;
-            waited = waited.saturating_add(pause);
-            pause = pause.saturating_mul(2).min(longest);
-        }
-    }
-
     /// Proves every snapshot, before an AMI is made of it.
     fn prove(&mut self) -> Result<()> {
         for volume in &self.volumes {
@@ -430,6 +379,64 @@ impl Doer<'_> {
             }
         }
         Ok(PublishedImage { region: region.to_owned(), image_id: image_id.to_owned(), snapshots })
+    }
+}
+
+/// Returns what a call that names something new may be refused with, and until when.
+fn not_yet(aws: &Aws<'_, '_>) -> Option<Until> {
+    Some((NOT_YET, aws.http().now().checked_add(NOT_YET_TIME)?))
+}
+
+/// Asks until all that is described has the state, and returns the last answer.
+///
+/// # Errors
+///
+/// `Io` if it comes to a state that will never become that one, or takes too long; a refusal.
+pub(super) fn wait(
+    aws: &Aws<'_, '_>,
+    region: &str,
+    (call, list): (&str, &str),
+    parameters: &Value,
+    state: State,
+    hear: &(dyn Fn(&PublishEvent) + Sync),
+) -> Result<Value> {
+    let (mut pause, mut waited) = (FIRST_LOOK, Duration::ZERO);
+    let longest = Duration::from_secs(state.every_seconds);
+    loop {
+        let answer = aws.ec2(region, call, parameters, not_yet(aws))??;
+        let found = answer[list].as_array().cloned().unwrap_or_default();
+        let is = |it: &Value| it["State"].as_str().unwrap_or_default().to_owned();
+        if let Some(failed) = found.iter().find(|it| state.fails.contains(&is(it).as_str())) {
+            let what = ["SnapshotId", "ImageId"].iter().find_map(|name| failed[*name].as_str());
+            let why = failed["StateMessage"]
+                .as_str()
+                .or_else(|| failed.pointer("/StateReason/Message")?.as_str())
+                .unwrap_or("AWS does not say why");
+            let text = format!(
+                "{} in {region} became {}: {why}",
+                what.unwrap_or("what was waited for"),
+                is(failed)
+            );
+            return Err(Error::new(Kind::Io, text));
+        }
+        let asked = parameters.as_object().into_iter().flat_map(|it| it.values());
+        let asked = asked.filter_map(Value::as_array).map(Vec::len).sum::<usize>();
+        if found.len() == asked && found.iter().all(|it| is(it) == state.state) {
+            return Ok(answer);
+        }
+        if waited >= MOST_WAIT {
+            let text = format!("{call} in {region} has not returned {} for a day", state.state);
+            return Err(Error::new(Kind::Io, text));
+        }
+        let states = found.iter().map(is).collect();
+        hear(&PublishEvent::Waiting {
+            region: region.to_owned(),
+            until: state.state.to_owned(),
+            states,
+        });
+        aws.http().sleep(pause)?;
+        waited = waited.saturating_add(pause);
+        pause = pause.saturating_mul(2).min(longest);
     }
 }
 

@@ -59,13 +59,14 @@ struct Reading {
     digests: Vec<Digest>,
 }
 
-/// Blocks that were read together; the buffer is used again when the last of them is put.
-struct Blocks {
+/// A block that was read; its buffer is used again when it is put. It has one of its own, though blocks are read together: one
+/// put that takes long would keep the memory of its seven neighbours.
+struct Block {
     bytes: Vec<u8>,
     pool: Arc<Buffers>,
 }
 
-impl Drop for Blocks {
+impl Drop for Block {
     fn drop(&mut self) {
         self.pool.give_as_it_is(std::mem::take(&mut self.bytes));
     }
@@ -74,7 +75,7 @@ impl Drop for Blocks {
 /// Where the bytes of a block are.
 enum Bytes {
     Zeros,
-    Read(Arc<Blocks>, usize),
+    Read(Block),
 }
 
 struct Put {
@@ -255,23 +256,27 @@ impl<'p> Crew<'p> {
 
 fn read(take: &Receiver<Reading>, puts: &Sender<Put>, pool: &Arc<Buffers>, around: Around<'_>) {
     let progress = around.progress;
+    let mut together = Vec::new();
     for Reading { target, first, digests } in take {
         let count = u64::try_from(digests.len()).expect("at most eight");
         if progress.is_stopped() || around.watch.stopped() {
             progress.end(count);
             continue;
         }
-        let mut bytes = pool.take();
-        bytes.resize(digests.len().strict_mul(BLOCK_LEN), 0);
-        if let Err(error) = fill(&target, first, &mut bytes) {
+        together.resize(digests.len().strict_mul(BLOCK_LEN), 0);
+        if let Err(error) = fill(&target, first, &mut together) {
             progress.fail(error);
             progress.end(count);
             continue;
         }
-        let blocks = Arc::new(Blocks { bytes, pool: Arc::clone(pool) });
-        for (number, digest) in digests.into_iter().enumerate() {
+        for (number, (digest, plain)) in
+            digests.into_iter().zip(together.chunks_exact(BLOCK_LEN)).enumerate()
+        {
             let index = first.strict_add(u32::try_from(number).expect("at most eight"));
-            let bytes = Bytes::Read(Arc::clone(&blocks), number.strict_mul(BLOCK_LEN));
+            let mut bytes = pool.take();
+            bytes.clear();
+            bytes.extend_from_slice(plain);
+            let bytes = Bytes::Read(Block { bytes, pool: Arc::clone(pool) });
             let put = Put { target: Arc::clone(&target), index, digest, bytes };
             if puts.send(put).is_err() {
                 progress.end(1);
@@ -298,7 +303,7 @@ fn put(take: &Receiver<Put>, around: Around<'_>) {
         if !progress.is_stopped() && !around.watch.stopped() {
             let bytes = match &bytes {
                 Bytes::Zeros => &ZEROS[..],
-                Bytes::Read(blocks, at) => &blocks.bytes[*at..][..BLOCK_LEN],
+                Bytes::Read(block) => block.bytes.as_slice(),
             };
             let done = around.aws.put_block(around.region, &target.pending, index, &digest, bytes);
             match done {

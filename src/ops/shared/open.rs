@@ -581,8 +581,8 @@ pub(in crate::ops) fn over_base(
     bundle.over(bases)
 }
 
-/// Returns the snapshots of `base` that `bundle` was packed against.
-fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>> {
+/// Returns the snapshots of `base` that `bundle` was packed against, which may be none.
+pub(in crate::ops) fn bases_in(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>> {
     let mut bases = Vec::new();
     for layer in base.snapshots() {
         if bundle.bases().iter().any(|it| it.root == layer.root) {
@@ -590,6 +590,12 @@ fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>
             bases.push(Arc::new(BaseSnapshot::new(base.manifest(layer)?, bytes)));
         }
     }
+    Ok(bases)
+}
+
+/// As [`bases_in`], and fails if there is none.
+fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>> {
+    let bases = bases_in(bundle, base)?;
     if bases.is_empty() {
         let named: Vec<_> = base.snapshots().iter().map(|layer| layer.root).collect();
         return Err(bundle.wrong_base(&named));
@@ -598,7 +604,7 @@ fn bundle_bases(bundle: &Bundle, base: &Bundle) -> Result<Vec<Arc<BaseSnapshot>>
 }
 
 /// Returns the image as the snapshot that `bundle` was packed against, if it is that.
-fn image_base(
+pub(in crate::ops) fn image_base(
     bundle: &Bundle,
     request: &VolumeRequest,
     threads: NonZero<usize>,

@@ -45,8 +45,8 @@ pub(in crate::ops) struct OpenBase {
     pub(in crate::ops) device: String,
     /// What is in it.
     pub(in crate::ops) manifest: Manifest,
-    /// Its id in the account.
-    pub(in crate::ops) snapshot_id: String,
+    /// Its id in the account, once it is known.
+    pub(in crate::ops) snapshot_id: Option<String>,
     /// What the user named it by.
     pub(in crate::ops) typed: PathBuf,
     /// The bundle that has the manifest, and its device there.
@@ -54,9 +54,14 @@ pub(in crate::ops) struct OpenBase {
 }
 
 impl OpenBase {
+    /// Returns its id.
+    pub(in crate::ops) fn id(&self) -> &str {
+        self.snapshot_id.as_deref().expect("an id is known before anything is planned")
+    }
+
     /// Returns it as plans have it.
     pub(in crate::ops) fn as_base(&self) -> Base<'_> {
-        Base { manifest: &self.manifest, snapshot_id: &self.snapshot_id }
+        Base { manifest: &self.manifest, snapshot_id: self.id() }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::ami::Distribution;
 use crate::ami::Upload;
+use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
 use crate::calls::marked;
 use crate::error::Error;
@@ -17,7 +19,9 @@ use crate::manifest::Manifest;
 use crate::ops::shared::case::refuse;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
+use crate::ops::shared::open::bases_in;
 use crate::ops::shared::open::find;
+use crate::ops::shared::open::image_base;
 use crate::ops::shared::open::open_typed_bundle;
 use crate::ops::shared::planning::DEFAULT_CONNECTIONS;
 use crate::ops::shared::planning::OpenBase;
@@ -26,22 +30,30 @@ use crate::ops::shared::recipe::now;
 use crate::ops::shared::recipe::open_recipe;
 use crate::ops::shared::trust::TrustRequest;
 use crate::ops::shared::trust::open_checked;
+use crate::work::Quiet;
 use crate::work::Watch;
+use crate::work::default_threads;
 
 /// A snapshot to start from. A plan takes the id as it is; what publishes wants it proved.
 #[derive(Clone, Debug)]
 pub struct BaseSnapshotRequest {
     /// A bundle or a snapshot manifest; a bundle's device stands behind a colon.
     pub path: PathBuf,
-    /// Its id in the account.
-    pub snapshot_id: String,
+    /// Its id in the account; `None` for what a record says, which only what publishes looks for.
+    pub snapshot_id: Option<String>,
 }
 
 impl BaseSnapshotRequest {
     /// Names a snapshot, and its id in the account.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, snapshot_id: impl Into<String>) -> Self {
-        Self { path: path.into(), snapshot_id: snapshot_id.into() }
+        Self { path: path.into(), snapshot_id: Some(snapshot_id.into()) }
+    }
+
+    /// Names what a record is about, and leaves it to the record which snapshot has it.
+    #[must_use]
+    pub fn recorded(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), snapshot_id: None }
     }
 }
 
@@ -103,6 +115,8 @@ pub(in crate::ops) struct Prepared {
     pub(in crate::ops) upload: Upload,
     /// Copies to make.
     pub(in crate::ops) distribution: Vec<Distribution>,
+    /// Rules that are not applied.
+    pub(in crate::ops) allow: Vec<String>,
 }
 
 impl Prepared {
@@ -137,10 +151,24 @@ impl Prepared {
             None => open_typed_bundle(&request.bundle)?,
             trust => open_checked(&request.bundle, trust, None, watch)?.bundle,
         };
-        check_rules(&bundle, &upload, &distribution, request, &allow)
-            .map_err(|e| e.in_file(&request.bundle))?;
-        let bases = open_bases(&bundle, &request.bases)?;
-        Ok(Self { bundle, bases, upload, distribution })
+        let mut prepared = Self { bundle, bases: Vec::new(), upload, distribution, allow };
+        prepared.check(request)?;
+        let (bases, under) = open_bases(&prepared.bundle, &request.bases, watch)?;
+        prepared.bases = bases;
+        if !under.is_empty() {
+            prepared.bundle = prepared.bundle.over(under)?;
+        }
+        Ok(prepared)
+    }
+
+    /// Applies the rules: again when more is known.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if EC2 would refuse the AMI.
+    pub(in crate::ops) fn check(&self, request: &PlanRequest) -> Result<()> {
+        check_rules(&self.bundle, &self.upload, &self.distribution, request, &self.allow)
+            .map_err(|e| e.in_file(&request.bundle))
     }
 }
 
@@ -162,7 +190,8 @@ fn check_rules(
         .collect::<Result<_>>()?;
     // What it is registered as has the tag of the bundle, too.
     let ami = marked(bundle.ami(), bundle.digest());
-    let parents: Vec<&str> = request.bases.iter().map(|it| it.snapshot_id.as_str()).collect();
+    let parents: Vec<&str> =
+        request.bases.iter().filter_map(|it| it.snapshot_id.as_deref()).collect();
     let subject = Subject {
         volumes: &volumes,
         upload: Some(upload),
@@ -174,17 +203,34 @@ fn check_rules(
     refuse(&subject, allow).map(drop)
 }
 
-/// Opens the snapshots to start from, each for a device of the bundle.
-fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<OpenBase>> {
+/// Opens the snapshots to start from, each for a device of the bundle. Of a thin bundle, returns with them what it is over.
+fn open_bases(
+    bundle: &Bundle,
+    requests: &[BaseSnapshotRequest],
+    watch: &dyn Watch,
+) -> Result<(Vec<OpenBase>, Vec<Arc<BaseSnapshot>>)> {
     let mut bases: Vec<OpenBase> = Vec::new();
+    let mut under = Vec::new();
+    let is_thin = bundle.is_thin()?;
     for request in requests {
         // What it is called: a device of the bundle, whatever holds the manifest.
         let Named { path, ami, inside: device } = Named::parse(&request.path);
         let base = VolumeRequest { ami, ..VolumeRequest::new(&path) };
         let (manifest, holder) = match find(&base).map_err(|error| base.fail(error))? {
             Found::Bundle(base) => {
+                if is_thin {
+                    under.extend(bases_in(bundle, &base)?);
+                }
                 let layer = base.find(device.as_deref())?;
                 (base.manifest(layer)?, Some((base.digest(), layer.device.clone())))
+            }
+            Found::Image if is_thin => {
+                let image = image_base(bundle, &base, default_threads(), &Quiet(watch))?;
+                let root = image.manifest().root();
+                let layer = bundle.bases().iter().find(|it| it.root == root);
+                under.push(image);
+                let layer = layer.expect("an image is a base only if the bundle names it");
+                (bundle.base_manifest(layer)?, None)
             }
             _ => (Manifest::open(&Input::open(&path)?)?, None),
         };
@@ -200,5 +246,5 @@ fn open_bases(bundle: &Bundle, requests: &[BaseSnapshotRequest]) -> Result<Vec<O
             bundle: holder,
         });
     }
-    Ok(bases)
+    Ok((bases, under))
 }

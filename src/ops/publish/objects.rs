@@ -1,0 +1,398 @@
+//! A bundle of instance store, published: its parts and its manifest put to S3, and the AMI registered by the manifest's
+//! place. There is no journal: S3 says what is there.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::ami::Ami;
+use crate::ami::ProductCode;
+use crate::ami::RegisterImage;
+use crate::ami::Time;
+use crate::ami::Virtualization;
+use crate::ami::check_name;
+use crate::aws::Aws;
+use crate::aws::Object;
+use crate::aws::S3Bucket;
+use crate::aws::is_id;
+use crate::calls::Action;
+use crate::calls::Id;
+use crate::calls::marked;
+use crate::digest::Digest;
+use crate::digest::Sha256;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::error::Result;
+use crate::instance_store::InstanceBundle;
+use crate::io::Input;
+use crate::io::READ_PIECE_LEN;
+use crate::io::ReadAt as _;
+use crate::lint::Subject;
+use crate::ops::publish::event::PublishEvent;
+use crate::ops::publish::parameter;
+use crate::ops::publish::report::MadeImage;
+use crate::ops::publish::report::PublishReport;
+use crate::ops::publish::steps::seconds;
+use crate::ops::publish::steps::wait;
+use crate::ops::shared::account::AwsRequest;
+use crate::ops::shared::aws::with_aws;
+use crate::ops::shared::case::refuse;
+use crate::ops::shared::publications::Publication;
+use crate::ops::shared::publications::PublishedImage;
+use crate::ops::shared::records::Records;
+use crate::work::Quiet;
+use crate::work::Watch;
+use crate::work::default_threads;
+use crate::work::in_order;
+
+/// Parts that are put side by side: a part has 10 MiB, so a few fill a line.
+const MAX_CONNECTIONS: usize = 8;
+
+/// Most bytes that S3 takes by one call.
+const MAX_OBJECT_LEN: u64 = 5 << 30;
+
+/// A bundle of instance store, and where it goes.
+#[derive(Clone, Debug)]
+pub struct PublishObjectsRequest {
+    /// The manifest; the parts are beside it.
+    pub manifest: PathBuf,
+    /// The bucket, with what keys begin with: `BUCKET/PREFIX`.
+    pub bucket: String,
+    /// Name of the AMI; that of the bundle where the user names none.
+    pub name: Option<String>,
+    /// Region of the AMI and of the bucket.
+    pub region: Option<String>,
+    /// Rules that are not applied.
+    pub allow: Vec<String>,
+    /// Parts that are put side by side; at most eight are.
+    pub connections: NonZero<u64>,
+    /// How AWS is asked.
+    pub aws: AwsRequest,
+    /// Folder of records, in the place of that beside the manifest.
+    pub records: Option<PathBuf>,
+    /// A parameter of Systems Manager that gets the id of the AMI.
+    pub parameter: Option<String>,
+}
+
+/// What is put, and what is called then.
+#[derive(Clone, Debug)]
+pub struct ObjectsPlan {
+    /// Places and lengths, in the order in which they are put.
+    pub objects: Vec<(String, u64)>,
+    /// The parameters of `RegisterImage`.
+    pub register: Value,
+}
+
+/// A file that is put.
+struct File {
+    name: String,
+    input: Input,
+    digest: Digest,
+}
+
+/// A bundle that was checked.
+struct Ready {
+    bucket: S3Bucket,
+    /// The parts, and the manifest as the last.
+    files: Vec<File>,
+    ami: Ami,
+    digest: Digest,
+}
+
+impl Ready {
+    /// Opens a bundle, and checks all that can be checked without a key.
+    fn of(request: &PublishObjectsRequest, watch: &dyn Watch) -> Result<Self> {
+        let path = &request.manifest;
+        let bucket = S3Bucket::parse(&request.bucket)?;
+        let input = Input::open(path)?;
+        let bundle = InstanceBundle::of_input(&input, path)?;
+        let manifest = bundle.manifest();
+        if manifest.signature.as_deref().is_none_or(|text| text == "UNSIGNED") {
+            let text = "the manifest is not signed, and EC2 takes none that is not";
+            return Err(Error::invalid(text).in_file(path));
+        }
+        let damaged = bundle.check_parts(default_threads(), &Quiet(watch))?;
+        if let Some(first) = damaged.first() {
+            let text = format!("{}: {}", first.filename, first.problem);
+            return Err(Error::corrupt(text).in_file(path));
+        }
+        let mut files = Vec::new();
+        for (index, part) in manifest.parts.iter().enumerate() {
+            files.push(file(part.filename.clone(), bundle.open_part(index)?, watch)?);
+        }
+        let name = path.file_name().and_then(|it| it.to_str());
+        let plain =
+            |it: &&str| it.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it));
+        let name = name.filter(plain).ok_or_else(|| {
+            let text =
+                "EC2 finds it by its name, which may have letters, digits and '.', '_' or '-'";
+            Error::invalid(text).in_file(path)
+        })?;
+        let manifest_file = file(name.to_owned(), input, watch)?;
+        let digest = manifest_file.digest;
+        files.push(manifest_file);
+        let ami = description(request, &bundle, &bucket.place(name))?;
+        let ami = marked(&ami, digest);
+        refuse(&Subject::of(&ami), &request.allow).map_err(|e| e.in_file(path))?;
+        Ok(Self { bucket, files, ami, digest })
+    }
+
+    fn register(&self) -> Value {
+        serde_json::to_value(RegisterImage::of(&self.ami)).expect("plain data always serialises")
+    }
+}
+
+fn file(name: String, input: Input, watch: &dyn Watch) -> Result<File> {
+    if input.len() > MAX_OBJECT_LEN {
+        let text = format!("{name} has {} bytes, expected at most {MAX_OBJECT_LEN}", input.len());
+        return Err(Error::new(Kind::Limit, text));
+    }
+    let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; READ_PIECE_LEN], 0);
+    while at < input.len() {
+        watch.check()?;
+        let left = usize::try_from(input.len().strict_sub(at)).unwrap_or(usize::MAX);
+        let piece = &mut buffer[..left.min(READ_PIECE_LEN)];
+        input.read_exact_at(piece, at)?;
+        hasher.update(piece);
+        at = at.strict_add(u64::try_from(piece.len()).expect("a length"));
+    }
+    Ok(File { name, input, digest: hasher.finish() })
+}
+
+/// Says what EC2 is to register: what the manifest says, and where it is.
+fn description(
+    request: &PublishObjectsRequest,
+    bundle: &InstanceBundle,
+    location: &str,
+) -> Result<Ami> {
+    let manifest = bundle.manifest();
+    let machine = &manifest.machine;
+    let architecture = machine.architecture.parse().map_err(|_| {
+        let text = format!("EC2 has no architecture {:?}", machine.architecture);
+        Error::new(Kind::Unsupported, text).in_file(&request.manifest)
+    })?;
+    let name = request.name.clone().unwrap_or_else(|| manifest.name.clone());
+    let another = "the name comes from the manifest's unless another is given";
+    check_name(&name).map_err(|fault| Error::from(fault).advise(another))?;
+    let codes = machine.product_codes.iter();
+    Ok(Ami {
+        name,
+        image_location: Some(location.to_owned()),
+        architecture: Some(architecture),
+        // A kernel of EC2's was only ever for paravirtual machines.
+        virtualization_type: Some(match machine.kernel_id {
+            Some(_) => Virtualization::Paravirtual,
+            None => Virtualization::Hvm,
+        }),
+        kernel_id: machine.kernel_id.clone(),
+        ramdisk_id: machine.ramdisk_id.clone(),
+        product_codes: codes
+            .map(|code| ProductCode { product_code_id: code.clone(), product_code_type: None })
+            .collect(),
+        ..Ami::default()
+    })
+}
+
+/// Says what would be put and called. Nobody is asked.
+///
+/// # Errors
+///
+/// As [`InstanceBundle::open`]; `Corrupt` if a part is damaged; `Invalid` if EC2 would refuse the AMI.
+pub fn plan_objects(request: &PublishObjectsRequest, watch: &dyn Watch) -> Result<ObjectsPlan> {
+    let ready = Ready::of(request, watch)?;
+    let objects = ready.files.iter().map(|it| (ready.bucket.place(&it.name), it.input.len()));
+    Ok(ObjectsPlan { objects: objects.collect(), register: ready.register() })
+}
+
+/// Publishes a bundle of instance store: puts what is not in the bucket, registers the AMI, waits for it, and records it.
+///
+/// # Errors
+///
+/// As [`plan_objects`]; `Invalid` if AWS refuses, or if the bucket has other files under these names; `Io` if it does not
+/// answer. The same request goes on from there.
+pub fn publish_objects(
+    request: &PublishObjectsRequest,
+    watch: &dyn Watch,
+    hear: &(dyn Fn(&PublishEvent) + Sync),
+) -> Result<PublishReport> {
+    let ready = Ready::of(request, watch)?;
+    let records: Records<Publication> = Records::of(&request.manifest, request.records.as_deref())?;
+    let connections = usize::try_from(request.connections.get()).unwrap_or(MAX_CONNECTIONS);
+    let connections = connections.min(MAX_CONNECTIONS);
+    with_aws(&request.aws, request.region.as_deref(), connections, watch, |aws, region| {
+        let account = aws.account(region)?;
+        if let Some(name) = &request.parameter {
+            parameter::check(aws, name, std::iter::once(region))?;
+        }
+        let putting = Putting { aws, region, ready: &ready, hear };
+        let before = putting.registered()?;
+        let put = match before {
+            Some(_) => 0,
+            None => putting.all(connections, watch)?,
+        };
+        let image_id = match &before {
+            Some(id) => id.clone(),
+            None => putting.register()?,
+        };
+        putting.wait(&image_id)?;
+        let image = PublishedImage { region: region.to_owned(), image_id, snapshots: Vec::new() };
+        let images = vec![image];
+        if let Some(name) = &request.parameter {
+            parameter::put(aws, name, &images, hear)?;
+        }
+        let now = Time::from_unix_seconds(seconds(aws.http().now()));
+        let now =
+            now.ok_or_else(|| Error::invalid("this machine's clock is past the year 9999"))?;
+        let (digest, name) = (ready.digest, &ready.ami.name);
+        let known = records
+            .all()?
+            .into_iter()
+            .find(|it| it.account == account && it.images[0].image_id == images[0].image_id);
+        let path = match &known {
+            Some(_) => PathBuf::new(),
+            None => {
+                let record = Publication::of(digest, name, name, &account, now, images.clone());
+                records.write(&record)?
+            }
+        };
+        Ok(PublishReport {
+            bundle: request.manifest.clone(),
+            digest,
+            account,
+            region: region.to_owned(),
+            image_id: images[0].image_id.clone(),
+            images: images.iter().map(MadeImage::from).collect(),
+            was_there: before.is_some(),
+            blocks: 0,
+            put_blocks: 0,
+            location: ready.ami.image_location.clone(),
+            put_objects: Some(put),
+            parents: std::collections::BTreeMap::new(),
+            record: path,
+        })
+    })
+}
+
+/// A publication under way.
+struct Putting<'a> {
+    aws: &'a Aws<'a, 'a>,
+    region: &'a str,
+    ready: &'a Ready,
+    hear: &'a (dyn Fn(&PublishEvent) + Sync),
+}
+
+impl Putting<'_> {
+    /// Puts all that is not there, and returns how many files that were. The manifest is the last, so that it is never there
+    /// without its parts.
+    fn all(&self, connections: usize, watch: &dyn Watch) -> Result<u64> {
+        let files = &self.ready.files;
+        watch.begin(Some(files.iter().fold(0, |sum, it| sum.saturating_add(it.input.len()))));
+        let crew = NonZero::new(connections).unwrap_or(NonZero::<usize>::MIN);
+        let (manifest, parts) = files.split_last().expect("the manifest is one");
+        let mut count = 0_u64;
+        let work = |(): &mut (), file: &File| self.put(file, watch);
+        let commit = |put: bool| {
+            count = count.strict_add(u64::from(put));
+            Ok(())
+        };
+        in_order(crew, watch, parts.iter().map(Ok), || Ok(()), work, commit)?;
+        Ok(count.strict_add(u64::from(self.put(manifest, watch)?)))
+    }
+
+    fn put(&self, file: &File, watch: &dyn Watch) -> Result<bool> {
+        watch.check()?;
+        let Ready { bucket, .. } = self.ready;
+        let File { name, input, digest } = file;
+        let there = self.aws.object(self.region, bucket, name, input.len(), digest)?;
+        let place = bucket.place(name);
+        match there {
+            Object::Same => {}
+            Object::None => {
+                self.aws.put_object(self.region, bucket, name, input, input.len(), *digest)?;
+            }
+            Object::Other => {
+                let text = format!("s3://{place} is there, and is another file");
+                return Err(Error::invalid(text).advise("name another prefix, or delete it"));
+            }
+        }
+        watch.advance(input.len());
+        (self.hear)(&PublishEvent::Object {
+            location: place,
+            bytes: input.len(),
+            was_there: there == Object::Same,
+        });
+        Ok(there == Object::None)
+    }
+
+    /// Returns the AMI that has the name already, if it is of this very bundle at this very place.
+    fn registered(&self) -> Result<Option<String>> {
+        let ami = &self.ready.ami;
+        let by_name = json!({
+            "Owners": ["self"],
+            "Filters": [{ "Name": "name", "Values": [ami.name] }],
+        });
+        let answer = self.aws.ec2(self.region, "DescribeImages", &by_name, None)??;
+        let images = answer["Images"].as_array().cloned().unwrap_or_default();
+        let Some(image) = images.iter().find(|it| it["Name"] == ami.name.as_str()) else {
+            return Ok(None);
+        };
+        let tag = ami.tags.iter().find(|it| it.key == crate::calls::BUNDLE_TAG);
+        let tag = serde_json::to_value(tag).expect("plain data always serialises");
+        let has_tag = image["Tags"].as_array().is_some_and(|tags| tags.contains(&tag));
+        let location = image["ImageLocation"].as_str();
+        match image["ImageId"].as_str().filter(|id| is_id(id, "ami-")) {
+            Some(id) if has_tag && location == ami.image_location.as_deref() => {
+                Ok(Some(id.to_owned()))
+            }
+            _ => {
+                let text = format!("another AMI has the name {:?} already", ami.name);
+                Err(Error::invalid(text).advise("give this one another name"))
+            }
+        }
+    }
+
+    fn register(&self) -> Result<String> {
+        let call = "RegisterImage";
+        let id = match self.aws.ec2(self.region, call, &self.ready.register(), None)? {
+            Ok(answer) => answer["ImageId"].as_str().map(str::to_owned),
+            // It was heard before, and its answer lost.
+            Err(refusal) if refusal.code == "InvalidAMIName.Duplicate" => self.registered()?,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let id = id.filter(|id| is_id(id, "ami-"));
+        let id =
+            id.ok_or_else(|| Error::new(Kind::Io, "the answer to RegisterImage has no AMI id"))?;
+        (self.hear)(&PublishEvent::Made {
+            region: self.region.to_owned(),
+            call: call.to_owned(),
+            image_id: id.clone(),
+        });
+        Ok(id)
+    }
+
+    fn wait(&self, image_id: &str) -> Result<()> {
+        let action = Action::wait_for_image(Some(self.region), &Id::Known(image_id.to_owned()));
+        let until = action.until.expect("a wait waits for a state");
+        let parameters = json!({ "ImageIds": [image_id] });
+        let call = ("DescribeImages", "Images");
+        wait(self.aws, self.region, call, &parameters, until, self.hear)?;
+        (self.hear)(&PublishEvent::Available {
+            region: self.region.to_owned(),
+            image_id: image_id.to_owned(),
+        });
+        Ok(())
+    }
+}
+
+/// Tells whether what a user names is a manifest of instance store.
+///
+/// # Errors
+///
+/// `Io` if that cannot be determined.
+pub fn is_manifest(path: &Path) -> Result<bool> {
+    let is_file = crate::io::Node::at(path)? == Some(crate::io::Node::File);
+    Ok(is_file && InstanceBundle::is_at(path)?)
+}

@@ -1,0 +1,310 @@
+//! `publish` of an instance-store bundle: parts and manifest to a stub of S3, the AMI registered by the manifest's place.
+//! The stub is also EC2 and STS, as far as that needs them, and checks what S3 checks; `moto` is the oracle of the form.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use amikit::internals::digest::sha256;
+
+use crate::common::copy_tree;
+use crate::common::fixture;
+use crate::common::quick_folder;
+use crate::common::stderr;
+use crate::publish::ACCOUNT;
+use crate::publish::badly;
+use crate::publish::client;
+use crate::publish::events;
+use crate::publish::well;
+
+/// The region of the stub's buckets.
+const REGION: &str = "eu-central-1";
+
+#[derive(Default)]
+struct World {
+    /// Objects by their paths.
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Methods and paths, in their order.
+    log: Vec<String>,
+    /// Forms of `RegisterImage`.
+    registered: Vec<BTreeMap<String, String>>,
+    /// Requests of S3 that are answered with 503 first.
+    faults: usize,
+}
+
+struct Stub {
+    url: String,
+    world: Arc<Mutex<World>>,
+}
+
+struct Asked {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok().filter(|len| *len > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    if headers.get("expect").is_some_and(|it| it == "100-continue") {
+        stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+    }
+    let len = headers.get("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body).ok()?;
+    Some(Asked { method, path, headers, body })
+}
+
+fn form(body: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let pair = |it: &str| {
+        let (name, value) = it.split_once('=').unwrap();
+        (name.to_owned(), value.replace("%2F", "/").replace("%3A", ":"))
+    };
+    text.split('&').map(pair).collect()
+}
+
+fn image(form: &BTreeMap<String, String>, number: usize) -> String {
+    let tag = |what: &str| &form[&format!("TagSpecification.1.Tag.1.{what}")];
+    format!(
+        "<item><imageId>ami-0000000{number}</imageId><imageLocation>{}</imageLocation><imageState>available</imageState>\
+         <name>{}</name><tagSet><item><key>{}</key><value>{}</value></item></tagSet></item>",
+        form["ImageLocation"],
+        form["Name"],
+        tag("Key"),
+        tag("Value"),
+    )
+}
+
+impl World {
+    fn answer(&mut self, asked: &Asked) -> (u16, &'static str, String) {
+        let scope = asked.header("authorization").split('/').nth(3).unwrap_or_default().to_owned();
+        if scope != "s3" {
+            return (200, "", self.query(&form(&asked.body)));
+        }
+        self.log.push(format!("{} {}", asked.method, asked.path));
+        if self.faults > 0 {
+            self.faults -= 1;
+            return (
+                503,
+                "",
+                "<Error><Code>SlowDown</Code><Message>m</Message></Error>".to_owned(),
+            );
+        }
+        if asked.path.starts_with("/elsewhere/") {
+            return (301, "x-amz-bucket-region: us-west-2\r\n", String::new());
+        }
+        if asked.path.starts_with("/closed/") && asked.method == "PUT" {
+            let code = "AccessControlListNotSupported";
+            return (400, "", format!("<Error><Code>{code}</Code><Message>no</Message></Error>"));
+        }
+        if asked.method == "HEAD" {
+            assert_eq!(asked.header("x-amz-checksum-mode"), "ENABLED");
+            return match self.objects.get(&asked.path) {
+                Some(bytes) => (200, "HEAD", sha256(bytes).base64()),
+                None => (404, "", String::new()),
+            };
+        }
+        assert_eq!(asked.method, "PUT");
+        let digest = sha256(&asked.body);
+        assert_eq!(asked.header("x-amz-content-sha256"), digest.hex());
+        assert_eq!(asked.header("x-amz-checksum-sha256"), digest.base64());
+        assert_eq!(asked.header("x-amz-acl"), "aws-exec-read");
+        self.objects.insert(asked.path.clone(), asked.body.clone());
+        (200, "", String::new())
+    }
+
+    fn query(&mut self, form: &BTreeMap<String, String>) -> String {
+        match form["Action"].as_str() {
+            "GetCallerIdentity" => format!(
+                "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>{ACCOUNT}</Account>\
+                 </GetCallerIdentityResult></GetCallerIdentityResponse>"
+            ),
+            "RegisterImage" => {
+                self.registered.push(form.clone());
+                let id = self.registered.len();
+                format!(
+                    "<RegisterImageResponse><imageId>ami-0000000{id}</imageId></RegisterImageResponse>"
+                )
+            }
+            "DescribeImages" => {
+                let all = self.registered.iter().enumerate();
+                let items: String = all.map(|(number, form)| image(form, number + 1)).collect();
+                format!(
+                    "<DescribeImagesResponse><imagesSet>{items}</imagesSet></DescribeImagesResponse>"
+                )
+            }
+            "DeregisterImage" => {
+                self.registered.clear();
+                "<DeregisterImageResponse><return>true</return></DeregisterImageResponse>"
+                    .to_owned()
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+impl Stub {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let world = Arc::new(Mutex::new(World::default()));
+        let kept = Arc::clone(&world);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, world) = (stream.unwrap(), Arc::clone(&kept));
+                thread::spawn(move || {
+                    let mut stream = BufReader::new(stream);
+                    while let Some(asked) = read(&mut stream) {
+                        let (status, more, body) = world.lock().unwrap().answer(&asked);
+                        let head = match more {
+                            "HEAD" => {
+                                let len = world.lock().unwrap().objects[&asked.path].len();
+                                format!(
+                                    "Content-Length: {len}\r\nx-amz-checksum-sha256: {body}\r\n"
+                                )
+                            }
+                            more => format!("{more}Content-Length: {}\r\n", body.len()),
+                        };
+                        let body = if asked.method == "HEAD" { "" } else { &body };
+                        let text = format!("HTTP/1.1 {status} X\r\n{head}\r\n{body}");
+                        if stream.get_mut().write_all(text.as_bytes()).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, world }
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&mut World) -> R) -> R {
+        look(&mut self.world.lock().unwrap())
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.with(|it| std::mem::take(&mut it.log))
+    }
+}
+
+fn bundle(here: &Path) {
+    copy_tree(&fixture("instance-store/euca"), &here.join("old"));
+}
+
+const LINE: &str = "publish old/disk.manifest.xml --bucket images/web/1 --name web-1";
+
+#[test]
+fn parts_then_the_manifest_are_put_and_the_ami_is_registered_by_its_place() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let stub = Stub::start();
+    stub.with(|it| it.faults = 2);
+    let text = well(here, &stub.url, &format!("{LINE} --json"));
+    let lines = events(&text);
+    let report = &lines.last().unwrap()["published"];
+    assert_eq!(report["location"], "images/web/1/disk.manifest.xml");
+    assert_eq!((&report["put_objects"], &report["image_id"]), (&6.into(), &"ami-00000001".into()));
+    let mut names: Vec<String> = (0..5).map(|it| format!("disk.part.0{it}")).collect();
+    names.push("disk.manifest.xml".to_owned());
+    for name in &names {
+        let bytes = fs::read(here.join("old").join(name)).unwrap();
+        assert_eq!(stub.with(|it| it.objects[&format!("/images/web/1/{name}")].clone()), bytes);
+    }
+    let log = stub.log();
+    assert_eq!(log.last().unwrap(), "PUT /images/web/1/disk.manifest.xml");
+    let call = stub.with(|it| it.registered[0].clone());
+    for (name, value) in [
+        ("Name", "web-1"),
+        ("ImageLocation", "images/web/1/disk.manifest.xml"),
+        ("Architecture", "x86_64"),
+        ("TagSpecification.1.Tag.1.Key", "amikit:bundle"),
+    ] {
+        assert_eq!(call[name], value, "{call:?}");
+    }
+    // Again: it is there, and nothing is sent.
+    let text = well(here, &stub.url, LINE);
+    assert!(text.contains("as it was already") && text.contains("0 files put"), "{text}");
+    assert!(stub.log().is_empty());
+    // The record takes it back. What is in the bucket is the user's.
+    let line = format!("unpublish old/disk.manifest.xml --yes {ACCOUNT}");
+    assert!(well(here, &stub.url, &line).contains("ami-00000001"));
+    assert_eq!(stub.with(|it| (it.registered.len(), it.objects.len())), (0, 6));
+    // What is missing is put, and nothing else.
+    stub.with(|it| it.objects.remove("/images/web/1/disk.part.03"));
+    well(here, &stub.url, LINE);
+    let puts: Vec<String> = stub.log().into_iter().filter(|it| it.starts_with("PUT")).collect();
+    assert_eq!(puts, ["PUT /images/web/1/disk.part.03"]);
+}
+
+#[test]
+fn what_cannot_be_published_is_named_and_nothing_is_written_over() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let stub = Stub::start();
+    let bad = |line: &str, code: i32, expected: &str| {
+        let text = badly(here, &stub.url, line, code);
+        assert!(text.contains(expected), "{line}: {text}");
+    };
+    let place = "/images/web/1/disk.part.02".to_owned();
+    stub.with(|it| it.objects.insert(place.clone(), b"another's".to_vec()));
+    bad(LINE, 2, "s3://images/web/1/disk.part.02 is there, and is another file");
+    assert_eq!(stub.with(|it| it.objects[&place].clone()), b"another's");
+    assert!(stub.with(|it| !it.objects.contains_key("/images/web/1/disk.manifest.xml")));
+    let to = |bucket: &str| LINE.replace("images/web/1", bucket);
+    bad(&to("elsewhere/x"), 2, "the bucket elsewhere lies in \"us-west-2\", expected eu-central-1");
+    bad(&to("closed/x"), 2, "BucketOwnerPreferred");
+    bad(&to("images/../x"), 2, "is not a bucket");
+    bad("publish old/disk.manifest.xml", 2, "--bucket BUCKET/PREFIX");
+    bad("publish old/unsigned.manifest.xml --bucket images", 2, "not signed");
+    bad(&format!("{LINE} --copy-to us-east-1"), 2, "cannot be used with");
+    fs::write(here.join("old/disk.part.04"), "short").unwrap();
+    bad(LINE, 4, "disk.part.04");
+    assert!(!here.join("old/disk.manifest.xml.publications").exists());
+    assert!(stub.with(|it| it.registered.is_empty()));
+}
+
+#[test]
+fn a_dry_run_asks_nobody() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let nobody = "http://127.0.0.1:1";
+    let text = well(here, nobody, &format!("{LINE} --dry-run"));
+    assert!(text.starts_with("PutObject s3://images/web/1/disk.part.00 ("), "{text}");
+    let text = well(here, nobody, &format!("{LINE} --dry-run --json"));
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!(lines.len(), 7);
+    assert_eq!(lines[5]["Location"], "images/web/1/disk.manifest.xml");
+    assert_eq!(lines[6]["Parameters"]["ImageLocation"], "images/web/1/disk.manifest.xml");
+    let output = client(here, nobody, &format!("{LINE} --region {REGION} --dry-run")).output();
+    assert_eq!(stderr(&output.unwrap()), "");
+}
