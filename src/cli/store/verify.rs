@@ -57,7 +57,10 @@ fn render(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "  {}, {}, {} in {}",
-        many(report.amis, "AMI or snapshot").replace("snapshots", "snapshot"),
+        match report.amis {
+            1 => "1 AMI or snapshot".to_owned(),
+            count => format!("{count} AMIs and snapshots"),
+        },
         many(report.others, "other manifest"),
         format_size(report.stored_bytes),
         many(report.blobs, "blob")
