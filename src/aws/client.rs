@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -45,9 +46,9 @@ const MAX_ANSWER_LEN: u64 = 16 << 20;
 const PATIENCE: Patience =
     Patience { attempts: 60, whole: Duration::from_mins(2), deadline: Duration::from_mins(15) };
 
-/// How long a service is tried that has not answered anything yet: a wrong address should be known soon.
-const FIRST_PATIENCE: Patience =
-    Patience { attempts: 8, whole: Duration::from_mins(2), deadline: Duration::from_secs(30) };
+/// How often a call is tried while nothing was answered yet, which takes half a minute at most: a wrong address should be known
+/// soon.
+const FIRST_ATTEMPTS: u32 = 8;
 
 /// Codes that ask for a slower pace.
 const THROTTLED: &[&str] = &[
@@ -208,7 +209,7 @@ impl<'c, 'w> Aws<'c, 'w> {
         let call = Call {
             what: Cow::Owned(format!("call {} in {}", asked.call, asked.region)),
             request,
-            patience: if self.heard.load(Ordering::Relaxed) { PATIENCE } else { FIRST_PATIENCE },
+            patience: PATIENCE,
             judge: &verdict,
             prepare: Some(&prepare),
             bucket: asked.bucket,
@@ -265,11 +266,19 @@ struct Judge<'a> {
     unanswered: AtomicBool,
     /// Whether another key was tried.
     renewed: AtomicBool,
+    /// Attempts that ended without an answer.
+    cuts: AtomicU32,
 }
 
 impl<'a> Judge<'a> {
     fn new(aws: &'a Aws<'_, '_>, asked: &'a Asked<'a>) -> Self {
-        Self { aws, asked, unanswered: AtomicBool::new(false), renewed: AtomicBool::new(false) }
+        Self {
+            aws,
+            asked,
+            unanswered: AtomicBool::new(false),
+            renewed: AtomicBool::new(false),
+            cuts: AtomicU32::new(0),
+        }
     }
 
     fn verdict(&self, outcome: &Outcome<'_>) -> Verdict {
@@ -279,7 +288,9 @@ impl<'a> Judge<'a> {
         let (status, headers, body) = match *outcome {
             Outcome::Cut(cut) => {
                 self.unanswered.store(true, Ordering::Relaxed);
-                return if cut.may_repeat { Verdict::Again } else { Verdict::Take };
+                let cuts = self.cuts.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                let is_there = self.aws.heard.load(Ordering::Relaxed) || cuts < FIRST_ATTEMPTS;
+                return if cut.may_repeat && is_there { Verdict::Again } else { Verdict::Take };
             }
             Outcome::Answer { status, .. } if status < 400 => return Verdict::Take,
             Outcome::Answer { status, headers, body } => (status, headers, body),

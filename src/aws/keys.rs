@@ -106,7 +106,7 @@ enum Source {
 enum By {
     /// Other keys.
     Keys(Box<Source>),
-    /// A token in a file, which whoever made it may replace at any time.
+    /// A token in a file that may be replaced at any time.
     Token(PathBuf),
 }
 

@@ -139,6 +139,27 @@ fn a_block_that_is_being_written_is_waited_for_if_the_answer_before_was_lost() {
 }
 
 #[test]
+fn where_nothing_ever_answers_it_ends_soon_and_what_answered_once_is_waited_for() {
+    let waited = |world: &FakeWorld| world.naps().iter().sum::<Duration>().as_secs();
+    let (done, count) = with(
+        &KEYS,
+        |_, _| Err(broken(Phase::Connect)),
+        |aws, world| (put(aws, world), waited(world)),
+    );
+    assert_eq!(done.0.unwrap_err().kind(), Kind::Io);
+    assert!(count == 8 && done.1 <= 32, "{count} {}", done.1);
+    let (done, count) = with(
+        &KEYS,
+        |number, _| match number {
+            0 | 20 => reply(201, &[], b"{}"),
+            _ => Err(broken(Phase::Connect)),
+        },
+        |aws, world| put(aws, world).and_then(|()| put(aws, world)),
+    );
+    assert!(done.is_ok() && count == 21, "{done:?} {count}");
+}
+
+#[test]
 fn a_new_snapshot_may_be_unknown_for_two_minutes_and_no_longer() {
     let (done, count) = with(
         &KEYS,

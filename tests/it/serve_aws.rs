@@ -190,8 +190,8 @@ fn every_filter_that_ec2_documents_is_known() {
     let empty = Server::start(folder.path(), "");
     drive(&python, &empty, &["every_filter_that_ec2_documents_is_known"]);
     drop(empty);
-    fs::write(folder.path().join("disk"), "content").unwrap();
-    run_well(folder.path(), "pack disk -o images@web-1 --tag Name=web --boot-mode uefi");
+    fs::write(folder.path().join("disk"), vec![7; 1 << 20]).unwrap();
+    run_well(folder.path(), "pack disk -o images@web-1 --tag Name=web");
     let server = Server::start(folder.path(), "");
     drive(&python, &server, &["every_filter_that_ec2_documents_is_known"]);
 }

@@ -26,9 +26,8 @@ fn scene() -> (tempfile::TempDir, Server) {
     std::fs::write(here.join("disk"), vec![7; 1 << 20]).unwrap();
     run_well(here, "store init images");
     for (name, description) in [("web-1", "a*b?c\\d"), ("web-2", "aXbYc")] {
-        let line = format!(
-            "pack disk -o images@{name} --tag Role={name} --boot-mode uefi --description {description}"
-        );
+        let line =
+            format!("pack disk -o images@{name} --tag Role={name} --description {description}");
         run_well(here, &line);
     }
     let server = Server::start(here, "");

@@ -78,9 +78,11 @@ pub(super) fn answer(
         return (name, xml::error(fault.status, &fault.code, &fault.message, id));
     }
     // A call that changes nothing may be made before it is known to be a try; the others look before they change.
-    let tried = |xml| match name.starts_with("Describe") || name.starts_with("Get") {
-        true => dry_run(&params).map(|()| xml),
-        false => Ok(xml),
+    let tried = |xml| {
+        if name.starts_with("Describe") || name.starts_with("Get") {
+            dry_run(&params)?;
+        }
+        Ok(xml)
     };
     match call(server, caller, &params).and_then(tried) {
         Ok(xml) => (name, xml.answer(name, id)),
