@@ -49,7 +49,8 @@ fn a_list_has_what_its_filters_say() {
         found.join(" ")
     };
     let mut filter = |name: &str, value: &str| {
-        let value: String = value.bytes().map(|it| format!("%{it:02X}")).collect();
+        let bytes: Vec<String> = value.bytes().map(|it| format!("%{it:02X}")).collect();
+        let value = bytes.concat();
         names(&format!("Filter.1.Name={name}&Filter.1.Value.1={value}"))
     };
     for (name, value, expected) in [

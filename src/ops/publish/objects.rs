@@ -251,12 +251,10 @@ pub fn publish_objects(
             .all()?
             .into_iter()
             .find(|it| it.account == account && it.images[0].image_id == images[0].image_id);
-        let path = match &known {
-            Some(_) => PathBuf::new(),
-            None => {
-                let record = Publication::of(digest, name, name, &account, now, images.clone());
-                records.write(&record)?
-            }
+        let path = if known.is_some() {
+            PathBuf::new()
+        } else {
+            records.write(&Publication::of(digest, name, name, &account, now, images.clone()))?
         };
         Ok(PublishReport {
             bundle: request.manifest.clone(),

@@ -107,7 +107,7 @@ pub(super) fn filters(params: &Params, known: &[&str]) -> Result<Vec<Filter>, Ec
         let is_it = |it: &&str| {
             *it == filter.name || it.ends_with([':', '.']) && filter.name.starts_with(*it)
         };
-        if !known.iter().any(|it| is_it(it)) {
+        if !known.iter().any(is_it) {
             return Err(filter.unknown());
         }
         filters.push(filter);
