@@ -154,8 +154,8 @@ fn menu(
 
 /// Tells whether an entry starts a tool and no system: a module of SYSLINUX, or a test of memory.
 fn is_tool(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    name.strip_suffix(".c32").is_some() || name.starts_with("memtest")
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.as_bytes().ends_with(b".c32") || name.starts_with("memtest")
 }
 
 fn split_commas(paths: &str) -> Vec<String> {
