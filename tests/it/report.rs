@@ -218,7 +218,7 @@ fn chromium(folder: &Path, more: &[&str], page: &Path) -> Vec<u8> {
     command.args(["--no-first-run", "--disable-background-networking", "--disable-sync"]);
     command.args(["--disable-component-update", "--hide-scrollbars"]);
     command.arg(format!("--user-data-dir={}", profile.path().display())).args(more);
-    run_tool(command.arg(format!("file://{}", page.display())))
+    run_tool(command.current_dir(folder).arg(format!("file://{}", page.display())))
 }
 
 /// The page in a browser: its own reading of the numbers, and no request, not even for the image of a hostile name.
@@ -249,6 +249,7 @@ fn a_browser_reads_the_same_numbers_and_asks_for_nothing() {
     }
     assert!(!requests.contains("://x"), "another host was asked for");
     chromium(here, &["--screenshot=shot.png", "--window-size=400,800"], &page);
+    assert!(fs::read(here.join("shot.png")).unwrap().starts_with(b"\x89PNG"), "a picture");
 }
 
 #[test]
