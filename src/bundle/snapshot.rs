@@ -47,7 +47,7 @@ impl Snapshot {
 
     /// Reads whole data blocks, one after the other, each checked.
     fn read_chunks(&self, ids: &[Digest], first: BlockIndex, plain: &mut [u8]) -> Result<()> {
-        let mut reader = self.readers.take().unwrap_or_else(|| self.chunks.reader());
+        let mut reader = self.readers.take().unwrap_or_else(|| self.chunks.reader_apart());
         let read = self.chunks.read(ids, plain, &mut reader).map_err(|e| {
             // A caller with better advice, as for a thin bundle, has given it.
             if e.advice().is_some() {

@@ -38,6 +38,10 @@ const BYTES_FOR_PATCHES: usize = 128 << 20;
 /// Buffers without a group that are kept for the next one.
 const MOST_SPARE: usize = 1;
 
+/// Most places of a volume whose groups are kept at the same time, beyond one a processor. Four connections of
+/// nbdcopy read in four places; with room for three groups each block had its group decompressed from the start.
+const MOST_PLACES: usize = 8;
+
 /// A group, as far as it is decompressed.
 #[derive(Debug, Default)]
 pub(super) struct Cell {
@@ -125,6 +129,8 @@ impl Cell {
 pub struct GroupCache {
     cells: Mutex<Cells>,
     readers: AtomicUsize,
+    /// Most readers that were at places of their own at the same time.
+    places: AtomicUsize,
     patches: AtomicBool,
     /// Where groups go for which there is no room; `None` if there is no such place.
     file: OnceLock<Option<Arc<Scratch>>>,
@@ -165,6 +171,11 @@ impl GroupCache {
         self.readers.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one more place.
+    pub(super) fn enter_apart(&self) {
+        self.places.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts one less.
     pub(super) fn leave(&self) {
         self.readers.fetch_sub(1, Ordering::Relaxed);
@@ -191,7 +202,8 @@ impl GroupCache {
         if self.most.load(Ordering::Relaxed) > 0 {
             return self.most.load(Ordering::Relaxed);
         }
-        let groups = self.threads().strict_add(1);
+        let places = self.places.load(Ordering::Relaxed).min(MOST_PLACES);
+        let groups = self.threads().max(places).strict_add(1);
         let more = if self.patches.load(Ordering::Relaxed) { BYTES_FOR_PATCHES } else { 0 };
         groups.strict_mul(BYTES_A_READER).strict_add(more)
     }

@@ -88,6 +88,13 @@ impl Chunks {
         ChunkReader::new(&self.cache)
     }
 
+    /// Makes what a thread needs to read chunks at a place of its own: a server's clients read in several at once.
+    #[must_use]
+    pub fn reader_apart(&self) -> ChunkReader {
+        self.cache.enter_apart();
+        self.reader()
+    }
+
     /// Returns the packs.
     #[must_use]
     pub fn packs(&self) -> &[Arc<Pack>] {
