@@ -37,7 +37,10 @@ pub(super) fn volume_jobs(
                 Ok(Job::Run { count, .. }) => BlockIndex(next.0.strict_add(*count)),
                 Ok(Job::Span { count, .. }) => {
                     let count = u32::try_from(*count).expect("at most 32");
-                    BlockIndex(next.0.strict_add(count))
+                    let behind = BlockIndex(next.0.strict_add(count));
+                    // Jobs are made some jobs before they are worked on.
+                    volume.will_need(next.offset()..behind.offset());
+                    behind
                 }
                 // After a failure there is no next place to look at.
                 Ok(Job::Memory { .. }) | Err(_) => BlockIndex(end),

@@ -401,6 +401,38 @@ fn holes_cost_nothing() {
     assert!(calls < 60, "{calls} calls");
 }
 
+/// Whatever is read was told of before, so that a disk fetches it meanwhile.
+#[test]
+fn all_that_is_read_was_told_of() {
+    #[derive(Debug)]
+    struct Telling(Volume, std::sync::Mutex<Vec<std::ops::Range<u64>>>);
+    impl ReadVolume for Telling {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn extent_at(&self, offset: u64) -> Result<Extent> {
+            self.0.extent_at(offset)
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            let end = offset + u64::try_from(buf.len()).unwrap();
+            let told = self.1.lock().unwrap().iter().any(|it| it.start <= offset && end <= it.end);
+            assert!(told, "bytes {offset} to {end} are read and were not told of");
+            self.0.read_at(offset, buf)
+        }
+        fn will_need(&self, range: std::ops::Range<u64>) {
+            self.1.lock().unwrap().push(range);
+        }
+    }
+    for seed in 1..=12 {
+        let (volume, _) = random_volume(seed);
+        for how in [None, Some(How { chunks: 5, ..How::default() })] {
+            let expected = chunk(Source::Volume(&volume), 2, how, States::default());
+            let telling = Telling(volume.clone(), std::sync::Mutex::default());
+            assert!(chunk(Source::Volume(&telling), 2, how, States::default()) == expected);
+        }
+    }
+}
+
 /// What is unpacked a block at a time is asked for by whole blocks, and each of them once.
 #[test]
 fn large_units_are_read_once() {

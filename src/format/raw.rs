@@ -10,7 +10,7 @@ use crate::format::parsed::Parsed;
 use crate::format::reader::Content;
 use crate::format::reader::Format;
 use crate::format::reader::OpenRequest;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::writer::WriteFn;
 use crate::format::writer::WriteOptions;
 use crate::format::writer::Writer;
@@ -96,7 +96,7 @@ pub fn write(
     in_order(
         options.threads,
         options.watch,
-        spans(extents(volume)),
+        spans_of(volume, extents(volume)),
         || Ok(PageBuffer::default()),
         |buffer, Extent { range, kind }| {
             let (offset, len) = (range.start, range.end.strict_sub(range.start));

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::units::Extent;
 use crate::units::ExtentKind;
+use crate::volume::ReadVolume;
 
 /// Bytes of data that one job reads and handles.
 ///
@@ -18,6 +19,18 @@ const ZERO_SPAN_LEN: u64 = 64 << 20;
 
 /// Hole of one job: it costs a system call or nothing.
 const HOLE_SPAN_LEN: u64 = 1 << 30;
+
+/// Cuts extents of a volume as [`spans`] does; each span that is drawn will be read soon.
+pub(super) fn spans_of(
+    volume: &dyn ReadVolume,
+    extents: impl Iterator<Item = Result<Extent>>,
+) -> impl Iterator<Item = Result<Extent>> {
+    spans(extents).inspect(|span| {
+        if let Ok(Extent { range, kind: ExtentKind::Data }) = span {
+            volume.will_need(range.clone());
+        }
+    })
+}
 
 /// Cuts extents at the multiples of a length that fits their kind; every kind's length is a
 /// multiple of [`SPAN_LEN`].

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Seek;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
@@ -21,6 +22,7 @@ use crate::io::shared_extents::SharedExtent;
 use crate::io::shared_extents::parts_of;
 use crate::io::shared_extents::shared_extents;
 use crate::io::system::unwritten_ranges;
+use crate::io::system::will_need;
 use crate::io::unwritten::overlay;
 use crate::units::Extent;
 use crate::units::ExtentKind;
@@ -342,6 +344,19 @@ impl ReadAt for Input {
             }
             Bytes::Other(storage) => storage.shared_extents().map_err(|e| self.refused(e)),
             Bytes::File(_) | Bytes::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        let range = range.start..range.end.min(self.len);
+        match &self.bytes {
+            Bytes::File(file) => will_need(file, range),
+            Bytes::Part { whole, start } => {
+                // Cannot overflow: the part lies inside the whole.
+                whole.will_need(start.strict_add(range.start)..start.strict_add(range.end));
+            }
+            Bytes::Other(storage) => storage.will_need(range),
+            Bytes::Memory(_) => {}
         }
     }
 

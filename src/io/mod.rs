@@ -32,6 +32,7 @@ mod users;
 mod witness;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,6 +138,11 @@ pub trait ReadAt: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Says that a range will be read soon, so that a disk can fetch it meanwhile. Nothing has to happen.
+    fn will_need(&self, range: Range<u64>) {
+        let _ = range;
+    }
+
     /// Returns the file that the bytes are in, where there is one.
     fn origin(&self) -> Option<&Path> {
         None
@@ -172,6 +178,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
 
     fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
         (**self).shared_extents()
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        (**self).will_need(range);
     }
 
     fn origin(&self) -> Option<&Path> {

@@ -184,6 +184,11 @@ fn next_job(
         stop = stop.min((at / SPAN_LEN).strict_add(1).strict_mul(SPAN_LEN));
     }
     let stop = same.next_behind(at).map_or(stop, |next| stop.min(next));
+    for (volume, kind) in [(left, a.kind), (right, b.kind)] {
+        if kind == ExtentKind::Data {
+            volume.will_need(at..stop);
+        }
+    }
     Ok(Job { range: at..stop, left: a.kind, right: b.kind })
 }
 

@@ -399,6 +399,10 @@ fn next_job(
     let hints = (first..stop)
         .map(|index| Ok([hint(old, index)?, hint(new, index)?]))
         .collect::<Result<_>>()?;
+    let range = BlockIndex(first).offset()..BlockIndex(stop).offset();
+    for volume in [old, new] {
+        volume.will_need(range.clone());
+    }
     Ok(Job::Read { first, hints })
 }
 

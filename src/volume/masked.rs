@@ -84,6 +84,10 @@ impl ReadVolume for Masked {
         self.inner.unit_len()
     }
 
+    fn will_need(&self, range: Range<u64>) {
+        self.inner.will_need(range);
+    }
+
     fn check_unchanged(&self) -> Result<()> {
         self.inner.check_unchanged()
     }

@@ -12,6 +12,7 @@ mod window;
 mod zeros;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -71,6 +72,11 @@ pub trait ReadVolume: Send + Sync + fmt::Debug {
     /// read them all. 1 where bytes are stored as they are.
     fn unit_len(&self) -> usize {
         1
+    }
+
+    /// Says that a range will be read soon, so that a disk can fetch it meanwhile. Nothing has to happen.
+    fn will_need(&self, range: Range<u64>) {
+        let _ = range;
     }
 
     /// Returns the ranges whose bytes other files may share, ascending, as [`crate::io::ReadAt::shared_extents`]. None where
@@ -293,6 +299,27 @@ impl ReadVolume for Volume {
         units.map(|unit| usize::try_from(unit.len).expect("at most 2 MiB")).max().unwrap_or(1)
     }
 
+    fn will_need(&self, range: Range<u64>) {
+        let range = range.start..range.end.min(self.size());
+        if range.is_empty() {
+            return;
+        }
+        for (range, place) in self.map.within(range) {
+            let (source, place) = match place {
+                // Cannot overflow: what is stored is inside its source.
+                Place::Stored { source, offset } => {
+                    let len = range.end.strict_sub(range.start);
+                    (source, offset..offset.strict_add(len))
+                }
+                Place::Packed { source, offset, len, .. } => {
+                    (source, offset..offset.strict_add(len.into()))
+                }
+                Place::Fill(_) | Place::Zero | Place::Hole | Place::Backing => continue,
+            };
+            self.sources[usize::from(source)].bytes.will_need(place);
+        }
+    }
+
     fn shared_extents(&self) -> Result<Vec<SharedExtent>> {
         let of_sources: Vec<_> = self
             .sources
@@ -327,6 +354,11 @@ impl ReadVolume for Volume {
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use crate::io::Input;
 
     fn volume() -> Volume {
         let mut map = RunMap::default();
@@ -369,6 +401,44 @@ mod tests {
         );
         assert_eq!(volume.extent_at(5).unwrap().range, 5..14);
         assert!(volume.extent_at(20).is_err());
+    }
+
+    /// A disk is told of what is stored there, and of nothing else.
+    #[test]
+    fn what_will_be_needed_is_told_in_places_of_the_source() {
+        #[derive(Debug, Default)]
+        struct Told(Mutex<Vec<Range<u64>>>);
+        impl ReadAt for Told {
+            fn len(&self) -> u64 {
+                1000
+            }
+            fn read_exact_at(&self, _: &mut [u8], _: u64) -> Result<()> {
+                unreachable!("nothing is read")
+            }
+            fn will_need(&self, range: Range<u64>) {
+                self.0.lock().unwrap().push(range);
+            }
+        }
+        let told = Arc::new(Told::default());
+        let storage = Input::of_storage(Path::new("disk"), Arc::clone(&told) as Arc<dyn ReadAt>);
+        let part = Arc::new(Input::part(&Arc::new(storage), 100, 900, "a part").unwrap());
+        let mut map = RunMap::default();
+        map.push(30, Place::Hole);
+        map.push(50, Place::Stored { source: 0, offset: 20 });
+        map.push(60, Place::Zero);
+        map.push(40, Place::Stored { source: 0, offset: 500 });
+        let volume = Volume::new(map, vec![(part as Arc<dyn ReadAt>).into()]).unwrap();
+        let window = Window::new(&volume, 10..170);
+        let views: [&dyn ReadVolume; 3] =
+            [&window, &ZerosAsData::new(&window), &Padded::to_multiple(&window, 7)];
+        for volume in views {
+            volume.will_need(0..160);
+            volume.will_need(25..26);
+            // What is not inside is nobody's need.
+            volume.will_need(400..500);
+            let told = std::mem::take(&mut *told.0.lock().unwrap());
+            assert_eq!(told, [120..170, 600..630, 125..126], "{volume:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A volume with zeros behind its end.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::units::Extent;
 use crate::volume::ReadVolume;
@@ -54,6 +56,10 @@ impl ReadVolume for Padded<'_> {
 
     fn unit_len(&self) -> usize {
         self.inner.unit_len()
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        self.inner.will_need(range);
     }
 
     fn check_unchanged(&self) -> Result<()> {

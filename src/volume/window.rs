@@ -58,6 +58,13 @@ impl ReadVolume for Window<'_> {
         self.inner.unit_len()
     }
 
+    fn will_need(&self, range: Range<u64>) {
+        let len = range.end.saturating_sub(range.start);
+        if let Ok(start) = self.place(range.start, len) {
+            self.inner.will_need(start..start.strict_add(len));
+        }
+    }
+
     fn check_unchanged(&self) -> Result<()> {
         self.inner.check_unchanged()
     }

@@ -57,6 +57,10 @@ impl ReadVolume for ZerosAsHoles<'_> {
         self.inner.unit_len()
     }
 
+    fn will_need(&self, range: Range<u64>) {
+        self.inner.will_need(range);
+    }
+
     fn check_unchanged(&self) -> Result<()> {
         self.inner.check_unchanged()
     }
@@ -93,6 +97,10 @@ impl ReadVolume for ZerosAsData<'_> {
 
     fn unit_len(&self) -> usize {
         self.0.unit_len()
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        self.0.will_need(range);
     }
 
     fn check_unchanged(&self) -> Result<()> {
@@ -180,6 +188,9 @@ fn spans(volume: &dyn ReadVolume) -> impl Iterator<Item = Result<(Range<u64>, Ex
         }
         let range = at..end;
         at = end;
+        if extent.kind == ExtentKind::Data {
+            volume.will_need(range.clone());
+        }
         Some(Ok((range, extent.kind)))
     })
 }

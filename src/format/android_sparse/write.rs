@@ -9,7 +9,7 @@ use crate::format::android_sparse::layout::ChunkKind;
 use crate::format::android_sparse::layout::HEADER_LEN;
 use crate::format::android_sparse::layout::Header;
 use crate::format::android_sparse::layout::SIZE_GRAIN;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::tiles::tiles;
 use crate::format::writer::WriteOptions;
 use crate::io::WriteAt;
@@ -46,7 +46,7 @@ pub fn write(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume, block_len.into())),
+        spans_of(volume, tiles(volume, block_len.into())),
         || Ok(()),
         |(), tile: Extent| {
             let mut pieces = Vec::new();

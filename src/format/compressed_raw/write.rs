@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::compressed_raw::layout::Frame;
 use crate::format::compressed_raw::layout::encode;
 use crate::format::spans::SPAN_LEN;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::tiles::tiles;
 use crate::format::writer::WriteOptions;
 use crate::io::WriteAt;
@@ -50,7 +50,7 @@ pub fn write(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume, FRAME_LEN)),
+        spans_of(volume, tiles(volume, FRAME_LEN)),
         || Ok((Encoder::with_checksums(level)?, Vec::new())),
         |(encoder, plain), tile: Extent| {
             let mut packed = buffers.take();

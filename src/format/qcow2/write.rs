@@ -19,7 +19,7 @@ use crate::format::qcow2::layout::SECTOR_LEN;
 use crate::format::qcow2::layout::ZERO_ENTRY;
 use crate::format::qcow2::layout::encode_packed;
 use crate::format::qcow2::layout::encode_stored;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::tiles::tiles;
 use crate::format::writer::WriteOptions;
 use crate::format::writes::Writes;
@@ -83,7 +83,7 @@ fn write_packed(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume, CLUSTER)),
+        spans_of(volume, tiles(volume, CLUSTER)),
         || Ok((Packer::new(codec, options.level)?, PageBuffer::default())),
         |(packer, plain), span| {
             let (mut pieces, mut packed) = (Vec::new(), buffers.take());
@@ -114,7 +114,7 @@ fn write_plain(
     in_turn(
         options.threads,
         options.watch,
-        spans(tiles(volume, CLUSTER)),
+        spans_of(volume, tiles(volume, CLUSTER)),
         || Ok(PageBuffer::default()),
         |plain, span| {
             let mut pieces = Vec::new();

@@ -5,7 +5,7 @@ use crate::digest::Sha256;
 use crate::digest::is_zero;
 use crate::error::Result;
 use crate::field;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::vhdx::layout::BlockState;
 use crate::format::vhdx::layout::Disk;
 use crate::format::vhdx::layout::HEADERS_AT;
@@ -63,7 +63,7 @@ pub fn write(
     in_turn(
         options.threads,
         options.watch,
-        spans(extents(volume)),
+        spans_of(volume, extents(volume)),
         || Ok(PageBuffer::default()),
         |buffer, span| {
             let mut pieces = Vec::new();

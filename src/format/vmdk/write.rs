@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
-use crate::format::spans::spans;
+use crate::format::spans::spans_of;
 use crate::format::tiles::tiles;
 use crate::format::vmdk::descriptor;
 use crate::format::vmdk::descriptor::CreateType;
@@ -77,7 +77,7 @@ pub fn write_stream(
     in_order(
         options.threads,
         options.watch,
-        spans(tiles(volume, GRAIN_LEN)),
+        spans_of(volume, tiles(volume, GRAIN_LEN)),
         || Ok((Packer::new(Codec::Zlib, options.level)?, PageBuffer::default())),
         |(zlib, plain), tile: Extent| {
             let mut job = Packed { bytes: buffers.take(), ends: Vec::new(), crc: Hasher::new() };
@@ -162,7 +162,7 @@ pub fn write_sparse(
     in_turn(
         options.threads,
         options.watch,
-        spans(tiles(volume, GRAIN_LEN)),
+        spans_of(volume, tiles(volume, GRAIN_LEN)),
         || Ok(PageBuffer::default()),
         |bytes, tile| {
             let mut crcs = Vec::new();

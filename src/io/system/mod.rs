@@ -31,5 +31,6 @@ pub(super) use chosen::punch_hole;
 pub(super) use chosen::rename_new;
 pub(super) use chosen::shared_ranges;
 pub(super) use chosen::unwritten_ranges;
+pub(super) use chosen::will_need;
 pub(super) use chosen::writers_of;
 pub(super) use chosen::zero_range;

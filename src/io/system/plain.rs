@@ -68,6 +68,9 @@ pub(in crate::io) fn open_direct(_file: &File) -> Option<File> {
     None
 }
 
+/// The system reads ahead as it thinks best.
+pub(in crate::io) fn will_need(_file: &File, _range: Range<u64>) {}
+
 /// A file has a name before it loses it.
 pub(in crate::io) fn born_unnamed(_folder: &File) -> io::Result<Option<File>> {
     Ok(None)

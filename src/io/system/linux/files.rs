@@ -4,11 +4,14 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::num::NonZero;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::Advice;
 use rustix::fs::FallocateFlags;
 use rustix::fs::FsWord;
 use rustix::fs::Mode;
@@ -16,6 +19,7 @@ use rustix::fs::OFlags;
 use rustix::fs::PROC_SUPER_MAGIC;
 use rustix::fs::RenameFlags;
 use rustix::fs::XattrFlags;
+use rustix::fs::fadvise;
 use rustix::fs::fallocate;
 use rustix::fs::fgetxattr;
 use rustix::fs::fsetxattr;
@@ -120,6 +124,13 @@ pub(in crate::io) fn open_direct(file: &File) -> Option<File> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).expect("a small flag");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().write(true).custom_flags(direct).open(path).ok()
+}
+
+/// Has the disk fetch a range of a file, if it can: reading goes on meanwhile, and nothing fails.
+pub(in crate::io) fn will_need(file: &File, range: Range<u64>) {
+    if let Some(len) = range.end.checked_sub(range.start).and_then(NonZero::new) {
+        let _ = fadvise(file, range.start, Some(len), Advice::WillNeed);
+    }
 }
 
 /// Makes a file in a folder that never has a name; `None` where the file system has no such files.

@@ -22,6 +22,7 @@ pub(in crate::io) use files::may_compress;
 pub(in crate::io) use files::open_direct;
 pub(in crate::io) use files::punch_hole;
 pub(in crate::io) use files::rename_new;
+pub(in crate::io) use files::will_need;
 pub(in crate::io) use files::zero_range;
 pub(in crate::io) use map::Map;
 pub(in crate::io) use map::catch_bus_errors;
