@@ -43,7 +43,9 @@ pub(crate) fn peak_of(folder: &Path, line: &str, code: i32) -> u64 {
     while child.try_wait().unwrap().is_none() {
         // The kernel keeps the mark itself, so it matters little when we look.
         let text = fs::read_to_string(&status).unwrap_or_default();
-        if let Some(rest) = text.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+        // The first look may come before the child has a memory of its own: that is the one of this program.
+        let own = text.strip_prefix("Name:\tamikit\n").unwrap_or_default();
+        if let Some(rest) = own.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
             peak = peak.max(rest.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
         }
         sleep(Duration::from_millis(1));
