@@ -420,14 +420,16 @@ mod tests {
             }
         }
         let told = Arc::new(Told::default());
-        let storage = Input::of_storage(Path::new("disk"), Arc::clone(&told) as Arc<dyn ReadAt>);
-        let part = Arc::new(Input::part(&Arc::new(storage), 100, 900, "a part").unwrap());
+        let disk: Arc<dyn ReadAt> = told.clone();
+        let storage = Input::of_storage(Path::new("disk"), disk);
+        let part: Arc<dyn ReadAt> =
+            Arc::new(Input::part(&Arc::new(storage), 100, 900, "a part").unwrap());
         let mut map = RunMap::default();
         map.push(30, Place::Hole);
         map.push(50, Place::Stored { source: 0, offset: 20 });
         map.push(60, Place::Zero);
         map.push(40, Place::Stored { source: 0, offset: 500 });
-        let volume = Volume::new(map, vec![(part as Arc<dyn ReadAt>).into()]).unwrap();
+        let volume = Volume::new(map, vec![part.into()]).unwrap();
         let window = Window::new(&volume, 10..170);
         let views: [&dyn ReadVolume; 3] =
             [&window, &ZerosAsData::new(&window), &Padded::to_multiple(&window, 7)];
