@@ -62,9 +62,17 @@ const THROTTLED: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// Codes of EC2 and S3 that pass by themselves.
-const FOR_A_MOMENT: &[&str] =
-    &["InternalError", "InternalFailure", "RequestTimeout", "ServiceUnavailable", "Unavailable"];
+/// Codes of EC2 and S3 that pass by themselves: the two conflicts are those of puts on a condition, while something else
+/// happens to the same object.
+const FOR_A_MOMENT: &[&str] = &[
+    "ConditionalRequestConflict",
+    "InternalError",
+    "InternalFailure",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "Unavailable",
+];
 
 /// Codes that say that a key is no longer good.
 const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
@@ -92,10 +100,13 @@ pub struct Aws<'c, 'w> {
 
 /// Bytes that are sent as they are read.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) bytes: &'a dyn ReadAt,
-    pub(super) len: u64,
-    pub(super) digest: Digest,
+pub struct Source<'a> {
+    /// Where they are.
+    pub bytes: &'a dyn ReadAt,
+    /// How many.
+    pub len: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
 }
 
 /// A call that is about to be made.
@@ -299,7 +310,8 @@ impl<'a> Judge<'a> {
         if status == 429 || refusal.is_one_of(THROTTLED) {
             return Verdict::Throttled;
         }
-        if status >= 500 || refusal.is_one_of(FOR_A_MOMENT) {
+        // What a service does not have, it will not have in a minute.
+        if status >= 500 && status != 501 || refusal.is_one_of(FOR_A_MOMENT) {
             return Verdict::Again;
         }
         if refusal.is_one_of(EXPIRED)

@@ -135,6 +135,8 @@ impl Refusal {
 impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self.status {
+            // What a service does not have, trying again does not give.
+            501 => Kind::Invalid,
             429 | 500.. => Kind::Io,
             _ if self.is_one_of(&["ThrottlingException", "RequestThrottledException"]) => Kind::Io,
             _ => Kind::Invalid,

@@ -22,6 +22,7 @@ mod tests;
 mod xml;
 
 pub use client::Aws;
+pub use client::Source;
 pub use credentials::Credentials;
 pub use ebs::BlockPage;
 pub use ebs::ListedBlock;
@@ -43,6 +44,7 @@ pub use profile::Environment;
 pub use profile::Profile;
 pub use s3::Bucket as S3Bucket;
 pub use s3::Object;
+pub use s3::Put;
 pub use sign::Payload;
 pub use sign::Scope;
 pub use sign::Unsigned;

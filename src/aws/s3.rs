@@ -16,7 +16,6 @@ use crate::error::Setting;
 use crate::http::Answer;
 use crate::http::Method;
 use crate::http::escaped;
-use crate::io::ReadAt;
 
 /// Longest name of a bucket; those made since 2018 have 63 letters at most.
 const MAX_BUCKET_LEN: usize = 255;
@@ -81,12 +80,27 @@ impl fmt::Display for Bucket {
 /// What is at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
-    /// Nothing, as far as the caller may know.
+    /// Nothing.
     None,
+    /// Nothing, or something that these credentials may not look at.
+    Hidden,
     /// These bytes: S3 has checked the digest when they were put.
     Same,
-    /// Others, or nobody knows.
+    /// Others.
     Other,
+    /// Bytes of the same length without a checksum: nobody knows.
+    Unproven,
+}
+
+/// What came of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The file is there.
+    Done,
+    /// Something is there already, and stays as it is.
+    Taken,
+    /// The service does not put on a condition.
+    Unconditional,
 }
 
 impl Aws<'_, '_> {
@@ -108,18 +122,25 @@ impl Aws<'_, '_> {
         asked.headers.push(("x-amz-checksum-mode", "ENABLED".to_owned()));
         match self.in_bucket(&asked, bucket)? {
             Ok(answer) => {
-                let is = |name: &str, value: String| answer.headers.get(name) == Some(&value);
-                let same = is("x-amz-checksum-sha256", digest.base64())
-                    && is("content-length", len.to_string());
-                Ok(if same { Object::Same } else { Object::Other })
+                let has_len = answer.headers.get("content-length") == Some(&len.to_string());
+                let checksum = answer.headers.get("x-amz-checksum-sha256");
+                Ok(match checksum {
+                    _ if !has_len => Object::Other,
+                    Some(found) if found == digest.base64() => Object::Same,
+                    // The checksum of an object that was put in parts is one of their checksums.
+                    Some(found) if !found.contains('-') => Object::Other,
+                    _ => Object::Unproven,
+                })
             }
-            // Who may not list a bucket is told that a place is forbidden where nothing is there. Putting decides.
-            Err(refusal) if matches!(refusal.status, 403 | 404) => Ok(Object::None),
+            Err(refusal) if refusal.status == 404 => Ok(Object::None),
+            // Who may not list a bucket is told so where nothing is, and who may not read it where something is.
+            Err(refusal) if refusal.status == 403 => Ok(Object::Hidden),
             Err(refusal) => Err(refusal.into()),
         }
     }
 
-    /// Puts a file into a bucket, where EC2 may read it.
+    /// Puts a file into a bucket, where EC2 may read it, if nothing is at its place. A service that cannot tell is asked
+    /// without that condition only if `is_empty` says that nothing is there.
     ///
     /// # Errors
     ///
@@ -129,19 +150,38 @@ impl Aws<'_, '_> {
         region: &str,
         bucket: &Bucket,
         file: &str,
-        bytes: &dyn ReadAt,
-        len: u64,
-        digest: Digest,
-    ) -> Result<()> {
+        source: Source<'_>,
+        is_empty: bool,
+    ) -> Result<Put> {
+        let put = self.put(region, bucket, file, source, true)?;
+        if put == Put::Unconditional && is_empty {
+            return self.put(region, bucket, file, source, false);
+        }
+        Ok(put)
+    }
+
+    fn put(
+        &self,
+        region: &str,
+        bucket: &Bucket,
+        file: &str,
+        source: Source<'_>,
+        conditional: bool,
+    ) -> Result<Put> {
         let mut asked =
             Asked::new(Service::S3, region, "PutObject", Method::Put, bucket.path(file));
         asked.headers.push(("Content-Type", "application/octet-stream".to_owned()));
         // EC2's own account is let in, as its tools have always done it.
         asked.headers.push(("x-amz-acl", "aws-exec-read".to_owned()));
-        asked.headers.push(("x-amz-checksum-sha256", digest.base64()));
-        asked.source = Some(Source { bytes, len, digest });
+        asked.headers.push(("x-amz-checksum-sha256", source.digest.base64()));
+        if conditional {
+            asked.headers.push(("If-None-Match", "*".to_owned()));
+        }
+        asked.source = Some(source);
         match self.in_bucket(&asked, bucket)? {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Put::Done),
+            Err(refusal) if conditional && refusal.status == 412 => Ok(Put::Taken),
+            Err(refusal) if conditional && refusal.status == 501 => Ok(Put::Unconditional),
             Err(refusal) if refusal.code == "AccessControlListNotSupported" => {
                 Err(Error::from(refusal).advise(
                     "EC2 reads these objects by their access control list: set the bucket's object ownership to \

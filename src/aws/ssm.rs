@@ -46,19 +46,30 @@ impl Aws<'_, '_> {
         }
     }
 
-    /// Gives a parameter the id of an AMI, whatever it had before.
+    /// Gives a parameter the id of an AMI, and tells whether that was done: a parameter that is there is written over only
+    /// if `overwrite` says so.
     ///
     /// # Errors
     ///
     /// `Io` if there is no answer; a refusal.
-    pub fn put_image_parameter(&self, region: &str, name: &str, image_id: &str) -> Result<()> {
+    pub fn put_image_parameter(
+        &self,
+        region: &str,
+        name: &str,
+        image_id: &str,
+        overwrite: bool,
+    ) -> Result<bool> {
         let parameters = json!({
             "Name": name,
             "Value": image_id,
             "Type": "String",
             "DataType": "aws:ec2:image",
-            "Overwrite": true,
+            "Overwrite": overwrite,
         });
-        self.ssm(region, "PutParameter", &parameters)?.map(drop).map_err(Error::from)
+        match self.ssm(region, "PutParameter", &parameters)? {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.code == "ParameterAlreadyExists" => Ok(false),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 }

@@ -40,6 +40,33 @@ struct World {
     registered: Vec<BTreeMap<String, String>>,
     /// Requests of S3 that are answered with 503 first.
     faults: usize,
+    /// Objects whose checksum nobody knows.
+    without_checksum: bool,
+    /// Whether the credentials may not look at objects.
+    hidden: bool,
+    /// Whether puts on a condition are not known.
+    old: bool,
+    /// Puts on a condition that are answered with 409 first.
+    conflicts: usize,
+    /// What somebody else puts before the first put.
+    appears: Option<(String, Vec<u8>)>,
+    /// Puts that are done, and whose answer is lost.
+    lost: usize,
+    /// A parameter, and what it becomes after the first look.
+    parameter: Option<String>,
+    parameter_appears: Option<String>,
+}
+
+/// What is answered: the status, headers with the length of the body, and the body.
+type Answer = (u16, String, String);
+
+fn said(status: u16, body: impl Into<String>) -> Option<Answer> {
+    let body = body.into();
+    Some((status, format!("Content-Length: {}\r\n", body.len()), body))
+}
+
+fn refused(status: u16, code: &str) -> Option<Answer> {
+    said(status, format!("<Error><Code>{code}</Code><Message>m</Message></Error>"))
 }
 
 struct Stub {
@@ -104,41 +131,93 @@ fn image(form: &BTreeMap<String, String>, number: usize) -> String {
 }
 
 impl World {
-    fn answer(&mut self, asked: &Asked) -> (u16, &'static str, String) {
+    /// Answers, or cuts the connection.
+    fn answer(&mut self, asked: &Asked) -> Option<Answer> {
         let scope = asked.header("authorization").split('/').nth(3).unwrap_or_default().to_owned();
+        if scope == "ssm" {
+            return self.ssm(asked);
+        }
         if scope != "s3" {
-            return (200, "", self.query(&form(&asked.body)));
+            return said(200, self.query(&form(&asked.body)));
         }
         self.log.push(format!("{} {}", asked.method, asked.path));
         if self.faults > 0 {
             self.faults -= 1;
-            return (
-                503,
-                "",
-                "<Error><Code>SlowDown</Code><Message>m</Message></Error>".to_owned(),
-            );
+            return refused(503, "SlowDown");
         }
         if asked.path.starts_with("/elsewhere/") {
-            return (301, "x-amz-bucket-region: us-west-2\r\n", String::new());
+            let head = "x-amz-bucket-region: us-west-2\r\nContent-Length: 0\r\n";
+            return Some((301, head.to_owned(), String::new()));
         }
         if asked.path.starts_with("/closed/") && asked.method == "PUT" {
-            let code = "AccessControlListNotSupported";
-            return (400, "", format!("<Error><Code>{code}</Code><Message>no</Message></Error>"));
+            return refused(400, "AccessControlListNotSupported");
         }
-        if asked.method == "HEAD" {
-            assert_eq!(asked.header("x-amz-checksum-mode"), "ENABLED");
-            return match self.objects.get(&asked.path) {
-                Some(bytes) => (200, "HEAD", sha256(bytes).base64()),
-                None => (404, "", String::new()),
-            };
+        if asked.method == "HEAD" { self.head(asked) } else { self.put(asked) }
+    }
+
+    fn head(&self, asked: &Asked) -> Option<Answer> {
+        assert_eq!(asked.header("x-amz-checksum-mode"), "ENABLED");
+        if self.hidden {
+            return said(403, "");
         }
+        let Some(bytes) = self.objects.get(&asked.path) else { return said(404, "") };
+        let mut head = format!("Content-Length: {}\r\n", bytes.len());
+        if !self.without_checksum {
+            head.push_str(&format!("x-amz-checksum-sha256: {}\r\n", sha256(bytes).base64()));
+        }
+        Some((200, head, String::new()))
+    }
+
+    fn put(&mut self, asked: &Asked) -> Option<Answer> {
         assert_eq!(asked.method, "PUT");
         let digest = sha256(&asked.body);
         assert_eq!(asked.header("x-amz-content-sha256"), digest.hex());
         assert_eq!(asked.header("x-amz-checksum-sha256"), digest.base64());
         assert_eq!(asked.header("x-amz-acl"), "aws-exec-read");
+        if let Some((path, bytes)) = self.appears.take() {
+            self.objects.insert(path, bytes);
+        }
+        match asked.header("if-none-match") {
+            "" => {}
+            "*" if self.old => return refused(501, "NotImplemented"),
+            "*" if self.conflicts > 0 => {
+                self.conflicts -= 1;
+                return refused(409, "ConditionalRequestConflict");
+            }
+            "*" if self.objects.contains_key(&asked.path) => {
+                return refused(412, "PreconditionFailed");
+            }
+            condition => assert_eq!(condition, "*"),
+        }
         self.objects.insert(asked.path.clone(), asked.body.clone());
-        (200, "", String::new())
+        if self.lost > 0 {
+            self.lost -= 1;
+            return None;
+        }
+        said(200, "")
+    }
+
+    fn ssm(&mut self, asked: &Asked) -> Option<Answer> {
+        let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+        let found = self.parameter.clone();
+        if asked.header("x-amz-target") == "AmazonSSM.GetParameter" {
+            self.parameter = self.parameter_appears.take().or(found.clone());
+            return match found {
+                Some(value) => {
+                    said(200, serde_json::json!({ "Parameter": { "Value": value } }).to_string())
+                }
+                None => said(400, r#"{"__type":"ParameterNotFound"}"#),
+            };
+        }
+        if found.is_some() && body["Overwrite"] != true {
+            return said(400, r#"{"__type":"ParameterAlreadyExists"}"#);
+        }
+        self.parameter = body["Value"].as_str().map(str::to_owned);
+        if self.lost > 0 {
+            self.lost -= 1;
+            return None;
+        }
+        said(200, r#"{"Version":1}"#)
     }
 
     fn query(&mut self, form: &BTreeMap<String, String>) -> String {
@@ -183,16 +262,8 @@ impl Stub {
                 thread::spawn(move || {
                     let mut stream = BufReader::new(stream);
                     while let Some(asked) = read(&mut stream) {
-                        let (status, more, body) = world.lock().unwrap().answer(&asked);
-                        let head = match more {
-                            "HEAD" => {
-                                let len = world.lock().unwrap().objects[&asked.path].len();
-                                format!(
-                                    "Content-Length: {len}\r\nx-amz-checksum-sha256: {body}\r\n"
-                                )
-                            }
-                            more => format!("{more}Content-Length: {}\r\n", body.len()),
-                        };
+                        let answer = world.lock().unwrap().answer(&asked);
+                        let Some((status, head, body)) = answer else { break };
                         let body = if asked.method == "HEAD" { "" } else { &body };
                         let text = format!("HTTP/1.1 {status} X\r\n{head}\r\n{body}");
                         if stream.get_mut().write_all(text.as_bytes()).is_err() {
@@ -292,6 +363,151 @@ fn what_cannot_be_published_is_named_and_nothing_is_written_over() {
     bad(LINE, 4, "expected bundled_size, 82000");
     assert!(!here.join("old/disk.manifest.xml.publications").exists());
     assert!(stub.with(|it| it.registered.is_empty()));
+}
+
+/// What the place of an object has when it is put, and what a look before that showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Same,
+    Other,
+    OtherOfThatLength,
+    SameAppears,
+    OtherAppears,
+}
+
+/// From the kind, and not from one case: whatever was there, whoever may look, and whatever the service knows, what is not
+/// this file stays as it is, and it is said what to do; and a run that ends well has put or found every byte.
+#[test]
+fn nothing_is_replaced_that_is_not_proven_to_be_the_same() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let place = "/images/web/1/disk.part.02";
+    let file = fs::read(here.join("old/disk.part.02")).unwrap();
+    let mut seen = 0;
+    for hidden in [false, true] {
+        for old in [false, true] {
+            for without_checksum in [false, true] {
+                for there in [
+                    There::Nothing,
+                    There::Same,
+                    There::Other,
+                    There::OtherOfThatLength,
+                    There::SameAppears,
+                    There::OtherAppears,
+                ] {
+                    if old && !hidden && matches!(there, There::SameAppears | There::OtherAppears) {
+                        // Between a look and a put of such a service there is nothing that could help.
+                        continue;
+                    }
+                    let case = format!("{hidden} {old} {without_checksum} {there:?}");
+                    let _ = fs::remove_dir_all(here.join("old/disk.manifest.xml.publications"));
+                    let stub = Stub::start();
+                    let found = match there {
+                        There::Nothing => None,
+                        There::Same | There::SameAppears => Some(file.clone()),
+                        There::OtherOfThatLength => Some(vec![7; file.len()]),
+                        There::Other | There::OtherAppears => Some(b"another's".to_vec()),
+                    };
+                    stub.with(|it| {
+                        (it.hidden, it.old) = (hidden, old);
+                        (it.without_checksum, it.conflicts) = (without_checksum, 1);
+                        match (there, found.clone()) {
+                            (There::SameAppears | There::OtherAppears, Some(found)) => {
+                                it.appears = Some((place.to_owned(), found));
+                            }
+                            (_, Some(found)) => drop(it.objects.insert(place.to_owned(), found)),
+                            (_, None) => {}
+                        }
+                    });
+                    let is_same = matches!(there, There::Same | There::SameAppears);
+                    let ends_well = match there {
+                        _ if hidden && old => false,
+                        There::Nothing => true,
+                        _ => is_same && !hidden && !without_checksum,
+                    };
+                    let output = client(here, &stub.url, LINE).output().unwrap();
+                    let text = stderr(&output);
+                    let expected = if ends_well { Some(0) } else { Some(2) };
+                    assert_eq!(output.status.code(), expected, "{case}: {text}");
+                    let left = stub.with(|it| it.objects.get(place).cloned());
+                    if let Some(found) = found {
+                        assert!(left.is_none_or(|it| it == found), "{case}: {text}");
+                    }
+                    let manifest = "/images/web/1/disk.manifest.xml";
+                    let complete = stub.with(|it| it.objects.contains_key(manifest));
+                    assert_eq!(complete, ends_well, "{case}");
+                    assert_eq!(stub.with(|it| it.registered.len()), usize::from(ends_well));
+                    if !ends_well {
+                        assert!(text.contains("s3://images/web/1/disk.part.0"), "{case}: {text}");
+                        assert!(text.contains("name another prefix"), "{case}: {text}");
+                        assert_eq!(text.contains("s3:ListBucket"), hidden, "{case}: {text}");
+                    }
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 44);
+}
+
+#[test]
+fn a_put_whose_answer_is_lost_is_known_again() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let stub = Stub::start();
+    stub.with(|it| it.lost = 3);
+    assert!(well(here, &stub.url, LINE).contains("6 files put"));
+    assert_eq!(stub.with(|it| it.objects.len()), 6);
+}
+
+#[test]
+fn a_parameter_that_appears_meanwhile_is_moved_only_if_it_is_that_of_an_ami() {
+    let folder = quick_folder();
+    let here = folder.path();
+    bundle(here);
+    let line = format!("{LINE} --ssm-parameter /images/web");
+    let ami = "ami-00000001";
+    for (before, appears, lost, after) in [
+        (None, None, 0, Some(ami)),
+        (None, None, 1, Some(ami)),
+        (Some("ami-0abcdef1234567890"), None, 0, Some(ami)),
+        (None, Some("ami-0abcdef1234567890"), 0, Some(ami)),
+        (None, Some("a password"), 0, None),
+        (Some("ami-0abcdef1234567890"), Some("a password"), 0, None),
+        (Some("a password"), None, 0, None),
+    ] {
+        let case = format!("{before:?} {appears:?} {lost}");
+        let _ = fs::remove_dir_all(here.join("old/disk.manifest.xml.publications"));
+        let stub = Stub::start();
+        stub.with(|it| {
+            it.parameter = before.map(str::to_owned);
+            it.parameter_appears = appears.map(str::to_owned);
+        });
+        let url = stub.url.clone();
+        let mut command = client(here, &url, &line);
+        stub.with(|it| it.lost = 0);
+        if lost > 0 {
+            // The objects are there already, so that it is the parameter's answer that is lost.
+            well(here, &url, LINE);
+            let _ = fs::remove_dir_all(here.join("old/disk.manifest.xml.publications"));
+            stub.with(|it| it.lost = lost);
+        }
+        let output = command.output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(
+            output.status.code(),
+            Some(if after.is_some() { 0 } else { 2 }),
+            "{case}: {text}"
+        );
+        let kept = after.or(Some("a password")).map(str::to_owned);
+        assert_eq!(stub.with(|it| it.parameter.clone()), kept, "{case}: {text}");
+        if after.is_none() {
+            assert!(text.contains("holds something else than an AMI's id"), "{case}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! it in a record.
 
 mod event;
+mod file;
 mod journal;
 mod objects;
 mod parameter;

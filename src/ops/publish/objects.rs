@@ -15,23 +15,21 @@ use crate::ami::Time;
 use crate::ami::Virtualization;
 use crate::ami::check_name;
 use crate::aws::Aws;
-use crate::aws::Object;
 use crate::aws::S3Bucket;
 use crate::aws::is_id;
 use crate::calls::Action;
 use crate::calls::Id;
 use crate::calls::marked;
 use crate::digest::Digest;
-use crate::digest::Sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::instance_store::InstanceBundle;
 use crate::io::Input;
-use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt as _;
 use crate::lint::Subject;
 use crate::ops::publish::event::PublishEvent;
+use crate::ops::publish::file::File;
 use crate::ops::publish::parameter;
 use crate::ops::publish::report::MadeImage;
 use crate::ops::publish::report::PublishReport;
@@ -50,9 +48,6 @@ use crate::work::in_order;
 
 /// Parts that are put side by side: a part has 10 MiB, so a few fill a line.
 const MAX_CONNECTIONS: usize = 8;
-
-/// Most bytes that S3 takes by one call.
-const MAX_OBJECT_LEN: u64 = 5 << 30;
 
 /// A bundle of instance store, and where it goes.
 #[derive(Clone, Debug)]
@@ -86,13 +81,6 @@ pub struct ObjectsPlan {
     pub register: Value,
 }
 
-/// A file that is put.
-struct File {
-    name: String,
-    input: Input,
-    digest: Digest,
-}
-
 /// A bundle that was checked.
 struct Ready {
     bucket: S3Bucket,
@@ -121,7 +109,7 @@ impl Ready {
         }
         let mut files = Vec::new();
         for (index, part) in manifest.parts.iter().enumerate() {
-            files.push(file(part.filename.clone(), bundle.open_part(index)?, watch)?);
+            files.push(File::of(part.filename.clone(), bundle.open_part(index)?, watch)?);
         }
         let name = path.file_name().and_then(|it| it.to_str());
         let plain =
@@ -131,7 +119,7 @@ impl Ready {
                 "EC2 finds it by its name, which may have letters, digits and '.', '_' or '-'";
             Error::invalid(text).in_file(path)
         })?;
-        let manifest_file = file(name.to_owned(), input, watch)?;
+        let manifest_file = File::of(name.to_owned(), input, watch)?;
         let digest = manifest_file.digest;
         files.push(manifest_file);
         let ami = description(request, &bundle, &bucket.place(name))?;
@@ -143,23 +131,6 @@ impl Ready {
     fn register(&self) -> Value {
         serde_json::to_value(RegisterImage::of(&self.ami)).expect("plain data always serialises")
     }
-}
-
-fn file(name: String, input: Input, watch: &dyn Watch) -> Result<File> {
-    if input.len() > MAX_OBJECT_LEN {
-        let text = format!("{name} has {} bytes, expected at most {MAX_OBJECT_LEN}", input.len());
-        return Err(Error::new(Kind::Limit, text));
-    }
-    let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; READ_PIECE_LEN], 0);
-    while at < input.len() {
-        watch.check()?;
-        let left = usize::try_from(input.len().strict_sub(at)).unwrap_or(usize::MAX);
-        let piece = &mut buffer[..left.min(READ_PIECE_LEN)];
-        input.read_exact_at(piece, at)?;
-        hasher.update(piece);
-        at = at.strict_add(u64::try_from(piece.len()).expect("a length"));
-    }
-    Ok(File { name, input, digest: hasher.finish() })
 }
 
 /// Says what EC2 is to register: what the manifest says, and where it is.
@@ -302,27 +273,14 @@ impl Putting<'_> {
 
     fn put(&self, file: &File, watch: &dyn Watch) -> Result<bool> {
         watch.check()?;
-        let Ready { bucket, .. } = self.ready;
-        let File { name, input, digest } = file;
-        let there = self.aws.object(self.region, bucket, name, input.len(), digest)?;
-        let place = bucket.place(name);
-        match there {
-            Object::Same => {}
-            Object::None => {
-                self.aws.put_object(self.region, bucket, name, input, input.len(), *digest)?;
-            }
-            Object::Other => {
-                let text = format!("s3://{place} is there, and is another file");
-                return Err(Error::invalid(text).advise("name another prefix, or delete it"));
-            }
-        }
-        watch.advance(input.len());
+        let put = file.put_if_missing(self.aws, self.region, &self.ready.bucket)?;
+        watch.advance(file.input.len());
         (self.hear)(&PublishEvent::Object {
-            location: place,
-            bytes: input.len(),
-            was_there: there == Object::Same,
+            location: self.ready.bucket.place(&file.name),
+            bytes: file.input.len(),
+            was_there: !put,
         });
-        Ok(there == Object::None)
+        Ok(put)
     }
 
     /// Returns the AMI that has the name already, if it is of this very bundle at this very place.

@@ -3,9 +3,13 @@
 use crate::aws::Aws;
 use crate::aws::is_id;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::ops::publish::event::PublishEvent;
 use crate::ops::shared::publications::PublishedImage;
+
+/// How often a parameter that appears between a look and a put is looked at again.
+const TRIES: u32 = 4;
 
 /// Longest name of a parameter, as Systems Manager has it.
 const MAX_NAME_LEN: usize = 1011;
@@ -38,21 +42,27 @@ pub(super) fn check<'a>(
 ) -> Result<()> {
     check_name(name)?;
     for region in regions {
-        let found = aws.parameter(region, name)?;
-        if found.is_some_and(|value| !is_id(&value, "ami-")) {
-            let text =
-                format!("the parameter {name} in {region} holds something else than an AMI's id");
-            return Err(Error::invalid(text).advise("name another parameter, or delete this one"));
-        }
+        look(aws, region, name)?;
     }
     Ok(())
+}
+
+/// Returns the AMI that a parameter stands for, if it is there.
+fn look(aws: &Aws<'_, '_>, region: &str, name: &str) -> Result<Option<String>> {
+    let found = aws.parameter(region, name)?;
+    if found.as_ref().is_some_and(|value| !is_id(value, "ami-")) {
+        let text =
+            format!("the parameter {name} in {region} holds something else than an AMI's id");
+        return Err(Error::invalid(text).advise("name another parameter, or delete this one"));
+    }
+    Ok(found)
 }
 
 /// Gives the parameter of each region the AMI that is there. Asked again, it changes nothing.
 ///
 /// # Errors
 ///
-/// A refusal; `Io` if there is no answer.
+/// `Invalid` if one holds something else by now; a refusal; `Io` if there is no answer.
 pub(super) fn put(
     aws: &Aws<'_, '_>,
     name: &str,
@@ -60,7 +70,7 @@ pub(super) fn put(
     hear: &(dyn Fn(&PublishEvent) + Sync),
 ) -> Result<()> {
     for image in images {
-        aws.put_image_parameter(&image.region, name, &image.image_id)?;
+        put_one(aws, name, image)?;
         hear(&PublishEvent::Parameter {
             region: image.region.clone(),
             name: name.to_owned(),
@@ -68,6 +78,21 @@ pub(super) fn put(
         });
     }
     Ok(())
+}
+
+/// Gives a parameter an AMI. An upload takes its time, so what [`check`] saw may be another's by now.
+fn put_one(aws: &Aws<'_, '_>, name: &str, image: &PublishedImage) -> Result<()> {
+    let PublishedImage { region, image_id, .. } = image;
+    for _ in 0..TRIES {
+        let found = look(aws, region, name)?;
+        if found.as_ref() == Some(image_id)
+            || aws.put_image_parameter(region, name, image_id, found.is_some())?
+        {
+            return Ok(());
+        }
+    }
+    let text = format!("the parameter {name} in {region} appears and vanishes again");
+    Err(Error::new(Kind::Io, text).advise("try again once nothing else writes it"))
 }
 
 #[cfg(test)]
