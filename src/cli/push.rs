@@ -22,7 +22,8 @@ use crate::units::parse_size;
 /// Pushes an AMI to a registry
 ///
 /// Blobs that the registry has are not sent again, so a run that was stopped goes on where it was, and a new version
-/// costs what is new in it. Its signatures go along. Passwords come from where docker login and podman login keep them.
+/// costs what is new in it. Its signatures go along. A tag that means another AMI is moved, and one that means anything else
+/// is refused. Passwords come from where docker login and podman login keep them.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit push web.ami registry.example/images/web:v2\n  amikit push \
@@ -75,6 +76,9 @@ fn render(report: &PushReport, out: &mut dyn Write) -> io::Result<()> {
     ];
     for (count, what) in had.into_iter().filter(|(count, _)| *count > 0) {
         writeln!(out, "  {what}: {}", many(count, "blob"))?;
+    }
+    if let Some(before) = &report.replaced {
+        writeln!(out, "  the tag meant sha256:{before} before")?;
     }
     if report.signatures > 0 {
         writeln!(out, "  with {}", many(report.signatures, "signature"))?;

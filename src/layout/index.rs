@@ -201,6 +201,16 @@ pub(crate) fn check_artifact(manifest: &[u8], wanted: Wanted) -> Result<()> {
     Err(Error::new(Kind::Unsupported, text))
 }
 
+/// Says what a manifest is, in a word of its own.
+///
+/// # Errors
+///
+/// `Corrupt` if it is not a manifest.
+#[cfg(feature = "network")]
+pub(crate) fn artifact_of(manifest: &[u8]) -> Result<String> {
+    Ok(parse_head(manifest)?.what().to_owned())
+}
+
 fn parse_head(manifest: &[u8]) -> Result<Head> {
     serde_json::from_slice(manifest).map_err(|e| Error::corrupt(format!("OCI manifest: {e}")))
 }

@@ -33,6 +33,8 @@ pub(crate) use entry::index_with;
 pub(crate) use entry::referrer_of;
 pub(crate) use index::MAX_MANIFEST_LEN;
 pub(crate) use index::Wanted;
+#[cfg(feature = "network")]
+pub(crate) use index::artifact_of;
 pub(crate) use index::check_artifact;
 pub(crate) use index::choose;
 pub(crate) use index::read_index;

@@ -67,17 +67,21 @@ pub struct PushReport {
     pub stored_bytes: u64,
     /// Signatures that went along.
     pub signatures: u64,
+    /// Digest of the AMI or snapshot that the tag meant before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Digest>,
     /// What the user should hear although nothing failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 /// Pushes an AMI or bare snapshot: its blobs as far as the registry lacks them, then its manifest, then its
-/// signatures. Whatever ends a run, the next one goes on with what is missing.
+/// signatures. Whatever ends a run, the next one goes on with what is missing. A tag of an AMI or snapshot is moved; that of
+/// anything else is left alone.
 ///
 /// # Errors
 ///
-/// `Invalid` if the reference is not one, or the registry refuses; `Mismatch` if a blob is damaged, or the registry says
+/// `Invalid` if the reference is not one, its tag means something else, or the registry refuses; `Mismatch` if a blob is damaged, or the registry says
 /// something that cannot be; `Io` if the registry cannot be reached; `Unsupported` in a build without a network.
 pub fn push(request: &PushRequest, watch: &dyn Watch) -> Result<PushReport> {
     #[cfg(feature = "network")]
@@ -93,13 +97,17 @@ pub fn push(request: &PushRequest, watch: &dyn Watch) -> Result<PushReport> {
 mod sending {
     use std::collections::BTreeMap;
 
+    use crate::bundle::ARTIFACT_TYPE;
     use crate::bundle::Bundle;
+    use crate::bundle::VOLUME_TYPE;
     use crate::bundle::signatures::SIGNATURE_TYPE;
     use crate::bundle::signatures::SignatureBlobs;
+    use crate::digest::Digest;
     use crate::error::Error;
     use crate::error::Kind;
     use crate::error::Result;
     use crate::io::read_vec;
+    use crate::layout;
     use crate::layout::Descriptor;
     use crate::layout::oci;
     use crate::ops::push::PushReport;
@@ -165,9 +173,14 @@ mod sending {
             sent_bytes: 0,
             stored_bytes: bundle.blob_bytes(),
             signatures: 0,
+            replaced: None,
             notes: Vec::new(),
         };
         let manifest = bundle.descriptor();
+        let tag = reference.pushed_tag();
+        if let Some(tag) = &tag {
+            tagged(registry, tag)?;
+        }
         // Two volumes can have the same manifest.
         let blobs: BTreeMap<_, _> = bundle
             .blobs()
@@ -197,8 +210,11 @@ mod sending {
             },
         )?;
         let bytes = read_vec(&bundle.blob(manifest)?, 0, manifest.size)?;
-        let target =
-            reference.pushed_tag().unwrap_or_else(|| format!("sha256:{}", manifest.digest));
+        if let Some(tag) = &tag {
+            // Much can have happened since the first look.
+            report.replaced = tagged(registry, tag)?.filter(|it| *it != manifest.digest);
+        }
+        let target = tag.unwrap_or_else(|| format!("sha256:{}", manifest.digest));
         registry::put_manifest(registry, &target, &bytes, oci::MANIFEST_TYPE)?;
         let (signatures, notes) = bundle.signature_blobs()?;
         report.notes = notes;
@@ -207,6 +223,21 @@ mod sending {
             report.signatures = report.signatures.strict_add(1);
         }
         Ok(report)
+    }
+
+    /// Returns what a tag means, if anything; registries move it without asking, so it has to be an AMI or a snapshot.
+    fn tagged(registry: &Registry<'_>, tag: &str) -> Result<Option<Digest>> {
+        let found = registry::get_any_manifest(registry, tag, layout::MAX_MANIFEST_LEN)?;
+        let Some(found) = found else { return Ok(None) };
+        let kind = layout::artifact_of(&found.bytes).unwrap_or(found.media_type);
+        if matches!(&*kind, ARTIFACT_TYPE | VOLUME_TYPE) {
+            return Ok(Some(found.digest));
+        }
+        let text = format!(
+            "the tag {tag} in {} is of type {kind:?}, expected none, or an AMI or snapshot that it replaces",
+            registry.origin()
+        );
+        Err(Error::invalid(text).advise("push to another tag, or delete this one first"))
     }
 
     fn push_blob(

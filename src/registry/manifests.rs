@@ -11,6 +11,10 @@ use crate::layout::oci;
 use crate::registry::blobs::check_said;
 use crate::registry::session::Registry;
 
+/// Manifests of docker's, and whatever else there may be.
+const FOREIGN_TYPES: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+                             application/vnd.docker.distribution.manifest.list.v2+json, */*";
+
 /// A document of a registry, with its digest proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -33,8 +37,31 @@ fn accepted() -> String {
 ///
 /// `Mismatch` if it has another digest; `Limit` if it has more than `limit` bytes; `Io` if it cannot be fetched.
 pub fn get_manifest(registry: &Registry<'_>, target: &str, limit: u64) -> Result<Option<Document>> {
+    get(registry, target, &accepted(), limit)
+}
+
+/// As [`get_manifest`], and takes manifests of other programs as they are: some registries convert those that the
+/// client does not know.
+///
+/// # Errors
+///
+/// As [`get_manifest`].
+pub fn get_any_manifest(
+    registry: &Registry<'_>,
+    target: &str,
+    limit: u64,
+) -> Result<Option<Document>> {
+    get(registry, target, &format!("{}, {FOREIGN_TYPES}", accepted()), limit)
+}
+
+fn get(
+    registry: &Registry<'_>,
+    target: &str,
+    accepted: &str,
+    limit: u64,
+) -> Result<Option<Document>> {
     let mut request = registry.request(Method::Get, &format!("manifests/{target}"))?;
-    request.headers.set("Accept", accepted());
+    request.headers.set("Accept", accepted);
     let call = Call::new(format!("fetch the manifest {target}"), request);
     let answer = registry.fetch(&call, limit)?;
     match answer.status {

@@ -24,6 +24,7 @@ pub use credentials::Credentials;
 pub use credentials::Helper;
 pub use credentials::find_credentials;
 pub use manifests::Document;
+pub use manifests::get_any_manifest;
 pub use manifests::get_manifest;
 pub use manifests::head_manifest;
 pub use manifests::put_manifest;

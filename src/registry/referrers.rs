@@ -167,9 +167,10 @@ struct Tagged {
 }
 
 impl Tagged {
+    /// Reads one. What has no list is something else, which is not to be written over.
     fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut others: Map<String, Value> = serde_json::from_slice(bytes)?;
-        let manifests = others.remove("manifests").unwrap_or(Value::Array(Vec::new()));
+        let manifests = others.remove("manifests").unwrap_or_default();
         Ok(Self { manifests: serde_json::from_value(manifests)?, others })
     }
 

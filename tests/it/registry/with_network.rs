@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
+use std::io::Write;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -171,6 +174,62 @@ fn a_thin_push_costs_its_own_packs_and_a_pull_over_a_base_fetches_only_them() {
         run_badly(scene.path(), &format!("pull {host}/web:v2 -o never.ami --base new.raw"), 7);
     assert!(text.contains("nothing was written") || text.contains("was packed against"), "{text}");
     scene.nothing("never");
+}
+
+/// Asks the registry something that amikit does not ask, and returns the whole answer.
+fn ask(scene: &Scene, line: &str, headers: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(("127.0.0.1", scene.registry.port)).unwrap();
+    let text = format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        scene.host(),
+        body.len()
+    );
+    connection.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_tag_is_moved_from_an_ami_to_another_and_from_nothing_else() {
+    let Some(scene) = Scene::new() else { return };
+    let host = scene.host();
+    let first = scene.report(&format!("push old.ami {host}/web:latest"));
+    assert_eq!(first.get("replaced"), None, "{first}");
+    let again = scene.report(&format!("push old.ami {host}/web:latest"));
+    assert_eq!(again.get("replaced"), None, "{again}");
+    let text = run_well(scene.path(), &format!("push new.ami {host}/web:latest"));
+    let digest = first["digest"].as_str().unwrap();
+    assert!(text.contains(&format!("the tag meant {digest} before")), "{text}");
+    // A container's image, an index of such, and a signature under a tag stay what they are.
+    let empty = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let config = format!(r#""config":{{"mediaType":"TYPE","size":2,"digest":"sha256:{empty}"}}"#);
+    let begun = ask(&scene, "POST /v2/web/blobs/uploads/", "", "");
+    let (_, upload) = begun.split_once("Location: ").unwrap();
+    let path = upload.lines().next().unwrap().split_once(&host).unwrap().1;
+    let answer = ask(&scene, &format!("PUT {path}&digest=sha256:{empty}"), "", "{}");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let image = "application/vnd.oci.image.manifest.v1+json";
+    let list = "application/vnd.oci.image.index.v1+json";
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let of =
+        |kind: &str, rest: &str| format!(r#"{{"schemaVersion":2,"mediaType":"{kind}",{rest}}}"#);
+    let oci_config = config.replace("TYPE", "application/vnd.oci.image.config.v1+json");
+    let docker_config = config.replace("TYPE", "application/vnd.docker.container.image.v1+json");
+    for (tag, kind, document) in [
+        ("image", image, of(image, &format!(r#"{oci_config},"layers":[]"#))),
+        ("list", list, of(list, r#""manifests":[]"#)),
+        ("docker", docker, of(docker, &format!(r#"{docker_config},"layers":[]"#))),
+    ] {
+        let kind = format!("Content-Type: {kind}\r\nAccept: {kind}\r\n");
+        let answer = ask(&scene, &format!("PUT /v2/web/manifests/{tag}"), &kind, &document);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        let text = run_badly(scene.path(), &format!("push new.ami {host}/web:{tag}"), 2);
+        assert!(text.contains(&format!("the tag {tag} in")), "{text}");
+        assert!(text.contains("push to another tag"), "{text}");
+        let answer = ask(&scene, &format!("GET /v2/web/manifests/{tag}"), &kind, "");
+        assert!(answer.ends_with(&document), "{answer}");
+    }
 }
 
 #[test]
