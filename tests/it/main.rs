@@ -84,6 +84,7 @@ mod serve_aws;
 mod serve_clients;
 mod serve_instance_store;
 mod serve_lists;
+mod serve_mistakes;
 mod serve_nbd;
 mod sign;
 mod storage;

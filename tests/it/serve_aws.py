@@ -389,7 +389,9 @@ def images_are_judged_as_ec2_does():
     refused("TagLimitExceeded", ec2.create_tags, Resources=[image],
             Tags=[{"Key": str(it), "Value": ""} for it in range(51)])
     refused("InvalidID", ec2.create_tags, Resources=["vol-1"], Tags=[{"Key": "a", "Value": "b"}])
-    refused("InvalidAMIID.Unavailable", ec2.deregister_image, ImageId="ami-0a")
+    refused("InvalidAMIID.NotFound", ec2.deregister_image, ImageId="ami-0a")
+    ec2.deregister_image(ImageId=image)
+    refused("InvalidAMIID.Unavailable", ec2.deregister_image, ImageId=image)
     secret = ebs.start_snapshot(VolumeSize=1, Encrypted=True)["SnapshotId"]
     put(secret, 0, block(1))
     complete(secret, {0: block(1)})

@@ -70,6 +70,10 @@ pub(super) fn answer(
         Err(error) => return ("-", fail(&error)),
     };
     let asked = params.get("Action").unwrap_or_default();
+    if asked.is_empty() {
+        let text = "The request is missing an action";
+        return ("-", fail(&Ec2Error::new("MissingAction", text)));
+    }
     let Some((name, call)) = CALLS.iter().find(|(name, _)| *name == asked) else {
         let text = format!("The action {asked} is not valid for this web service.");
         return ("-", fail(&Ec2Error::new("InvalidAction", text)));

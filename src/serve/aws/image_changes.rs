@@ -10,7 +10,6 @@ use crate::ami::Time;
 use crate::lint::Level;
 use crate::serve::aws::access::Caller;
 use crate::serve::aws::ec2_error::Ec2Error;
-use crate::serve::aws::image::check_id;
 use crate::serve::aws::image::owned;
 use crate::serve::aws::params::Params;
 use crate::serve::aws::public_access;
@@ -240,15 +239,16 @@ pub(super) fn unprotect(server: &Server<'_>, caller: &Caller, params: &Params) -
     })
 }
 
+/// Most ids of deregistered images that are remembered.
+const MOST_GONE: usize = 1000;
+
 pub(super) fn deregister(server: &Server<'_>, caller: &Caller, params: &Params) -> Done {
     params.only(&["ImageId", "DeleteAssociatedSnapshots"])?;
     let id = params.need("ImageId")?.to_owned();
     let delete = params.flag("DeleteAssociatedSnapshots")?.unwrap_or(false);
     let mut state = server.state();
-    let found = state.images.get(&id).filter(|it| it.region == caller.region);
-    if found.is_none() {
-        check_id(&id)?;
-        let text = format!("The image id '[{id}]' is no longer available");
+    if state.gone.iter().any(|it| *it == (caller.account.clone(), id.clone())) {
+        let text = format!("The image ID '{id}' is no longer available");
         return Err(Ec2Error::new("InvalidAMIID.Unavailable", text));
     }
     let image = owned(&mut state, caller, params)?;
@@ -259,6 +259,8 @@ pub(super) fn deregister(server: &Server<'_>, caller: &Caller, params: &Params) 
     dry_run(params)?;
     let image = image.clone();
     state.images.remove(&id);
+    state.gone.truncate(MOST_GONE.saturating_sub(1));
+    state.gone.push_front((caller.account.clone(), id));
     // The names first: a kill leaves an AMI of the store, and no record of what is gone.
     server.save(&state)?;
     let mut results = Vec::new();

@@ -155,11 +155,17 @@ pub(super) fn paged<T>(
     let most = match params.get("MaxResults") {
         None => usize::MAX,
         Some(text) => {
-            let Ok(count @ 1..=1000) = text.parse::<usize>() else {
-                let text = "MaxResults must be from 5 to 1000";
-                return Err(Ec2Error::new("InvalidParameterValue", text));
+            let expected = match text.parse::<usize>() {
+                Ok(count @ 5..=1000) => Ok(count),
+                Ok(0..5) => Err("a value greater than 5"),
+                _ => Err("a number up to 1000"),
             };
-            count.max(5)
+            expected.map_err(|expected| {
+                let text = format!(
+                    "Value ( {text} ) for parameter maxResults is invalid. Expecting {expected}."
+                );
+                Ec2Error::new("InvalidParameterValue", text)
+            })?
         }
     };
     let start = usize::try_from(start).unwrap_or(usize::MAX);

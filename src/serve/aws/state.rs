@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -144,6 +145,10 @@ pub(super) struct State {
     /// How far images and snapshots may not become public, by account, region and kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) blocked: BTreeMap<String, String>,
+    /// Owners and ids of images that were deregistered lately, the last one first: EC2 forgets them after a while, and this
+    /// server with its process.
+    #[serde(skip)]
+    pub(super) gone: VecDeque<(String, String)>,
 }
 
 /// Version of the file.
