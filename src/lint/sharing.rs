@@ -233,6 +233,28 @@ pub(super) fn kms_key_arn(subject: &Subject<'_>) -> Vec<Found> {
         .collect()
 }
 
+/// Returns the region in the ARN of a key or an alias; an id and the name of an alias have none.
+fn region_of_key(key: &str) -> Option<&str> {
+    let mut parts = key.splitn(6, ':');
+    let is_key = parts.next() == Some("arn") && parts.nth(1) == Some("kms");
+    parts.next().filter(|_| is_key)
+}
+
+pub(super) fn kms_key_region(subject: &Subject<'_>) -> Vec<Found> {
+    let of_upload = subject.upload.and_then(|upload| {
+        Some(("upload: kms-key-arn".to_owned(), &upload.kms_key_arn, upload.region.as_deref()?))
+    });
+    let of_copies = subject.distribution.iter().map(|copy| {
+        (format!("copy to {}: kms-key-id", copy.region), &copy.kms_key_id, copy.region.as_str())
+    });
+    let elsewhere = |(place, key, region): (String, &Option<String>, &str)| {
+        let found = region_of_key(key.as_deref()?).filter(|it| *it != region)?;
+        let what = format!("a key of {found}");
+        Some(Found::new(place, what, format!("one of {region}: a key encrypts in its own region")))
+    };
+    of_upload.into_iter().chain(of_copies).filter_map(elsewhere).collect()
+}
+
 pub(super) fn image_id(subject: &Subject<'_>) -> Vec<Found> {
     let id = subject.image_id.filter(|id| !is_id(id, "ami"));
     id.into_iter()

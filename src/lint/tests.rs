@@ -862,6 +862,30 @@ const CASES: &[(&str, Change, Change)] = &[
                 Some("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/a".into());
         },
     ),
+    (
+        "kms-key-region",
+        |w| {
+            w.upload.encrypted = true;
+            w.upload.kms_key_arn = Some("arn:aws:kms:us-west-2:123456789012:key/a".into());
+        },
+        |w| {
+            w.upload.encrypted = true;
+            w.upload.kms_key_arn = Some("arn:aws:kms:eu-central-1:123456789012:key/a".into());
+        },
+    ),
+    (
+        "kms-key-region",
+        |w| {
+            w.distribution[0].encrypted = true;
+            w.distribution[0].kms_key_id =
+                Some("arn:aws:kms:eu-central-1:123456789012:alias/web".into());
+        },
+        |w| {
+            w.distribution[0].encrypted = true;
+            w.distribution[0].kms_key_id =
+                Some(format!("arn:aws:kms:{}:123456789012:key/mrk-1", w.distribution[0].region));
+        },
+    ),
     ("image-id", |w| w.image_id = Some("Frankfurt"), |w| w.image_id = Some("ami-0123abcd")),
     ("parent-id", |w| w.parents = vec!["snap-0123", "snap-XYZ"], |w| w.parents = vec!["snap-0123"]),
     (
