@@ -229,6 +229,8 @@ pub enum Verb {
     Complete,
     /// Writes an image in another format.
     Convert,
+    /// Makes an empty store.
+    InitStore,
     /// Lists the files of a volume.
     List,
     /// Names all rules.

@@ -190,6 +190,7 @@ fn verb_name(verb: Verb) -> &'static str {
     match verb {
         Verb::Complete => "complete",
         Verb::Convert => "convert",
+        Verb::InitStore => "store init",
         Verb::List => "ls",
         Verb::ListRules => "lint --list",
         Verb::Rebase => "rebase",

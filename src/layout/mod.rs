@@ -53,6 +53,7 @@ pub use reference::reference_name;
 pub use shared::SharedLayout;
 pub use shared::Work;
 pub use shared::is_store;
+pub(crate) use shared::not_a_store;
 pub(crate) use shared::stored_bytes;
 pub(crate) use sink::NewBlob;
 pub(crate) use sink::Sink;

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::io::Folder;
 use crate::io::FolderLock;
 use crate::io::Hold;
@@ -52,6 +54,12 @@ const TRIES: u32 = 8;
 #[derive(serde::Deserialize)]
 struct Marker {
     version: u64,
+}
+
+/// Makes the error of a path that should be a store.
+pub(crate) fn not_a_store(path: &Path) -> Error {
+    let advice = Advice::Use { verb: Verb::InitStore, to: "make one".into() };
+    Error::invalid("it is not a store").in_file(path).advise(advice)
 }
 
 /// Tells whether there is a store at `path`.
@@ -140,8 +148,7 @@ impl SharedLayout {
     /// `Invalid` if there is none; `Io` if the system refuses, or another run holds it too long.
     pub fn open(path: &Path, work: Work, watch: &dyn Watch) -> Result<Self> {
         if !is_store(path)? {
-            let text = "it is not a store, expected one that `amikit store init` made";
-            return Err(Error::invalid(text).in_file(path));
+            return Err(not_a_store(path));
         }
         let folder = SharedFolder::open(path)?;
         let hold = if work == Work::Collect { Hold::Alone } else { Hold::Shared };

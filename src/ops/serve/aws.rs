@@ -37,6 +37,7 @@ use crate::layout::Catalog;
 use crate::layout::SharedLayout;
 use crate::layout::Work;
 use crate::layout::is_store;
+use crate::layout::not_a_store;
 use crate::lint::Finding;
 use crate::lint::Subject;
 use crate::lint::lint;
@@ -153,8 +154,7 @@ pub fn aws(
     hear: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Served> {
     if !is_store(&request.store)? {
-        let text = "it is not a store, expected one that `amikit store init` made";
-        return Err(Error::invalid(text).in_file(&request.store));
+        return Err(not_a_store(&request.store));
     }
     if !is_account(&request.account) {
         let text = format!("the account is {:?}, expected twelve digits", request.account);

@@ -21,6 +21,7 @@ use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::io::unwritten;
 use crate::layout;
 use crate::layout::BlobStore;
@@ -292,9 +293,9 @@ fn bases_in(
         "it is thin, and the store has no snapshot that it was packed against: {}",
         roots.join(", ")
     );
-    Err(Error::invalid(text)
-        .in_file(bundle.path())
-        .advise("add its base first, or make it whole with `amikit complete`"))
+    let to = "make it whole, or add its base first".into();
+    let advice = Advice::Use { verb: Verb::Complete, to };
+    Err(Error::invalid(text).in_file(bundle.path()).advise(advice))
 }
 
 /// Tells whether the store has a chunk of the bundle in a pack that is not the bundle's.

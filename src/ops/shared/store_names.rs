@@ -13,6 +13,7 @@ use crate::layout::Catalog;
 use crate::layout::Destination;
 use crate::layout::Entry;
 use crate::layout::is_store;
+use crate::layout::not_a_store;
 
 /// Takes `STORE@NAME` apart. Other programs may have given names that amikit would not: what follows the store is the
 /// name, whatever it is.
@@ -61,10 +62,7 @@ pub(in crate::ops) fn target(typed: &Path) -> Result<(PathBuf, Option<String>)> 
     match Destination::parse(typed)? {
         Destination::Store { store, name } => Ok((store, Some(name))),
         Destination::Path(path) if is_store(&path)? => Ok((path, None)),
-        Destination::Path(path) => {
-            let text = "it is not a store, expected one that `amikit store init` made";
-            Err(Error::invalid(text).in_file(&path))
-        }
+        Destination::Path(path) => Err(not_a_store(&path)),
     }
 }
 

@@ -94,7 +94,7 @@ pub struct VerifyReport {
 /// `Invalid` if there is no store; as [`Catalog::read`]; `Interrupted` on request.
 pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
     if !is_store(&request.store)? {
-        return Err(Error::invalid("it is not a store").in_file(&request.store));
+        return Err(layout::not_a_store(&request.store));
     }
     let store = layout::open(&request.store)?;
     layout::check_layout(&*store)?;
