@@ -193,7 +193,8 @@ fn ec2_outlives_peers_that_mean_no_good() {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut client = Client::of(stream);
             let who = ("210987654321", "us-east-1");
-            let Ok(answer) = client.try_ask(who, "sts", "POST /", &[], form) else { continue };
+            let asked = (who, "sts", "POST /");
+            let Ok(answer) = client.try_ask(asked, &[], form) else { continue };
             let text = String::from_utf8(answer.body).unwrap();
             return assert!(text.contains("<Account>210987654321</Account>"), "{text}");
         }

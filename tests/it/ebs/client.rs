@@ -75,19 +75,16 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        self.try_ask(who, service, line, headers, body).unwrap()
+        self.try_ask((who, service, line), headers, body).unwrap()
     }
 
     /// As [`Client::ask`], where the server may be too busy.
     pub(crate) fn try_ask(
         &mut self,
-        who: Who,
-        service: &str,
-        line: &str,
+        ((account, region), service, line): (Who, &str, &str),
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<Answer> {
-        let (account, region) = who;
         let mut head = format!(
             "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nAuthorization: AWS4-HMAC-SHA256 \
              Credential={account}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature={}\r\n",
