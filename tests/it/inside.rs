@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::common::amikit;
+use crate::common::injected;
 use crate::common::run;
 use crate::common::run_well;
 use crate::common::stderr;
@@ -400,8 +401,67 @@ fn an_image_meets_its_snapshot_as_it_was_packed() {
     run_well(here, "verify thin.ami --base root.raw");
     let files = run_well(here, "ls new.raw -lR --digests");
     assert_eq!(run_well(here, "ls thin.ami -lR --digests --base root.raw"), files);
-    let output = run(here, "apply thin.ami --to root.raw --in-place");
-    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+}
+
+/// An image becomes the new one where it stands, whether it is what the bundle was packed against or still has the blocks
+/// that this leaves out.
+#[test]
+fn an_image_with_and_without_its_free_blocks_is_changed_in_place() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    with_litter(here);
+    fs::copy(here.join("root.raw"), here.join("new.raw")).unwrap();
+    fs::write(here.join("more"), vec![9; 300_000]).unwrap();
+    fs::write(here.join("commands"), "write more more\n").unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", "new.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+    let littered = fs::read(here.join("root.raw")).unwrap();
+    for policy in ["hole", "zero"] {
+        for new in ["new.raw", "new.raw --free hole"] {
+            run_well(here, &format!("pack root.raw --free {policy} -o old.ami --name old"));
+            run_well(here, &format!("pack {new} --base old.ami --thin -o thin.ami --name new"));
+            run_well(here, "unpack old.ami -o bare.raw");
+            run_well(here, "unpack thin.ami --base root.raw -o expected.raw");
+            let expected = fs::read(here.join("expected.raw")).unwrap();
+            for old in ["root.raw", "bare.raw"] {
+                let context = format!("{policy}, {new}, {old}");
+                let was = fs::read(here.join(old)).unwrap();
+                fs::copy(here.join(old), here.join("image.raw")).unwrap();
+                let line = "apply thin.ami --to image.raw --in-place";
+                let done = report(here, line);
+                assert_eq!(done["how"], "in-place", "{context}");
+                assert!(fs::read(here.join("image.raw")).unwrap() == expected, "{context}");
+                fsck(here, "image.raw");
+                assert_eq!(report(here, line)["how"], "unchanged", "{context}");
+
+                // Stopped when all is written, it can be undone: what the free blocks held is there again.
+                fs::copy(here.join(old), here.join("image.raw")).unwrap();
+                let how = "error=EIO:when=1+";
+                let Some((output, _)) = injected(here, "unlink", how, line) else { continue };
+                assert!(!output.status.success(), "{context}");
+                run_well(here, "apply --to image.raw --undo");
+                assert!(fs::read(here.join("image.raw")).unwrap() == was, "{context}");
+                let Some((output, _)) = injected(here, "unlink", how, line) else { continue };
+                assert!(!output.status.success(), "{context}");
+                let finished = report(here, line);
+                assert_eq!(finished["how"], "resumed", "{context}");
+                assert_eq!(finished["changed_blocks"], done["changed_blocks"], "{context}");
+                assert!(fs::read(here.join("image.raw")).unwrap() == expected, "{context}");
+            }
+        }
+    }
+    // Another image is neither.
+    let mut other = littered;
+    other[20 << 20] ^= 1;
+    let at = other.windows(5).position(|it| it == b"hello").unwrap_or(1 << 20);
+    other[at] ^= 1;
+    fs::write(here.join("image.raw"), other).unwrap();
+    let output = run(here, "apply thin.ami --to image.raw --in-place");
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
 }
 
 /// What is said of an image, and what makes it so.

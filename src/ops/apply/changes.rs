@@ -34,7 +34,7 @@ pub(super) struct Delta {
     pub(super) layer: SnapshotLayer,
     pub(super) old: Manifest,
     pub(super) new: Manifest,
-    /// What became of the old volume's free blocks, which an image still has.
+    /// What became of the old volume's free blocks, which an image may still have.
     pub(super) old_free: Option<FreeRecord>,
 }
 

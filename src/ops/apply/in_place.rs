@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::bundle::BaseBytes;
 use crate::bundle::BaseSnapshot;
 use crate::bundle::Bundle;
+use crate::bundle::FreeRecord;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -25,8 +26,10 @@ use crate::io::ReadAt;
 use crate::io::WriteAt;
 use crate::manifest::Manifest;
 use crate::ops::apply::changes::Delta;
+use crate::ops::apply::changes::changed_blocks;
 use crate::ops::apply::changes::write_changes;
 use crate::ops::apply::journal::Journal;
+use crate::ops::apply::journal::Standing;
 use crate::ops::apply::journal::write_journal;
 use crate::ops::apply::proof::Between;
 use crate::ops::apply::proof::Found;
@@ -37,13 +40,16 @@ use crate::ops::apply::request::ApplyRequest;
 use crate::ops::apply::request::Settle;
 use crate::ops::apply::request::SettleRequest;
 use crate::ops::apply::request::is_plain;
+use crate::ops::shared::free::mask;
 use crate::ops::shared::journal::find_journal;
 use crate::ops::shared::journal::journal_of;
 use crate::ops::shared::likeness::states_note;
+use crate::ops::shared::manifest::manifest_of;
 use crate::ops::shared::open::check_unused;
 use crate::ops::shared::trust::open_checked;
 use crate::units::BlockIndex;
 use crate::volume::ReadVolume;
+use crate::work::Quiet;
 use crate::work::Watch;
 
 /// What became of the image.
@@ -57,25 +63,28 @@ pub(super) enum Outcome {
     Unchanged,
 }
 
-/// Changes the old image. Returns what changed, what became of the image, and what the user should hear.
+/// What was done to an image.
+pub(super) struct Done {
+    pub(super) delta: Delta,
+    pub(super) outcome: Outcome,
+    /// Blocks that were written: more than the delta has where the image still had its free blocks.
+    pub(super) changed_blocks: u64,
+    /// What the user should hear.
+    pub(super) notes: Vec<String>,
+}
+
+/// Changes the old image.
 ///
 /// # Errors
 ///
 /// `Mismatch` if the image is not the old one, and none between the old and the new one where there is a
 /// journal: then nothing was written. `Io` if another process has it open for writing or changed it; as
 /// reading the bundle and writing the image.
-pub(super) fn in_place(
-    request: &ApplyRequest,
-    watch: &dyn Watch,
-) -> Result<(Delta, Outcome, Vec<String>)> {
+pub(super) fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<Done> {
     let run = Run::open(&request.old, request.threads, watch)?;
     let trusted = open_checked(&request.bundle, request.trust.as_ref(), None, watch)?;
     let bundle = trusted.bundle;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
-    if delta.old_free.is_some() {
-        let text = "the bundle was packed against a base without its free blocks, which the image still has";
-        return Err(Error::new(Kind::Unsupported, text).advise("write a new image"));
-    }
     let (journal, outcome) = match find_journal(run.image)? {
         Some(path) => {
             let journal = Journal::open(&path)?;
@@ -83,14 +92,21 @@ pub(super) fn in_place(
             run.check_between(&journal)?;
             (journal, Outcome::Finished)
         }
-        None => match run.begin(bundle, &delta).map_err(|e| run.unchanged(e))? {
-            Some(journal) => (journal, Outcome::Changed),
-            None => return Ok((delta, Outcome::Unchanged, Vec::new())),
-        },
+        None => {
+            let begun = run.begin(bundle, &delta).map_err(|e| run.unchanged(e))?;
+            let Some(journal) = begun else {
+                let changed_blocks = changed_blocks(&delta.old, &delta.new)?;
+                let outcome = Outcome::Unchanged;
+                return Ok(Done { delta, outcome, changed_blocks, notes: Vec::new() });
+            };
+            (journal, Outcome::Changed)
+        }
     };
+    let Sides { old, new } = journal.sides();
+    let changed_blocks = changed_blocks(old, new)?;
     let mut notes = run.write(&journal, Settle::Finish)?;
     notes.extend(trusted.notes);
-    Ok((delta, outcome, notes))
+    Ok(Done { delta, outcome, changed_blocks, notes })
 }
 
 /// Ends what an interrupted run has begun, one way or the other. Returns the journal, which is no longer
@@ -157,6 +173,36 @@ impl<'a> Run<'a> {
         look(&volume, sides, between, self.threads, self.watch).map_err(fail)
     }
 
+    /// Opens the image as it is, or without its free blocks.
+    fn volume(&self, free: Option<FreeRecord>) -> Result<Box<dyn ReadVolume>> {
+        let volume = raw::volume(&self.input).map_err(|e| e.in_file(self.image))?;
+        let volume: Box<dyn ReadVolume> = Box::new(volume);
+        let Some(record) = free else { return Ok(volume) };
+        let masked = mask(
+            volume,
+            record,
+            self.image.to_owned(),
+            "raw",
+            Vec::new(),
+            vec![Arc::clone(&self.input)],
+        );
+        Ok(Box::new(masked.map_err(|e| e.in_file(self.image))?.volume))
+    }
+
+    /// Tells how the image is like the old snapshot, `found` as it is, and through which view: if the snapshot was made
+    /// without free blocks, and the image still has them, it is read as the snapshot was.
+    fn old_view(&self, delta: &Delta, found: Likeness) -> Result<(Likeness, Option<FreeRecord>)> {
+        if found.same_bytes() || !found.same_size || delta.old_free.is_none() {
+            return Ok((found, None));
+        }
+        self.watch.prepare("checking", Some(self.input.len()));
+        let volume = self.volume(delta.old_free)?;
+        let sides = Sides { old: &delta.old, new: &delta.new };
+        let found = look(&*volume, sides, None, self.threads, self.watch)
+            .map_err(|e| e.in_file(self.image))?;
+        Ok((found.old, delta.old_free))
+    }
+
     /// Proves that the image is the old one, and writes the journal. `None` if it is the new one already:
     /// so a run that is repeated, to be sure, finds nothing to do.
     fn begin(&self, bundle: Bundle, delta: &Delta) -> Result<Option<Journal>> {
@@ -166,20 +212,29 @@ impl<'a> Run<'a> {
         if found.new.same() || (found.new.same_bytes() && !found.old.same_bytes()) {
             return Ok(None);
         }
-        if !found.old.same_bytes() {
-            let text = not_the_snapshot(&found.old, self.input.len(), &delta.old);
+        let (found, free) = self.old_view(delta, found.old)?;
+        if !found.same_bytes() {
+            let text = not_the_snapshot(&found, self.input.len(), &delta.old);
             return Err(Error::new(Kind::Mismatch, text)
                 .in_file(self.image)
                 .advise("name the image that the bundle was packed against"));
         }
-        let volume = || raw::volume(&self.input).map_err(|e| e.in_file(self.image));
+        // What is written over, and put back, is what the image has, its free blocks too.
+        let stands = match free {
+            Some(_) => Some(
+                manifest_of(&*self.volume(None)?, self.threads, &Quiet(self.watch))
+                    .map_err(|e| e.in_file(self.image))?,
+            ),
+            None => None,
+        };
         let layer = bundle.bases().iter().find(|it| it.root == delta.old.root());
         let manifest = bundle.base_manifest(layer.expect("it was found before"))?;
-        let base = BaseSnapshot::new(manifest, BaseBytes::Image(Box::new(volume()?)));
+        let base = BaseSnapshot::new(manifest, BaseBytes::Image(self.volume(free)?));
         let over = bundle.over(vec![Arc::new(base)])?;
         self.watch.begin(Some(delta.new.volume_size().strict_mul(2)));
         let path = journal_of(self.image);
-        write_journal(&path, &over, delta, &volume()?, self.threads, self.watch).map_err(|e| {
+        let image = Standing { volume: &*self.volume(None)?, made: stands.as_ref() };
+        write_journal(&path, &over, delta, &image, self.threads, self.watch).map_err(|e| {
             let error = e.in_file(self.image);
             let full = error.path() == Some(&path) && matches!(error.advice(), Some(Advice::Do(_)));
             let advice = "free some space: the journal is written beside the image";

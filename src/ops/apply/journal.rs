@@ -35,6 +35,7 @@ use crate::ops::apply::changes::Delta;
 use crate::ops::apply::changes::JOB_BLOCKS;
 use crate::ops::apply::proof::Between;
 use crate::ops::apply::proof::Sides;
+use crate::ops::shared::manifest::MadeManifest;
 use crate::ops::shared::packing::BundleSink;
 use crate::pack::DEFAULT_PACK_SIZE;
 use crate::pack::Form;
@@ -185,8 +186,15 @@ impl Patcher for Flat<'_> {
     }
 }
 
+/// The image as it is when the run begins.
+pub(super) struct Standing<'a> {
+    pub(super) volume: &'a dyn ReadVolume,
+    /// Its manifest, where that is not the old snapshot's: the image still has blocks that the snapshot leaves out.
+    pub(super) made: Option<&'a MadeManifest>,
+}
+
 /// Writes the journal at `path`: it is whole and on the disk, or not there, when this returns. `bundle` is
-/// over `image`, which is the old volume.
+/// over `image`, read as the old volume.
 ///
 /// # Errors
 ///
@@ -195,17 +203,23 @@ pub(super) fn write_journal(
     path: &Path,
     bundle: &Bundle,
     delta: &Delta,
-    image: &dyn ReadVolume,
+    image: &Standing<'_>,
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<()> {
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
     let mut writer = Writer::create(path, DEFAULT_PACK_SIZE)?;
-    let root = delta.old.root();
-    let base = bundle.bases().iter().find(|it| it.root == root).expect("it was found before");
-    writer.lean_on_base_of(bundle, base, watch)?;
+    let old = image.made.map_or(&delta.old, |made| &made.manifest);
+    let root = old.root();
+    if let Some(made) = image.made {
+        writer.lean_on_manifest(&made.bytes, &made.summary)?;
+    } else {
+        let base = bundle.bases().iter().find(|it| it.root == root);
+        writer.lean_on_base_of(bundle, base.expect("it was found before"), watch)?;
+    }
+    let sides = Sides { old, new: &delta.new };
     let known = RwLock::default();
-    let flat = Flat { old: &delta.old };
+    let flat = Flat { old };
     let options = chunking::Options {
         threads,
         watch,
@@ -221,7 +235,7 @@ pub(super) fn write_journal(
     let scratch = writer.scratch()?;
     let mut sink = BundleSink { volume: writer.volume(&scratch, Some(root)) };
     let size = chunking::run(Source::Volume(&snapshot), &options, &mut sink)?;
-    keep_old(delta, image, &mut sink.volume, &known, threads, watch)?;
+    keep_old(sides, image.volume, &mut sink.volume, &known, threads, watch)?;
     sink.volume.finish(&delta.layer.device, size)?;
     writer.finish(&alone(bundle.ami(), &delta.layer.device))?;
     Ok(())
@@ -230,16 +244,16 @@ pub(super) fn write_journal(
 /// Stores what the blocks that change were: for the proof of a block that was written in part, and for
 /// undoing.
 fn keep_old(
-    delta: &Delta,
+    sides: Sides<'_>,
     image: &dyn ReadVolume,
     out: &mut VolumeWriter<'_>,
     known: &RwLock<KnownChunks>,
     threads: NonZero<usize>,
     watch: &dyn Watch,
 ) -> Result<()> {
-    let mut blocks = Cursor::new(&delta.old);
-    let end = delta.old.block_count();
-    let jobs = manifest::changes(&delta.old, &delta.new).flat_map(|change| match change {
+    let mut blocks = Cursor::new(sides.old);
+    let end = sides.old.block_count();
+    let jobs = manifest::changes(sides.old, sides.new).flat_map(|change| match change {
         Ok(change) => runs(change.first.0, change.end().0.min(end)).map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     });

@@ -92,14 +92,16 @@ pub fn apply(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
     match &request.to {
         ApplyTo::Output(output) => to_output(request, output, watch),
         ApplyTo::InPlace => {
-            let (delta, outcome, notes) = in_place::in_place(request, watch)?;
-            let how = match outcome {
+            let done = in_place::in_place(request, watch)?;
+            let how = match done.outcome {
                 Outcome::Changed => Applied::InPlace,
                 Outcome::Finished => Applied::Resumed,
                 Outcome::Unchanged => Applied::Unchanged,
             };
+            let (delta, notes, changed_blocks) = (&done.delta, done.notes, done.changed_blocks);
             let changes = Changes { device: &delta.layer.device, from: &delta.old, to: &delta.new };
-            Ok(ApplyReport { notes, ..changes.report(&request.old.path, how)? })
+            let report = changes.report(&request.old.path, how)?;
+            Ok(ApplyReport { changed_blocks, notes, ..report })
         }
     }
 }
