@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use crate::bundle::snapshot::check_inside;
+use crate::bundle::snapshot::run_at;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
@@ -17,8 +19,10 @@ use crate::pack::ChunkReader;
 use crate::pack::Chunks;
 use crate::pack::GroupId;
 use crate::pack::Page;
+use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
+use crate::units::Extent;
 use crate::units::PAGE_SIZE;
 use crate::volume::ReadVolume;
 use crate::work::Pool;
@@ -136,6 +140,22 @@ impl BaseSnapshot {
         Ok(None)
     }
 
+    /// Fills `buf` with the bytes from `start` on; what is behind the last one is zeros.
+    fn read_bytes(&self, start: u64, buf: &mut [u8]) -> Result<()> {
+        let mut at = start;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let index = BlockIndex::holding(at).expect("inside the volume");
+            let there = index.offset().strict_add(BLOCK_SIZE).strict_sub(at);
+            let len = usize::try_from(there).expect("at most a block").min(rest.len());
+            let (part, behind) = rest.split_at_mut(len);
+            self.read_block(index, at.strict_sub(index.offset()), part)?;
+            at = at.strict_add(u64::try_from(len).expect("at most a block"));
+            rest = behind;
+        }
+        Ok(())
+    }
+
     /// Fills `buf` with a part of block `index`, from byte `start` of it on.
     fn read_block(&self, index: BlockIndex, start: u64, buf: &mut [u8]) -> Result<()> {
         match &self.bytes {
@@ -192,16 +212,7 @@ impl crate::pack::Base for BaseSnapshot {
         if end > size.next_multiple_of(PAGE_SIZE) {
             return Err(no_page(page));
         }
-        let (mut at, mut rest) = (start, pages);
-        while at < end {
-            let index = BlockIndex::holding(at).expect("inside the volume");
-            let stop = index.offset().strict_add(BLOCK_SIZE).min(end);
-            let len = usize::try_from(stop.strict_sub(at)).expect("at most a block");
-            let (part, behind) = rest.split_at_mut(len);
-            self.read_block(index, at.strict_sub(index.offset()), part)?;
-            (at, rest) = (stop, behind);
-        }
-        Ok(())
+        self.read_bytes(start, pages)
     }
 
     fn read_chunk(&self, id: &Digest, plain: &mut [u8]) -> Result<bool> {
@@ -247,6 +258,36 @@ impl crate::pack::Base for BaseSnapshot {
             BaseBytes::Packs(chunks) => chunks.check_unchanged(),
             BaseBytes::Absent => Ok(()),
         }
+    }
+}
+
+/// A base as the volume that it is. Its bytes are not checked: whoever needs the right ones compares what comes of them.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseVolume<'a>(pub &'a BaseSnapshot);
+
+impl ReadVolume for BaseVolume<'_> {
+    fn size(&self) -> u64 {
+        self.0.manifest.volume_size()
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        run_at(&self.0.manifest, offset)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_inside(offset, buf.len(), self.size())?;
+        self.0.read_bytes(offset, buf)
+    }
+
+    fn unit_len(&self) -> usize {
+        match &self.0.bytes {
+            BaseBytes::Image(volume) => volume.unit_len(),
+            BaseBytes::Packs(_) | BaseBytes::Absent => BLOCK_LEN,
+        }
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        crate::pack::Base::check_unchanged(self.0)
     }
 }
 

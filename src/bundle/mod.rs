@@ -26,6 +26,7 @@ pub use annotations::VOLUME_DEVICE;
 pub use annotations::VOLUME_TYPE;
 pub use base::BaseBytes;
 pub use base::BaseSnapshot;
+pub use base::BaseVolume;
 pub use free::FreePolicy;
 pub use free::FreeRecord;
 #[cfg(feature = "network")]

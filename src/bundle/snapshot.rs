@@ -81,22 +81,12 @@ impl ReadVolume for Snapshot {
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        if offset >= self.size() {
-            return Err(Error::invalid(format!("byte {offset} is past the end of the volume")));
-        }
-        let index = BlockIndex::holding(offset).expect("inside the volume");
-        let (kind, end) = self.manifest.run_at(index)?;
-        let end = end.offset().min(self.size());
-        Ok(Extent { range: offset..end, kind })
+        run_at(&self.manifest, offset)
     }
 
     /// Whole blocks that follow each other are decompressed in place and hashed side by side.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let len = u64::try_from(buf.len()).expect("memory is under 2^64 bytes");
-        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size()) else {
-            let text = format!("{len} bytes at byte {offset} are not inside the volume");
-            return Err(Error::invalid(text));
-        };
+        let end = check_inside(offset, buf.len(), self.size())?;
         let mut rest = buf;
         let mut at = offset;
         let mut ids = Vec::new();
@@ -135,4 +125,23 @@ impl ReadVolume for Snapshot {
     fn check_unchanged(&self) -> Result<()> {
         self.chunks.check_unchanged()
     }
+}
+
+/// Returns the run of blocks of one kind that starts at byte `offset` of the volume of a manifest.
+pub(super) fn run_at(manifest: &Manifest, offset: u64) -> Result<Extent> {
+    if offset >= manifest.volume_size() {
+        return Err(Error::invalid(format!("byte {offset} is past the end of the volume")));
+    }
+    let index = BlockIndex::holding(offset).expect("inside the volume");
+    let (kind, end) = manifest.run_at(index)?;
+    let end = end.offset().min(manifest.volume_size());
+    Ok(Extent { range: offset..end, kind })
+}
+
+/// Returns where bytes end that are read of a volume of `size` bytes.
+pub(super) fn check_inside(offset: u64, len: usize, size: u64) -> Result<u64> {
+    let len = u64::try_from(len).expect("memory is under 2^64 bytes");
+    offset.checked_add(len).filter(|end| *end <= size).ok_or_else(|| {
+        Error::invalid(format!("{len} bytes at byte {offset} are not inside the volume"))
+    })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::compress::Encoder;
 use crate::compress::append_prefixed;
+use crate::delta::BaseHints;
 use crate::delta::PageIndex;
 use crate::delta::entry::Key;
 use crate::digest::Digest;
@@ -37,6 +38,10 @@ const GROUP_PERCENT: usize = 85;
 /// Votes of a page that an anchor leads to, against one for a neighbour's neighbour.
 const ANCHOR_VOTES: u32 = 4;
 
+/// Votes of a page that the file had at this place before, and half as many for both its neighbours. Of 2, 4 and 8 votes
+/// the delta of a Debian volume was smallest with 4 and 8, which were the same within 4 KiB.
+const HINT_VOTES: u32 = 4;
+
 /// What is known of a page of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
@@ -50,6 +55,7 @@ enum Found {
 pub struct Patching {
     base: Arc<dyn Base>,
     index: PageIndex,
+    hints: BaseHints,
     /// Pages of the base.
     pages: Page,
     level: i32,
@@ -59,7 +65,13 @@ impl Patching {
     /// Makes patches over `base`, of `pages` pages, with literals compressed at `level`.
     #[must_use]
     pub fn new(base: Arc<dyn Base>, pages: Page, index: PageIndex, level: i32) -> Self {
-        Self { base, index, pages, level }
+        Self { base, index, hints: BaseHints::default(), pages, level }
+    }
+
+    /// Takes what is known of where the base has what it is to resemble.
+    #[must_use]
+    pub fn with_hints(self, hints: BaseHints) -> Self {
+        Self { hints, ..self }
     }
 
     /// Returns the index.
@@ -195,7 +207,13 @@ impl Patching {
             let before = run.start.checked_sub(1).map(|at| found[at]);
             let behind = found.get(run.end).copied();
             for (at, step) in run.clone().zip(1..) {
-                votes.add(own.strict_add(u64::try_from(at).expect("below 128")), 1);
+                let here = own.strict_add(u64::try_from(at).expect("below 128"));
+                votes.add(here, 1);
+                if let Some(page) = self.hints.page(here) {
+                    votes.add(page, HINT_VOTES);
+                    votes.add(page.wrapping_sub(1), HINT_VOTES / 2);
+                    votes.add(page.strict_add(1), HINT_VOTES / 2);
+                }
                 if let Some(Found::Base(page)) = before {
                     votes.add(page.strict_add(step), 2);
                 }

@@ -8,10 +8,13 @@
 mod anchors;
 mod encode;
 mod entry;
+mod hints;
 mod index;
 mod index_file;
 
 pub use encode::Patching;
+pub use hints::BaseHints;
+pub use hints::Likely;
 pub use index::PageIndex;
 pub use index_file::IndexFault;
 pub use index_file::MAGIC;

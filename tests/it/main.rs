@@ -20,6 +20,7 @@ mod damage;
 mod delta_chain;
 mod delta_damage;
 mod delta_diff;
+mod delta_files;
 mod delta_in_place;
 mod delta_limits;
 mod delta_pairs;

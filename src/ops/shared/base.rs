@@ -12,6 +12,7 @@ use crate::bundle::VOLUME_DEVICE;
 use crate::bundle::Writer;
 use crate::chunking::Patcher;
 use crate::compress::Encoder;
+use crate::delta::BaseHints;
 use crate::delta::PageIndex;
 use crate::delta::Patching;
 use crate::digest::Digest;
@@ -179,10 +180,11 @@ fn layer_of<'a>(bundle: &'a Bundle, named: &str, device: &str) -> Option<&'a Sna
 /// Lowest level at which the literals of patches are compressed: they are few, and each byte of them counts.
 const LITERAL_LEVEL: i32 = 9;
 
-/// Makes patches over a snapshot, with the index that `index` keeps, or a new one.
+/// Makes patches over a snapshot, with the index that `index` keeps, or a new one, and what `hints` says of files.
 pub(in crate::ops) fn patching(
     base: &Arc<BaseSnapshot>,
     index: Option<&PathBuf>,
+    hints: BaseHints,
     level: i32,
     threads: NonZero<usize>,
     watch: &dyn Watch,
@@ -201,7 +203,7 @@ pub(in crate::ops) fn patching(
     }
     let count = manifest.volume_size().div_ceil(PAGE_SIZE);
     let base: Arc<dyn Base> = Arc::<BaseSnapshot>::clone(base);
-    Ok(Patching::new(base, count, pages, level.max(LITERAL_LEVEL)))
+    Ok(Patching::new(base, count, pages, level.max(LITERAL_LEVEL)).with_hints(hints))
 }
 
 /// Patching as what chunking asks for.

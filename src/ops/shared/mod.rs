@@ -17,6 +17,7 @@ pub(super) mod free;
 pub(super) mod groups;
 pub(super) mod guest;
 pub(super) mod guest_report;
+pub(super) mod hints;
 pub(super) mod image_output;
 pub(super) mod instance_store;
 pub(super) mod journal;

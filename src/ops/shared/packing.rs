@@ -12,6 +12,7 @@ use crate::ami::Ebs;
 use crate::ami::Mapping;
 use crate::ami::bare;
 use crate::bundle::BaseSnapshot;
+use crate::bundle::BaseVolume;
 use crate::bundle::FreeRecord;
 use crate::bundle::SharedPacks;
 use crate::bundle::VolumeWriter;
@@ -24,6 +25,7 @@ use crate::chunking::Source;
 use crate::chunking::States;
 use crate::chunking::Store;
 use crate::compress::Encoder;
+use crate::delta::BaseHints;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
@@ -43,6 +45,7 @@ use crate::ops::shared::base::OverBase;
 use crate::ops::shared::base::patching;
 use crate::ops::shared::case::refuse;
 use crate::ops::shared::groups::Groups;
+use crate::ops::shared::hints::base_hints;
 use crate::ops::shared::judging::inside_of;
 use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::mapping::OpenedMapping;
@@ -221,7 +224,14 @@ pub(in crate::ops) fn pack_one(
 ) -> Result<WrittenVolume> {
     let level = one.groups.level(one.base.is_some());
     let patching = match &one.base {
-        Some(base) => Some(OverBase(patching(base, one.index, level, one.threads, watch)?)),
+        Some(base) => {
+            let hints = match &source {
+                Source::Volume(volume) => base_hints(&BaseVolume(base), *volume, watch)?,
+                // Its files are known when it has been read, and that is too late.
+                Source::Stream(_) => BaseHints::default(),
+            };
+            Some(OverBase(patching(base, one.index, hints, level, one.threads, watch)?))
+        }
         None => None,
     };
     let sharing = writer.shared().map(|shared| Sharing { shared, patching: patching.as_ref() });
