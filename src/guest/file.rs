@@ -189,6 +189,8 @@ pub struct About {
 pub enum Caution {
     /// It was not unmounted cleanly, or its journal has to be replayed.
     Dirty,
+    /// What was written last is in a log that is not replayed: its files are those of the commit before.
+    Unreplayed,
     /// Files that were deleted while they were open have not been removed yet.
     Orphans,
     /// It has a feature that may change who owns blocks.
@@ -209,6 +211,9 @@ impl fmt::Display for Caution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dirty => f.write_str("it was not unmounted cleanly"),
+            Self::Unreplayed => f.write_str(
+                "its log is not replayed: what was synced since its last commit is not shown",
+            ),
             Self::Orphans => f.write_str("files that were deleted while open are not removed yet"),
             Self::Feature(set, bits) => {
                 write!(f, "{set} features {bits:#x} may change who owns blocks")

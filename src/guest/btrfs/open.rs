@@ -129,7 +129,7 @@ pub(super) fn open(slice: Slice<'_>) -> Outcome<Btrfs<'_>> {
 fn about(sb: &Superblock) -> About {
     let mut cautions = Vec::new();
     if sb.log != 0 {
-        cautions.push(Caution::Dirty);
+        cautions.push(Caution::Unreplayed);
     }
     if sb.flags & FLAG_ERROR != 0 {
         cautions.push(Caution::Errors);

@@ -398,16 +398,12 @@ pub(super) struct DirEntry<'a> {
 
 /// Goes through the entries of a directory block, or of inline data. Nodes of hash trees look like
 /// one unused entry. `None` where an entry is impossible, after the good ones.
-pub(super) fn dir_entries(
-    block: &[u8],
-    inodes: u64,
-    has_types: bool,
-) -> impl Iterator<Item = Option<DirEntry<'_>>> {
+pub(super) fn dir_entries(block: &[u8], inodes: u64) -> impl Iterator<Item = Option<DirEntry<'_>>> {
     let mut at = 0_usize;
     std::iter::from_fn(move || {
         loop {
             let rest = block.get(at..).filter(|rest| !rest.is_empty())?;
-            let entry = parse_entry(rest, inodes, has_types);
+            let entry = parse_entry(rest, inodes);
             let Some((len, entry)) = entry else {
                 at = block.len();
                 return Some(None);
@@ -421,7 +417,7 @@ pub(super) fn dir_entries(
 }
 
 /// Reads the first entry of `rest`, and its length.
-fn parse_entry(rest: &[u8], inodes: u64, has_types: bool) -> Option<(usize, DirEntry<'_>)> {
+fn parse_entry(rest: &[u8], inodes: u64) -> Option<(usize, DirEntry<'_>)> {
     if rest.len() < 8 {
         return None;
     }
@@ -432,10 +428,11 @@ fn parse_entry(rest: &[u8], inodes: u64, has_types: bool) -> Option<(usize, DirE
         0 | 0xffff if rest.len() >= 65_535 => rest.len(),
         len => len & 0xfffc | (len & 3) << 16,
     };
-    let name_len =
-        if has_types { usize::from(rest[6]) } else { usize::from(field::u16_le(rest, 6)) };
-    let name_end = name_len.checked_add(8)?;
-    if len < 8 || len > rest.len() || name_end > len || inode > inodes || name_len > 255 {
+    // Without types the byte behind it belongs to it as well; no name needs that, and in front of a checksum it is not 0
+    // there either.
+    let name_len = usize::from(rest[6]);
+    let name_end = name_len.strict_add(8);
+    if len < 8 || len > rest.len() || name_end > len || inode > inodes {
         return None;
     }
     Some((len, DirEntry { inode, name: &rest[8..name_end] }))

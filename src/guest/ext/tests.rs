@@ -45,6 +45,8 @@ const KINDS: &[(u64, &str)] = &[
     (64, "-t ext4 -O metadata_csum_seed,quota,project,large_dir,fast_commit"),
     (64, "-t ext4 -O mmp,casefold,verity,encrypt,stable_inodes"),
     (64, "-t ext4 -O ^has_journal,^extent,^64bit"),
+    (64, "-t ext4 -O ^filetype"),
+    (64, "-t ext4 -b 1024 -O ^filetype,inline_data -I 256"),
     (37, "-t ext4 -b 1024"),
 ];
 

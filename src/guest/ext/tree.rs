@@ -4,7 +4,6 @@ use crate::digest::crc32c_register;
 use crate::field;
 use crate::guest::ext::attributes;
 use crate::guest::ext::inode::Inode;
-use crate::guest::ext::layout::INCOMPAT_FILETYPE;
 use crate::guest::ext::layout::dir_entries;
 use crate::guest::ext::mapping::Mapped;
 use crate::guest::ext::mapping::Walk;
@@ -31,9 +30,8 @@ pub(super) fn entries(ext: &Ext<'_>, folder: FileId) -> Outcome<Vec<Entry>> {
         return Err(Problem::Request.text("it is not a directory"));
     }
     let mut found = Vec::new();
-    let has_types = ext.sb.incompat & INCOMPAT_FILETYPE != 0;
     let mut take = |block: &[u8]| -> Outcome<()> {
-        for entry in dir_entries(block, ext.sb.inodes, has_types) {
+        for entry in dir_entries(block, ext.sb.inodes) {
             let Some(entry) = entry else {
                 return Err(Problem::Damaged.text("an entry of a directory is impossible"));
             };
