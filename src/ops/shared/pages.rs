@@ -30,35 +30,36 @@ pub(in crate::ops) fn changed(
     let size = old.size().max(new.size());
     watch.begin(Some(size));
     let mut changed = Ranges::default();
+    let mut done = 0;
     in_order(
         Crew::far_ahead(threads),
         watch,
-        spans(size),
+        stored_spans(&[old, new]),
         || Ok((PageBuffer::default(), PageBuffer::default())),
         |(a, b), span: Range<u64>| {
             let mut found = Vec::new();
-            if has_data(old, &span)? || has_data(new, &span)? {
-                read(old, &span, a)?;
-                read(new, &span, b)?;
-                let mut at = span.start;
-                for (one, other) in a.chunks(PAGE_LEN).zip(b.chunks(PAGE_LEN)) {
-                    let end = at.strict_add(PAGE_SIZE).min(span.end);
-                    if one != other {
-                        found.push(at..end);
-                    }
-                    at = end;
+            read(old, &span, a)?;
+            read(new, &span, b)?;
+            let mut at = span.start;
+            for (one, other) in a.chunks(PAGE_LEN).zip(b.chunks(PAGE_LEN)) {
+                let end = at.strict_add(PAGE_SIZE).min(span.end);
+                if one != other {
+                    found.push(at..end);
                 }
+                at = end;
             }
             Ok((span, found))
         },
         |(span, found)| {
-            watch.advance(span.end.strict_sub(span.start));
+            watch.advance(span.end.strict_sub(done));
+            done = span.end;
             for range in found {
                 changed.push(range);
             }
             Ok(())
         },
     )?;
+    watch.advance(size.strict_sub(done));
     Ok(changed)
 }
 
@@ -78,28 +79,29 @@ pub(in crate::ops) fn novel(
     let mut has = vec![false; wanted.len()];
     if !wanted.is_empty() {
         watch.begin(Some(old.size()));
+        let mut done = 0;
         in_order(
             Crew::far_ahead(threads),
             watch,
-            spans(old.size()),
+            stored_spans(&[old]),
             || Ok(PageBuffer::default()),
             |buffer, span: Range<u64>| {
-                let mut found = Vec::new();
-                if has_data(old, &span)? {
-                    read(old, &span, buffer)?;
-                    let keys = buffer.chunks(PAGE_LEN).map(key_of);
-                    found.extend(keys.filter_map(|key| wanted.binary_search(&key).ok()));
-                }
+                read(old, &span, buffer)?;
+                let keys = buffer.chunks(PAGE_LEN).map(key_of);
+                let found: Vec<usize> =
+                    keys.filter_map(|key| wanted.binary_search(&key).ok()).collect();
                 Ok((span, found))
             },
             |(span, found)| {
-                watch.advance(span.end.strict_sub(span.start));
+                watch.advance(span.end.strict_sub(done));
+                done = span.end;
                 for place in found {
                     has[place] = true;
                 }
                 Ok(())
             },
         )?;
+        watch.advance(old.size().strict_sub(done));
     }
     let mut novel = Ranges::default();
     for (page, key) in pages_of(changed).zip(keys) {
@@ -172,17 +174,46 @@ fn spans(size: u64) -> impl Iterator<Item = Result<Range<u64>>> {
     })
 }
 
-fn has_data(volume: &dyn ReadVolume, span: &Range<u64>) -> Result<bool> {
-    let end = span.end.min(volume.size());
-    let mut at = span.start;
-    while at < end {
+/// Cuts what is stored of volumes into pieces for one worker each, that start where those of [`spans`] do. What no volume
+/// stores takes no time, however long it is.
+fn stored_spans<'a>(
+    volumes: &'a [&'a dyn ReadVolume],
+) -> impl Iterator<Item = Result<Range<u64>>> + 'a {
+    let size = volumes.iter().map(|volume| volume.size()).max().unwrap_or(0);
+    let mut at = 0;
+    // For each volume the first stored byte from there on, where it was looked for.
+    let mut next = vec![0; volumes.len()];
+    std::iter::from_fn(move || {
+        for (volume, next) in volumes.iter().zip(&mut next) {
+            if *next < at {
+                *next = at;
+            }
+            match first_stored(*volume, *next) {
+                Ok(found) => *next = found.unwrap_or(size),
+                Err(error) => {
+                    // After a failure there is no next place to look at.
+                    at = size;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let first = next.iter().copied().min().filter(|first| *first < size && at < size)?;
+        let start = first.strict_div(SPAN_LEN).strict_mul(SPAN_LEN).max(at);
+        at = start.strict_add(SPAN_LEN).min(size);
+        Some(Ok(start..at))
+    })
+}
+
+/// Returns the first stored byte of a volume from `at` on.
+fn first_stored(volume: &dyn ReadVolume, mut at: u64) -> Result<Option<u64>> {
+    while at < volume.size() {
         let extent = volume.extent_at(at)?;
         if extent.kind == ExtentKind::Data {
-            return Ok(true);
+            return Ok(Some(at));
         }
         at = extent.range.end;
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn read(volume: &dyn ReadVolume, span: &Range<u64>, buffer: &mut PageBuffer) -> Result<()> {
@@ -192,4 +223,54 @@ fn read(volume: &dyn ReadVolume, span: &Range<u64>, buffer: &mut PageBuffer) -> 
     let there = usize::try_from(there).expect("at most 2 MiB");
     buffer[there..].fill(0);
     if there == 0 { Ok(()) } else { volume.read_at(span.start, &mut buffer[..there]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::volume::Place;
+    use crate::volume::RunMap;
+    use crate::volume::Volume;
+
+    /// A volume with the byte 1 at some places and a hole elsewhere.
+    fn volume(size: u64, stored: &[u64]) -> Volume {
+        let mut map = RunMap::default();
+        for at in stored {
+            map.push(at.strict_sub(map.size()), Place::Hole);
+            map.push(1, Place::Stored { source: 0, offset: 0 });
+        }
+        map.push(size.strict_sub(map.size()), Place::Hole);
+        Volume::new(map, vec![Arc::new(vec![1_u8]).into()]).unwrap()
+    }
+
+    /// Pieces are those that a walk over all of them finds something in; of 64 TiB they take no time.
+    #[test]
+    fn only_what_is_stored_is_looked_at() {
+        let size = 64 << 40;
+        let (one, other) = (
+            volume(size, &[0, SPAN_LEN * 5 - 1, SPAN_LEN * 5, 3 << 40, size - 1]),
+            volume(size / 2 + 7, &[1, SPAN_LEN * 9, size / 2 + 6]),
+        );
+        let starts = |volumes: &[&dyn ReadVolume]| -> Vec<u64> {
+            stored_spans(volumes).map(|span| span.unwrap().start / SPAN_LEN).collect()
+        };
+        let last = size / SPAN_LEN - 1;
+        assert_eq!(starts(&[&one]), [0, 4, 5, (3 << 40) / SPAN_LEN, last]);
+        let half = size / 2 / SPAN_LEN;
+        assert_eq!(starts(&[&other]), [0, 9, half]);
+        assert_eq!(starts(&[&one, &other]), [0, 4, 5, 9, (3 << 40) / SPAN_LEN, half, last]);
+        assert_eq!(starts(&[&volume(size, &[])]), [0_u64; 0]);
+        assert_eq!(starts(&[&volume(0, &[])]), [0_u64; 0]);
+
+        let found = changed(&one, &other, NonZero::new(2).unwrap(), &crate::work::Unwatched);
+        let pages: Vec<u64> =
+            found.unwrap().as_slice().iter().map(|range| range.start / PAGE_SIZE).collect();
+        let page = |at: u64| at / PAGE_SIZE;
+        let expected = [0, page(SPAN_LEN * 5 - 1), page(SPAN_LEN * 9), page(3 << 40)];
+        // Pages that follow each other are one range.
+        assert_eq!(pages[..4], expected);
+        assert_eq!(pages[4..], [page(size / 2 + 6), page(size - 1)]);
+    }
 }
