@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::work::Watch;
+use crate::work::spawn;
 
 /// Bytes of the console that are taken at once.
 const PIECE_LEN: usize = 16 << 10;
@@ -119,14 +120,22 @@ fn run_once(
     let stdout = running.0.stdout.take().expect("it is piped");
     let mut stderr = running.0.stderr.take().expect("it is piped");
     thread::scope(|scope| {
-        scope.spawn(move || pass_on(stdout, &sender));
-        let messages = scope.spawn(move || {
+        let gather = move || {
             let mut kept = Vec::new();
             // What is over the limit is read, so that it can be written, and dropped.
             let _ = (&mut stderr).take(MESSAGES_LEN).read_to_end(&mut kept);
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             String::from_utf8_lossy(&kept).trim().to_owned()
-        });
+        };
+        let passing = spawn(scope, move || pass_on(stdout, &sender));
+        let messages = match passing.and_then(|_| spawn(scope, gather)) {
+            Ok(messages) => messages,
+            Err(error) => {
+                // A thread that reads the pipe waits for its end.
+                running.end();
+                return Err(error);
+            }
+        };
         let followed = follow(console, &receiver, began, limits, watch, log);
         // Both threads end when the last one who holds the pipes does.
         drop(receiver);

@@ -206,10 +206,12 @@ fn relay(socket: &Path) -> Result<()> {
     let stream = UnixStream::connect(socket).map_err(fail)?;
     let mut to = stream.try_clone().map_err(fail)?;
     // This thread may wait for the guest when the service has closed: it ends with the process.
-    thread::spawn(move || {
+    let pass = move || {
         let _ = pass_on(&mut io::stdin().lock(), &mut to);
         let _ = to.shutdown(Shutdown::Write);
-    });
+    };
+    let started = thread::Builder::new().spawn(pass);
+    started.map_err(|e| Error::io("start a thread for", socket, e))?;
     let mut from = stream;
     // A guest that went away is not a failure.
     let _ = pass_on(&mut from, &mut io::stdout().lock());

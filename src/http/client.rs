@@ -37,6 +37,7 @@ use crate::http::world::System;
 use crate::http::world::World;
 use crate::work::Trace;
 use crate::work::Watch;
+use crate::work::spawn;
 
 /// Longest pause before another attempt. More than that and the user thinks that nothing happens.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
@@ -108,7 +109,7 @@ pub fn connected<R>(
     thread::scope(|scope| {
         let (run_ends, ended) = bounded::<()>(0);
         let looker = &client;
-        scope.spawn(move || {
+        spawn(scope, move || {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
                 if looker.watch.stopped() {
                     looker.stopped.store(true, Ordering::Relaxed);
@@ -116,7 +117,7 @@ pub fn connected<R>(
                     break;
                 }
             }
-        });
+        })?;
         let result = run(&client);
         drop(run_ends);
         result

@@ -24,6 +24,19 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
 
+/// Starts a thread of a scope: as [`thread::Scope::spawn`], which panics where the system has no thread left.
+///
+/// # Errors
+///
+/// `Io` if the system cannot start it.
+pub fn spawn<'s, T: Send + 's>(
+    scope: &'s thread::Scope<'s, '_>,
+    body: impl FnOnce() -> T + Send + 's,
+) -> Result<thread::ScopedJoinHandle<'s, T>> {
+    let started = thread::Builder::new().spawn_scoped(scope, body);
+    started.map_err(|e| Error::new(Kind::Io, format!("the system cannot start a thread: {e}")))
+}
+
 /// The follower of a long run: told how far it is, and asked whether to go on.
 pub trait Watch: Sync {
     /// Hears that something begins which comes before the run itself: what it is, in a word, and over how

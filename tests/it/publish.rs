@@ -313,9 +313,13 @@ fn disable(server: &Server, image: &str) {
 
 /// Asks the server as the account, in the region of the tests.
 pub(crate) fn say(server: &Server, body: &str) -> String {
+    say_in(server, "eu-central-1", body)
+}
+
+pub(crate) fn say_in(server: &Server, region: &str, body: &str) -> String {
     let request = format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential={ACCOUNT}/20261130/eu-central-1/ec2/aws4_request, \
+         Authorization: AWS4-HMAC-SHA256 Credential={ACCOUNT}/20261130/{region}/ec2/aws4_request, \
          SignedHeaders=host, Signature={}\r\nContent-Length: {}\r\n\r\n{body}",
         "0".repeat(64),
         body.len()

@@ -53,6 +53,7 @@ use crate::serve::nbd::DEFAULT_CONNECTIONS;
 use crate::serve::nbd::Event;
 use crate::serve::nbd::Export;
 use crate::work::Watch;
+use crate::work::spawn;
 
 /// Most bytes of a console's log that are kept.
 const MOST_LOG: u64 = 16 << 20;
@@ -477,11 +478,11 @@ impl Host<'_> {
         };
         let done = thread::scope(|scope| {
             let over = Over(&until.is_over);
-            let server =
-                scope.spawn(|| nbd::serve(&volumes, exports, DEFAULT_CONNECTIONS, &until, &hear));
+            let serve = || nbd::serve(&volumes, exports, DEFAULT_CONNECTIONS, &until, &hear);
+            let server = spawn(scope, serve)?;
             let (path, until) = (metadata.as_ref().map(|(_, (_, path))| path.as_path()), &until);
             if let Some((imds, (listener, _))) = &metadata {
-                scope.spawn(move || imds.serve(listener, until));
+                spawn(scope, move || imds.serve(listener, until))?;
             }
             let done = body(&socket, path);
             drop(over);

@@ -54,6 +54,7 @@ use crate::serve::listener::Listener;
 use crate::serve::socket::Socket;
 use crate::units::BLOCK_LEN;
 use crate::work::Watch;
+use crate::work::spawn;
 
 pub use access::AccessKey;
 pub use faults::Faults;
@@ -216,7 +217,7 @@ impl Server<'_> {
         let peers: Mutex<BTreeMap<u64, Peer>> = Mutex::default();
         let counts = Counts::default();
         let ended = thread::scope(|scope| {
-            let maker = scope.spawn(|| self.make_snapshots());
+            let maker = spawn(scope, || self.make_snapshots())?;
             let mut number = 0_u64;
             let ended = loop {
                 if watch.stopped() {

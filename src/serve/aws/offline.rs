@@ -18,6 +18,7 @@ use crate::serve::aws::Settings;
 use crate::serve::aws::with_server;
 use crate::serve::socket::Socket;
 use crate::work::Unwatched;
+use crate::work::spawn;
 
 /// Answers what one peer sends in one connection, in a store that no server has. Snapshots stay pending.
 ///
@@ -37,15 +38,20 @@ pub fn answers(
     with_server(store, keeper, settings, &Unwatched, &hear, |server| {
         let (counts, idle) = (Counts::default(), Mutex::new(Some(Instant::now())));
         thread::scope(|scope| {
-            scope.spawn(|| {
+            spawn(scope, || {
                 // A peer that does not listen is no failure.
                 let _ = server.meet(1, &ours, &idle, &counts);
                 ours.shutdown(Shutdown::Both);
-            });
-            scope.spawn(|| {
+            })?;
+            let give = || {
                 let _ = (&peer).write_all(sent);
                 let _ = peer.shutdown(Shutdown::Write);
-            });
+            };
+            if let Err(error) = spawn(scope, give) {
+                // The other thread waits for what is sent.
+                let _ = peer.shutdown(Shutdown::Both);
+                return Err(error);
+            }
             let mut answers = Vec::new();
             // What came until the connection ended.
             let _ = (&peer).read_to_end(&mut answers);

@@ -88,11 +88,15 @@ pub(super) fn answer<R: Read, W: Write + Send>(
     thread::scope(|scope| {
         // Dropped before the threads are waited for, which ends them.
         let (sender, receiver) = bounded::<Request>(WAITING);
+        let mut started = Err(io::Error::other("no thread"));
         for _ in 0..WORKERS {
             let (receiver, peer) = (receiver.clone(), &peer);
-            scope.spawn(move || peer.work(&receiver));
+            let worker = thread::Builder::new().spawn_scoped(scope, move || peer.work(&receiver));
+            // One is enough, if the system has no more.
+            started = started.or(worker.map(drop));
         }
         drop(receiver);
+        started?;
         loop {
             let mut bytes = [0; Request::LEN];
             if peer.broken.load(Ordering::Acquire) || !wait(&mut input, &mut bytes[0])? {

@@ -5,6 +5,8 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod judge;
+#[cfg(feature = "network")]
+mod network;
 mod scene;
 mod shim;
 mod trace;

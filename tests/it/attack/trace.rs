@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::Random;
@@ -54,6 +55,11 @@ const FAILING: &[(&str, &[&str])] = &[
     ("fcntl", &["EMFILE"]),
     ("dup", &["EMFILE"]),
     ("copy_file_range", &["EIO", "ENOSPC"]),
+    ("socket", &["EMFILE", "ENOBUFS"]),
+    ("connect", &["ECONNREFUSED", "ENETUNREACH", "EACCES"]),
+    ("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS"]),
+    ("recvfrom", &["ECONNRESET", "EIO"]),
+    ("setsockopt", &["ENOBUFS"]),
 ];
 
 /// Calls that a process does not survive, or that the loader and the runtime make: they are not ours.
@@ -70,10 +76,15 @@ impl Calls {
     /// Counts the calls of a job; `None`, with a reason, where nothing can be traced.
     pub(super) fn of(scene: &Scene, job: &Job) -> Option<Self> {
         scene.put(job, false);
-        let counts = count(scene, &job.command())?;
+        Self::of_command(scene.path(), &job.command())
+    }
+
+    /// Counts the calls of a command in a folder.
+    pub(super) fn of_command(folder: &Path, command: &Command) -> Option<Self> {
+        let counts = count(folder, command)?;
         let mut first = Command::new(env!("CARGO_BIN_EXE_amikit"));
         first.arg("--version");
-        let loading = count(scene, &first)?;
+        let loading = count(folder, &first)?;
         Some(Self { counts, loading })
     }
 
@@ -104,15 +115,14 @@ impl Calls {
 }
 
 /// Runs a command under strace, and counts its calls.
-fn count(scene: &Scene, command: &Command) -> Option<BTreeMap<String, usize>> {
-    let log = scene.path().join("../strace.log");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(&log).arg(command.get_program()).args(command.get_args());
+fn count(folder: &Path, command: &Command) -> Option<BTreeMap<String, usize>> {
+    let log = folder.join("../strace.log");
+    let mut strace = traced(command, &[]);
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: strace is not installed");
         return None;
     }
-    let ended = run(&mut strace, scene.path());
+    let ended = run(&mut strace, folder);
     if ended.stderr.contains("ptrace") {
         println!("skipped: strace cannot trace here: {}", ended.stderr);
         return None;
@@ -136,10 +146,25 @@ fn count(scene: &Scene, command: &Command) -> Option<BTreeMap<String, usize>> {
 
 /// Returns a job under strace, with something injected into a call.
 pub(super) fn injected(job: &Job, inject: &str) -> Command {
+    under_strace(&job.command(), inject)
+}
+
+/// Returns a command under strace, with something injected into a call.
+pub(super) fn under_strace(own: &Command, inject: &str) -> Command {
     let (call, _) = inject.split_once(':').expect("a call is named");
-    let own = job.command();
+    traced(own, &["-e", &format!("trace={call}"), "-e", &format!("inject={inject}")])
+}
+
+/// Returns a command under strace, with its own environment.
+fn traced(own: &Command, more: &[&str]) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "../strace.log", "-e", &format!("trace={call}")]);
-    strace.args(["-e", &format!("inject={inject}")]).arg(own.get_program()).args(own.get_args());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    strace.args(["-f", "-qq", "-o", "../strace.log"]).args(more);
+    strace.arg(own.get_program()).args(own.get_args());
     strace
 }
