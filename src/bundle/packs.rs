@@ -39,6 +39,14 @@ fn as_base(base: &Arc<BaseSnapshot>) -> Arc<dyn Base> {
     Arc::<BaseSnapshot>::clone(base)
 }
 
+/// Joins packs that are all sound.
+fn sound(mut opened: OpenedPacks) -> Result<Chunks> {
+    match opened.broken.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(opened.chunks()),
+    }
+}
+
 impl OpenedPacks {
     /// Joins the packs and what they depend on.
     #[must_use]
@@ -60,6 +68,21 @@ impl Bundle {
     pub fn snapshot(&self, device: Option<&str>) -> Result<Snapshot> {
         let manifest = self.manifest(self.find(device)?)?;
         Ok(Snapshot::new(manifest, Arc::new(self.chunks()?)))
+    }
+
+    /// As [`Bundle::snapshot`], with decompressed groups in a cache that others use too: each cache has room of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bundle::snapshot`].
+    pub fn snapshot_sharing(
+        &self,
+        device: Option<&str>,
+        cache: &Arc<GroupCache>,
+    ) -> Result<Snapshot> {
+        let manifest = self.manifest(self.find(device)?)?;
+        let chunks = sound(self.open_packs_with(Arc::clone(cache))?)?;
+        Ok(Snapshot::new(manifest, Arc::new(chunks)))
     }
 
     /// Names snapshots that the bundle may depend on. Those that it does not depend on are left aside.
@@ -118,7 +141,11 @@ impl Bundle {
     ///
     /// As [`Bundle::manifest`], for the manifests of bases.
     pub fn open_packs(&self) -> Result<OpenedPacks> {
-        let mut opened = OpenedPacks::default();
+        self.open_packs_with(Arc::default())
+    }
+
+    fn open_packs_with(&self, cache: Arc<GroupCache>) -> Result<OpenedPacks> {
+        let mut opened = OpenedPacks { cache, ..OpenedPacks::default() };
         let mut bases: Vec<Arc<BaseSnapshot>> = Vec::new();
         let mut layers = self.layers.bases.iter().peekable();
         for (number, pack) in self.layers.packs.iter().enumerate() {
@@ -191,11 +218,7 @@ impl Bundle {
     ///
     /// As [`Bundle::pack`] and [`Bundle::manifest`].
     pub fn chunks(&self) -> Result<Chunks> {
-        let mut opened = self.open_packs()?;
-        match opened.broken.pop() {
-            Some((_, error)) => Err(error),
-            None => Ok(opened.chunks()),
-        }
+        sound(self.open_packs()?)
     }
 
     /// Tells whether the bundle leaves out packs or chunks that its base has.

@@ -247,3 +247,45 @@ fn nbd_outlives_peers_that_mean_no_good() {
         panic!("nobody answers");
     });
 }
+
+/// Peers choose which snapshots are open, and how many: what is decompressed of them has one room.
+#[test]
+fn many_snapshots_that_are_read_take_no_more_memory_than_a_few() {
+    const AMIS: usize = 14;
+    const BLOCKS: usize = 66;
+    let folder = quick_folder();
+    let here = folder.path();
+    run_well(here, "store init images");
+    let mut random = Random::with_seed(14);
+    for number in 0..AMIS {
+        // Two groups of blocks that are unlike each other, and small when they are packed.
+        let blocks: Vec<Vec<u8>> = (0..BLOCKS).map(|_| random.bytes(1024).repeat(512)).collect();
+        fs::write(here.join("v.raw"), blocks.concat()).unwrap();
+        run_well(here, &format!("pack v.raw -o images@ami-{number}"));
+    }
+    let victim = Victim::start(here, "serve aws images --listen 127.0.0.1:0 --json");
+    let before = victim.memory("VmHWM:");
+    let mut client = Client::of(TcpStream::connect(victim.address).unwrap());
+    let who = ("123456789012", "us-east-1");
+    let form = b"Action=DescribeSnapshots&Version=2016-11-15&Owner.1=self";
+    let listed = String::from_utf8(client.ask(who, "ec2", "POST /", &[], form).body).unwrap();
+    let ids: Vec<&str> =
+        listed.split("<snapshotId>").skip(1).map(|it| it.split_once('<').unwrap().0).collect();
+    assert_eq!(ids.len(), AMIS, "{listed}");
+    for id in ids {
+        let list = client.ask(who, "ebs", &format!("GET /snapshots/{id}/blocks"), &[], b"").json();
+        for index in [BLOCKS - 4, BLOCKS - 1] {
+            let block = &list["Blocks"][index];
+            let token = block["BlockToken"].as_str().unwrap();
+            let token: String = token.bytes().map(|it| format!("%{it:02X}")).collect();
+            let line =
+                format!("GET /snapshots/{id}/blocks/{}?blockToken={token}", block["BlockIndex"]);
+            let answer = client.ask(who, "ebs", &line, &[], b"");
+            assert_eq!((answer.status, answer.body.len()), (200, 512 << 10), "{id}");
+        }
+    }
+    let growth = victim.memory("VmHWM:").saturating_sub(before);
+    println!("{AMIS} snapshots: grew {growth} bytes");
+    // Nine groups, and what decodes one of them.
+    assert!(growth <= 420 << 20, "it grew by {growth} bytes");
+}

@@ -51,6 +51,7 @@ use crate::ops::shared::packing::pack_one;
 use crate::ops::shared::store_names::for_output;
 use crate::ops::shared::store_names::typed;
 use crate::pack::DEFAULT_PACK_SIZE;
+use crate::pack::GroupCache;
 use crate::serve::Address;
 use crate::serve::Listener;
 use crate::serve::aws::AccessKey;
@@ -206,6 +207,7 @@ pub fn aws(
         groups: request.groups,
         threads: request.threads,
         writing: Mutex::new(()),
+        cache: Arc::default(),
     };
     crate::serve::aws::serve(
         &listener,
@@ -252,6 +254,8 @@ struct StoreKeeper {
     threads: NonZero<usize>,
     /// One snapshot or AMI is made at a time: each takes all threads, and shares with the one before.
     writing: Mutex<()>,
+    /// Decompressed groups of all snapshots that are open: peers choose how many that are.
+    cache: Arc<GroupCache>,
 }
 
 impl StoreKeeper {
@@ -289,7 +293,7 @@ impl Keeper for StoreKeeper {
     }
 
     fn open(&self, name: &str, device: &str) -> Result<Arc<Snapshot>> {
-        self.bundle(name)?.snapshot(Some(device)).map(Arc::new)
+        self.bundle(name)?.snapshot_sharing(Some(device), &self.cache).map(Arc::new)
     }
 
     fn keep(
