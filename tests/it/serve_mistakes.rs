@@ -43,15 +43,18 @@ fn each_mistake_gives_the_code_of_ec2s_reference() {
     let (status, _) = ask(&mut client, ME, &format!("Action=DeregisterImage&ImageId={gone}"));
     assert_eq!(status, 200);
 
-    let values: String = (1..=201).map(|it| format!("&Filter.1.Value.{it}=x")).collect();
-    let tags: String = (1..=51).map(|it| format!("&Tag.{it}.Key=k{it}&Tag.{it}.Value=")).collect();
+    let values: Vec<String> = (1..=201).map(|it| format!("&Filter.1.Value.{it}=x")).collect();
+    let values = values.concat();
+    let tags: Vec<String> =
+        (1..=51).map(|it| format!("&Tag.{it}.Key=k{it}&Tag.{it}.Value=")).collect();
+    let tags = tags.concat();
     let root = "BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.SnapshotId";
     let register = format!("RegisterImage&RootDeviceName=/dev/xvda&{root}={snapshot}");
     let copy = format!("CopyImage&SourceRegion=us-east-1&SourceImageId={image}");
     let never = "ami-0123456789abcdef0";
     let no_snapshot = "snap-0123456789abcdef0";
     let rows: Vec<((&str, &str), &str, String)> = vec![
-        (ME, "MissingAction", "".to_owned()),
+        (ME, "MissingAction", String::new()),
         (ME, "InvalidAction", "RunInstances".to_owned()),
         (ME, "InvalidAction", "describeimages".to_owned()),
         // Lists.
