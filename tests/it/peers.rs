@@ -277,9 +277,12 @@ fn many_snapshots_that_are_read_take_no_more_memory_than_a_few() {
         for index in [BLOCKS - 4, BLOCKS - 1] {
             let block = &list["Blocks"][index];
             let token = block["BlockToken"].as_str().unwrap();
-            let token: String = token.bytes().map(|it| format!("%{it:02X}")).collect();
+            let mut escaped = String::new();
+            for byte in token.bytes() {
+                std::fmt::Write::write_fmt(&mut escaped, format_args!("%{byte:02X}")).unwrap();
+            }
             let line =
-                format!("GET /snapshots/{id}/blocks/{}?blockToken={token}", block["BlockIndex"]);
+                format!("GET /snapshots/{id}/blocks/{}?blockToken={escaped}", block["BlockIndex"]);
             let answer = client.ask(who, "ebs", &line, &[], b"");
             assert_eq!((answer.status, answer.body.len()), (200, 512 << 10), "{id}");
         }

@@ -85,22 +85,19 @@ pub(super) fn in_place(request: &ApplyRequest, watch: &dyn Watch) -> Result<Done
     let trusted = open_checked(&request.bundle, request.trust.as_ref(), None, watch)?;
     let bundle = trusted.bundle;
     let delta = Delta::find(&bundle, request.device.as_deref())?;
-    let (journal, outcome) = match find_journal(run.image)? {
-        Some(path) => {
-            let journal = Journal::open(&path)?;
-            run.check_same_change(&journal, &delta)?;
-            run.check_between(&journal)?;
-            (journal, Outcome::Finished)
-        }
-        None => {
-            let begun = run.begin(bundle, &delta).map_err(|e| run.unchanged(e))?;
-            let Some(journal) = begun else {
-                let changed_blocks = changed_blocks(&delta.old, &delta.new)?;
-                let outcome = Outcome::Unchanged;
-                return Ok(Done { delta, outcome, changed_blocks, notes: Vec::new() });
-            };
-            (journal, Outcome::Changed)
-        }
+    let (journal, outcome) = if let Some(path) = find_journal(run.image)? {
+        let journal = Journal::open(&path)?;
+        run.check_same_change(&journal, &delta)?;
+        run.check_between(&journal)?;
+        (journal, Outcome::Finished)
+    } else {
+        let begun = run.begin(bundle, &delta).map_err(|e| run.unchanged(e))?;
+        let Some(journal) = begun else {
+            let changed_blocks = changed_blocks(&delta.old, &delta.new)?;
+            let outcome = Outcome::Unchanged;
+            return Ok(Done { delta, outcome, changed_blocks, notes: Vec::new() });
+        };
+        (journal, Outcome::Changed)
     };
     let Sides { old, new } = journal.sides();
     let changed_blocks = changed_blocks(old, new)?;
