@@ -310,7 +310,7 @@ rules! {
     Error Refused Asked Sharing "kms-key-arn" sharing::kms_key_arn
         "An upload's key is arn:aws:kms:REGION:ACCOUNT:key/ID"
         "EBS KmsKeyArn"
-    Error Documented Asked Sharing "kms-key-region" sharing::kms_key_region
+    Error Refused Asked Sharing "kms-key-region" sharing::kms_key_region
         "A key is of the region in which it encrypts"
         "EC2 CopyImageRequest.KmsKeyId: the copy is pending, and fails later"
     Error Refused Asked Sharing "copy-name" sharing::copy_twice

@@ -262,7 +262,6 @@ mod tests {
         assert_eq!(starts(&[&other]), [0, 9, half]);
         assert_eq!(starts(&[&one, &other]), [0, 4, 5, 9, (3 << 40) / SPAN_LEN, half, last]);
         assert_eq!(starts(&[&volume(size, &[])]), [0_u64; 0]);
-        assert_eq!(starts(&[&volume(0, &[])]), [0_u64; 0]);
 
         let found = changed(&one, &other, NonZero::new(2).unwrap(), &crate::work::Unwatched);
         let pages: Vec<u64> =
