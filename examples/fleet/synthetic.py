@@ -26,27 +26,21 @@ def manifest(blocks):
     root = hashlib.sha256(b"amikit.snapshot.v1" + bytes(6) + struct.pack("<QII", len(blocks) * BLOCK, BLOCK, 1))
     counts = [0, 0, 0]
     for number in range(0, -(-len(blocks) // GROUP)):
-        written, data, digests, here = 0, 0, [], [0, 0]
-        for bit, block in enumerate(blocks[number * GROUP : (number + 1) * GROUP]):
-            if block is None:
-                counts[2] += 1
-                continue
-            written |= 1 << bit
-            linear.update(block)
-            if block == ZEROS:
-                here[1] += 1
-            else:
-                data |= 1 << bit
-                digests.append(block)
-                here[0] += 1
-        counts[0] += here[0]
-        counts[1] += here[1]
+        here = blocks[number * GROUP : (number + 1) * GROUP]
+        there = [it for it in here if it is not None]
+        digests = [it for it in there if it != ZEROS]
+        linear.update(b"".join(there))
+        # The first block is the lowest bit.
+        written = int("".join("0" if it is None else "1" for it in reversed(here)), 2)
+        data = int("".join("0" if it is None or it == ZEROS else "1" for it in reversed(here)), 2)
+        own = (len(digests), len(there) - len(digests), len(here) - len(there))
+        counts = [sum(it) for it in zip(counts, own)]
         if not written:
             continue
         group = written.to_bytes(128, "little") + data.to_bytes(128, "little") + b"".join(digests)
         digest = hashlib.sha256(group).digest()
         at = 4096 + len(groups)
-        table += struct.pack("<IHHQI12x32s", number, here[0], here[1], at, zlib.crc32(group), digest)
+        table += struct.pack("<IHHQI12x32s", number, own[0], own[1], at, zlib.crc32(group), digest)
         root.update(struct.pack("<I32s", number, digest))
         groups += group
     groups += bytes(-len(groups) % 4096)
