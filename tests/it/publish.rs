@@ -593,6 +593,49 @@ fn a_snapshot_that_was_given_up_is_started_again() {
     assert_eq!(report["blocks"], report["put_blocks"]);
 }
 
+/// A run may die when its record is written and its journal is still there. When the AMI was taken back meanwhile, the next
+/// run makes a new one, and does not say that the old one is there.
+#[test]
+fn a_journal_does_not_bring_back_what_was_taken_back() {
+    let folder = scene();
+    let here = folder.path();
+    packed(here, &versions(30)[..1]);
+    let faults = r#"{ "faults": [{ "call": "PutSnapshotBlock", "delay_ms": 20 }] }"#;
+    fs::write(here.join("faults.json"), faults).unwrap();
+    let server = Server::start(here, "--keys keys --faults faults.json");
+    let line = "publish mine@web-0 --json";
+    let child = client(here, &server.url, line).spawn().unwrap();
+    let journals = here.join("mine/publications");
+    let started = Instant::now();
+    let is_journal = |name: &String| name.ends_with(".journal");
+    let name = loop {
+        let there = journals.is_dir().then(|| names(&journals).into_iter().find(is_journal));
+        if let Some(name) = there.flatten() {
+            break name;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "no journal");
+        thread::sleep(Duration::from_millis(1));
+    };
+    // Another name of the same file, which stays when the run is done with it.
+    fs::hard_link(journals.join(&name), here.join("kept")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let image_of = |text: &str| {
+        let report = events(text).pop().unwrap()["published"].clone();
+        report["images"][0]["image_id"].as_str().unwrap().to_owned()
+    };
+    let first = image_of(&String::from_utf8(output.stdout).unwrap());
+    fs::rename(here.join("kept"), journals.join(&name)).unwrap();
+    well(here, &server.url, &format!("unpublish mine@web-0 --yes {ACCOUNT}"));
+
+    let second = image_of(&well(here, &server.url, line));
+    assert_ne!(first, second);
+    let found =
+        say(&server, &format!("Action=DescribeImages&Version=2016-11-15&ImageId.1={second}"));
+    assert!(found.contains("<imageState>available"), "{found}");
+    assert!(!names(&journals).iter().any(is_journal));
+}
+
 fn journal(here: &Path) -> PathBuf {
     let folder = here.join("mine/publications");
     let name = names(&folder).into_iter().find(|it| it.ends_with(".journal")).unwrap();

@@ -184,16 +184,46 @@ impl Publishing<'_> {
         });
         let Some(record) = same.next() else { return Ok(None) };
         let first = &record.images[0];
-        let parameters = serde_json::json!({ "ImageIds": [first.image_id] });
-        let found = self.aws.ec2(self.region, "DescribeImages", &parameters, None)?;
-        let gone = found.as_ref().is_err_and(|refusal| {
-            refusal.is_one_of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])
-        });
-        if gone || !is_recorded(&found?["Images"][0], first) {
+        if !self.look_at(first)?.is_some_and(|found| is_recorded(&found, first)) {
             return Ok(None);
         }
         self.put_parameter(&record.images)?;
         Ok(Some(self.report(record, PathBuf::new(), Totals::default(), 0, BTreeMap::new(), true)))
+    }
+
+    /// Returns what EC2 says of an AMI, if it is there.
+    fn look_at(&self, image: &PublishedImage) -> Result<Option<serde_json::Value>> {
+        let parameters = serde_json::json!({ "ImageIds": [image.image_id] });
+        let found = self.aws.ec2(&image.region, "DescribeImages", &parameters, None)?;
+        let gone = found.as_ref().is_err_and(|refusal| {
+            refusal.is_one_of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])
+        });
+        if gone { Ok(None) } else { Ok(found?["Images"].get(0).cloned()) }
+    }
+
+    /// Opens the journal of a plan. What it says was made may be gone since: a run may die between its record and the end of
+    /// its journal, and the AMI be taken back by that record. Then nothing goes on from there.
+    fn journal(&self, folder: &std::path::Path, head: &Head) -> Result<(Journal, journal::Known)> {
+        let (journal, known) = Journal::open(folder, head, self.watch)?;
+        let mut gone = Vec::new();
+        for (number, image) in known.images.iter().enumerate() {
+            if self.look_at(image)?.is_none() {
+                gone.push(number);
+            }
+        }
+        match gone.first() {
+            None => Ok((journal, known)),
+            Some(0) => {
+                journal.remove()?;
+                Journal::open(folder, head, self.watch)
+            }
+            Some(copy) => {
+                let PublishedImage { region, image_id, .. } = &known.images[*copy];
+                let text = format!("the copy {image_id} in {region} was made, and is not there");
+                let advice = "deregister the AMI and its other copies, and publish it again";
+                Err(Error::new(Kind::Mismatch, text).in_file(journal.path()).advise(advice))
+            }
+        }
     }
 
     fn put_parameter(&self, images: &[PublishedImage]) -> Result<()> {
@@ -285,7 +315,7 @@ impl Publishing<'_> {
         let bundle = &prepared.bundle;
         let head = Head::new(plan, bundle.digest(), self.account, self.region);
         let folder = records.made().map_err(unwritable)?;
-        let (journal, known) = Journal::open(folder, &head, self.watch)?;
+        let (journal, known) = self.journal(folder, &head)?;
         let parents: BTreeMap<String, String> =
             prepared.bases.iter().map(|it| (it.device.clone(), it.id().to_owned())).collect();
         (self.hear)(&PublishEvent::Planned {
