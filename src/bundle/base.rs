@@ -261,7 +261,7 @@ impl crate::pack::Base for BaseSnapshot {
     }
 }
 
-/// A base as the volume that it is. Its bytes are not checked: whoever needs the right ones compares what comes of them.
+/// A base as the volume that it is. Its bytes are not checked: a caller that needs the right ones compares what comes of them.
 #[derive(Clone, Copy, Debug)]
 pub struct BaseVolume<'a>(pub &'a BaseSnapshot);
 

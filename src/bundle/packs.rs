@@ -75,7 +75,7 @@ impl Bundle {
     /// # Errors
     ///
     /// As [`Bundle::snapshot`].
-    pub fn snapshot_sharing(
+    pub(crate) fn snapshot_sharing(
         &self,
         device: Option<&str>,
         cache: &Arc<GroupCache>,

@@ -1,6 +1,6 @@
 //! Where the base may have what a volume has now: the same file, before it was changed.
 //!
-//! Anchors find the old self of a page by 64 bytes that both have. A program that was linked anew differs in every few
+//! Anchors find the old self of a page by 64 bytes that both have. A program that was linked again differs in every few
 //! bytes, since all addresses in it moved, and has hardly one anchor in common with itself; but it has the same name.
 
 use crate::pack::Page;
