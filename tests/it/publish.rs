@@ -630,9 +630,10 @@ fn a_journal_does_not_bring_back_what_was_taken_back() {
 
     let second = image_of(&well(here, &server.url, line));
     assert_ne!(first, second);
-    let found =
-        say(&server, &format!("Action=DescribeImages&Version=2016-11-15&ImageId.1={second}"));
-    assert!(found.contains("<imageState>available"), "{found}");
+    // This asks for its state and for its snapshots.
+    let third = well(here, &server.url, line);
+    assert_eq!(events(&third)[0]["published"]["was_there"], true, "{third}");
+    assert_eq!(image_of(&third), second);
     assert!(!names(&journals).iter().any(is_journal));
 }
 
