@@ -10,6 +10,7 @@ mod call;
 mod client;
 pub mod fake;
 mod headers;
+mod lookup;
 mod message;
 mod redact;
 mod response;

@@ -14,10 +14,12 @@ use ureq::tls::PemItem;
 use ureq::tls::RootCerts;
 use ureq::tls::TlsConfig;
 use ureq::tls::parse_pem;
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::http::headers::Headers;
+use crate::http::lookup::Lookup;
 use crate::http::message::Body;
 use crate::http::message::Cut;
 use crate::http::message::Limits;
@@ -58,7 +60,7 @@ impl Sockets {
                 .max_idle_connections_per_host(connections)
                 .tls_config(tls.clone())
                 .proxy(proxy);
-            config.build().new_agent()
+            Agent::with_parts(config.build(), DefaultConnector::new(), Lookup)
         };
         let secure = proxy(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
         // Not HTTP_PROXY: a web server's program gets the header `Proxy` of a request under that name.
