@@ -524,8 +524,9 @@ fn bombs_are_refused_at_once() {
     file.write_all_at(&tables, 1 << 16).unwrap();
     file.set_len(65_552 << 16).unwrap();
     refused(&file, Kind::Limit, "L2 tables have");
-    // Half as many are walked: they are all hole.
-    file.write_all_at(&header(16, 16 << 40, 32_768), 0).unwrap();
+    // Half as many are walked, by hand a tenth of that: they are all hole.
+    let walked = if common::sample(5) == 5 { 32_768_u32 } else { 3_200 };
+    file.write_all_at(&header(16, u64::from(walked) << 29, walked), 0).unwrap();
     file.sync_all().unwrap();
     assert_eq!(common::extents_of(&open(&path).unwrap().volume).len(), 1);
     // An L1 table that is not there.

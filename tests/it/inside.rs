@@ -11,6 +11,7 @@ use crate::common::amikit;
 use crate::common::injected;
 use crate::common::run;
 use crate::common::run_well;
+use crate::common::sample;
 use crate::common::stderr;
 
 /// Says why a test is skipped where a tool is missing.
@@ -427,7 +428,12 @@ fn an_image_with_and_without_its_free_blocks_is_changed_in_place() {
             run_well(here, "unpack old.ami -o bare.raw");
             run_well(here, "unpack thin.ami --base root.raw -o expected.raw");
             let expected = fs::read(here.join("expected.raw")).unwrap();
+            // By hand each old image is tried with a half of the others.
+            let every = sample(5) == 5;
             for old in ["root.raw", "bare.raw"] {
+                if !every && (policy == "hole") ^ (new == "new.raw") ^ (old == "root.raw") {
+                    continue;
+                }
                 let context = format!("{policy}, {new}, {old}");
                 let was = fs::read(here.join(old)).unwrap();
                 fs::copy(here.join(old), here.join("image.raw")).unwrap();

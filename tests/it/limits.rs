@@ -112,11 +112,18 @@ fn memory_is_bounded_in_every_format() {
         lines.push(format!("convert out.{name} back.raw --format raw"));
         lines.push(format!("compare out.{name} in.raw"));
     }
-    for (tool, arguments) in [("gzip", "-1"), ("xz", "-0"), ("xz", "-6"), ("zstd", "-1")] {
+    // What a reader of xz takes is in its header, and xz takes a second for 3 MiB of this.
+    fs::write(here.join("few.raw"), &fs::read(here.join("in.raw")).unwrap()[..8 << 20]).unwrap();
+    for (tool, arguments, input) in [
+        ("gzip", "-1", "in.raw"),
+        ("xz", "-0", "few.raw"),
+        ("xz", "-6", "few.raw"),
+        ("zstd", "-1", "in.raw"),
+    ] {
         if installed(tool) {
             let out = format!("in.{tool}{arguments}");
             let packed = File::create(here.join(&out)).unwrap();
-            let raw = File::open(here.join("in.raw")).unwrap();
+            let raw = File::open(here.join(input)).unwrap();
             let mut command = Command::new(tool);
             let done = command.args([arguments, "-c"]).stdin(raw).stdout(packed).status().unwrap();
             assert!(done.success());
