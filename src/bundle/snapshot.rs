@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::manifest::Block;
 use crate::manifest::Manifest;
 use crate::pack::ChunkReader;
@@ -58,7 +60,8 @@ impl Snapshot {
                 [_] => format!("block {first}"),
                 _ => format!("a block of {first} to {last}"),
             };
-            e.advise(format!("{blocks} cannot be restored; `amikit verify` lists all damage"))
+            let to = format!("list all damage; {blocks} cannot be restored").into();
+            e.advise(Advice::Use { verb: Verb::Verify, to })
         });
         self.readers.give(reader);
         read

@@ -109,9 +109,10 @@ impl Groups {
     pub fn note(&self, wanted: NonZero<usize>) -> Option<String> {
         let threads = self.threads(wanted);
         (threads < wanted).then(|| {
+            let level = self.level.map(|level| format!("level {level} with "));
             format!(
-                "level {} with groups of {} takes {} of memory a thread: {threads} of {wanted} threads compress",
-                self.level(true),
+                "{}groups of {} take {} of memory a thread: {threads} of {wanted} threads compress",
+                level.unwrap_or_default(),
                 format_size(self.size),
                 format_size(self.memory_a_thread()),
             )
