@@ -24,7 +24,7 @@ pub enum RecipeFault {
     #[error("version is {found}, expected 1")]
     Version {
         /// Version found.
-        found: u32,
+        found: i64,
     },
     /// A template has no value.
     #[error("template {{{name}}} has no value")]
@@ -68,7 +68,10 @@ pub enum RecipeFault {
 
 impl Fault for RecipeFault {
     fn kind(&self) -> Kind {
-        Kind::Invalid
+        match self {
+            Self::Version { .. } => Kind::Unsupported,
+            _ => Kind::Invalid,
+        }
     }
 }
 

@@ -87,8 +87,18 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// `Invalid`, with line and column, if the text is none.
+    /// `Invalid`, with line and column, if the text is none; `Unsupported` if it is of another version.
     pub fn parse(text: &str) -> Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Head {
+            version: i64,
+        }
+        // First: another version may have keys that this one does not know.
+        if let Ok(Head { version }) = toml::from_str(text)
+            && version != 1
+        {
+            return Err(RecipeFault::Version { found: version }.into());
+        }
         let tables: Tables = toml::from_str(text).map_err(|error| {
             let (line, column) = position(text, error.span().map_or(0, |span| span.start));
             Error::from(RecipeFault::Syntax {
@@ -97,9 +107,6 @@ impl Recipe {
                 text: error.message().trim_end().replace('\n', " "),
             })
         })?;
-        if tables.version != 1 {
-            return Err(RecipeFault::Version { found: tables.version }.into());
-        }
         Ok(Self { tables, text: text.to_owned() })
     }
 

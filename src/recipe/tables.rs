@@ -40,8 +40,9 @@ use crate::recipe::waiver::Waiver;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Tables {
-    /// Version of the format: 1.
-    pub(super) version: u32,
+    /// Version of the format, which was looked at before.
+    #[serde(rename = "version")]
+    _version: u32,
     pub(super) ami: AmiTable,
     #[serde(default)]
     pub(super) volume: Vec<VolumeTable>,

@@ -20,6 +20,7 @@ use crate::io::LogFile;
 use crate::io::SharedFolder;
 use crate::ops::publish::ranges::Ranges;
 use crate::ops::shared::publications::PublishedImage;
+use crate::ops::shared::versions;
 use crate::work::Watch;
 
 /// Version of the journal's format.
@@ -151,8 +152,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// `Io` if the system refuses or another run has it; `Corrupt` if it is damaged; `Invalid` if it is of another account
-    /// or region.
+    /// `Io` if the system refuses or another run has it; `Corrupt` if it is damaged; `Unsupported` if it is of another
+    /// version; `Invalid` if it is of another account or region.
     pub(super) fn open(folder: &Path, head: &Head, watch: &dyn Watch) -> Result<(Self, Known)> {
         let folder = SharedFolder::open(folder)?;
         let digits = head.plan.hex();
@@ -176,8 +177,8 @@ impl Journal {
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let Some(plain) = line.strip_suffix(b"\n") else { break };
             if is_first {
-                let found: Head = serde_json::from_slice(plain)
-                    .map_err(|_| fail(at, "it does not start as a journal of version 1 does"))?;
+                let found: Head = versions::read(plain, "journal", "Journal", VERSION)
+                    .map_err(|error| error.in_file(&journal.path))?;
                 if found != *head {
                     let text = format!(
                         "it is of account {} in {}, expected {} in {}",
@@ -326,6 +327,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use crate::digest::sha256;
+    use crate::ops::shared::publications::PublishedSnapshot;
     use crate::work::Unwatched;
 
     fn head() -> Head {
@@ -386,10 +388,55 @@ mod tests {
         fs::write(&path, &text).unwrap();
         let error = Journal::open(folder.path(), &head(), &Unwatched).unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt);
+        // What another version has beside its number is not known.
+        let newer = String::from_utf8(text).unwrap();
+        let newer = newer.replacen("{\"Journal\":1,", "{\"Journal\":2,\"New\":[],", 1);
+        fs::write(&path, newer).unwrap();
+        let error = Journal::open(folder.path(), &head(), &Unwatched).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.to_string().contains("of version 2, expected 1"), "{error}");
         fs::write(&path, "[]\n").unwrap();
         assert_eq!(
             Journal::open(folder.path(), &head(), &Unwatched).unwrap_err().kind(),
             Kind::Corrupt
         );
+    }
+
+    /// A stored journal of each version is read; the newest is what is written.
+    #[test]
+    fn a_stored_journal_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        let path = journal.path().to_owned();
+        journal.started("/dev/xvda", "snap-0123456789abcdef0", "token").unwrap();
+        for block in [0, 1, 2, 9] {
+            journal.acknowledge("/dev/xvda", block).unwrap();
+        }
+        journal.completed("/dev/xvda").unwrap();
+        journal.proved("/dev/xvda").unwrap();
+        let made = BTreeMap::from([("${image:0}".to_owned(), "ami-0123456789abcdef0".to_owned())]);
+        let snapshot = PublishedSnapshot {
+            device: "/dev/xvda".to_owned(),
+            snapshot_id: "snap-0123456789abcdef0".to_owned(),
+            root_digest: sha256(b"root"),
+        };
+        let image = PublishedImage {
+            region: "eu-west-1".to_owned(),
+            image_id: "ami-0123456789abcdef0".to_owned(),
+            snapshots: vec![snapshot],
+        };
+        journal.done(1, made, vec![image]).unwrap();
+        drop(journal);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let golden = root.join("fixtures/golden/upload.journal");
+        if std::env::var_os("BLESS").is_some() {
+            fs::copy(&path, &golden).unwrap();
+        }
+        let stored = fs::read_to_string(golden).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), stored, "meant? BLESS=1");
+        let (_, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        let volume = &known.volumes["/dev/xvda"];
+        assert!(volume.proved && volume.completed && volume.acknowledged.has(9));
+        assert_eq!((known.done.len(), known.images.len()), (1, 1));
     }
 }

@@ -10,11 +10,11 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::digest::sha256;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::error::Result;
 use crate::io::Hold;
 use crate::io::Node;
 use crate::io::SharedFolder;
+use crate::ops::shared::versions;
 use crate::work::Watch;
 
 /// Name of the folder in a store.
@@ -57,12 +57,8 @@ pub(in crate::ops) fn highest(store: &Path, name: &str) -> Result<Option<Counter
     let file = file_name(name);
     let Some(bytes) = SharedFolder::open(&path)?.read(&file, MAX_LEN)? else { return Ok(None) };
     let fail = |error: Error| error.in_file(&path.join(&file));
-    let found: CounterRecord = serde_json::from_slice(&bytes)
-        .map_err(|e| fail(Error::corrupt(format!("record of a counter: {e}"))))?;
-    if found.counter != VERSION {
-        let text = format!("the record is of version {}, expected {VERSION}", found.counter);
-        return Err(fail(Error::new(Kind::Unsupported, text)));
-    }
+    let found: CounterRecord =
+        versions::read(&bytes, "record of a counter", "Counter", VERSION).map_err(fail)?;
     if found.name != name {
         return Err(fail(Error::corrupt("it is about another name than its own says")));
     }
@@ -103,6 +99,8 @@ pub(in crate::ops) fn raise(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::error::Kind;
 
     use std::fs;
 

@@ -11,7 +11,6 @@ use crate::aws::check_region;
 use crate::aws::is_id;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::error::Result;
 use crate::ops::shared::publications::PublishedSnapshot;
 use crate::ops::shared::records::Record;
@@ -63,12 +62,10 @@ impl FetchRecord {
 
 impl Record for FetchRecord {
     const FOLDER: &'static str = "fetches";
+    const VERSIONED_BY: &'static str = "Fetch";
+    const VERSION: u32 = VERSION;
 
     fn check(&self) -> Result<()> {
-        if self.fetch != VERSION {
-            let text = format!("the record is of version {}, expected {VERSION}", self.fetch);
-            return Err(Error::new(Kind::Unsupported, text));
-        }
         check_region(&self.region).map_err(|fault| Error::corrupt(fault.to_string()))?;
         let sound = is_account(&self.account)
             && (is_id(&self.id, "ami-") || is_id(&self.id, "snap-"))
@@ -93,6 +90,7 @@ mod tests {
     use std::path::Path;
 
     use crate::digest::sha256;
+    use crate::error::Kind;
     use crate::ops::shared::records::Records;
 
     #[test]

@@ -48,3 +48,4 @@ pub(super) mod store_names;
 pub(super) mod trust;
 pub(super) mod upload;
 pub(super) mod verification;
+pub(super) mod versions;

@@ -84,12 +84,10 @@ impl Publication {
 
 impl Record for Publication {
     const FOLDER: &'static str = "publications";
+    const VERSIONED_BY: &'static str = "Publication";
+    const VERSION: u32 = VERSION;
 
     fn check(&self) -> Result<()> {
-        if self.publication != VERSION {
-            let text = format!("the record is of version {}, expected {VERSION}", self.publication);
-            return Err(Error::new(crate::error::Kind::Unsupported, text));
-        }
         for image in &self.images {
             check_region(&image.region).map_err(|fault| Error::corrupt(fault.to_string()))?;
         }

@@ -14,6 +14,7 @@ use crate::format::Named;
 use crate::io::Node;
 use crate::io::SharedFolder;
 use crate::layout::is_store;
+use crate::ops::shared::versions;
 
 /// Most bytes of a record: an AMI has 27 volumes in each of some dozen regions.
 const MAX_LEN: u64 = 4 << 20;
@@ -26,11 +27,17 @@ pub(in crate::ops) trait Record: Serialize + DeserializeOwned {
     /// Name of the folder in a store, and what stands behind a bundle's name in that of its folder.
     const FOLDER: &'static str;
 
-    /// Fails if it is of another version, or damaged.
+    /// The member that says its version.
+    const VERSIONED_BY: &'static str;
+
+    /// The version that is read and written.
+    const VERSION: u32;
+
+    /// Fails if it is damaged.
     ///
     /// # Errors
     ///
-    /// `Unsupported` or `Corrupt`.
+    /// `Corrupt`.
     fn check(&self) -> Result<()>;
 
     /// Returns the name of its file, which ends in `.json`.
@@ -112,8 +119,8 @@ impl<R: Record> Records<R> {
             let path = self.folder.join(&file.name);
             // One that is gone by now was taken back by another run.
             let Some(bytes) = folder.read(&file.name, MAX_LEN)? else { continue };
-            let record: R = serde_json::from_slice(&bytes)
-                .map_err(|e| Error::corrupt(format!("record: {e}")).in_file(&path))?;
+            let record: R = versions::read(&bytes, "record", R::VERSIONED_BY, R::VERSION)
+                .map_err(|e| e.in_file(&path))?;
             record.check().map_err(|e| e.in_file(&path))?;
             found.push(record);
         }
