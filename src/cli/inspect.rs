@@ -217,6 +217,18 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             )?;
             manifest(snapshot, out)
         }
+        Inspected::Part { path, part } => {
+            writeln!(
+                out,
+                "{}: part of a snapshot: blocks {} to {} of a volume of {}",
+                shown(path),
+                part.first_block,
+                part.first_block.saturating_add(part.block_count).saturating_sub(1),
+                format_size(part.whole_size_bytes)
+            )?;
+            writeln!(out, "  made with {}", part.options)?;
+            manifest(&part.snapshot, out)
+        }
         Inspected::InstanceStore(content) => instance_store::content(content, out),
         Inspected::Pack { path, content } => pack(path, content, out),
         Inspected::Image {

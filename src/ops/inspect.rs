@@ -14,12 +14,14 @@ use crate::chunking::Sink;
 use crate::chunking::States;
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::error::Error;
 use crate::error::Result;
 use crate::format::OpenedStream;
 use crate::io::Input;
 use crate::io::ReadAt;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
+use crate::manifest::Part;
 use crate::manifest::zero_block_digest;
 use crate::ops::shared::guest_report::GuestReport;
 use crate::ops::shared::guest_report::report;
@@ -30,6 +32,7 @@ use crate::ops::shared::open::OpenedVolume;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open_in_order;
+use crate::ops::shared::parts::VolumePartReport;
 use crate::ops::shared::report::SnapshotReport;
 use crate::ops::shared::report::path_text;
 use crate::pack::Pack;
@@ -106,6 +109,15 @@ pub enum Inspected {
         /// What it says.
         #[serde(flatten)]
         snapshot: SnapshotReport,
+    },
+    /// The manifest of a part of a volume.
+    Part {
+        /// The file.
+        #[serde(serialize_with = "path_text")]
+        path: PathBuf,
+        /// What it is a part of, and its own blocks.
+        #[serde(flatten)]
+        part: VolumePartReport,
     },
     /// The manifest of an instance-store bundle.
     InstanceStore(InstanceStoreContent),
@@ -204,6 +216,11 @@ pub fn inspect(
             let snapshot = SnapshotReport::new(&manifest.summary());
             return Ok(Inspected::Manifest { path, snapshot });
         }
+        Found::Part => {
+            let (part, manifest) = open_part(&path)?;
+            let snapshot = SnapshotReport::new(&manifest.summary());
+            return Ok(Inspected::Part { path, part: VolumePartReport::new(part, snapshot) });
+        }
         Found::Pack => {
             let input = Arc::new(Input::open(&path)?);
             let len = input.len();
@@ -245,6 +262,14 @@ pub fn inspect(
         read,
         guest,
         notes: opened.notes(),
+    })
+}
+
+fn open_part(path: &Path) -> Result<(Part, Manifest)> {
+    let input = Input::open(path)?;
+    Part::open(&input)?.ok_or_else(|| {
+        // It began as one, and was replaced or cut since.
+        Error::corrupt("the file ends in the header of a part").in_file(path)
     })
 }
 

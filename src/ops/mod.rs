@@ -168,7 +168,6 @@ pub use packages::PackageReport;
 pub use packages::PackagesReport;
 pub use packages::packages;
 pub use page::PageOutput;
-pub use part::PartReport as VolumePartReport;
 pub use part::PartRequest;
 pub use part::Stores;
 pub use part::part;
@@ -239,6 +238,7 @@ pub use shared::packing::PackOptions;
 pub use shared::packing::PackReport;
 pub use shared::packing::VolumeReport;
 pub use shared::parts::BlockSpan;
+pub use shared::parts::VolumePartReport;
 pub use shared::planning::DEFAULT_CONNECTIONS;
 pub use shared::planning::PlanReport;
 #[cfg(feature = "network")]

@@ -4,8 +4,6 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::RwLock;
 
-use serde::Serialize;
-
 use crate::bundle::VolumeConfig;
 use crate::bundle::VolumeWriter;
 use crate::bundle::Writer;
@@ -33,6 +31,7 @@ use crate::ops::shared::open::open;
 use crate::ops::shared::outside::check_apart;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::parts::BlockSpan;
+use crate::ops::shared::parts::VolumePartReport;
 use crate::ops::shared::parts::fingerprint;
 use crate::ops::shared::parts::options;
 use crate::ops::shared::report::SnapshotReport;
@@ -87,30 +86,13 @@ impl PartRequest {
     }
 }
 
-/// What was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PartReport {
-    /// First block.
-    pub first_block: u32,
-    /// How many blocks.
-    pub block_count: u32,
-    /// Bytes of the whole volume.
-    pub whole_size_bytes: u64,
-    /// Fingerprint of the whole volume.
-    pub volume: Digest,
-    /// All options that the part depends on.
-    pub options: String,
-    /// What the part's own manifest says.
-    pub snapshot: SnapshotReport,
-}
-
 /// Makes a part of a volume.
 ///
 /// # Errors
 ///
 /// `Invalid` if the volume does not have the blocks, or they are not those of whole regions; as [`open`] and
 /// [`crate::chunking::run`]; `Io` if the part cannot be written.
-pub fn part(request: &PartRequest, watch: &dyn Watch) -> Result<PartReport> {
+pub fn part(request: &PartRequest, watch: &dyn Watch) -> Result<VolumePartReport> {
     let image = &request.image;
     if image.is_standard_input() {
         let text = "standard input comes in order, expected a volume that can be read at any place";
@@ -152,14 +134,8 @@ pub fn part(request: &PartRequest, watch: &dyn Watch) -> Result<PartReport> {
         made().map_err(|error| image.fail(error)).map_err(unwritten(&request.output))?;
     let free = image.free.map(|record| record.to_string());
     let notes = opened.opened().notes();
-    Ok(PartReport {
-        first_block: part.first_block,
-        block_count: part.block_count,
-        whole_size_bytes: part.volume_size,
-        volume: part.volume,
-        options: part.options,
-        snapshot: SnapshotReport { free, notes, ..SnapshotReport::new(&summary) },
-    })
+    let snapshot = SnapshotReport { free, notes, ..SnapshotReport::new(&summary) };
+    Ok(VolumePartReport::new(part, snapshot))
 }
 
 impl Stores {

@@ -322,6 +322,7 @@ pub(super) static SPECIFIC: &[Foreign] = &[
     kind("parquet", &[At(0, b"PAR1\x15")], DOCUMENT),
     // Our own.
     kind("amikit snapshot", &[At(0, b"\x89AMS\r\n\x1a\n")], OURS),
+    kind("amikit part of a snapshot", &[At(0, b"\x89AMJ\r\n\x1a\n")], OURS),
     kind("amikit page index", &[At(0, b"\x89AMX\r\n\x1a\n")], OURS),
     kind("amikit pack", &[At(PACK_AT, PACK_MAGIC)], OURS),
 ];

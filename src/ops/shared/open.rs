@@ -120,6 +120,8 @@ pub enum Found {
     InstanceStore,
     /// A snapshot manifest.
     Manifest,
+    /// The manifest of a part of a volume.
+    Part,
     /// A pack.
     Pack,
     /// Anything else is taken for an image, or for an archive of some.
@@ -164,6 +166,8 @@ fn own_magic(path: &Path) -> Result<Found> {
     input.read_exact_at(&mut head, 0)?;
     Ok(if head[..8] == manifest::MAGIC {
         Found::Manifest
+    } else if head[..8] == manifest::PART_MAGIC {
+        Found::Part
     } else if head[8..] == pack_layout::MAGIC {
         Found::Pack
     } else {
@@ -461,9 +465,15 @@ fn open_any(
         Found::Bundle(bundle) => {
             let bundle = over_base(*bundle, request.base.as_deref(), default_threads(), watch)?;
             let device = request.image.member.as_deref();
+            let mut notes = base_notes(&bundle);
+            if let Some(part) = bundle.find(device)?.part()? {
+                let (first, last) = (part.first_block, part.end().saturating_sub(1));
+                let of = part.volume_size;
+                notes.push(format!("it is blocks {first} to {last} of a volume of {of} bytes"));
+            }
             let snapshot = OpenedSnapshot {
                 path: request.image.path.clone(),
-                notes: base_notes(&bundle),
+                notes,
                 snapshot: bundle.snapshot(device)?,
             };
             Ok(OpenedVolume::Snapshot(Box::new(snapshot)))
@@ -476,6 +486,7 @@ fn open_any(
             Ok(OpenedVolume::unsealed(path, laid.volume, notes))
         }
         Found::Manifest => Err(without_bytes("a snapshot manifest")),
+        Found::Part => Err(without_bytes("the manifest of a part of a volume")),
         Found::Pack => Err(without_bytes("a pack")),
     }
 }

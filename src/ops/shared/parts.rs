@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use crate::chunking::Sink;
 use crate::chunking::States;
 use crate::digest::Digest;
@@ -12,11 +14,44 @@ use crate::error::Result;
 use crate::manifest::Block;
 use crate::manifest::GROUP_BLOCKS;
 use crate::manifest::Manifest;
+use crate::manifest::Part;
+use crate::ops::shared::report::SnapshotReport;
 use crate::units::ExtentKind;
 use crate::units::PAGE_LEN;
 use crate::units::PAGE_SIZE;
 use crate::units::block_count;
 use crate::volume::ReadVolume;
+
+/// A part of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VolumePartReport {
+    /// First block.
+    pub first_block: u32,
+    /// How many blocks.
+    pub block_count: u32,
+    /// Bytes of the whole volume.
+    pub whole_size_bytes: u64,
+    /// Fingerprint of the whole volume.
+    pub volume: Digest,
+    /// All options that the part depends on.
+    pub options: String,
+    /// What the part's own manifest says.
+    pub snapshot: SnapshotReport,
+}
+
+impl VolumePartReport {
+    /// Says what a part is, and what its own manifest says.
+    pub(in crate::ops) fn new(part: Part, snapshot: SnapshotReport) -> Self {
+        Self {
+            first_block: part.first_block,
+            block_count: part.block_count,
+            whole_size_bytes: part.volume_size,
+            volume: part.volume,
+            options: part.options,
+            snapshot,
+        }
+    }
+}
 
 /// Blocks of a volume, as a user names them: `A..B`, `A..` up to the end, or `..B` from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -107,6 +107,8 @@ const LINES: &[(&str, &str, i32)] = &[
     ("inspect", "inspect old.ami:/dev/xvda", 0),
     ("snapshot", "snapshot old.raw -o old.snap", 0),
     ("inspect", "inspect old.snap", 0),
+    ("part", "snapshot old.raw --blocks 0..1 -o old.part", 0),
+    ("inspect", "inspect old.part", 0),
     ("convert", "convert old.raw old.qcow2 --format qcow2", 0),
     ("convert", "convert old.raw old.zst --format raw-zstd", 0),
     ("inspect", "inspect old.zst", 0),
