@@ -24,7 +24,11 @@ impl PageOutput {
     ///
     /// `Invalid` if the name is that of something that is read, or of something that is not a regular file; `Io` if the
     /// system refuses.
-    pub fn create(path: &Path, volumes: &[&VolumeRequest], more: Option<&Path>) -> Result<Self> {
+    pub fn create<'a>(
+        path: &Path,
+        volumes: &[&'a VolumeRequest],
+        more: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<Self> {
         check_spares(path, volumes, more)?;
         Ok(Self { output: OutputFile::create(path)?, path: path.to_owned() })
     }

@@ -1,4 +1,4 @@
-//! The page: HTML that loads nothing and runs nothing.
+//! The pages: HTML that loads nothing and runs nothing.
 
 mod page;
 mod pictures;
@@ -16,13 +16,35 @@ pub(super) use page::Pictures;
 /// holes are empty, so that nothing depends on colour alone.
 const STYLE: &str = include_str!("style.css");
 
-/// Makes the page.
+/// Makes the page of a volume, or of two.
 pub(super) fn page(report: &Report, pictures: &Pictures) -> String {
+    let head = |page: &mut Page<'_>| head(page, report);
+    document(&title(report), head, |page| {
+        pictures::partitions(page, report);
+        tables::partitions(page, report);
+        pictures::blocks(page, report, &pictures.places);
+        pictures::owners(page, report, &pictures.tiles);
+        tables::classes(page, report);
+        tables::changes(page, report);
+        tables::paths(page, "files", "Files", &report.files, report);
+        tables::paths(page, "directories", "Directories", &report.directories, report);
+        tables::packages(page, report);
+        tables::findings(page, report);
+        tables::log(page, report);
+        tables::notes(page, &report.notes);
+    })
+}
+
+/// Makes a page: what comes before and after whatever it shows.
+fn document(
+    title: &str,
+    head: impl FnOnce(&mut Page<'_>),
+    main: impl FnOnce(&mut Page<'_>),
+) -> String {
     let mut style = Sha256::new();
     style.update(STYLE.as_bytes());
     let mut out = String::new();
     let mut page = Page::new(&mut out);
-    let title = title(report);
     page.raw(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
@@ -34,26 +56,15 @@ pub(super) fn page(report: &Report, pictures: &Pictures) -> String {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n<title>",
     );
-    page.text(&title);
+    page.text(title);
     page.raw("</title>\n<style>");
     page.raw(STYLE);
     page.raw("</style>\n</head>\n<body>\n<header><h1>");
-    page.text(&title);
+    page.text(title);
     page.raw("</h1>");
-    head(&mut page, report);
+    head(&mut page);
     page.raw("</header>\n<main>\n");
-    pictures::partitions(&mut page, report);
-    tables::partitions(&mut page, report);
-    pictures::blocks(&mut page, report, &pictures.places);
-    pictures::owners(&mut page, report, &pictures.tiles);
-    tables::classes(&mut page, report);
-    tables::changes(&mut page, report);
-    tables::paths(&mut page, "files", "Files", &report.files, report);
-    tables::paths(&mut page, "directories", "Directories", &report.directories, report);
-    tables::packages(&mut page, report);
-    tables::findings(&mut page, report);
-    tables::log(&mut page, report);
-    tables::notes(&mut page, report);
+    main(&mut page);
     page.raw("</main>\n</body>\n</html>\n");
     out
 }
@@ -73,7 +84,6 @@ fn title(report: &Report) -> String {
 
 /// Says what it is, in a list of names and values.
 fn head(page: &mut Page<'_>, report: &Report) {
-    page.raw("<dl id=\"facts\">");
     let volume = &report.volume;
     let mut facts: Vec<(&str, String)> = Vec::new();
     if let Some(ami) = &report.ami {
@@ -95,11 +105,17 @@ fn head(page: &mut Page<'_>, report: &Report) {
     facts.push(("Holes", bytes(volume.hole_bytes)));
     facts.extend(report.system.clone().map(|system| ("System", system)));
     facts.extend(report.table.map(|table| ("Partition table", table.to_owned())));
+    self::facts(page, &facts);
+}
+
+/// Writes a list of names and values.
+fn facts(page: &mut Page<'_>, facts: &[(&str, String)]) {
+    page.raw("<dl id=\"facts\">");
     for (name, value) in facts {
         page.raw("<div><dt>");
         page.text(name);
         page.raw("</dt><dd>");
-        page.text(&value);
+        page.text(value);
         page.raw("</dd></div>");
     }
     page.raw("</dl>");

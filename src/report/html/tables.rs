@@ -17,7 +17,7 @@ const OPEN_ROWS: usize = 25;
 const MOST_LOG_LEN: usize = 96 << 10;
 
 /// Begins a table.
-fn table(page: &mut Page<'_>, id: &str, head: &[(&str, bool)]) {
+pub(super) fn table(page: &mut Page<'_>, id: &str, head: &[(&str, bool)]) {
     write!(page.out, "<div class=\"scroll\"><table id=\"{id}\"><thead><tr>")
         .expect("a string takes all");
     for (name, is_number) in head {
@@ -27,7 +27,7 @@ fn table(page: &mut Page<'_>, id: &str, head: &[(&str, bool)]) {
     page.raw("</tr></thead><tbody>\n");
 }
 
-fn end(page: &mut Page<'_>) {
+pub(super) fn end(page: &mut Page<'_>) {
     page.raw("</tbody></table></div>\n");
 }
 
@@ -156,27 +156,39 @@ pub(super) fn paths(
     if counts {
         head.extend([("change", false), ("blocks", true), ("only because of it", true)]);
     }
-    let (first, more) = listing.rows.split_at(listing.rows.len().min(OPEN_ROWS));
-    table(page, id, &head);
+    let rest = |page: &mut Page<'_>| rest(page, listing);
+    listed(page, id, &head, &listing.rows, |page, row| path(page, row, counts), rest);
+    page.raw("</section>\n");
+}
+
+/// Writes a table of which the first rows are seen, and the others once the reader opens them.
+pub(super) fn listed<T>(
+    page: &mut Page<'_>,
+    id: &str,
+    head: &[(&str, bool)],
+    rows: &[T],
+    each: impl Fn(&mut Page<'_>, &T),
+    rest: impl FnOnce(&mut Page<'_>),
+) {
+    let (first, more) = rows.split_at(rows.len().min(OPEN_ROWS));
+    table(page, id, head);
     for row in first {
-        path(page, row, counts);
+        each(page, row);
     }
-    if more.is_empty() {
-        rest(page, listing);
-        end(page);
-    } else {
+    if !more.is_empty() {
         end(page);
         write!(page.out, "<details><summary>{} more</summary>", more.len())
             .expect("a string takes all");
-        table(page, &format!("{id}-more"), &head);
+        table(page, &format!("{id}-more"), head);
         for row in more {
-            path(page, row, counts);
+            each(page, row);
         }
-        rest(page, listing);
-        end(page);
+    }
+    rest(page);
+    end(page);
+    if !more.is_empty() {
         page.raw("</details>");
     }
-    page.raw("</section>\n");
 }
 
 fn path(page: &mut Page<'_>, row: &PathFacts, counts: bool) {
@@ -274,12 +286,12 @@ pub(super) fn log(page: &mut Page<'_>, report: &Report) {
     page.raw("</pre></section>\n");
 }
 
-pub(super) fn notes(page: &mut Page<'_>, report: &Report) {
-    if report.notes.is_empty() {
+pub(super) fn notes(page: &mut Page<'_>, notes: &[String]) {
+    if notes.is_empty() {
         return;
     }
     page.raw("<section><h2>Notes</h2>\n<ul id=\"notes\">");
-    for note in &report.notes {
+    for note in notes {
         page.raw("<li>");
         page.text(note);
         page.raw("</li>");
