@@ -2,6 +2,7 @@
 
 use std::io;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -22,6 +23,7 @@ use crate::ops::Held;
 use crate::ops::HoldersReport;
 use crate::ops::Price;
 use crate::ops::SharedReport;
+use crate::report;
 use crate::units::GIB;
 use crate::units::format_size;
 
@@ -39,7 +41,8 @@ const NOTED: u64 = GIB;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit fleet images\n  amikit fleet images --delete 'web-2024*' \
-                  --price-ebs 0.05\n  amikit fleet images --holds package:openssl"
+                  --price-ebs 0.05\n  amikit fleet images --holds package:openssl\n  amikit fleet \
+                  images --report fleet.html"
 )]
 pub(super) struct Fleet {
     /// Stores, bundles, STORE@NAME, snapshot manifests, and folders of these
@@ -72,6 +75,10 @@ pub(super) struct Fleet {
     /// snapshot,parent, each a root digest, NAME or NAME:DEVICE
     #[arg(long, value_name = "FILE")]
     lineage: Option<PathBuf>,
+
+    /// Write the answers as an HTML page too; an existing file is replaced
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     #[command(flatten)]
     threads: Threads,
@@ -106,16 +113,30 @@ impl Fleet {
             threads: self.threads.count(),
             ..ops::FleetRequest::new(self.inputs.clone())
         };
-        let report = ops::fleet(&request, follower, &mut |bytes| {
-            if bytes >= NOTED && !output.quiet && !output.json {
-                let size = format_size(bytes);
-                complain(&format!("note: this takes {size} of TMPDIR until it is done"));
-            }
-        })?;
-        follower.end();
-        output.notes(&report.notes);
-        output.report("fleet", &report, render).map(|()| 0)
+        answer(&request, self.report.as_deref(), output, follower)
     }
+}
+
+/// Answers, on a page too if `page` names one.
+pub(super) fn answer(
+    request: &ops::FleetRequest,
+    page: Option<&Path>,
+    output: Output,
+    follower: &Follower,
+) -> Result<u8> {
+    let mut before = |bytes| {
+        if bytes >= NOTED && !output.quiet && !output.json {
+            let size = format_size(bytes);
+            complain(&format!("note: this takes {size} of TMPDIR until it is done"));
+        }
+    };
+    let report = match page {
+        Some(page) => report::fleet(request, page, follower, &mut before)?,
+        None => ops::fleet(request, follower, &mut before)?,
+    };
+    follower.end();
+    output.notes(&report.notes);
+    output.report("fleet", &report, render).map(|()| 0)
 }
 
 fn render(report: &FleetReport, out: &mut dyn Write) -> io::Result<()> {

@@ -223,6 +223,7 @@ pub use shared::guest_report::OsReport;
 pub use shared::guest_report::PartReport;
 pub use shared::judging::Waived;
 pub use shared::mapping::MappedVolume;
+pub use shared::members::is_fleet;
 pub use shared::network::DEFAULT_BLOBS_AT_ONCE;
 pub use shared::network::NetworkOptions;
 #[cfg(not(feature = "network"))]

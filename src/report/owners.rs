@@ -62,6 +62,18 @@ pub(super) fn tiles(
     draw(top, ROOM)
 }
 
+/// Lays out what has no parts of its own.
+pub(super) fn flat(owners: Vec<(Category, String, u64)>) -> Vec<Tile> {
+    let node = |(category, label, bytes): (Category, String, u64)| Node {
+        path: label.clone(),
+        label,
+        category,
+        bytes,
+        below: Vec::new(),
+    };
+    draw(owners.into_iter().filter(|owner| owner.2 > 0).map(node).collect(), ROOM)
+}
+
 fn parent(path: &str) -> Option<&str> {
     let (folder, name) = path.rsplit_once('/')?;
     match (folder, name) {

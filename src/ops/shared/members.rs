@@ -197,6 +197,19 @@ pub(in crate::ops) fn find_members(typed: &[PathBuf], watch: &dyn Watch) -> Resu
     Ok(found)
 }
 
+/// Tells whether a user names many AMIs at once: a store, or a folder that is not a bundle.
+///
+/// # Errors
+///
+/// `Io` if the system does not say what is there.
+pub fn is_fleet(typed: &Path) -> Result<bool> {
+    let Named { path, ami, inside } = Named::parse(typed);
+    if ami.is_some() || inside.is_some() {
+        return Ok(false);
+    }
+    Ok(is_store(&path)? || (Node::at(&path)? == Some(Node::Folder) && !Bundle::is_at(&path)?))
+}
+
 fn look(typed: &Path, found: &mut Vec<Member>, watch: &dyn Watch) -> Result<()> {
     let Named { path, ami, inside } = Named::parse(typed);
     if let Some(device) = inside {

@@ -1,5 +1,6 @@
 //! The pages: HTML that loads nothing and runs nothing.
 
+mod fleet;
 mod page;
 mod pictures;
 mod tables;
@@ -10,6 +11,7 @@ use crate::report::document::Report;
 use crate::report::html::page::Page;
 use crate::report::html::page::bytes;
 
+pub(super) use fleet::fleet;
 pub(super) use page::Pictures;
 
 /// The looks. The colours are those of Okabe and Ito, which people of every sight can tell apart; zeros are dotted and

@@ -49,13 +49,9 @@ pub(super) fn partitions(page: &mut Page<'_>, report: &Report) {
     }
     page.raw("<section><h2>Partitions</h2>\n<svg viewBox=\"0 0 1600 64\" role=\"img\" aria-label=\"Where the partitions lie; the table below has the numbers\"><rect class=\"gap\" width=\"1600\" height=\"64\"/>");
     for (index, part) in parts.iter().enumerate().filter(|(_, it)| it.logical_volume.is_none()) {
-        let place = |at: u64| {
-            let place =
-                u128::from(at.min(size)).strict_mul(u128::from(BAR)).strict_div(u128::from(size));
-            u64::try_from(place).expect("not past the bar")
-        };
-        let x = place(part.start_bytes);
-        let width = place(part.start_bytes.saturating_add(part.size_bytes)).strict_sub(x).max(3);
+        let x = along_bar(part.start_bytes, size);
+        let end = along_bar(part.start_bytes.saturating_add(part.size_bytes), size);
+        let width = end.strict_sub(x).max(3);
         let name = called(part);
         let colour = index.strict_rem(4);
         write!(
@@ -193,9 +189,50 @@ pub(super) fn owners(page: &mut Page<'_>, report: &Report, tiles: &[Tile]) {
     } else {
         "Who owns the stored bytes"
     };
+    writeln!(page.out, "<section><h2>{what}</h2>").expect("a string takes all");
+    rectangles(page, "Owners as rectangles; the tables below have the numbers", tiles);
+    page.raw("</section>\n");
+}
+
+/// Draws a whole that is divided, from left to right: each part with its name and its bytes.
+pub(super) fn bar(page: &mut Page<'_>, shows: &str, parts: &[(String, u64)]) {
+    let sum = parts.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+    if sum == 0 {
+        return;
+    }
+    write!(page.out, "<svg viewBox=\"0 0 {BAR} 64\" role=\"img\" aria-label=\"{shows}\">")
+        .expect("a string takes all");
+    let mut before = 0_u64;
+    for (index, (name, count)) in parts.iter().enumerate() {
+        let x = along_bar(before, sum);
+        before = before.saturating_add(*count);
+        let width = along_bar(before, sum).saturating_sub(x);
+        let colour = index.strict_rem(4);
+        write!(
+            page.out,
+            "<g><title>{}: {}</title><rect class=\"p{colour} t\" x=\"{x}\" width=\"{width}\" height=\"64\"/>",
+            Text(name),
+            bytes(*count)
+        )
+        .expect("a string takes all");
+        label(page, name, x.strict_add(10), 38, width.saturating_sub(20));
+        page.raw("</g>");
+    }
+    page.raw("</svg>\n");
+}
+
+/// Returns how far along the bar a place lies, of `size`.
+fn along_bar(at: u64, size: u64) -> u64 {
+    let place =
+        u128::from(at.min(size)).strict_mul(u128::from(BAR)).strict_div(u128::from(size.max(1)));
+    u64::try_from(place).expect("not past the bar")
+}
+
+/// Draws rectangles that were laid out.
+pub(super) fn rectangles(page: &mut Page<'_>, shows: &str, tiles: &[Tile]) {
     write!(
         page.out,
-        "<section><h2>{what}</h2>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Owners as rectangles; the tables below have the numbers\">",
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{shows}\">",
         ROOM.width, ROOM.height
     )
     .expect("a string takes all");
@@ -228,5 +265,5 @@ pub(super) fn owners(page: &mut Page<'_>, report: &Report, tiles: &[Tile]) {
         }
         page.raw("</g>");
     }
-    page.raw("</svg></section>\n");
+    page.raw("</svg>\n");
 }
