@@ -1,15 +1,21 @@
 //! Pages of reports: their numbers, their size, and that nothing of a volume is markup in them.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use amikit::Digest;
+use amikit::internals::digest::sha256;
+use amikit::internals::manifest::Block;
 use serde_json::Value;
 
 use crate::common::Model;
+use crate::common::Random;
 use crate::common::fixture;
+use crate::common::fleet::write_manifest;
 use crate::common::installed;
 use crate::common::run;
 use crate::common::run_badly;
@@ -221,6 +227,19 @@ fn chromium(folder: &Path, more: &[&str], page: &Path) -> Vec<u8> {
     run_tool(command.current_dir(folder).arg(format!("file://{}", page.display())))
 }
 
+/// Fails if a page became an image or a script in a browser, or asked for anything.
+fn asked_for_nothing(dom: &str, log: &Path, page: &Path) {
+    assert!(!dom.contains("<img") && !dom.contains("<script"), "{dom}");
+    // The name that would be an image has a relative address: a request for it would be one for another file.
+    let requests = fs::read_to_string(log).unwrap_or_default();
+    let ours = format!("{}", page.display());
+    for rest in requests.split("file://").skip(1) {
+        let url = rest.split(['"', '\\', ' ']).next().unwrap();
+        assert_eq!(url, ours, "another file was asked for");
+    }
+    assert!(!requests.contains("://x"), "another host was asked for");
+}
+
 /// The page in a browser: its own reading of the numbers, and no request, not even for the image of a hostile name.
 #[test]
 fn a_browser_reads_the_same_numbers_and_asks_for_nothing() {
@@ -239,15 +258,7 @@ fn a_browser_reads_the_same_numbers_and_asks_for_nothing() {
     let classes = report["changes"]["classes"].as_array().unwrap();
     let now: u64 = classes.iter().map(|it| it["changed_bytes"].as_u64().unwrap()).sum();
     assert_eq!(sum(&dom, "changed-classes", 1), now);
-    assert!(!dom.contains("<img") && !dom.contains("<script"), "{dom}");
-    // The name that would be an image has a relative address: a request for it would be one for another file.
-    let requests = fs::read_to_string(&log).unwrap_or_default();
-    let ours = format!("{}", page.display());
-    for rest in requests.split("file://").skip(1) {
-        let url = rest.split(['"', '\\', ' ']).next().unwrap();
-        assert_eq!(url, ours, "another file was asked for");
-    }
-    assert!(!requests.contains("://x"), "another host was asked for");
+    asked_for_nothing(&dom, &log, &page);
     chromium(here, &["--screenshot=shot.png", "--window-size=400,800"], &page);
     assert!(fs::read(here.join("shot.png")).unwrap().starts_with(b"\x89PNG"), "a picture");
 }
@@ -264,4 +275,157 @@ fn the_page_of_a_disk_shows_its_partitions() {
     assert!(parts.len() >= 2 && parts.iter().any(|it| it["file_system"] == "ext4"), "{report}");
     let sizes: u64 = parts.iter().map(|it| it["size_bytes"].as_u64().unwrap()).sum();
     assert_eq!(sum(&page, "partitions", 1), sizes);
+}
+
+/// A fleet of more AMIs than a page has rows, every name of them a script and as long as a page shows: a folder `fleet`
+/// and `lineage.csv`. Returns a chunk that many have.
+fn fleet(folder: &Path) -> Digest {
+    const AMIS: usize = 640;
+    fs::create_dir(folder.join("fleet")).unwrap();
+    let mut random = Random::new("page of a fleet");
+    let (mut before, mut lineage): (Option<Digest>, _) = (None, "snapshot,parent\n".to_owned());
+    let chunk = |number: u64| sha256(&number.to_le_bytes());
+    for number in 0..AMIS {
+        let own = 1 + random.below(9);
+        let mut blocks = vec![Block::Data(chunk(0)), Block::Zero];
+        blocks.extend((0..random.below(4)).map(|_| Block::Data(chunk(1 + random.below(2000)))));
+        blocks.extend((0..own).map(|_| Block::Data(chunk(random.next() | 1 << 63))));
+        let name = format!("{}{}{number:03}", HOSTILE.replace('/', "∕"), "<".repeat(150));
+        let root = write_manifest(&folder.join(format!("fleet/{name}.snap")), &blocks);
+        if let Some(before) = before.filter(|_| number % 8 > 0) {
+            writeln!(lineage, "{root},{before}").unwrap();
+        }
+        before = Some(root);
+    }
+    fs::write(folder.join("lineage.csv"), lineage).unwrap();
+    chunk(0)
+}
+
+/// The sums of all rows of a table and of the one that a reader opens below it.
+fn sum_of_all(page: &str, table: &str, column: usize) -> u64 {
+    sum(page, table, column) + sum(page, &format!("{table}-more"), column)
+}
+
+/// Sums a number over the rows of an answer.
+fn total(rows: &Value, name: &str) -> u64 {
+    rows.as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).sum()
+}
+
+/// Fails if a page of a fleet has other sums than the answers.
+fn same_sums(page: &str, answers: &Value) {
+    let unique = &answers["unique"];
+    assert_eq!(sum_of_all(page, "unique", 0), total(unique, "bytes"));
+    assert_eq!(sum_of_all(page, "unique", 1), total(unique, "stored_bytes"));
+    assert_eq!(sum_of_all(page, "churn", 0), total(&answers["churn"], "bytes"));
+    let held = |column| {
+        let more = if page.contains("id=\"held-by-more\"") {
+            sum(page, "held-by-more", column)
+        } else {
+            0
+        };
+        sum(page, "held-by", column) + more
+    };
+    assert_eq!(held(0), answers["shared"]["bytes"].as_u64().unwrap());
+    assert_eq!(held(1), answers["shared"]["stored_bytes"].as_u64().unwrap());
+}
+
+#[test]
+fn a_page_of_a_fleet_has_the_numbers_of_json_and_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let chunk = fleet(here);
+    let all = "--lineage lineage.csv --ask shared,unique,churn --delete * --price-ebs 2";
+    let line = format!("fleet fleet {all} --holds chunk:{chunk}");
+    let answers = json(here, &format!("{line} --json"));
+    let with_page = json(here, &format!("{line} --json --report page.html"));
+    assert_eq!(with_page, answers, "a page changes no answer");
+    let page = fs::read_to_string(here.join("page.html")).unwrap();
+    inert(&page);
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    same_sums(&page, &answers);
+    let freed: u64 =
+        ["ebs", "store"].iter().map(|it| answers["frees"][it]["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(sum(&page, "frees", 0), freed);
+    let cost = answers["frees"]["ebs"]["cost"].as_f64().unwrap();
+    assert!(cost > 1.0 && page.contains(&format!("<td class=\"n\">{cost:.2}</td></tr>")), "{cost}");
+    // Each table has its limit, and a row for the rest: rows of a table, its head and that one.
+    for (table, most) in [("unique", 500), ("churn", 500), ("holders", 300), ("gone", 300)] {
+        let start = page.find(&format!("<table id=\"{table}\"")).unwrap();
+        let part = &page[start..][..page[start..].find("</section>").unwrap()];
+        assert_eq!(part.matches("<tr").count(), most + 3, "{table}");
+        assert!(part.contains(&format!("<tr class=\"rest\"><td>{} others</td>", 640 - most)));
+    }
+    // The largest come first.
+    let largest = answers["unique"].as_array().unwrap().iter().map(|it| &it["bytes"]);
+    let largest = largest.filter_map(Value::as_u64).max().unwrap();
+    let start = page.find("<table id=\"unique\"").unwrap();
+    let first = page[start..].split("data-bytes=\"").nth(1).unwrap();
+    assert_eq!(first.split('"').next().unwrap(), largest.to_string());
+    let again = json(here, &format!("{line} --json --report again.html --threads 1"));
+    assert_eq!(again, answers);
+    assert!(fs::read_to_string(here.join("again.html")).unwrap() == page);
+}
+
+#[test]
+fn a_report_of_a_store_or_a_folder_is_the_page_of_a_fleet() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let fill = |byte: u8| Some(vec![byte; 512 << 10]);
+    Model::of(&[fill(1), fill(2), None, fill(0)], 0).write(&here.join("old.raw"));
+    Model::of(&[fill(1), fill(3), None, None], 0).write(&here.join("new.raw"));
+    run_well(here, "store init images");
+    run_well(here, "pack old.raw -o images@old --name old");
+    // The store is a fleet of one, too.
+    let one = json(here, "report images -o one.html --json");
+    assert_eq!(one["schema"], "amikit.fleet.v1");
+    run_well(here, "pack new.raw -o images@new --name new --base images@old");
+    let answers = json(here, "report images -o page.html --json");
+    assert_eq!(answers, json(here, "fleet images --json"));
+    let page = fs::read_to_string(here.join("page.html")).unwrap();
+    inert(&page);
+    let rows = |table: &str, column| sum(&page, table, column);
+    assert_eq!(rows("unique", 0), total(&answers["unique"], "bytes"));
+    assert_eq!(rows("unique", 1), total(&answers["unique"], "stored_bytes"));
+    assert_eq!(rows("churn", 0), total(&answers["churn"], "bytes"));
+    assert_eq!(rows("held-by", 1), answers["shared"]["stored_bytes"].as_u64().unwrap());
+    // One of its AMIs is a volume, and two are what changed.
+    let volume = json(here, "report images@old -o volume.html --json");
+    assert_eq!(volume["schema"], "amikit.report.v1");
+    fs::create_dir(here.join("bundles")).unwrap();
+    run_well(here, "pack old.raw -o bundles/old.ami --name old");
+    let answers = json(here, "report bundles -o bundles.html --json");
+    assert_eq!((&answers["schema"], &answers["amis"]), (&"amikit.fleet.v1".into(), &1.into()));
+
+    // Nothing that is read is replaced, and nothing is left of a run that fails.
+    let said = run_badly(here, "report images -o images/page.html", 2);
+    assert!(said.contains("it lies inside images"), "{said}");
+    fs::write(here.join("lineage.csv"), "snapshot,parent\n").unwrap();
+    run_badly(here, "fleet images --lineage lineage.csv --report lineage.csv", 2);
+    assert_eq!(fs::read(here.join("lineage.csv")).unwrap(), b"snapshot,parent\n");
+    run_badly(here, "fleet images --delete nothing --report nothing.html", 2);
+    run_badly(here, "report images -o log.html --boot-log lineage.csv", 2);
+    fs::create_dir(here.join("empty")).unwrap();
+    run_badly(here, "report empty -o empty.html", 2);
+    for name in ["nothing.html", "log.html", "empty.html", "images/page.html"] {
+        assert!(!here.join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_browser_reads_the_numbers_of_a_fleet_and_asks_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    if !installed("chromium") {
+        return;
+    }
+    fleet(here);
+    let line = "fleet fleet --lineage lineage.csv --json --report page.html";
+    let answers = json(here, line);
+    let (page, log) = (here.join("page.html"), here.join("net.json"));
+    let log_option = format!("--log-net-log={}", log.display());
+    let dom = String::from_utf8(chromium(here, &["--dump-dom", &log_option], &page)).unwrap();
+    same_sums(&dom, &answers);
+    asked_for_nothing(&dom, &log, &page);
+    chromium(here, &["--screenshot=shot.png", "--window-size=400,800"], &page);
+    assert!(fs::read(here.join("shot.png")).unwrap().starts_with(b"\x89PNG"), "a picture");
 }
