@@ -31,7 +31,7 @@ pub(crate) fn python() -> Option<String> {
 }
 
 /// Gives calls to the validator, and expects that it finds nothing wrong in them.
-fn validate(python: &str, calls: &str) -> Result<String, String> {
+pub(crate) fn validate(python: &str, calls: &str) -> Result<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/validate.py");
     let mut child = Command::new(python)
         .arg(script)
@@ -65,7 +65,7 @@ pub(crate) fn sent(python: &str, way: &str, lines: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn add(calls: &mut String, service: &str, operation: &str, parameters: &Value) {
+pub(crate) fn add(calls: &mut String, service: &str, operation: &str, parameters: &Value) {
     let call = serde_json::json!({
         "service": service, "operation": operation, "parameters": parameters
     });

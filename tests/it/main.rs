@@ -30,6 +30,7 @@ mod diff_files;
 mod doctor;
 mod ebs;
 mod english;
+mod examples;
 mod export;
 mod faults;
 mod fleet;

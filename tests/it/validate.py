@@ -38,11 +38,14 @@ def walk(shape, value, path, wrong):
 
 def main():
     session = botocore.session.get_session()
-    models = {name: session.get_service_model(name) for name in ("ec2", "ebs")}
+    models = {}
     validator, failed, count = ParamValidator(), False, 0
     for line in sys.stdin:
         call = json.loads(line)
-        shape = models[call["service"]].operation_model(call["operation"]).input_shape
+        service = call["service"]
+        if service not in models:
+            models[service] = session.get_service_model(service)
+        shape = models[service].operation_model(call["operation"]).input_shape
         parameters = call["parameters"]
         wrong = []
         report = validator.validate(parameters, shape)
