@@ -481,3 +481,52 @@ except amikit.Error as error:
     assert_eq!(printed[1], Value::Array(diff));
     assert_eq!(printed[2], serde_json::json!([3, "io"]));
 }
+
+/// Rows that lack what the first one has, and have what it lacks, in batches of one schema.
+#[test]
+fn arrow_batches_have_every_field_in_one_schema() {
+    let python = std::env::var("AMIKIT_DUCKDB_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&python).args(["-c", "import pyarrow"]).output();
+    if !output.is_ok_and(|output| output.status.success()) {
+        println!(
+            "skipped: pyarrow is not installed (AMIKIT_DUCKDB_PYTHON names a Python that has it)"
+        );
+        return;
+    }
+    let folder = quick_folder();
+    let here = folder.path();
+    let fill = |byte: u8| Some(vec![byte; BLOCK_LEN]);
+    Model::of(&[fill(1), None, fill(2)], 0).write(&here.join("disk.raw"));
+    Model::of(&[fill(1), None, fill(3)], 0).write(&here.join("new.raw"));
+    fs::copy(crate::common::fixture("images/disk.simg"), here.join("disk.simg")).unwrap();
+    let script = "import amikit, json, pyarrow
+for line in ['map disk.raw', 'diff disk.raw new.raw', 'inspect disk.raw', 'ls --recursive disk.simg /']:
+    rows = list(amikit.lines(*line.split()))
+    batches = list(amikit.batches(*line.split(), size=2))
+    table = pyarrow.Table.from_batches(batches)
+    def bare(it):
+        if isinstance(it, dict):
+            return {name: bare(value) for name, value in it.items() if value is not None}
+        return [bare(value) for value in it] if isinstance(it, list) else it
+    assert bare(table.to_pylist()) == bare(rows), (line, bare(table.to_pylist()), rows)
+    print(len(batches), len(rows))
+for batch in amikit.batches('ls', '--recursive', 'disk.simg', '/'):
+    assert batch.schema.field('size_bytes').type == pyarrow.uint64()
+amikit.run('pack', 'disk.raw', '-o', 'disk.ami', '--name', 'web')
+try:
+    list(amikit.batches('plan', 'disk.ami'))
+except TypeError as error:
+    print(error)
+";
+    let printed = run_tool(
+        Command::new(python)
+            .args(["-c", script])
+            .current_dir(here)
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("python"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("AMIKIT", env!("CARGO_BIN_EXE_amikit")),
+    );
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.starts_with("2 3\n1 2\n1 1\n"), "{printed}");
+    assert!(printed.contains("take these by lines()"), "{printed}");
+}
