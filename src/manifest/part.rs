@@ -104,14 +104,20 @@ impl Part {
     ///
     /// `Corrupt` or `Unsupported`, with the file's name, if it is damaged; as [`Manifest::open`].
     pub fn open(input: &Input) -> Result<Option<(Self, Manifest)>> {
-        let mut header = vec![0; HEADER_LEN];
+        let mut magic = [0; PART_MAGIC.len()];
+        if input.len() < 8 {
+            return Ok(None);
+        }
+        input.read_exact_at(&mut magic, 0)?;
+        if magic != PART_MAGIC {
+            return Ok(None);
+        }
         if input.len() < PART_HEADER_SIZE {
-            return Ok(None);
+            let text = format!("the part has {} bytes, expected {PART_HEADER_SIZE}", input.len());
+            return Err(Error::corrupt(text).in_file(input.path()));
         }
+        let mut header = vec![0; HEADER_LEN];
         input.read_exact_at(&mut header, 0)?;
-        if header[..8] != PART_MAGIC {
-            return Ok(None);
-        }
         let part = Self::parse(&header).map_err(|error| error.in_file(input.path()))?;
         let len = input.len().strict_sub(PART_HEADER_SIZE);
         let manifest = Manifest::open_part(input, PART_HEADER_SIZE, len)?;

@@ -14,6 +14,7 @@ use amikit::internals::units::BLOCK_SIZE;
 use crate::common::Model;
 use crate::common::Random;
 use crate::common::amikit;
+use crate::common::copy_tree;
 use crate::common::quick_folder;
 use crate::common::run_badly;
 use crate::common::run_well;
@@ -66,6 +67,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let fill = |byte: u8| Some(vec![byte; BLOCK_LEN]);
     Model::of(&[fill(1), fill(0), None, fill(4)], 0).write(&here.join("disk.raw"));
     Model::of(&[fill(1), fill(0), None, fill(5)], 0).write(&here.join("other.raw"));
+    Model::of(&[fill(1), fill(0), None, fill(4), None], 0).write(&here.join("larger.raw"));
     for (name, image, more) in [
         ("a", "disk.raw", "--blocks 0..2"),
         ("b", "disk.raw", "--blocks 2..3"),
@@ -73,9 +75,11 @@ fn what_does_not_fit_is_refused_by_name() {
         ("bc", "disk.raw", "--blocks 2..4"),
         ("holes", "disk.raw", "--blocks 0..2 --zeros hole"),
         ("other", "other.raw", "--blocks 2.."),
+        ("larger", "larger.raw", "--blocks 2.."),
     ] {
         run_well(here, &format!("snapshot {image} {more} -o {name} -q"));
     }
+    fs::copy(here.join("a"), here.join("again")).unwrap();
     run_well(here, "snapshot disk.raw -o whole.snap");
     run_well(here, "pack disk.raw --blocks 0.. --region 512MiB -o pack.ami");
     run_well(here, "pack disk.raw -o whole.ami");
@@ -84,6 +88,9 @@ fn what_does_not_fit_is_refused_by_name() {
         ("b c", "blocks 0 to 1 are in none of the parts"),
         ("a b", "blocks 3 to 3 are in none of the parts"),
         ("a a b c", "a: blocks 0 to 1 are in a too"),
+        ("c again b a", "blocks 0 to 1 are in a"),
+        ("a c bc", "blocks 3 to 3 are in"),
+        ("a larger", "larger: it is a part of another volume than a"),
         ("a b bc", "bc: blocks 2 to 2 are in b too"),
         ("a other", "other: it is a part of another volume than a"),
         ("holes b c", "b: it was made with zeros=keep, but holes with zeros=hole"),
@@ -110,6 +117,18 @@ fn what_does_not_fit_is_refused_by_name() {
         let said = run_badly(here, line, 2);
         assert!(said.contains(says), "{line}: {said}");
     }
+    // A part that is cut short is damaged, wherever it ends.
+    let whole = fs::read(here.join("bc")).unwrap();
+    for len in [8, 100, 4095, 4096, 4097, whole.len() / 2, whole.len() - 1] {
+        fs::write(here.join("bc"), &whole[..len]).unwrap();
+        let output =
+            amikit().args(["join", "a", "bc", "-o", "cut.snap"]).current_dir(here).output();
+        let output = output.unwrap();
+        let (code, said) =
+            (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!((4..=7).contains(&code) && said.contains("bc: "), "{len}: {code} {said}");
+        assert!(!here.join("cut.snap").exists());
+    }
     // Other commands do not take a part for the manifest of a smaller volume.
     let said = amikit().args(["diff", "a", "whole.snap"]).current_dir(here).output().unwrap();
     assert!(!said.status.success());
@@ -135,6 +154,81 @@ fn damage_to_a_part_is_found() {
         let code = output.status.code().unwrap();
         assert!(ignored || is_none && code == 2 || (4..=7).contains(&code), "byte {at}: {code}");
     }
+}
+
+#[test]
+fn packed_parts_that_do_not_fit_are_refused_by_name() {
+    let folder = quick_folder();
+    let here = folder.path();
+    let mut random = Random::new("packed parts");
+    for name in ["disk.raw", "other.raw"] {
+        let file = File::create(here.join(name)).unwrap();
+        file.set_len(4096 * BLOCK_SIZE).unwrap();
+        for at in [0, 3, 1023, 1024, 2047, 2048, 3000, 4095] {
+            let mut bytes = vec![0; 9000];
+            random.fill(&mut bytes);
+            file.write_all_at(&bytes, at * BLOCK_SIZE).unwrap();
+        }
+    }
+    let options = "--region 512MiB --group 4MiB --pack-size 64MiB";
+    for (name, image, blocks, more) in [
+        ("a", "disk.raw", "0..2048", options.to_owned()),
+        ("b", "disk.raw", "2048..3072", options.to_owned()),
+        ("c", "disk.raw", "3072..", options.to_owned()),
+        ("bc", "disk.raw", "2048..", options.to_owned()),
+        ("level", "disk.raw", "2048..", format!("{options} --level 3")),
+        ("group", "disk.raw", "2048..", options.replace("4MiB", "8MiB")),
+        ("region", "disk.raw", "2048..", options.replace("512MiB", "1GiB")),
+        ("size", "disk.raw", "2048..", options.replace("64MiB", "128MiB")),
+        ("zeros", "disk.raw", "2048..", format!("{options} --zeros hole")),
+        ("other", "other.raw", "2048..", options.to_owned()),
+    ] {
+        run_well(here, &format!("pack {image} --blocks {blocks} -o {name} {more}"));
+    }
+    copy_tree(&here.join("b"), &here.join("again"));
+    run_well(here, "snapshot disk.raw --blocks 2048.. -o plain");
+    for (parts, says) in [
+        ("bc", "blocks 0 to 2047 are in none of the parts"),
+        ("c a", "blocks 2048 to 3071 are in none of the parts"),
+        ("b a", "blocks 3072 to 4095 are in none of the parts"),
+        ("a b c b", "b: blocks 2048 to 3071 are in b too"),
+        ("a b c again", "blocks 2048 to 3071 are in"),
+        ("bc a b", "blocks 2048 to 3071 are in"),
+        ("a bc c", "c: blocks 3072 to 4095 are in bc too"),
+        ("a level", "level: it was made with level=3, but a with level=2"),
+        ("a group", "group: it was made with group=8388608, but a with group=4194304"),
+        ("a region", "region: it was made with region=1073741824, but a with region=536870912"),
+        ("a size", "size: it was made with pack-size=134217728, but a with pack-size=67108864"),
+        ("a zeros", "zeros: it was made with zeros=hole, but a with zeros=keep"),
+        ("a other", "other: it is a part of another volume than a"),
+        ("a plain", "plain: it was made with kind=snapshot, but a with kind=pack"),
+    ] {
+        let said = run_badly(here, &format!("join {parts} -o out --name web"), 2);
+        assert!(said.contains(says), "{parts}: {said}");
+        assert!(!here.join("out").exists());
+    }
+    // A file of a part that is cut short or gone is named, as damage.
+    for (path, bytes) in tree(&here.join("bc")) {
+        if !path.starts_with("blobs") {
+            continue;
+        }
+        let damaged = here.join("bc").join(&path);
+        fs::write(&damaged, &bytes[..bytes.len() - 1]).unwrap();
+        for _ in 0..2 {
+            let mut command = amikit();
+            command.args(["join", "a", "bc", "-o", "out", "--name", "web"]).current_dir(here);
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let code = output.status.code().unwrap();
+            assert!((3..=7).contains(&code) && said.contains("bc"), "{path:?}: {code} {said}");
+            assert!(!here.join("out").exists());
+            let _ = fs::remove_file(&damaged);
+        }
+        fs::write(&damaged, bytes).unwrap();
+    }
+    run_well(here, &format!("pack disk.raw -o one --name web {options}"));
+    run_well(here, "join c again a -o out --name web");
+    assert!(tree(&here.join("one")) == tree(&here.join("out")));
 }
 
 /// The packs of regions are taken as they are, so a bundle that was joined is the one of one run, to the byte.
