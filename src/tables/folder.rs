@@ -21,6 +21,7 @@ use crate::io::StagedFiles;
 use crate::io::read_vec;
 use crate::tables::format::Format;
 use crate::tables::schema::Table;
+use crate::tables::snapshots::read_data_blocks;
 use crate::tables::writer::TableWriter;
 use crate::work::Watch;
 
@@ -57,7 +58,11 @@ impl TablesFolder {
     /// `Io` if the system refuses, or if another run holds it too long.
     pub fn open(path: &Path, format: Option<Format>, watch: &dyn Watch) -> Result<Self> {
         if read_marker(path)?.is_none() {
-            make(path, format.unwrap_or(Format::Csv))?;
+            let made = make(path, format.unwrap_or(Format::Csv));
+            // Another run may have made it meanwhile.
+            if made.is_err() && read_marker(path)?.is_none() {
+                made?;
+            }
         }
         let folder = SharedFolder::open(path)?;
         let lock = folder.lock(MARKER, Hold::Alone, watch)?;
@@ -150,6 +155,27 @@ impl TablesFolder {
             }
         }
         Ok(runs)
+    }
+
+    /// Hands over how many blocks of data each of these snapshots has.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if the file of one is damaged; `Io` if it cannot be read; whatever `each` returns.
+    pub fn each_data_blocks(
+        &self,
+        snapshots: &BTreeSet<Digest>,
+        mut each: impl FnMut(&Digest, u64) -> Result<()>,
+    ) -> Result<()> {
+        let folder = Folder::open(self.path())?;
+        for id in snapshots {
+            let name = format!("{}/{}", Table::Snapshots.name(), self.name_of(id));
+            // One that went meanwhile has no row, so it is not asked what it holds.
+            if let Some(input) = folder.file(&name)? {
+                each(id, read_data_blocks(self.format, &Arc::new(input))?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what a run has left that was killed while it merged.

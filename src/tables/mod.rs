@@ -11,6 +11,7 @@ mod jsonl;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod schema;
+mod snapshots;
 mod sorter;
 mod text_file;
 mod value;

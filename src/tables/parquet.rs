@@ -331,3 +331,24 @@ pub(super) fn read_holders(
     }
     Ok(())
 }
+
+/// Reads the number of blocks of data from a file of the table of snapshots; `None` if it is another table.
+pub(super) fn read_data_blocks(input: &Arc<Input>) -> Result<Option<u64>> {
+    let read = || -> std::result::Result<Option<u64>, ParquetError> {
+        let file = SerializedFileReader::new(Source(Arc::clone(input)))?;
+        let columns = Table::Snapshots.columns();
+        let at = columns.iter().position(|column| column.name == "data_blocks");
+        let at = at.expect("a column of this table");
+        if file.num_row_groups() != 1 || file.get_row_group(0)?.num_columns() != columns.len() {
+            return Ok(None);
+        }
+        let column = file.get_row_group(0)?.get_column_reader(at)?;
+        let ColumnReader::Int64ColumnReader(mut column) = column else { return Ok(None) };
+        let mut found = Vec::new();
+        column.read_records(1, None, None, &mut found)?;
+        Ok(found.first().and_then(|count| u64::try_from(*count).ok()))
+    };
+    read().map_err(|e| {
+        Error::corrupt(format!("it is not a Parquet file of snapshots: {e}")).in_file(input.path())
+    })
+}

@@ -324,6 +324,75 @@ fn a_run_that_was_killed_is_continued() {
     }
 }
 
+/// Runs of one folder wait for each other, also where each finds that there is none yet.
+#[test]
+fn runs_at_the_same_time_make_what_one_makes() {
+    let folder = quick_folder();
+    let here = folder.path();
+    SHAPE.write(&here.join("fleet"), &here.join("lineage.csv"), &mut Random::new("at once"));
+    let line = "export fleet --lineage lineage.csv --compact -o";
+    run_well(here, &format!("{line} one"));
+    let whole = tree(&here.join("one"));
+    for round in 0..rounds(8) {
+        if round % 2 == 1 {
+            fs::create_dir(here.join("tables")).unwrap();
+        }
+        let start = || {
+            let mut command = amikit();
+            command.args(line.split(' ')).arg("tables").current_dir(here);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..4).map(|_| start()).collect();
+        for child in children {
+            let done = child.wait_with_output().unwrap();
+            assert!(done.status.success(), "{}", stderr(&done));
+        }
+        assert!(tree(&here.join("tables")) == whole);
+        fs::remove_dir_all(here.join("tables")).unwrap();
+    }
+}
+
+/// Runs go once they are merged: one that has lost rows is not merged, however well the rest of it reads.
+#[test]
+fn a_run_that_lost_rows_is_not_merged() {
+    let folder = quick_folder();
+    let here = folder.path();
+    SHAPE.write(&here.join("fleet"), &here.join("lineage.csv"), &mut Random::new("lost"));
+    let formats: &[&str] =
+        if cfg!(feature = "parquet") { &["csv", "jsonl", "parquet"] } else { &["csv", "jsonl"] };
+    for format in formats {
+        run_well(here, &format!("export fleet -o {format} --format {format}"));
+        let holders = here.join(format).join("holders");
+        let listed = names(&holders);
+        let run = holders.join(&listed[0]);
+        let whole = fs::read(&run).unwrap();
+        let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut damaged = vec![Some(Vec::new()), None];
+        if *format != "parquet" {
+            damaged.push(Some(lines[..lines.len() - 1].concat()));
+            damaged.push(Some([&whole[..], lines[lines.len() - 1]].concat()));
+        }
+        for bytes in damaged {
+            match &bytes {
+                Some(bytes) => fs::write(&run, bytes).unwrap(),
+                None => fs::remove_file(&run).unwrap(),
+            }
+            let said = run_badly(here, &format!("export fleet -o {format} --compact"), 4);
+            assert!(said.contains("holders"), "{said}");
+            let expected = listed.len() - usize::from(bytes.is_none());
+            assert_eq!(names(&holders).len(), expected, "{format}: nothing was merged");
+        }
+        // Other runs that were merged before do not hide one that is gone.
+        fs::write(&run, &whole).unwrap();
+        run_well(here, &format!("export fleet -o {format} --compact"));
+        let snapshots = here.join(format).join("snapshots");
+        fs::write(snapshots.join(&listed[0]), "").unwrap();
+        fs::write(holders.join(&listed[0]), &whole).unwrap();
+        let said = run_badly(here, &format!("export fleet -o {format} --compact"), 4);
+        assert!(said.contains("snapshots"), "{said}");
+    }
+}
+
 /// Parquet is written where this build has it, and its holders are read again by a merge.
 #[test]
 fn parquet_is_small_and_can_be_merged() {

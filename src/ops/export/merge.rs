@@ -70,6 +70,7 @@ fn read_runs(
     sorter: &mut Sorter<RECORD_LEN>,
     watch: &dyn Watch,
 ) -> Result<()> {
+    let mut blocks = vec![0_i64; names.len()];
     folder.each_holders(exported, |input| {
         watch.check()?;
         let mut last = (String::new(), 0_u32);
@@ -82,6 +83,8 @@ fn read_runs(
                 })?;
                 last = (row.snapshot.to_owned(), u32::try_from(number).expect("file names"));
             }
+            let sum = &mut blocks[usize::try_from(last.1).expect("32 bits")];
+            *sum = sum.saturating_add(row.count);
             let mut record = [0; RECORD_LEN];
             record[..32].copy_from_slice(row.chunk);
             record[32..36].copy_from_slice(&last.1.to_be_bytes());
@@ -89,5 +92,15 @@ fn read_runs(
             sorter.push(&record)
         })
     })?;
-    Ok(())
+    // Runs go once they are merged, so what one of them has lost would be lost for good.
+    let mut counted = exported.iter().zip(blocks);
+    folder.each_data_blocks(exported, |id, expected| {
+        let found = counted.find(|(other, _)| *other == id).map_or(0, |(_, count)| count);
+        if i64::try_from(expected) == Ok(found) {
+            return Ok(());
+        }
+        let text = format!("the holders of {id} have {found} blocks of data, expected {expected}");
+        let place = folder.path().join(Table::Holders.name());
+        Err(Error::corrupt(text).in_file(&place).advise("export into another folder"))
+    })
 }
