@@ -239,8 +239,22 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        run("umount", &[text(&self.0)]);
+        unmount(&self.0);
     }
+}
+
+/// Unmounts what is mounted there, and waits until it is. A process that another test is just starting has the files of all
+/// tests open for a moment, and then the system calls the mount busy.
+pub(super) fn unmount(at: &Path) {
+    for _ in 0..600 {
+        let _ = Command::new("umount").arg(at).output();
+        if !fs::read_to_string("/proc/mounts").unwrap().contains(text(at)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let _ = Command::new("umount").arg("--lazy").arg(at).output();
+    assert!(std::thread::panicking(), "{} stays in use", text(at));
 }
 
 /// Extended attributes as the system shows them.

@@ -34,6 +34,7 @@ use crate::common::run_well;
 use crate::common::sample;
 use crate::common::stderr;
 use crate::common::tree;
+use crate::common::unmount;
 
 /// A folder with an image to work on and what the commands make of it when nothing goes wrong.
 struct Bench {
@@ -420,7 +421,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        unmount(&self.0);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::guest::samples::noise;
 use crate::guest::samples::run;
 use crate::guest::samples::step;
 use crate::guest::samples::text;
+use crate::guest::samples::unmount;
 use crate::guest::samples::volume;
 
 /// Lengths of clusters.
@@ -48,11 +49,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // The program that serves it has to write what it still holds.
-        run("umount", &[text(&self.0)]);
-        while fs::read_to_string("/proc/mounts").unwrap().contains(text(&self.0)) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        unmount(&self.0);
     }
 }
 

@@ -1,8 +1,11 @@
 //! File systems of their own, in a file that is mounted.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::installed;
 use super::is_root;
@@ -56,7 +59,20 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.mounted {
-            let _ = Command::new("umount").arg(self.path()).status();
+            unmount(&self.path());
         }
     }
+}
+
+/// Unmounts what is mounted there. A process that another test is just starting has the files of all tests open for a
+/// moment, and then the system calls the mount busy.
+pub(crate) fn unmount(at: &Path) {
+    for _ in 0..600 {
+        let done = Command::new("umount").arg(at).output();
+        if done.is_ok_and(|it| it.status.success()) {
+            return;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    let _ = Command::new("umount").arg("--lazy").arg(at).status();
 }

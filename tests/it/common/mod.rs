@@ -31,6 +31,7 @@ use amikit::internals::units::BLOCK_SIZE;
 
 pub(crate) use disk::Disk;
 pub(crate) use disk::SHARING;
+pub(crate) use disk::unmount;
 pub(crate) use images::Entry;
 pub(crate) use images::archive;
 pub(crate) use images::bytes_of;
