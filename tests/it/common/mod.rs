@@ -205,6 +205,7 @@ impl Random {
             bytes.extend(self.next().to_le_bytes());
         }
         bytes.truncate(len);
+        spare_magics(&mut bytes);
         bytes
     }
 
@@ -212,6 +213,14 @@ impl Random {
         for piece in bytes.chunks_mut(8) {
             piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
         }
+        spare_magics(bytes);
+    }
+}
+
+/// Some formats begin with two bytes alone, and one volume in some thousands would begin with these.
+fn spare_magics(bytes: &mut [u8]) {
+    if let Some(first @ 0x1f) = bytes.first_mut() {
+        *first = 0x1e;
     }
 }
 
