@@ -27,6 +27,7 @@ use crate::ops::GuestReport;
 use crate::ops::Inspected;
 use crate::ops::PackContent;
 use crate::ops::ReadContent;
+use crate::ops::VolumePartReport;
 use crate::ops::escaped;
 use crate::units::format_size;
 
@@ -161,6 +162,19 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
     guest.faults.iter().try_for_each(|fault| writeln!(out, "  damaged: {fault}"))
 }
 
+fn part(path: &Path, part: &VolumePartReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{}: part of a snapshot: blocks {} to {} of a volume of {}",
+        shown(path),
+        part.first_block,
+        part.first_block.saturating_add(part.block_count).saturating_sub(1),
+        format_size(part.whole_size_bytes)
+    )?;
+    writeln!(out, "  made with {}", part.options)?;
+    manifest(&part.snapshot, out)
+}
+
 fn pack(path: &Path, content: &PackContent, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
@@ -217,18 +231,7 @@ fn render(report: &Inspected, out: &mut dyn Write) -> io::Result<()> {
             )?;
             manifest(snapshot, out)
         }
-        Inspected::Part { path, part } => {
-            writeln!(
-                out,
-                "{}: part of a snapshot: blocks {} to {} of a volume of {}",
-                shown(path),
-                part.first_block,
-                part.first_block.saturating_add(part.block_count).saturating_sub(1),
-                format_size(part.whole_size_bytes)
-            )?;
-            writeln!(out, "  made with {}", part.options)?;
-            manifest(&part.snapshot, out)
-        }
+        Inspected::Part { path, part: of } => part(path, of, out),
         Inspected::InstanceStore(content) => instance_store::content(content, out),
         Inspected::Pack { path, content } => pack(path, content, out),
         Inspected::Image {

@@ -21,8 +21,8 @@ pub(in crate::ops) fn read<T: DeserializeOwned>(
 ) -> Result<T> {
     let fail = |error: serde_json::Error| Error::corrupt(format!("{what}: {error}"));
     let document: Value = serde_json::from_slice(bytes).map_err(fail)?;
-    match document.get(member).filter(|it| it.is_number()) {
-        Some(found) if *found != Value::from(version) => {
+    match document.get(member) {
+        Some(Value::Number(found)) if found.as_u64() != Some(u64::from(version)) => {
             let text = format!("the {what} is of version {found}, expected {version}");
             Err(Error::new(Kind::Unsupported, text))
         }
