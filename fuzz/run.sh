@@ -24,10 +24,13 @@ targets=$(sed -n 's/^    ("\([a-z-]*\)", [a-z_]*::[a-z_]*),$/\1/p' fuzz/targets/
 # runs while compiling. The flags are those of cargo-fuzz; the compiler calls them unstable.
 host=$(rustc -vV | sed -n 's/^host: //p')
 built=${CARGO_TARGET_DIR:-fuzz/target}/fuzz
+# make_seeds is no target, and has nothing to count with.
+bins=(--bin proof)
+for target in $targets; do bins+=(--bin "${target//-/_}"); done
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares" \
-    cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$built"
+    cargo build --quiet --locked --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$built" "${bins[@]}"
 bin=$built/$host/release
 
 # Without feedback millions of runs look at nothing: this header is never met by chance.

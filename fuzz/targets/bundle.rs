@@ -55,6 +55,8 @@ fn make(folder: &Path) -> Files {
     let root = amikit::MappedVolume::new("/dev/xvda", amikit::VolumeRequest::new(&image));
     let mut request = amikit::PackRequest::new(vec![root], amikit::PackOptions::new(&output, ami));
     request.options.groups.level = Some(1);
+    // The first run makes this, and no run may take much memory.
+    request.options.groups.size = 2 << 20;
     request.options.threads = std::num::NonZero::<usize>::MIN;
     amikit::pack(&request, &amikit::Unwatched).unwrap();
     let read = |name: &str| fs::read(output.join(name)).unwrap();
