@@ -152,6 +152,13 @@ pub enum Advice {
         /// What follows it, as in `or do without it`; else empty.
         then: &'static str,
     },
+    /// Put two names of the request each in the place of the other.
+    Swap {
+        /// The one, as it was typed.
+        one: PathBuf,
+        /// The other, as it was typed.
+        other: PathBuf,
+    },
     /// Use another verb.
     Use {
         /// Which one.
@@ -225,16 +232,26 @@ pub enum Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verb {
+    /// Puts a bundle or a volume into a store.
+    AddToStore,
     /// Makes a thin bundle whole.
     Complete,
     /// Writes an image in another format.
     Convert,
+    /// Gets an AMI from an account.
+    Fetch,
     /// Makes an empty store.
     InitStore,
     /// Lists the files of a volume.
     List,
     /// Names all rules.
     ListRules,
+    /// Makes a bundle of an image.
+    Pack,
+    /// Gets an AMI from a registry.
+    Pull,
+    /// Sends an AMI to a registry.
+    Push,
     /// Puts a bundle onto another base.
     Rebase,
     /// Vouches for a bundle.

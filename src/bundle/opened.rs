@@ -17,9 +17,12 @@ use crate::bundle::annotations;
 use crate::bundle::layers::Layers;
 use crate::digest::Digest;
 use crate::digest::Sha256;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Verb;
+use crate::error::shown;
 use crate::io::Node;
 use crate::io::READ_PIECE_LEN;
 use crate::io::ReadAt;
@@ -129,7 +132,13 @@ impl Bundle {
     pub fn open_named(path: &Path, name: Option<&str>) -> Result<Self> {
         if !Self::is_at(path)? && Node::at(path)?.is_some() {
             let text = "it is not a bundle, expected a folder with oci-layout or a tar archive";
-            return Err(Error::corrupt(text).in_file(path));
+            let error = Error::corrupt(text).in_file(path);
+            // A folder, or a socket, is nothing that a bundle could be made of.
+            if Node::at(path)? == Some(Node::Folder) {
+                return Err(error);
+            }
+            let to = "make one of an image".into();
+            return Err(error.advise(Advice::Use { verb: Verb::Pack, to }));
         }
         Self::open_in(layout::open(path)?, name)
     }
@@ -171,7 +180,10 @@ impl Bundle {
     fn choose(store: &dyn BlobStore, name: Option<&str>) -> Result<Descriptor> {
         layout::check_layout(store)?;
         let index = layout::read_index(store)?;
-        layout::choose(store, &index, WANTED, name)
+        layout::choose(store, &index, WANTED, name).map_err(|error| match name {
+            None => one_of_a_store(store, &index, error),
+            Some(_) => error,
+        })
     }
 
     /// Opens the AMI or bare snapshot whose manifest is `entry`.
@@ -483,6 +495,31 @@ impl Bundle {
         self.layers.in_order.clone()
     }
 }
+
+/// Says of a store that is not one AMI alone what is to be named in it.
+fn one_of_a_store(store: &dyn BlobStore, index: &oci::Index, error: Error) -> Error {
+    let path = store.path();
+    let is_its = matches!(error.kind(), Kind::Corrupt | Kind::Unsupported);
+    if !is_its || !layout::is_store(path).unwrap_or(false) {
+        return error;
+    }
+    let of = |it: &Descriptor| it.reference().map(str::to_owned);
+    let mut names: Vec<String> = index.manifests.iter().filter_map(of).collect();
+    names.sort_unstable();
+    let Some(first) = names.first() else {
+        return Error::invalid("it is a store in which nothing has a name").in_file(path);
+    };
+    let example = format!("{}@{first}", shown(path));
+    let (listed, more) = names.split_at(names.len().min(MOST_LISTED));
+    let more = if more.is_empty() { "" } else { ", ..." };
+    let listed = listed.join(", ");
+    Error::invalid(format!("it is a store, expected the name of an AMI in it: {listed}{more}"))
+        .in_file(path)
+        .advise(Advice::NameAmi { example })
+}
+
+/// Most names of a store that an error lists.
+const MOST_LISTED: usize = 10;
 
 /// Tells a blob that is gone because its AMI was removed from a store meanwhile from one that is missing.
 fn gone(store: &dyn BlobStore, manifest: &Digest, error: Error) -> Error {

@@ -3,6 +3,10 @@
 //! The library says what would help as a fact, [`Advice`]. Here it becomes a sentence that names the
 //! options of the command which failed, and says nothing of options which that command does not have.
 
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::path::Path;
+
 use crate::calls::command;
 use crate::error::Advice;
 use crate::error::Error;
@@ -129,9 +133,33 @@ impl AtHand {
                 Some(format!("{to} with `aws ec2 {}`", command(call))),
                 some(then),
             ]),
+            Advice::Swap { one, other } => Some(swapped(one, other, std::env::args_os().skip(1))),
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
         }
     }
+}
+
+/// Says that two names are in the wrong order, and shows what was typed with each in the place of the other.
+fn swapped(one: &Path, other: &Path, typed: impl Iterator<Item = OsString>) -> String {
+    let (one, other) = (one.as_os_str(), other.as_os_str());
+    let place = |word: &OsStr| match word {
+        _ if word == one => Some(other),
+        _ if word == other => Some(one),
+        _ => None,
+    };
+    let mut count = 0_u8;
+    let words: Vec<String> = typed
+        .map(|word| {
+            let placed = place(&word);
+            count = count.saturating_add(u8::from(placed.is_some()));
+            quoted(&shown(Path::new(placed.unwrap_or(&word))))
+        })
+        .collect();
+    if count == 2 {
+        return format!("they are in the wrong order: `amikit {}`", words.join(" "));
+    }
+    let named = |name: &OsStr| quoted(&shown(Path::new(name)));
+    format!("{} and {} are in the wrong order", named(one), named(other))
 }
 
 /// Returns a name as it is typed in a shell: what it says there is the name, whatever is in it.
@@ -188,11 +216,16 @@ fn option_names(setting: Setting) -> &'static [&'static str] {
 
 fn verb_name(verb: Verb) -> &'static str {
     match verb {
+        Verb::AddToStore => "store add",
         Verb::Complete => "complete",
         Verb::Convert => "convert",
+        Verb::Fetch => "fetch",
         Verb::InitStore => "store init",
         Verb::List => "ls",
         Verb::ListRules => "lint --list",
+        Verb::Pack => "pack",
+        Verb::Pull => "pull",
+        Verb::Push => "push",
         Verb::Rebase => "rebase",
         Verb::Sign => "sign",
         Verb::Unbundle => "instance-store unbundle",
@@ -205,6 +238,26 @@ fn verb_name(verb: Verb) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_names_in_the_wrong_order_are_shown_in_the_right_one() {
+        let typed = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let said = |words: &[&str]| {
+            swapped(Path::new("my web"), Path::new("st@x"), typed(words).into_iter())
+        };
+        assert_eq!(
+            said(&["store", "add", "my web", "st@x", "-q"]),
+            "they are in the wrong order: `amikit store add st@x 'my web' -q`"
+        );
+        assert_eq!(
+            said(&["apply", "my web", "--to", "st@x"]),
+            "they are in the wrong order: `amikit apply st@x --to 'my web'`"
+        );
+        // What was typed otherwise, or twice, is not guessed.
+        for words in [&["store", "add", "my web"][..], &["x", "my web", "st@x", "st@x"]] {
+            assert_eq!(said(words), "'my web' and st@x are in the wrong order");
+        }
+    }
 
     #[test]
     fn a_name_means_nothing_to_a_shell() {

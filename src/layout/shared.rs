@@ -1,6 +1,7 @@
 //! A store: a layout of many manifests that several runs write.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::digest::Digest;
@@ -9,6 +10,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Verb;
+use crate::error::shown;
 use crate::io::Folder;
 use crate::io::FolderLock;
 use crate::io::Hold;
@@ -28,6 +30,7 @@ use crate::layout::name::LAYOUT_NAME;
 use crate::layout::name::blob_name;
 use crate::layout::oci;
 use crate::layout::oci::Descriptor;
+use crate::layout::open::is_at;
 use crate::layout::store::BlobStore;
 use crate::layout::store::check_layout;
 use crate::work::Watch;
@@ -56,10 +59,33 @@ struct Marker {
     version: u64,
 }
 
-/// Makes the error of a path that should be a store.
+/// Makes the error of a path that should be a store: says what is there instead.
 pub(crate) fn not_a_store(path: &Path) -> Error {
-    let advice = Advice::Use { verb: Verb::InitStore, to: "make one".into() };
-    Error::invalid("it is not a store").in_file(path).advise(advice)
+    let say = |what: &str| Error::invalid(format!("{what}, expected a store")).in_file(path);
+    let make = || Advice::Use { verb: Verb::InitStore, to: "make one".into() };
+    if let Some(store) = store_of_name(path) {
+        let text = format!("name the store alone: {}", shown(&store));
+        return say("it is a name in a store").advise(text);
+    }
+    match Node::at(path) {
+        Ok(None) => say("there is nothing of that name").advise(make()),
+        // Whatever there is.
+        Err(_) => say("it is not a store").advise(make()),
+        Ok(Some(node)) => match is_at(path) {
+            Ok(true) => say("it is a bundle")
+                .advise(Advice::Use { verb: Verb::AddToStore, to: "put it into one".into() }),
+            _ if node == Node::Folder => say("it is a folder").advise(make()),
+            _ => say("it is not a folder").advise(make()),
+        },
+    }
+}
+
+/// Returns the store of what looks like `STORE@NAME`.
+fn store_of_name(path: &Path) -> Option<PathBuf> {
+    let text = path.to_str()?;
+    let at = text.rfind('@')?;
+    let store = Path::new(&text[..at]);
+    is_store(store).ok()?.then(|| store.to_owned())
 }
 
 /// Tells whether there is a store at `path`.

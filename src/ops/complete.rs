@@ -1,5 +1,6 @@
 //! `complete`: a thin bundle and its base, to a whole bundle.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::error::Verb;
 use crate::io::unwritten;
 use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
@@ -71,7 +73,10 @@ fn complete_into(request: &CompleteRequest, watch: &dyn Watch) -> Result<Complet
     let base = open_typed_bundle(&request.base)?;
     let named: Vec<Digest> = base.snapshots().iter().map(|layer| layer.root).collect();
     if !bundle.bases().iter().any(|layer| named.contains(&layer.root)) {
-        return Err(bundle.wrong_base(&named));
+        let own: Vec<Digest> = bundle.snapshots().iter().map(|layer| layer.root).collect();
+        let is_over = |_: &Path| base.bases().iter().any(|layer| own.contains(&layer.root));
+        let error = bundle.wrong_base(&named);
+        return Err(swapped(error, &request.bundle, &request.base, is_over));
     }
     // A base without any data has no packs, and nothing is left out for it.
     if !bundle.packs().iter().any(|pack| pack.of_base) && bundle.is_thin()? {

@@ -18,6 +18,8 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::alike;
 use crate::ops::shared::open::open_in_order;
 use crate::ops::shared::open::over_base;
+use crate::ops::shared::order::is_bundle;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::trust::TrustRequest;
 use crate::ops::shared::trust::open_checked;
 use crate::ops::shared::verification::BlockRange;
@@ -90,7 +92,13 @@ impl VerifyRequest {
 /// [`open_in_order`] and [`chunking::run`] for the images; `Interrupted` on request.
 pub fn verify(request: &VerifyRequest, watch: &dyn Watch) -> Result<VerifyReport> {
     let base = request.base.as_ref();
-    let trusted = open_checked(&request.bundle, request.trust.as_ref(), base, watch)?;
+    let trusted = open_checked(&request.bundle, request.trust.as_ref(), base, watch);
+    let trusted = trusted.map_err(|error| match &request.against[..] {
+        [against] if !is_bundle(&request.bundle) => {
+            swapped(error, &request.bundle, &against.image.typed(), is_bundle)
+        }
+        _ => error,
+    })?;
     let bundle = over_base(trusted.bundle, base, request.threads, watch)?;
     let depth = Depth { quick: request.quick, threads: request.threads };
     let verified = verify_bundle(&bundle, depth, watch)?;

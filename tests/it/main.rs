@@ -64,6 +64,7 @@ mod names;
 mod nbd_judged;
 mod oci;
 mod oracle;
+mod order;
 mod outputs;
 mod parts;
 mod peers;

@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::digest::Digest;
+use crate::error::Advice;
+use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::format::ImageRequest;
 use crate::format::WriteOptions;
 use crate::format::raw;
@@ -28,6 +31,8 @@ use crate::ops::shared::image_output::write_image;
 use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::over_base;
+use crate::ops::shared::order::is_bundle;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::ops::shared::trust::open_checked;
@@ -89,6 +94,7 @@ pub struct ApplyReport {
 /// [`crate::bundle::Bundle::open`], [`crate::ops::open`] and reading the bundle; `Io` if the new image cannot
 /// be written.
 pub fn apply(request: &ApplyRequest, watch: &dyn Watch) -> Result<ApplyReport> {
+    check_old(request)?;
     match &request.to {
         ApplyTo::Output(output) => to_output(request, output, watch),
         ApplyTo::InPlace => {
@@ -121,6 +127,21 @@ pub fn settle(request: &SettleRequest, watch: &dyn Watch) -> Result<ApplyReport>
     };
     let changes = Changes { device: &journal.device, from, to };
     Ok(ApplyReport { notes, ..changes.report(&request.image.path, how)? })
+}
+
+/// Refuses a bundle in the place of the old image.
+fn check_old(request: &ApplyRequest) -> Result<()> {
+    let old = &request.old;
+    let typed = old.typed();
+    if !old.inputs.is_empty() || !is_bundle(&typed) {
+        return Ok(());
+    }
+    let error = Error::invalid("it is a bundle, expected the old image").in_file(&old.path);
+    if is_bundle(&request.bundle) {
+        let to = "make an image of it first".into();
+        return Err(error.advise(Advice::Use { verb: Verb::Unpack, to }));
+    }
+    Err(swapped(error, &typed, &request.bundle, |_| true))
 }
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {

@@ -41,6 +41,8 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::open::open_in_order;
 use crate::ops::shared::open::over_base;
+use crate::ops::shared::order::is_in_store;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::pack_one;
@@ -140,7 +142,9 @@ struct Goal<'a> {
 /// `Invalid` if the target is not a store, if it has another AMI of the name that was not typed, or if a thin bundle's base
 /// is not in it; as opening the source; `Io` if the store cannot be written.
 pub fn add(request: &AddRequest, watch: &dyn Watch) -> Result<AddReport> {
-    let (store, name) = target(&request.target)?;
+    let source = request.source.typed();
+    let (store, name) = target(&request.target)
+        .map_err(|error| swapped(error, &request.target, &source, is_in_store))?;
     let found = find(&request.source).map_err(|error| request.source.fail(error))?;
     let bundle = match found {
         Found::Bundle(bundle) if request.source.image.member.is_none() => Some(bundle),

@@ -28,6 +28,7 @@ pub(super) mod mapping;
 pub(super) mod members;
 pub(super) mod network;
 pub(super) mod open;
+pub(super) mod order;
 pub(super) mod outside;
 pub(super) mod packing;
 pub(super) mod pages;

@@ -14,6 +14,7 @@ use crate::layout::Destination;
 use crate::layout::Entry;
 use crate::layout::is_store;
 use crate::layout::not_a_store;
+use crate::ops::shared::order::is_bundle;
 
 /// Takes `STORE@NAME` apart. Other programs may have given names that amikit would not: what follows the store is the
 /// name, whatever it is.
@@ -35,7 +36,8 @@ pub(in crate::ops) fn split(typed: &Path) -> Result<(PathBuf, String)> {
         let example = format!("{}@web", shown(typed));
         return Err(Error::invalid(text).in_file(typed).advise(Advice::NameAmi { example }));
     }
-    Err(Error::invalid("there is no such store, expected STORE@NAME").in_file(typed))
+    let what = if is_bundle(typed) { "it is a bundle" } else { "there is no such store" };
+    Err(Error::invalid(format!("{what}, expected STORE@NAME")).in_file(typed))
 }
 
 /// Returns the entry of a name.

@@ -1,5 +1,6 @@
 //! `store copy`: an AMI or snapshot out of a store, into another one, or under another name.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -8,10 +9,14 @@ use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
+use crate::io::Node;
 use crate::io::unwritten;
 use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
+use crate::ops::shared::order::is_bundle;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
@@ -56,12 +61,22 @@ pub struct CopyReport {
 pub fn copy(request: &CopyRequest, watch: &dyn Watch) -> Result<CopyReport> {
     let from = VolumeRequest::new(&request.from);
     check_outside(&request.to, [request.from.as_path()])?;
-    let Found::Bundle(bundle) = find(&from).map_err(|error| from.fail(error))? else {
-        let text = "it is neither a bundle nor an AMI of a store";
-        let example = "STORE@NAME".to_owned();
-        return Err(Error::invalid(text)
-            .in_file(&request.from)
-            .advise(Advice::NameAmi { example }));
+    let is_ami = |to: &Path| matches!(find(&VolumeRequest::new(to)), Ok(Found::Bundle(_)));
+    let wrong = |error: Error| {
+        if is_bundle(&request.from) {
+            return error;
+        }
+        swapped(error, &request.from, &request.to, is_ami)
+    };
+    let Found::Bundle(bundle) = find(&from).map_err(|error| wrong(from.fail(error)))? else {
+        let there = Node::at(&from.image.path)?.is_some();
+        let what = if there { "it is neither" } else { "there is nothing of that name, expected" };
+        let or = if there { "nor" } else { "or" };
+        let error = Error::invalid(format!("{what} a bundle {or} an AMI of a store"));
+        let verb = Verb::AddToStore;
+        let advice = Advice::Use { verb, to: "put an image into a store".into() };
+        let error = if there { error.advise(advice) } else { error };
+        return Err(wrong(error.in_file(&request.from)));
     };
     let stored_bytes = bundle.blob_bytes();
     watch.begin(Some(stored_bytes));

@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::layout::Entry;
 use crate::layout::SharedLayout;
 use crate::layout::Work;
+use crate::layout::is_store;
 use crate::ops::shared::report::path_text;
 use crate::ops::shared::store_names::entry;
 use crate::ops::shared::store_names::split;
+use crate::ops::shared::store_names::typed;
 use crate::store::Live;
 use crate::work::Watch;
 
@@ -63,6 +66,19 @@ pub struct RemoveReport {
     pub kept_bytes: u64,
 }
 
+/// Adds to a refusal how a store and a name that were typed apart are typed.
+fn named_apart(error: Error, names: &[PathBuf]) -> Error {
+    let [one, other] = names else { return error };
+    let is = |path: &PathBuf| is_store(path).unwrap_or(false);
+    let (store, name) = match (is(one), is(other)) {
+        (true, false) => (one, other),
+        (false, true) => (other, one),
+        _ => return error,
+    };
+    let example = typed(store, &name.to_string_lossy()).display().to_string();
+    error.advise(Advice::NameAmi { example })
+}
+
 /// Removes names from a store.
 ///
 /// # Errors
@@ -72,7 +88,7 @@ pub fn remove(request: &RemoveRequest, watch: &dyn Watch) -> Result<RemoveReport
     let mut names = BTreeSet::new();
     let mut store: Option<PathBuf> = None;
     for typed in &request.names {
-        let (path, name) = split(typed)?;
+        let (path, name) = split(typed).map_err(|error| named_apart(error, &request.names))?;
         if store.as_ref().is_some_and(|store| *store != path) {
             return Err(
                 Error::invalid("it is in another store, expected names of one").in_file(typed)
