@@ -116,9 +116,11 @@ mod fetching {
     use crate::bundle::signatures::SIGNATURE_TYPE;
     use crate::bundle::signatures::SignatureBlobs;
     use crate::digest::Digest;
+    use crate::error::Advice;
     use crate::error::Error;
     use crate::error::Kind;
     use crate::error::Result;
+    use crate::error::Verb;
     use crate::io::Input;
     use crate::io::unwritten;
     use crate::layout;
@@ -138,6 +140,7 @@ mod fetching {
     use crate::ops::shared::open::Found;
     use crate::ops::shared::open::find;
     use crate::ops::shared::open::over_base;
+    use crate::ops::shared::order::is_bundle;
     use crate::ops::shared::outside::check_outside;
     use crate::ops::shared::registry::session;
     use crate::ops::shared::trust::Place;
@@ -177,7 +180,8 @@ mod fetching {
     }
 
     pub(super) fn pull(request: &PullRequest, watch: &dyn Watch) -> Result<PullReport> {
-        let reference = Reference::parse(&request.reference)?;
+        let reference =
+            Reference::parse(&request.reference).map_err(|error| instead(error, request))?;
         let base = request.base.as_ref();
         check_outside(&request.output, base.iter().map(|it| it.image.path.as_path()))?;
         let base = match base.map(|it| find(it).map_err(|error| it.fail(error))).transpose()? {
@@ -190,6 +194,23 @@ mod fetching {
             let done = take_in(&registry, &reference, request, base.as_ref(), watch);
             done.map_err(unwritten(&request.output))
         })
+    }
+
+    /// Adds to the refusal of a reference which verb takes what was typed.
+    fn instead(error: Error, request: &PullRequest) -> Error {
+        let typed = &request.reference;
+        let (verb, to) = match () {
+            () if is_id(typed) => (Verb::Fetch, "get it from an account"),
+            () if is_bundle(Path::new(typed)) => (Verb::Push, "send a bundle to a registry"),
+            () => return error,
+        };
+        error.advise(Advice::Use { verb, to: to.into() })
+    }
+
+    /// Tells whether a user typed the id of an AMI or a snapshot.
+    fn is_id(typed: &str) -> bool {
+        let hex = typed.strip_prefix("ami-").or_else(|| typed.strip_prefix("snap-"));
+        hex.is_some_and(|hex| hex.len() >= 8 && hex.bytes().all(|it| it.is_ascii_hexdigit()))
     }
 
     fn take_in(

@@ -96,6 +96,7 @@ pub fn push(request: &PushRequest, watch: &dyn Watch) -> Result<PushReport> {
 #[cfg(feature = "network")]
 mod sending {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     use crate::bundle::ARTIFACT_TYPE;
     use crate::bundle::Bundle;
@@ -114,6 +115,7 @@ mod sending {
     use crate::ops::push::PushRequest;
     use crate::ops::shared::network::connected;
     use crate::ops::shared::open::open_bundle;
+    use crate::ops::shared::order::swapped;
     use crate::ops::shared::registry::session;
     use crate::registry;
     use crate::registry::Access;
@@ -131,7 +133,11 @@ mod sending {
     const CHUNK_LENS: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 
     pub(super) fn push(request: &PushRequest, watch: &dyn Watch) -> Result<PushReport> {
-        let reference = Reference::parse(&request.reference)?;
+        let reference = Reference::parse(&request.reference).map_err(|error| {
+            let is_reference =
+                |it: &Path| it.to_str().is_some_and(|it| Reference::parse(it).is_ok());
+            swapped(error, Path::new(&request.reference), &request.bundle, is_reference)
+        })?;
         for from in &request.mount_from {
             Reference::parse(&format!("{}/{from}", reference.host))?;
         }

@@ -95,3 +95,20 @@ fn what_is_in_the_place_of_something_else_is_said() {
     }
     assert!(!complaint(here, "verify folder").contains("amikit pack"));
 }
+
+#[cfg(feature = "network")]
+#[test]
+fn registries_accounts_and_folders_are_told_apart() {
+    let folder = quick_folder();
+    let here = folder.path();
+    scene(here);
+    for (line, advice) in [
+        ("push 127.0.0.1:1/a base.ami", "`amikit push base.ami 127.0.0.1:1/a`"),
+        ("pull base.ami -o x.ami", "use `amikit push` to send a bundle to a registry"),
+        ("pull ami-0123456789abcdef0 -o x.ami", "use `amikit fetch` to get it from an account"),
+        ("fetch 127.0.0.1:1/a -o x.ami", "use `amikit pull` to get it from a registry"),
+    ] {
+        let said = complaint(here, line);
+        assert!(said.contains(advice), "{line}: {said}");
+    }
+}

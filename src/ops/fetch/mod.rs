@@ -15,8 +15,10 @@ use crate::aws::is_id;
 use crate::bundle::VOLUME_DEVICE;
 use crate::calls::BUNDLE_TAG;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::layout::Destination;
 use crate::lint::RULES;
 pub use crate::ops::fetch::request::FetchReport;
@@ -33,6 +35,7 @@ use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::packing::PackOptions;
 use crate::ops::shared::packing::pack_volumes;
 use crate::ops::shared::recipe::now;
+use crate::registry::Reference;
 use crate::work::Watch;
 
 /// Fetches a snapshot or an AMI into a bundle or a store.
@@ -48,7 +51,12 @@ pub fn fetch(request: &FetchRequest, watch: &dyn Watch) -> Result<FetchReport> {
             "{:?} is neither the id of a snapshot nor of an AMI: snap-... or ami-...",
             request.id
         );
-        return Err(Error::invalid(text));
+        let error = Error::invalid(text);
+        if Reference::parse(&request.id).is_err() {
+            return Err(error);
+        }
+        let to = "get it from a registry".into();
+        return Err(error.advise(Advice::Use { verb: Verb::Pull, to }));
     }
     let connections = request.connections.get();
     with_aws(&request.aws, request.region.as_deref(), connections, watch, |aws, region| {
