@@ -23,6 +23,7 @@ mod scratch;
 mod secret;
 mod shared_extents;
 mod shared_folder;
+mod signals;
 mod stream;
 mod system;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub use shared_folder::Hold;
 pub use shared_folder::SharedFile;
 pub use shared_folder::SharedFolder;
 pub use shared_folder::StagedFiles;
+pub use signals::ignores;
 pub use stream::END_LEN;
 pub use stream::Stream;
 pub use users::writers_of;

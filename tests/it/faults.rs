@@ -242,6 +242,10 @@ fn sigint_and_sigterm_end_a_run_soon_and_leave_nothing() {
         let mut heard = 0;
         for trial in 0..2 + sample(6) {
             let (name, code) = [("-INT", 130), ("-TERM", 143), ("-HUP", 129)][trial % 3];
+            if name == "-HUP" && amikit::internals::io::ignores(1) {
+                println!("skipped: these tests were started so that SIGHUP is ignored");
+                continue;
+            }
             bench.put_old(&job);
             let mut child = bench.start(job.line);
             // Handlers are set a few milliseconds after the start.

@@ -485,3 +485,36 @@ fn without_a_name_the_socket_is_in_a_private_folder_that_goes_away() {
     assert_eq!(server.stop().0, Some(0));
     assert!(!private.exists(), "the folder goes with its server");
 }
+
+/// A server that ends says why, and the end of a terminal is not the end of one that `nohup` started.
+#[test]
+fn the_signal_that_ends_a_server_is_said_and_nohup_is_respected() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("v.raw"), vec![7; 1 << 20]).unwrap();
+    for (starter, outlives) in [("nohup", true), ("env", false)] {
+        if !outlives && amikit::internals::io::ignores(1) {
+            println!("skipped: these tests were started so that SIGHUP is ignored");
+            continue;
+        }
+        let mut command = Command::new(starter);
+        command.arg(env!("CARGO_BIN_EXE_amikit")).args(["serve", "nbd", "v.raw", "--socket"]);
+        command.arg(folder.path().join(starter)).current_dir(folder.path()).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        if outlives {
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(child.try_wait().unwrap().is_none(), "it ended with its terminal");
+            UnixStream::connect(folder.path().join(starter)).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let signal =
+            if outlives { "stopped by SIGTERM" } else { "stopped by SIGHUP: its terminal" };
+        assert!(said.contains(signal), "{said}");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}

@@ -115,6 +115,7 @@ impl Aws {
             },
             &hear,
         )?;
+        output.notes(&follower.farewell());
         if output.json {
             print(|out| {
                 writeln!(out, "{}", json!({ "schema": "amikit.serve-aws.v1", "sum": served }))

@@ -109,6 +109,7 @@ impl Nbd {
             },
             &hear,
         )?;
+        output.notes(&follower.farewell());
         print(|out| {
             if output.json {
                 writeln!(out, "{}", json!({ "schema": "amikit.serve-nbd.v1", "sum": served }))

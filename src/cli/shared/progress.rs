@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::io::ignores;
 use crate::work::Watch;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
@@ -27,6 +28,10 @@ impl Follower {
         for number in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
+            // Who starts this with `nohup` wants it to go on when the terminal is gone.
+            if number == signal_hook::consts::SIGHUP && ignores(number) {
+                continue;
+            }
             let value = usize::try_from(number).expect("signals have small numbers");
             signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?;
         }
@@ -64,6 +69,17 @@ impl Follower {
 
     fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which signal has ended what runs until one comes, as a server.
+    pub(in crate::cli) fn farewell(&self) -> Vec<String> {
+        let name = match i32::from(self.signal()) {
+            signal_hook::consts::SIGINT => "SIGINT",
+            signal_hook::consts::SIGTERM => "SIGTERM",
+            signal_hook::consts::SIGHUP => "SIGHUP: its terminal or session ended",
+            _ => return Vec::new(),
+        };
+        vec![format!("stopped by {name}")]
     }
 
     /// Returns the signal that was heard, or 0.

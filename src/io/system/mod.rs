@@ -23,6 +23,7 @@ pub(super) use chosen::clone_file;
 pub(super) use chosen::exchange;
 pub(super) use chosen::give_access_lists;
 pub(super) use chosen::hide_memory;
+pub(super) use chosen::ignored_signals;
 pub(super) use chosen::is_lack;
 pub(super) use chosen::lists_open_files;
 pub(super) use chosen::may_compress;

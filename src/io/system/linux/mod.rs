@@ -3,6 +3,7 @@
 mod extents;
 mod files;
 mod map;
+mod signals;
 mod users;
 
 pub(in crate::io) use extents::shared_ranges;
@@ -26,4 +27,5 @@ pub(in crate::io) use files::will_need;
 pub(in crate::io) use files::zero_range;
 pub(in crate::io) use map::Map;
 pub(in crate::io) use map::catch_bus_errors;
+pub(in crate::io) use signals::ignored_signals;
 pub(in crate::io) use users::writers_of;
