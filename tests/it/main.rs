@@ -85,6 +85,7 @@ mod roundtrip;
 mod schemas;
 mod serve_aws;
 mod serve_clients;
+mod serve_full;
 mod serve_instance_store;
 mod serve_lists;
 mod serve_mistakes;

@@ -43,7 +43,11 @@ impl Server {
     }
 
     pub(crate) fn start(folder: &Path, more: &str) -> Self {
-        let mut command = amikit();
+        Self::of(amikit(), folder, more)
+    }
+
+    /// Starts one by a command that runs the program.
+    pub(crate) fn of(mut command: Command, folder: &Path, more: &str) -> Self {
         command.current_dir(folder).args([
             "serve",
             "aws",

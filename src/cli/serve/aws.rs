@@ -3,6 +3,10 @@
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
@@ -105,7 +109,8 @@ impl Aws {
             threads: self.threads.count(),
             ..AwsRequest::new(&self.store, self.listen)
         };
-        let hear = |event: Event<'_>| hear(output, &event);
+        let said = Mutex::new(None);
+        let hear = |event: Event<'_>| hear(output, &said, &event);
         let served = serve::aws(
             &request,
             follower,
@@ -142,11 +147,15 @@ fn announce(output: Output, listening: &AwsListening) -> Result<()> {
     })
 }
 
-fn hear(output: Output, event: &Event<'_>) {
+/// Time between two lines about calls that failed: a disk that is full fails every one.
+const BETWEEN_FAILURES: Duration = Duration::from_secs(5);
+
+fn hear(output: Output, said: &Mutex<Option<Instant>>, event: &Event<'_>) {
     let line = match event {
         Event::Called { peer, call, status, milliseconds } => json!({ "called": {
             "peer": peer, "call": call, "status": status, "milliseconds": milliseconds,
         }}),
+        Event::Failed { call, error } => json!({ "failed": { "call": call, "error": error } }),
         Event::Finished { snapshot, error } => {
             json!({ "finished": { "snapshot": snapshot, "error": error } })
         }
@@ -158,5 +167,11 @@ fn hear(output: Output, event: &Event<'_>) {
         && !output.quiet
     {
         complain(&format!("note: {snapshot} is in error: {error}"));
+    } else if let Event::Failed { call, error } = event {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|it| it.elapsed() >= BETWEEN_FAILURES) {
+            complain(&format!("error: {call} failed: {error}"));
+            *said = Some(Instant::now());
+        }
     }
 }

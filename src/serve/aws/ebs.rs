@@ -97,7 +97,13 @@ pub(super) fn answer(
         Operation::Changed(id) => changed(server, caller, request, id),
         Operation::Get(id, index) => get(server, caller, request, id, index),
     };
-    (name, done.unwrap_or_else(|error| error.answer()))
+    (
+        name,
+        done.unwrap_or_else(|error| {
+            server.tell_own(name, error.status, &error.message);
+            error.answer()
+        }),
+    )
 }
 
 #[derive(Debug, Deserialize)]
@@ -244,9 +250,14 @@ fn start(server: &Server<'_>, caller: &Caller, request: &Request) -> Done {
     let answer = started(&id, &snap);
     state.snapshots.insert(id.clone(), snap);
     if let Some(token) = token {
-        state.once.insert(token, Once { asked: sha256(plain.to_string().as_bytes()), id });
+        let asked = sha256(plain.to_string().as_bytes());
+        state.once.insert(token, Once { asked, id: id.clone() });
     }
-    server.save(&state)?;
+    if let Err(error) = server.save(&mut state) {
+        // Nobody hears of it.
+        let _ = server.drop_spool(&id);
+        return Err(error.into());
+    }
     Ok(answer)
 }
 
@@ -375,7 +386,7 @@ fn complete(server: &Server<'_>, caller: &Caller, request: &Request, id: &str) -
         snap.message =
             format!("the aggregate of the checksums is {linear}, not {}", expected.base64());
     }
-    server.save(&state)?;
+    server.save(&mut state)?;
     drop(state);
     server.finish(id);
     Ok(Answer::new(202, "application/json", json!({ "Status": "pending" }).to_string()))

@@ -90,7 +90,10 @@ pub(super) fn answer(
     };
     match call(server, caller, &params).and_then(tried) {
         Ok(xml) => (name, xml.answer(name, id)),
-        Err(error) => (name, fail(&error)),
+        Err(error) => {
+            server.tell_own(name, error.status, &error.message);
+            (name, fail(&error))
+        }
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     if imds.is_some() {
         image.ami.imds_support = Some(ImdsSupport::V2);
     }
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
@@ -163,7 +163,7 @@ fn change(
     edit(&mut changed)?;
     dry_run(params)?;
     *image = changed;
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
@@ -262,7 +262,7 @@ pub(super) fn deregister(server: &Server<'_>, caller: &Caller, params: &Params) 
     state.gone.truncate(MOST_GONE.saturating_sub(1));
     state.gone.push_front((caller.account.clone(), id));
     // The names first: a kill leaves an AMI of the store, and no record of what is gone.
-    server.save(&state)?;
+    server.save(&mut state)?;
     let mut results = Vec::new();
     if delete {
         let ids = image.ami.block_device_mappings.iter().filter_map(|it| it.ebs.as_ref());
@@ -277,7 +277,7 @@ pub(super) fn deregister(server: &Server<'_>, caller: &Caller, params: &Params) 
                 results.push((snapshot, "skipped"));
             }
         }
-        server.save(&state)?;
+        server.save(&mut state)?;
     }
     if let Some(name) = image.stored {
         let others = state.images.values().any(|it| it.stored.as_ref() == Some(&name));

@@ -114,7 +114,7 @@ pub(super) fn copy(server: &Server<'_>, caller: &Caller, params: &Params) -> Don
     if let Some(token) = token {
         state.once.insert(token, Once { asked, id: id.clone() });
     }
-    server.save(&state)?;
+    server.save(&mut state)?;
     let mut xml = Xml::new();
     xml.text("imageId", id);
     Ok(xml)

@@ -71,6 +71,7 @@ use server::FOLDER;
 use server::STATE;
 use server::Server;
 use server::lock;
+use server::stored_state;
 use state::ImageState;
 use state::SnapshotState;
 use state::State;
@@ -78,9 +79,6 @@ use tokens::Tokens;
 
 /// The file that is locked while a server runs.
 const LOCK: &str = "serve-aws/lock";
-
-/// Most bytes of the state: a million snapshots.
-const MOST_STATE: u64 = 1 << 30;
 
 /// Most bytes of a body that is not a block.
 const MOST_BODY: usize = 512 << 10;
@@ -128,8 +126,8 @@ fn with_server<T>(
     let folder = SharedFolder::open(store)?;
     folder.make_dir(FOLDER)?;
     let held = folder.lock(LOCK, Hold::Alone, watch)?;
-    let state = match folder.read(STATE, MOST_STATE)? {
-        Some(bytes) => State::parse(&bytes).map_err(|e| e.in_file(&store.join(STATE)))?,
+    let state = match stored_state(&folder).map_err(|e| e.in_file(&store.join(STATE)))? {
+        Some(state) => state,
         None => State { version: state::VERSION, ..State::default() },
     };
     let mut key = [0; 32];
@@ -210,7 +208,7 @@ impl Server<'_> {
                 image.state = ImageState::Available;
             }
         }
-        self.save(&state)
+        self.write(&state)
     }
 
     fn run(&self, listener: &Listener, watch: &dyn Watch) -> Result<Served> {

@@ -73,7 +73,7 @@ fn set(
         Some(wanted) => state.blocked.insert(kind.key(caller), wanted.to_owned()),
         None => state.blocked.remove(&kind.key(caller)),
     };
-    server.save(&state)?;
+    server.save(&mut state)?;
     let mut xml = Xml::new();
     xml.text(kind.words().0, wanted.unwrap_or(UNBLOCKED));
     Ok(xml)

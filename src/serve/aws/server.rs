@@ -40,6 +40,9 @@ pub(super) const FOLDER: &str = "serve-aws";
 /// The file of what the server knows.
 pub(super) const STATE: &str = "serve-aws/state.json";
 
+/// Most bytes of it: a million snapshots.
+const MOST_STATE: u64 = 1 << 30;
+
 /// Milliseconds for which something that was made is pending at least: clients must wait for it.
 const PENDING_MS: u64 = 400;
 
@@ -93,8 +96,33 @@ impl Server<'_> {
         lock(&self.state)
     }
 
+    /// Tells of a call that failed, if it was the server's failure.
+    pub(super) fn tell_own(&self, call: &str, status: u16, error: &str) {
+        if status == 500 {
+            (self.hear)(Event::Failed { call, error });
+        }
+    }
+
+    /// Writes what the server knows to the disk. Where that fails the call did nothing: what the disk has is what the
+    /// server knows again.
+    pub(super) fn save(&self, state: &mut State) -> Result<()> {
+        let error = match self.write(state) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if let Ok(Some(mut before)) = stored_state(&self.folder) {
+            // When a block was put is known here only.
+            for (id, snap) in &mut before.snapshots {
+                let touched = state.snapshots.get(id).map_or(0, |it| it.touched);
+                snap.touched = snap.touched.max(touched);
+            }
+            *state = before;
+        }
+        Err(error)
+    }
+
     /// Writes what the server knows to the disk.
-    pub(super) fn save(&self, state: &State) -> Result<()> {
+    pub(super) fn write(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state).expect("plain data always serialises");
         self.folder.replace(STATE, &bytes, || Ok(true)).map(|_| ())
     }
@@ -237,7 +265,8 @@ impl Server<'_> {
                 }
             }
         }
-        self.save(&state)?;
+        // What was made is there, whether that can be written down or not.
+        self.write(&state)?;
         drop(state);
         self.drop_spool(id)?;
         made.map(|_| ())
@@ -278,7 +307,7 @@ impl Server<'_> {
                 over.push(id.clone());
             }
         }
-        if over.is_empty() || self.save(&state).is_err() {
+        if over.is_empty() || self.write(&state).is_err() {
             return;
         }
         drop(state);
@@ -287,6 +316,11 @@ impl Server<'_> {
             let _ = self.drop_spool(&id);
         }
     }
+}
+
+/// Returns what a server knew when it last wrote that down; `None` in a store that had none.
+pub(super) fn stored_state(folder: &SharedFolder) -> Result<Option<State>> {
+    folder.read(STATE, MOST_STATE)?.map(|bytes| State::parse(&bytes)).transpose()
 }
 
 fn spool_name(id: &str) -> String {

@@ -42,6 +42,13 @@ pub enum Event<'a> {
         /// Milliseconds from the request to the answer.
         milliseconds: u64,
     },
+    /// A call failed, and not for what the peer asked: the disk is full, or the store is gone.
+    Failed {
+        /// The call.
+        call: &'a str,
+        /// What failed.
+        error: &'a str,
+    },
     /// A snapshot was made, or not.
     Finished {
         /// Its id.

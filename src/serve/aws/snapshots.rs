@@ -225,7 +225,7 @@ pub(super) fn modify(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     dry_run(params)?;
     snap.shared.extend(add);
     snap.shared.retain(|it| !remove.contains(it));
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
@@ -236,7 +236,7 @@ pub(super) fn reset(server: &Server<'_>, caller: &Caller, params: &Params) -> Do
     let snap = owned(&mut state, caller, id)?;
     dry_run(params)?;
     snap.shared.clear();
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
@@ -275,7 +275,7 @@ pub(super) fn copy(server: &Server<'_>, caller: &Caller, params: &Params) -> Don
     let mut xml = Xml::new();
     xml.text("snapshotId", &id).tags(&copied.tags);
     state.snapshots.insert(id, copied);
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(xml)
 }
 
@@ -341,7 +341,7 @@ pub(super) fn delete(server: &Server<'_>, caller: &Caller, params: &Params) -> D
     }
     dry_run(params)?;
     remove(server, &mut state, &id)?;
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 

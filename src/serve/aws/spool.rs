@@ -26,6 +26,7 @@ use crate::digest::Sha256;
 use crate::digest::crc32;
 use crate::digest::is_zero;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
 use crate::field;
 use crate::io::LogFile;
@@ -71,7 +72,22 @@ struct State {
     syncing: bool,
     /// Writes that are under way, by where they begin: none before it may be called synced.
     writing: BTreeSet<u64>,
-    failed: bool,
+    broken: Option<Broken>,
+    /// How often the file was cut back: what was written before and not synced is gone.
+    cuts: u64,
+}
+
+/// Why nothing behind what is on the disk counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// A record was not written whole: the file is cut back before the next one.
+    Write,
+    /// The disk does not say what it has.
+    Sync,
+}
+
+fn not_written() -> Error {
+    Error::new(Kind::Io, "an earlier block could not be written")
 }
 
 impl Spool {
@@ -131,23 +147,24 @@ impl Spool {
         record[12..16].copy_from_slice(&checksum.to_le_bytes());
         record[16..HEADER].copy_from_slice(&digest.0);
         let total = u64::try_from(record.len()).expect("about a block");
-        let start = {
+        let (start, cuts) = {
             let mut state = self.state();
+            self.mend(&mut state)?;
             let start = state.end;
             state.end = start.strict_add(total);
             state.writing.insert(start);
-            start
+            (start, state.cuts)
         };
         let written = self.file.write_at(&record, start);
         let mut state = self.state();
         state.writing.remove(&start);
         if written.is_err() {
             // What lies behind it would be cut off with it.
-            state.failed = true;
+            state.broken.get_or_insert(Broken::Write);
         }
         self.synced.notify_all();
         written?;
-        self.wait_synced(state, start.strict_add(total))?;
+        self.wait_synced(state, start.strict_add(total), cuts)?;
         let spooled = Spooled { digest, offset: start.strict_add(48), len };
         let mut state = self.state();
         match state.blocks.get(&index) {
@@ -158,14 +175,34 @@ impl Spool {
         Ok(())
     }
 
-    /// Waits until all up to `end` is on the disk: one syncs for everybody who waits.
-    fn wait_synced<'a>(&'a self, mut state: MutexGuard<'a, State>, end: u64) -> Result<()> {
+    /// Takes away what a write that failed has left, as on a disk that was full, once nobody writes: none of it was
+    /// answered.
+    fn mend(&self, state: &mut State) -> Result<()> {
+        match state.broken {
+            None => Ok(()),
+            Some(Broken::Write) if state.writing.is_empty() && !state.syncing => {
+                self.file.cut(state.on_disk)?;
+                state.end = state.on_disk;
+                state.broken = None;
+                state.cuts = state.cuts.strict_add(1);
+                self.synced.notify_all();
+                Ok(())
+            }
+            Some(_) => Err(not_written()),
+        }
+    }
+
+    /// Waits until all up to `end` is on the disk: one syncs for everybody who waits. It was written after so many
+    /// `cuts`.
+    fn wait_synced<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        end: u64,
+        cuts: u64,
+    ) -> Result<()> {
         loop {
-            if state.failed {
-                return Err(Error::new(
-                    crate::error::Kind::Io,
-                    "an earlier block could not be written",
-                ));
+            if state.cuts != cuts || state.broken.is_some() {
+                return Err(not_written());
             }
             if state.on_disk >= end {
                 return Ok(());
@@ -183,7 +220,7 @@ impl Spool {
             match done {
                 Ok(()) => state.on_disk = state.on_disk.max(whole),
                 Err(error) => {
-                    state.failed = true;
+                    state.broken = Some(Broken::Sync);
                     self.synced.notify_all();
                     return Err(error);
                 }

@@ -148,7 +148,7 @@ pub(super) fn create(server: &Server<'_>, caller: &Caller, params: &Params) -> D
         there.retain(|it| tags.iter().all(|tag| tag.key != it.key));
         there.extend(tags.iter().cloned());
     }
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
@@ -172,7 +172,7 @@ pub(super) fn delete(server: &Server<'_>, caller: &Caller, params: &Params) -> D
                 })
         });
     }
-    server.save(&state)?;
+    server.save(&mut state)?;
     Ok(yes())
 }
 
