@@ -28,6 +28,10 @@ use crate::serve::socket::Socket;
 /// The descriptor at which a service manager's sockets begin.
 const FIRST_LISTEN_FD: i32 = 3;
 
+/// Peers that the system keeps waiting. The standard library asks for 128: of a crowd the others are told nothing, and try
+/// again after 1, 3, 7 and 15 s, each time against newcomers. In a queue everyone's turn comes.
+const MOST_WAITING: i32 = 4096;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -79,6 +83,7 @@ impl Listener {
             Address::Tcp(wanted) => {
                 let fail = |e| Error::io("listen on", Path::new(&wanted.to_string()), e);
                 let socket = TcpListener::bind(wanted).map_err(fail)?;
+                rustix::net::listen(&socket, MOST_WAITING).map_err(|e| fail(e.into()))?;
                 let bound = socket.local_addr().map_err(fail)?;
                 let address = Address::Tcp(bound);
                 Ok(Self { socket: Listening::Tcp(socket), address, made: None })
@@ -95,6 +100,7 @@ impl Listener {
         let socket = UnixListener::bind(&path);
         rustix::process::umask(mask);
         let socket = socket.map_err(fail)?;
+        rustix::net::listen(&socket, MOST_WAITING).map_err(|e| fail(e.into()))?;
         let meta = path.symlink_metadata().map_err(fail)?;
         let made = Some((meta.dev(), meta.ino()));
         Ok(Self { socket: Listening::Unix(socket), address: Address::Unix(path), made })
@@ -155,6 +161,11 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Waits until a peer is in the queue, but no longer than `wait`; tells whether there is one.
+    pub(super) fn has_peer(&self, wait: Duration) -> io::Result<bool> {
+        self.is_ready(wait)
     }
 
     /// Waits for a peer, but no longer than `wait`.

@@ -92,6 +92,9 @@ const IDLE_TIME: Duration = Duration::from_secs(1);
 /// How often the wish to stop is looked at.
 const TURN: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether a place is free for a peer that waits.
+const SHORT_TURN: Duration = Duration::from_millis(5);
+
 /// Serves a store until `watch` says to stop. `ready` is called once peers can connect and all that was under way
 /// before is known again.
 ///
@@ -167,6 +170,20 @@ struct Peer {
     idle: Arc<Mutex<Option<Instant>>>,
 }
 
+/// Closes a peer's connection and forgets it however its thread ends.
+struct Leaving<'a> {
+    peers: &'a Mutex<BTreeMap<u64, Peer>>,
+    number: u64,
+    socket: &'a Socket,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.socket.shutdown(Shutdown::Both);
+        lock(self.peers).remove(&self.number);
+    }
+}
+
 /// Ends the connection that has been idle longest, if one has been for a second.
 fn make_room(peers: &BTreeMap<u64, Peer>) {
     let idle = peers.values().filter_map(|peer| Some(((*lock(&peer.idle))?, peer)));
@@ -222,9 +239,15 @@ impl Server<'_> {
                     break Ok(());
                 }
                 if lock(&peers).len() >= self.settings.connections {
-                    // The next ones wait in the system's queue, and the one that is idle longest makes room.
-                    make_room(&lock(&peers));
-                    thread::sleep(TURN);
+                    // The next ones wait in the system's queue, and for each the one that is idle longest makes room.
+                    match listener.has_peer(TURN) {
+                        Ok(true) => make_room(&lock(&peers)),
+                        Ok(false) => continue,
+                        Err(e) => {
+                            break Err(Error::io("wait for a peer on", "the socket".as_ref(), e));
+                        }
+                    }
+                    thread::sleep(SHORT_TURN);
                     continue;
                 }
                 let peer = match listener.accept(TURN) {
@@ -242,10 +265,9 @@ impl Server<'_> {
                 counts.connections.fetch_add(1, Ordering::Relaxed);
                 let (peers, counts) = (&peers, &counts);
                 let meet = move || {
+                    let _leaving = Leaving { peers, number, socket: &peer };
                     // A peer that disconnects is not an event.
                     let _ = self.meet(number, &peer, &at_work, counts);
-                    peer.shutdown(Shutdown::Both);
-                    lock(peers).remove(&number);
                 };
                 if thread::Builder::new().spawn_scoped(scope, meet).is_err() {
                     lock(peers).remove(&number);

@@ -32,8 +32,12 @@ pub use export::Export;
 pub const DEFAULT_CONNECTIONS: usize = 128;
 
 /// Most peers that have not chosen an export yet. The oldest of them makes room for a new one: a client chooses within
-/// milliseconds.
-const MAX_HANDSHAKES: usize = 64;
+/// milliseconds, where the machine has time for it.
+const MAX_HANDSHAKES: usize = 512;
+
+/// Time that a peer has to choose an export before it makes room. On a busy machine peers are let in faster than they are
+/// listened to, and those that are waiting in the system's queue lose nothing: a full one of silent peers is gone through in 4 s.
+const LEAST_HANDSHAKE_TIME: Duration = Duration::from_millis(500);
 
 /// Longest time to choose an export.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -107,6 +111,10 @@ pub fn serve(
             if watch.stopped() {
                 break Ok(());
             }
+            if !server.peers().has_room() {
+                thread::sleep(SHORT_TURN);
+                continue;
+            }
             if server.peers().serving.len() >= connections {
                 // The next ones wait in the system's queue.
                 thread::sleep(TURN);
@@ -122,8 +130,8 @@ pub fn serve(
             server.peers().begin(number, kept);
             let server = &server;
             let spawned = thread::Builder::new().spawn_scoped(scope, move || {
+                let _leaving = Leaving { server, number, socket: &peer };
                 server.meet(number, &peer);
-                server.peers().end(number);
             });
             if spawned.is_err() {
                 // No thread is left; the peer sees its connection close.
@@ -137,6 +145,21 @@ pub fn serve(
         connections: server.served.connections.into_inner(),
         failed_reads: server.served.failed_reads.into_inner(),
     })
+}
+
+/// Closes a peer's connection and forgets it however its thread ends: the client of one that panics would wait, and its
+/// place would be taken, until the server ends.
+struct Leaving<'a> {
+    server: &'a Server<'a>,
+    number: u64,
+    socket: &'a Socket,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.socket.shutdown(Shutdown::Both);
+        self.server.peers().end(self.number);
+    }
 }
 
 struct Server<'a> {
@@ -155,36 +178,43 @@ struct Counts {
 /// The sockets of all peers, to end them by.
 #[derive(Debug, Default)]
 struct Peers {
-    choosing: VecDeque<(u64, Socket)>,
+    /// Each with the moment at which it was let in, in this order.
+    choosing: VecDeque<(u64, Socket, Instant)>,
     serving: BTreeMap<u64, Socket>,
 }
 
 impl Peers {
+    /// Tells whether another peer can choose: nobody has to make room, or the oldest has had its time.
+    fn has_room(&self) -> bool {
+        self.choosing.len() < MAX_HANDSHAKES
+            || self.choosing.front().is_some_and(|it| it.2.elapsed() >= LEAST_HANDSHAKE_TIME)
+    }
+
     fn begin(&mut self, number: u64, socket: Socket) {
         if self.choosing.len() >= MAX_HANDSHAKES
-            && let Some((_, oldest)) = self.choosing.pop_front()
+            && let Some((_, oldest, _)) = self.choosing.pop_front()
         {
             oldest.shutdown(Shutdown::Both);
         }
-        self.choosing.push_back((number, socket));
+        self.choosing.push_back((number, socket, Instant::now()));
     }
 
     /// Moves a peer to those that are served; `false` if it had to make room.
     fn chose(&mut self, number: u64) -> bool {
-        let at = self.choosing.iter().position(|(it, _)| *it == number);
+        let at = self.choosing.iter().position(|(it, ..)| *it == number);
         match at.and_then(|at| self.choosing.remove(at)) {
-            Some((_, socket)) => self.serving.insert(number, socket).is_none(),
+            Some((_, socket, _)) => self.serving.insert(number, socket).is_none(),
             None => false,
         }
     }
 
     fn end(&mut self, number: u64) {
-        self.choosing.retain(|(it, _)| *it != number);
+        self.choosing.retain(|(it, ..)| *it != number);
         self.serving.remove(&number);
     }
 
     fn shutdown(&self, how: Shutdown) {
-        let choosing = self.choosing.iter().map(|(_, socket)| socket);
+        let choosing = self.choosing.iter().map(|(_, socket, _)| socket);
         choosing.for_each(|socket| socket.shutdown(Shutdown::Both));
         self.serving.values().for_each(|socket| socket.shutdown(how));
     }
