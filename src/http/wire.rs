@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::http::headers::Headers;
 use crate::http::lookup::Lookup;
+use crate::http::lookup::NoAddress;
 use crate::http::message::Body;
 use crate::http::message::Cut;
 use crate::http::message::Limits;
@@ -35,6 +36,9 @@ const ASK_FIRST_LEN: u64 = 1 << 20;
 
 /// Most bytes of the head of an answer.
 const MOST_HEAD: usize = 64 << 10;
+
+/// Bytes of a connection's two buffers. With ureq's own of 128 KiB each, the 64 connections of an upload have 16 MiB.
+const BUFFER_LEN: usize = 64 << 10;
 
 /// Sockets, and the proxies between us and them.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ impl Sockets {
                 .user_agent(user_agent)
                 .accept_encoding("identity")
                 .max_response_header_size(MOST_HEAD)
+                .input_buffer_size(BUFFER_LEN)
+                .output_buffer_size(BUFFER_LEN)
                 .max_idle_connections(connections)
                 .max_idle_connections_per_host(connections)
                 .tls_config(tls.clone())
@@ -238,6 +244,9 @@ fn cut(error: &ureq::Error, phase: Phase) -> Cut {
         }
         E::Timeout(Timeout::RecvResponse) => (Phase::FirstByte, true),
         E::Tls(_) | E::Rustls(_) | E::Pem(_) | E::TlsRequired => (Phase::Tls, false),
+        E::Io(error) if NoAddress::of(error).is_some() => {
+            (Phase::Resolve, NoAddress::of(error).is_some_and(NoAddress::may_pass))
+        }
         // So rustls wraps what it says of a certificate.
         E::Io(error) if error.kind() == io::ErrorKind::InvalidData => (Phase::Tls, false),
         E::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => (Phase::Connect, true),

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::http::Body;
 use crate::http::Call;
+use crate::http::Headers;
 use crate::http::Method;
 use crate::layout::oci;
 use crate::registry::blobs::check_said;
@@ -69,6 +70,10 @@ fn get(
         404 => return Ok(None),
         _ => return Err(registry.refusal(&call.what, &answer)),
     }
+    if let Some(coding) = unasked(&answer.headers) {
+        let text = format!("sends the manifest {target} as {coding:?}, which was not asked for");
+        return Err(registry.lies(&text));
+    }
     let digest = sha256(&answer.body);
     let wanted = target.strip_prefix("sha256:").and_then(Digest::from_hex);
     if let Some(wanted) = wanted.filter(|it| *it != digest) {
@@ -79,6 +84,11 @@ fn get(
     let media_type = answer.headers.get("content-type").unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
     Ok(Some(Document { media_type, digest, bytes: answer.body }))
+}
+
+/// Returns the coding of a body that is not sent as it is.
+pub(super) fn unasked(headers: &Headers) -> Option<&str> {
+    headers.get("content-encoding").filter(|it| !it.is_empty() && *it != "identity")
 }
 
 /// Tells whether a manifest is there.

@@ -270,6 +270,12 @@ impl<'a> Registry<'a> {
         let realm = Url::parse(realm).map_err(|e| {
             Error::corrupt(format!("{from} names an invalid address for tokens: {e}"))
         })?;
+        if self.base.is_secure() && !realm.is_secure() {
+            let to = realm.origin();
+            return Err(Error::invalid(format!(
+                "{from} sends us for a token to {to}, without TLS"
+            )));
+        }
         let mut scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
         let covered = |it: &&str| {
             let name = it.rsplit_once(':').map_or(*it, |(name, _)| name);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -68,6 +69,12 @@ struct Manners {
     /// Another program's index comes between, so many times.
     overwrites: u64,
     elsewhere: bool,
+    /// Where tokens are to be had.
+    realm: Option<&'static str>,
+    /// How bodies are said to be coded.
+    coding: Option<&'static str>,
+    /// A blob whose length is not said breaks off behind its last byte, or before it.
+    has_no_end: Option<usize>,
 }
 
 #[derive(Default)]
@@ -80,6 +87,15 @@ struct State {
     token: u64,
     token_left: u64,
     log: Vec<String>,
+}
+
+/// A connection that breaks.
+struct Torn;
+
+impl Read for Torn {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
 }
 
 /// A registry in memory.
@@ -147,8 +163,9 @@ impl Fake {
             let wanted = format!("Bearer t{}", state.token);
             let is_right = seen.headers.get("authorization") == Some(&*wanted);
             if !is_right || state.token == 0 || state.token_left == 0 {
-                let ask = r#"Bearer realm="https://auth.example/token",service="s""#;
-                return reply(401, &[("WWW-Authenticate", ask)], b"");
+                let realm = state.manners.realm.unwrap_or("https://auth.example/token");
+                let ask = format!(r#"Bearer realm="{realm}",service="s""#);
+                return reply(401, &[("WWW-Authenticate", &ask)], b"");
             }
             state.token_left -= 1;
         }
@@ -244,6 +261,10 @@ impl State {
         if self.manners.wrong_bytes {
             bytes[0] ^= 1;
         }
+        if let Some(len) = self.manners.has_no_end {
+            let body = io::Cursor::new(bytes[..len].to_vec()).chain(Torn);
+            return Ok(Reply { status: 200, headers: Headers::new(), body: Box::new(body) });
+        }
         let range = seen.headers.get("range").filter(|_| !self.manners.ignores_ranges);
         let start = range.map_or(0, |it| {
             it.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse::<usize>().unwrap()
@@ -289,7 +310,10 @@ impl State {
                 if self.manners.wrong_bytes {
                     bytes.push(b' ');
                 }
-                reply(200, &[("Content-Type", &format!("{media_type}; charset=utf-8"))], &bytes)
+                let media_type = format!("{media_type}; charset=utf-8");
+                let mut headers = vec![("Content-Type", &*media_type)];
+                headers.extend(self.manners.coding.map(|it| ("Content-Encoding", it)));
+                reply(200, &headers, &bytes)
             }
             None => reply(404, &[], br#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
         }
@@ -481,6 +505,29 @@ fn a_blob_that_breaks_off_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_blob_is_whole_whether_its_answer_ends_or_not() {
+    let without = |len| Manners { has_no_end: Some(len), ..Manners::default() };
+    assert_eq!(fetched(without(10)).unwrap(), b"0123456789");
+    let error = fetched(without(9)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Io, "{error}");
+    let wrong = Manners { wrong_bytes: true, ..without(10) };
+    assert_eq!(fetched(wrong).unwrap_err().kind(), Kind::Mismatch);
+}
+
+#[test]
+fn a_password_goes_to_no_place_without_tls() {
+    for realm in ["http://auth.example/token", "http://127.0.0.1:1/token"] {
+        let manners = Manners { token_life: Some(9), realm: Some(realm), ..Manners::default() };
+        let error = fetched(manners).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(text(&error).contains("without TLS"), "{error}");
+    }
+    let file = Some("file:///etc/passwd");
+    let manners = Manners { token_life: Some(9), realm: file, ..Manners::default() };
+    assert!(text(&fetched(manners).unwrap_err()).contains("invalid address for tokens"));
+}
+
+#[test]
 fn a_blob_that_is_not_the_one_is_refused() {
     let wrong = Manners { wrong_bytes: true, ..Manners::default() };
     let error = fetched(wrong).unwrap_err();
@@ -561,6 +608,11 @@ fn a_manifest_is_the_one_that_was_asked_for() {
     let by_digest = format!("sha256:{digest}");
     assert_eq!(get_manifest(&registry, &by_digest, 100).unwrap().unwrap(), found);
     assert_eq!(get_manifest(&registry, "v1", 10).unwrap_err().kind(), Kind::Limit);
+    fake.0.lock().unwrap().manners.coding = Some("gzip");
+    let error = get_manifest(&registry, "v1", 100).unwrap_err();
+    assert!(text(&error).contains("as \"gzip\", which was not asked for"), "{error}");
+    fake.0.lock().unwrap().manners.coding = Some("identity");
+    assert_eq!(get_manifest(&registry, "v1", 100).unwrap().unwrap(), found);
     fake.0.lock().unwrap().manners.wrong_bytes = true;
     let error = get_manifest(&registry, &by_digest, 100).unwrap_err();
     assert_eq!(error.kind(), Kind::Mismatch);
