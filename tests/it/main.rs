@@ -58,6 +58,7 @@ mod instance_store_oracles;
 mod layouts;
 mod limits;
 mod lint_inside;
+mod lint_systems;
 #[cfg(feature = "network")]
 mod moto;
 mod names;
@@ -82,6 +83,7 @@ mod reflinks;
 mod registry;
 mod report;
 mod roundtrip;
+mod rpm;
 mod schemas;
 mod serve_aws;
 mod serve_clients;
