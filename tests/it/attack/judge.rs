@@ -102,8 +102,12 @@ impl Case<'_> {
         });
         match torn {
             Some(path) => Err(format!("{} is torn", path.display())),
-            // Pages in a folder of others, and an index that is kept for the next run: each is whole.
-            None if self.job.line.starts_with("man ") || self.job.line.contains("--base-index") => {
+            // Pages in a folder of others, an index that is kept for the next run, and tables that the next run goes on
+            // from: each is whole.
+            None if self.job.line.starts_with("man ")
+                || self.job.line.contains("--base-index")
+                || grows(self) =>
+            {
                 Ok(Found::Old)
             }
             None => Err("the outputs do not belong together".into()),
@@ -213,7 +217,11 @@ fn undone(case: &Case<'_>) -> Verdict {
     }
     match case.look() {
         Ok(Found::Old) => Ok(()),
-        Ok(Found::New) if same_before(case) || SAID.iter().any(|it| error.contains(it)) => Ok(()),
+        Ok(Found::New)
+            if same_before(case) || grows(case) || SAID.iter().any(|it| error.contains(it)) =>
+        {
+            Ok(())
+        }
         Ok(Found::New) => Err("failed, and the output is the new one".into()),
         // One of two outputs has its name, and the error says that it could not be taken back.
         Err(why) if error.contains("cannot give its name back") => {
@@ -225,6 +233,11 @@ fn undone(case: &Case<'_>) -> Verdict {
         }
         Err(why) => Err(why),
     }
+}
+
+/// Tells whether what was done before a failure stays, as AMIs that were exported.
+fn grows(case: &Case<'_>) -> bool {
+    case.job.line.starts_with("export ")
 }
 
 /// Tells whether an image is changed where it stands: then a journal is what makes it whole.

@@ -74,6 +74,9 @@ pub(super) const JOBS: &[Job] = &[
     job("snapshot new.raw --blocks 0.. -o out.part", &[over("out.part", FILE)]),
     job("pack new.raw --blocks 0.. --region 512MiB -o out.ami", AMI),
     job("fleet old.ami new.ami --delete old", &[]),
+    job("fleet old.ami new.ami --report out.html", &[over("out.html", FILE)]),
+    job("export old.ami new.ami -o out --format jsonl", FOLDER),
+    single("join part.ami -o out.ami --name new", AMI),
     job("convert new.raw out.qcow2", &[over("out.qcow2", FILE)]),
     job("convert new.qcow2 out.vhdx", &[over("out.vhdx", FILE)]),
     job("convert new.raw.gz out.vmdk", &[over("out.vmdk", FILE)]),
@@ -190,6 +193,7 @@ impl Scene {
             "pack new.raw --base old.ami --thin -o thin.ami --name new",
             "pack newer.raw --base new.ami --thin -o thin2.ami --name newer",
             "pack keep/old.raw -o keep/old.ami --name older",
+            "pack new.raw --blocks 0.. --region 512MiB -o part.ami",
             "convert new.raw new.qcow2",
             "instance-store bundle new.raw -o is --key user.key --cert user.crt --ec2-cert ec2.crt \
              --user 123456789012 --arch x86_64 --name disk",
