@@ -325,6 +325,47 @@ fn of_a_store_it_says_what_packs_store_and_prices_are_given() {
     assert!(said.contains("it is not a store, a bundle or a snapshot manifest"), "{said}");
 }
 
+/// Of thousands of files, the one that is damaged is named, by whichever question reads it; and what a pack stores that
+/// cannot be read is not counted as if nothing did.
+#[test]
+fn what_is_damaged_is_named() {
+    let folder = quick_folder();
+    let here = folder.path();
+    let shape = Shape { lineages: 1, versions: 4, blocks: 60, churn: 100 };
+    let mut random = Random::with_seed(4);
+    let fleet = shape.write(&here.join("fleet"), &here.join("lineage.csv"), &mut random);
+    let file = here.join(format!("fleet/{}.snap", fleet[2].name));
+    let whole = fs::read(&file).unwrap();
+    // A byte of the one group, which the checks of the header and of the table do not read.
+    let mut damaged = whole.clone();
+    damaged[4096 + 200] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    let chunk = chunks(&fleet[2]).into_iter().next().unwrap();
+    for line in [
+        "fleet fleet --ask shared",
+        "fleet fleet --ask churn --lineage lineage.csv",
+        "fleet fleet --delete l000-v00 --lineage lineage.csv",
+        &format!("fleet fleet --holds chunk:{chunk}"),
+        "fleet fleet --report page.html",
+        "export fleet -o tables",
+    ] {
+        let said = run_badly(here, line, 4);
+        assert!(said.contains(&format!("{}.snap: ", fleet[2].name)), "{line}: {said}");
+    }
+    assert!(!here.join("page.html").exists());
+    fs::write(&file, whole).unwrap();
+
+    Model::of(&[Some(vec![1; BLOCK_LEN])], 0).write(&here.join("disk.raw"));
+    run_well(here, "pack disk.raw -o fleet/web.ami --name web");
+    let packs = fs::read_dir(here.join("fleet/web.ami/blobs/sha256")).unwrap();
+    let packs = packs.map(|it| it.unwrap().path());
+    let magic = b"\x89AMP\r\n\x1a\n";
+    let pack = packs.filter(|it| fs::read(it).unwrap().ends_with(magic)).last().unwrap();
+    fs::remove_file(pack).unwrap();
+    let said = run_badly(here, "fleet fleet --ask shared", 4);
+    assert!(said.contains("web.ami"), "{said}");
+}
+
 #[test]
 fn files_and_packages_are_found_where_they_are() {
     if !installed("mkfs.ext4") {

@@ -209,7 +209,8 @@ fn push_snapshots(
         };
         let manifest = fleet.manifest(number)?;
         for entry in manifest.entries() {
-            let group = manifest.group(&entry?)?;
+            let group = entry.and_then(|entry| manifest.group(&entry));
+            let group = group.map_err(|error| fleet.blame(number, error))?;
             batch.extend(group.digests());
             if batch.len() >= BATCH {
                 push(batch)?;
@@ -240,13 +241,17 @@ fn push_packs(fleet: &Fleet, sorter: &Mutex<Sorter<RECORD_LEN>>, watch: &dyn Wat
         watch.check()?;
         let fail = |error: Error| error.in_file(member.path());
         let OpenedMember::Bundle(bundle) = member.open().map_err(fail)? else { continue };
-        let opened = bundle.open_packs().map_err(fail)?;
+        let mut opened = bundle.open_packs().map_err(fail)?;
+        // What a pack stores that cannot be read would be counted as if nothing stored it.
+        if let Some((_, error)) = opened.broken.pop() {
+            return Err(fail(error));
+        }
         for (number, pack) in opened.packs {
             if !seen.insert(bundle.packs()[number].blob.digest) {
                 continue;
             }
             for number in 0..pack.chunk_count() {
-                let entry = pack.entry(number)?;
+                let entry = pack.entry(number).map_err(fail)?;
                 let mut pair = [0; RECORD_LEN];
                 pair[..32].copy_from_slice(&entry.id.0);
                 pair[32..36].copy_from_slice(&STORED.to_be_bytes());

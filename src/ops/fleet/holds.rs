@@ -129,7 +129,8 @@ fn chunk_in(fleet: &Fleet, number: usize, chunk: &Digest, watch: &dyn Watch) -> 
     let manifest = fleet.manifest(number)?;
     for entry in manifest.entries() {
         watch.check()?;
-        let group = manifest.group(&entry?)?;
+        let group = entry.and_then(|entry| manifest.group(&entry));
+        let group = group.map_err(|error| fleet.blame(number, error))?;
         // Digests alone first: that a group has the chunk is rare.
         if !group.digests().contains(&chunk.0) {
             continue;

@@ -154,16 +154,13 @@ impl Tree<'_> {
         let mine = self.maps.remove(&number).unwrap_or_default();
         // All that it refers to stays if it does, and else what those that were made over it refer to.
         let mut theirs = if self.dead[number] { mine } else { Map::all() };
-        let manifest = self.fleet.manifest(number)?;
-        let older = parent.map(|parent| self.fleet.manifest(parent)).transpose()?;
+        let newer = Side::open(self.fleet, Some(number))?;
+        let older = Side::open(self.fleet, parent)?;
         let (mut new, mut old) = (Vec::new(), Vec::new());
         let mut counts = (0_u64, 0_u64);
-        for (group, new_entry, old_entry) in pairs(&manifest, older.as_ref())? {
-            expand(&manifest, new_entry.as_ref(), &mut new)?;
-            match &older {
-                Some(older) => expand(older, old_entry.as_ref(), &mut old)?,
-                None => expand(&manifest, None, &mut old)?,
-            }
+        for (group, new_entry, old_entry) in pairs(&newer, &older)? {
+            newer.expand(new_entry.as_ref(), &mut new)?;
+            older.expand(old_entry.as_ref(), &mut old)?;
             let mut needed = theirs.group(group);
             for (bit, (new, old)) in new.iter().zip(&old).enumerate() {
                 if !is_put(new, old) {
@@ -193,30 +190,49 @@ impl Tree<'_> {
 /// A group of the newer manifest and of the older one.
 type Pair = (u32, Option<Entry>, Option<Entry>);
 
+/// The manifest of a snapshot, or of none: all of that are holes.
+struct Side<'a> {
+    fleet: &'a Fleet,
+    open: Option<(usize, Manifest)>,
+}
+
+impl<'a> Side<'a> {
+    fn open(fleet: &'a Fleet, number: Option<usize>) -> Result<Self> {
+        let open = |number| fleet.manifest(number).map(|manifest| (number, manifest));
+        Ok(Self { fleet, open: number.map(open).transpose()? })
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let Some((number, manifest)) = &self.open else { return Ok(Vec::new()) };
+        let entries: Result<Vec<Entry>> = manifest.entries().collect();
+        entries.map_err(|error| self.fleet.blame(*number, error))
+    }
+
+    /// Lists the blocks of a group; all of one that is not stored are holes.
+    fn expand(&self, entry: Option<&Entry>, blocks: &mut Vec<Block>) -> Result<()> {
+        blocks.clear();
+        if let (Some((number, manifest)), Some(entry)) = (&self.open, entry) {
+            let group = manifest.group(entry);
+            blocks.extend(group.map_err(|error| self.fleet.blame(*number, error))?.blocks());
+        } else {
+            blocks.resize(usize::try_from(GROUP_BLOCKS).expect("1,024"), Block::Hole);
+        }
+        Ok(())
+    }
+}
+
 /// Returns the groups that differ, or that only one of two manifests has.
-fn pairs(new: &Manifest, old: Option<&Manifest>) -> Result<Vec<Pair>> {
+fn pairs(new: &Side<'_>, old: &Side<'_>) -> Result<Vec<Pair>> {
     let mut pairs: BTreeMap<u32, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
-    for entry in new.entries() {
-        let entry = entry?;
+    for entry in new.entries()? {
         pairs.entry(entry.group).or_default().0 = Some(entry);
     }
-    for entry in old.iter().flat_map(|old| old.entries()) {
-        let entry = entry?;
+    for entry in old.entries()? {
         pairs.entry(entry.group).or_default().1 = Some(entry);
     }
     let digest = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.digest);
     let differ = pairs.into_iter().filter(|(_, (new, old))| digest(new) != digest(old));
     Ok(differ.map(|(group, (new, old))| (group, new, old)).collect())
-}
-
-/// Lists the blocks of a group; all of one that is not stored are holes.
-fn expand(manifest: &Manifest, entry: Option<&Entry>, blocks: &mut Vec<Block>) -> Result<()> {
-    blocks.clear();
-    match entry {
-        Some(entry) => blocks.extend(manifest.group(entry)?.blocks()),
-        None => blocks.resize(usize::try_from(GROUP_BLOCKS).expect("1,024"), Block::Hole),
-    }
-    Ok(())
 }
 
 /// Tells whether an upload over the older snapshot puts the newer one's block: the table of docs/formats/plan.md.

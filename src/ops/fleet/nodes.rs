@@ -6,6 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::error::Result;
 use crate::manifest::Counts;
 use crate::manifest::Manifest;
@@ -104,7 +105,12 @@ impl Fleet {
         let (member, volume) = self.nodes[number].at;
         let member = &self.members[member];
         let opened = member.open().and_then(|opened| opened.into_manifest(volume));
-        opened.map_err(|error| error.in_file(member.path()))
+        opened.map_err(|error| self.blame(number, error))
+    }
+
+    /// Names the file of a snapshot in an error of reading its manifest.
+    pub(super) fn blame(&self, number: usize, error: Error) -> Error {
+        error.in_file(self.members[self.nodes[number].at.0].path())
     }
 
     /// Returns what a user calls a snapshot.
