@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::common::amikit;
 use crate::common::injected;
+use crate::common::installed;
 use crate::common::run;
 use crate::common::run_well;
 use crate::common::sample;
@@ -16,11 +17,7 @@ use crate::common::stderr;
 
 /// Says why a test is skipped where a tool is missing.
 fn missing(tools: &[&str]) -> bool {
-    let missing = tools.iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
-    if let Some(tool) = missing {
-        println!("skipped: {tool} is not installed");
-    }
-    missing.is_some()
+    !tools.iter().all(|tool| installed(tool))
 }
 
 /// Makes an ext4 image of a root file system: links in and out of it, hostile names, holes.

@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use crate::common::Model;
 use crate::common::Random;
+use crate::common::installed;
 use crate::common::quick_folder;
 use crate::common::run_tool;
 use crate::common::run_well;
 use crate::common::sample;
 use crate::serve_nbd::Server;
-use crate::serve_nbd::has;
 
 /// Writes `v.raw`, and packs it whole, thin over an older volume, and both once more.
 fn scene(folder: &Path, random: &mut Random) -> Vec<u8> {
@@ -68,7 +68,7 @@ fn programs_make_copies_files_and_servers_of_it() {
         let server = Server::start(here, line);
         let uri = server.listening["listening"]["exports"][0]["uri"].as_str().unwrap().to_owned();
         let copy = here.join("copy.raw");
-        if has("nbdkit") && has("nbdcopy") {
+        if installed("nbdkit") && installed("nbdcopy") {
             let _ = fs::remove_file(&copy);
             let run = format!("nbdcopy --connections=4 \"$uri\" {}", copy.display());
             run_tool(Command::new("nbdkit").args([
@@ -81,7 +81,7 @@ fn programs_make_copies_files_and_servers_of_it() {
             ]));
             assert!(fs::read(&copy).unwrap() == bytes, "{line}: nbdkit");
         }
-        if has("qemu-img") {
+        if installed("qemu-img") {
             let _ = fs::remove_file(&copy);
             run_tool(
                 Command::new("qemu-img")
@@ -91,7 +91,7 @@ fn programs_make_copies_files_and_servers_of_it() {
             let raw = here.join("v.raw");
             run_tool(Command::new("qemu-img").arg("compare").args([&copy, &raw]));
         }
-        if has("nbdfuse") {
+        if installed("nbdfuse") {
             file_of(here, &uri, &bytes, line);
         }
     }

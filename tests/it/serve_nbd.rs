@@ -20,6 +20,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::common::amikit;
+use crate::common::installed;
 use crate::common::run_well;
 use crate::schemas;
 
@@ -397,15 +398,6 @@ fn an_image_that_was_written_to_is_not_served_to_new_peers() {
     assert_eq!(code, Some(3), "{lines:?}");
 }
 
-/// Returns whether a program is there; says so if not.
-pub(crate) fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
 #[test]
 fn real_clients_read_the_volume_and_its_states() {
     let folder = tempfile::tempdir().unwrap();
@@ -418,7 +410,7 @@ fn real_clients_read_the_volume_and_its_states() {
         assert!(done.status.success(), "{program} {arguments:?}: {text}");
         String::from_utf8(done.stdout).unwrap()
     };
-    if has("nbdcopy") {
+    if installed("nbdcopy") {
         let copy = folder.path().join("copy.raw");
         output("nbdcopy", &["--connections=4", &uri, copy.to_str().unwrap()]);
         assert!(fs::read(copy).unwrap() == bytes);
@@ -428,7 +420,7 @@ fn real_clients_read_the_volume_and_its_states() {
             map.as_array().unwrap().iter().map(|it| it["type"].as_u64().unwrap()).collect();
         assert_eq!(types, [0, 3, 0], "{map}");
     }
-    if has("qemu-img") {
+    if installed("qemu-img") {
         let raw = folder.path().join("v.raw");
         let raw = raw.to_str().unwrap();
         output("qemu-img", &["compare", "-f", "raw", "-F", "raw", &uri, raw]);
@@ -442,7 +434,7 @@ fn real_clients_read_the_volume_and_its_states() {
 
 #[test]
 fn a_socket_of_the_service_manager_is_used() {
-    if !has("systemd-socket-activate") {
+    if !installed("systemd-socket-activate") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
