@@ -6,9 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
+use amikit::Kind;
+use amikit::Unwatched;
+use amikit::Watch;
 use amikit::internals::io::OutputFile;
 use amikit::internals::manifest::Block;
 use amikit::internals::tables::Format;
@@ -16,6 +21,8 @@ use amikit::internals::tables::Table;
 use amikit::internals::tables::TableWriter;
 use amikit::internals::tables::Value;
 use amikit::internals::units::BLOCK_LEN;
+use amikit::verbs::ExportRequest;
+use amikit::verbs::export;
 use serde_json::Value as Json;
 
 use crate::common::Model;
@@ -322,6 +329,51 @@ fn a_run_that_was_killed_is_continued() {
         run_whole();
         assert!(tree(&here.join("tables")) == whole);
     }
+}
+
+/// Stops a run when it was asked so many times whether it is to stop.
+struct StopsAt(AtomicU64, u64);
+
+impl Watch for StopsAt {
+    fn stopped(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) >= self.1
+    }
+}
+
+/// The folder belongs to several runs: what one says that was stopped is what the folder has.
+#[test]
+fn a_run_that_is_stopped_says_what_the_folder_has() {
+    let folder = quick_folder();
+    let here = folder.path();
+    SHAPE.write(&here.join("f"), &here.join("f.csv"), &mut Random::with_seed(9));
+    let output = here.join("t");
+    let mut request = ExportRequest::new(vec![here.join("f")], &output);
+    request.compact = true;
+    let all = u64::try_from(SHAPE.lineages * SHAPE.versions).unwrap();
+    let (mut stop, mut said) = (0, BTreeMap::<&str, u64>::new());
+    loop {
+        if output.exists() {
+            fs::remove_dir_all(&output).unwrap();
+        }
+        let Err(error) = export(&request, &StopsAt(AtomicU64::new(0), stop)) else { break };
+        assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+        let text = error.to_string();
+        let amis = output.join("amis");
+        let there = if amis.exists() { names(&amis) } else { Vec::new() };
+        let there = there.iter().filter(|name| !name.contains("part")).count();
+        let there = u64::try_from(there).unwrap();
+        let sentence = ["before it were exported", "merges their holders"]
+            .into_iter()
+            .find(|it| text.contains(it));
+        assert!(!text.contains("not written"), "{text}");
+        assert!(sentence.is_some() || there == 0, "{text}, and {there} AMIs are there");
+        assert!(sentence != Some("merges their holders") || there == all, "{text}: {there}");
+        *said.entry(sentence.unwrap_or_default()).or_default() += 1;
+        let next = export(&request, &Unwatched).unwrap();
+        assert_eq!((next.present, next.added), (there, all - there), "{text}");
+        stop += 1;
+    }
+    assert!(said["before it were exported"] > all && said["merges their holders"] > 0, "{said:?}");
 }
 
 /// Runs of one folder wait for each other, also where each finds that there is none yet.

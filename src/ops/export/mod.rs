@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::digest::Digest;
+use crate::error::Error;
+use crate::error::Kind;
 use crate::error::Result;
-use crate::io::unwritten;
 use crate::ops::export::inside::Looked;
 use crate::ops::export::inside::look_inside;
 use crate::ops::export::merge::merge;
@@ -128,21 +129,34 @@ pub fn export(request: &ExportRequest, watch: &dyn Watch) -> Result<ExportReport
         watch,
     };
     let (mut added, mut present) = (0_u64, 0_u64);
-    let whole = "the AMIs before it were exported, and the next run goes on from there";
+    // The folder is not this run's alone: what an interruption leaves is what it has, and never "not written".
+    let whole = |error: Error| match error.kind() {
+        Kind::Interrupted => {
+            error.leaving("the AMIs before it were exported, and the next run goes on from there")
+        }
+        _ => error,
+    };
     watch.begin(None);
     for member in &members {
-        watch.check().map_err(|error| error.leaving(whole))?;
+        watch.check().map_err(whole)?;
         if run.is_exported(member)? {
             present = present.strict_add(1);
             continue;
         }
-        run.member(member)
-            .map_err(|error| error.in_file(member.path()))
-            .map_err(unwritten(&request.output))?;
+        run.member(member).map_err(|error| whole(error.in_file(member.path())))?;
         added = added.strict_add(1);
     }
     let (rows, notes) = (run.rows, run.notes);
-    let merged_rows = if request.compact { merge(&folder, request.threads, watch)? } else { None };
+    let merged_rows = if request.compact {
+        merge(&folder, request.threads, watch).map_err(|error| match error.kind() {
+            Kind::Interrupted => {
+                error.leaving("the AMIs were exported, and the next run merges their holders")
+            }
+            _ => error,
+        })?
+    } else {
+        None
+    };
     let rows = rows.into_iter().map(|(table, (files, rows))| TableRows {
         table: table.name(),
         files,
