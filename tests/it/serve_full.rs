@@ -1,6 +1,7 @@
 //! `serve aws` over a disk that takes no more: a call that failed did nothing, what is wrong is said, and the server goes on
 //! when there is room again.
 
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -24,6 +25,15 @@ fn ec2(client: &mut Client, form: &str) -> (u16, String) {
     (answer.status, String::from_utf8(answer.body).unwrap())
 }
 
+/// A server of a new store none of whose files may be longer than so many KiB.
+fn limited(folder: &Path, kib: u32) -> Server {
+    run_well(folder, "store init images");
+    let mut limited = Command::new("sh");
+    let line = format!("ulimit -f {}; exec \"$0\" \"$@\"", kib.strict_mul(2));
+    limited.args(["-c", &*line, env!("CARGO_BIN_EXE_amikit")]);
+    Server::of(limited, folder, "")
+}
+
 /// What clients see of snapshots, without the number of the request.
 fn seen(client: &mut Client) -> String {
     let (status, text) = ec2(client, "DescribeSnapshots&Owner.1=self");
@@ -34,11 +44,8 @@ fn seen(client: &mut Client) -> String {
 #[test]
 fn a_call_that_the_disk_has_no_room_for_did_nothing() {
     let folder = quick_folder();
-    run_well(folder.path(), "store init images");
-    // No file may be longer than 8 KiB: what the server knows of a snapshot has some 400 bytes.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_amikit")]);
-    let server = Server::of(limited, folder.path(), "");
+    // What the server knows of a snapshot has some 400 bytes.
+    let server = limited(folder.path(), 8);
     let mut client = Client::new(&server.url);
     let mut ids = Vec::new();
     let refused = loop {
@@ -103,10 +110,7 @@ fn put(client: &mut Client, id: &str, index: u32, block: &[u8]) -> u16 {
 #[test]
 fn a_block_that_the_disk_has_no_room_for_takes_none_from_others() {
     let folder = quick_folder();
-    run_well(folder.path(), "store init images");
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 16; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_amikit")]);
-    let server = Server::of(limited, folder.path(), "");
+    let server = limited(folder.path(), 8);
     let mut client = Client::new(&server.url);
     let started = client.ask(ME, "ebs", "POST /snapshots", &[], br#"{"VolumeSize":1}"#);
     let id = started.json()["SnapshotId"].as_str().unwrap().to_owned();
@@ -124,22 +128,63 @@ fn a_block_that_the_disk_has_no_room_for_takes_none_from_others() {
     let server = Server::start_quietly(folder.path(), "");
     let mut client = Client::new(&server.url);
     assert_eq!(put(&mut client, &id, 1, &unlike), 201);
+    assert_eq!(complete(&mut client, &id, &[same(1), unlike, same(3), same(4)]), 202);
+    wait_for_completed(&mut client);
+}
+
+/// Calls a snapshot of these blocks complete, and returns the status.
+fn complete(client: &mut Client, id: &str, blocks: &[Vec<u8>]) -> u16 {
     let mut linear = Sha256::new();
-    for block in [same(1), unlike, same(3), same(4)] {
-        linear.update(&sha256(&block).0);
+    for block in blocks {
+        linear.update(&sha256(block).0);
     }
-    let linear = linear.finish().base64();
+    let (count, linear) = (blocks.len().to_string(), linear.finish().base64());
     let headers = [
-        ("x-amz-ChangedBlocksCount", "4"),
+        ("x-amz-ChangedBlocksCount", &*count),
         ("x-amz-Checksum", &*linear),
         ("x-amz-Checksum-Algorithm", "SHA256"),
         ("x-amz-Checksum-Aggregation-Method", "LINEAR"),
     ];
-    let line = format!("POST /snapshots/completion/{id}");
-    assert_eq!(client.ask(ME, "ebs", &line, &headers, b"").status, 202);
+    client.ask(ME, "ebs", &format!("POST /snapshots/completion/{id}"), &headers, b"").status
+}
+
+/// Waits for the one snapshot to be completed.
+fn wait_for_completed(client: &mut Client) {
     let began = Instant::now();
-    while !seen(&mut client).contains("<status>completed</status>") {
-        assert!(began.elapsed() < Duration::from_mins(1), "{}", seen(&mut client));
+    while !seen(client).contains("<status>completed</status>") {
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", seen(client));
         sleep(Duration::from_millis(50));
     }
+}
+
+/// Adds tags until what the server knows is as long as a file may be.
+fn fill(client: &mut Client, id: &str, name: &str) {
+    for len in [250, 1] {
+        let value = "x".repeat(len);
+        let tag = |number| {
+            format!(
+                "CreateTags&ResourceId.1={id}&Tag.1.Key={name}{len}-{number}&Tag.1.Value={value}"
+            )
+        };
+        let refused = (0..50).find(|number| ec2(client, &tag(*number)).0 == 500);
+        assert!(refused.is_some(), "there was room for 50 tags of {len} bytes");
+    }
+}
+
+#[test]
+fn what_was_made_is_known_whatever_fails_then() {
+    let folder = quick_folder();
+    // A manifest has 8,256 bytes.
+    let server = limited(folder.path(), 10);
+    let mut client = Client::new(&server.url);
+    let started = client.ask(ME, "ebs", "POST /snapshots", &[], br#"{"VolumeSize":1}"#);
+    let id = started.json()["SnapshotId"].as_str().unwrap().to_owned();
+    let block = vec![1_u8; 512 << 10];
+    assert_eq!(put(&mut client, &id, 0, &block), 201);
+    fill(&mut client, &id, "a");
+    // The call itself makes what the server knows no longer; that it is completed does.
+    assert_eq!(complete(&mut client, &id, &[block]), 202);
+    wait_for_completed(&mut client);
+    fill(&mut client, &id, "b");
+    wait_for_completed(&mut client);
 }

@@ -111,10 +111,10 @@ impl Server<'_> {
             Err(error) => error,
         };
         if let Ok(Some(mut before)) = stored_state(&self.folder) {
-            // When a block was put is known here only.
-            for (id, snap) in &mut before.snapshots {
-                let touched = state.snapshots.get(id).map_or(0, |it| it.touched);
-                snap.touched = snap.touched.max(touched);
+            for (id, stored) in &mut before.snapshots {
+                if let Some(known) = state.snapshots.get(id) {
+                    stored.learn(known);
+                }
             }
             *state = before;
         }

@@ -78,6 +78,20 @@ pub(super) struct Snap {
     pub(super) shared: BTreeSet<String>,
 }
 
+impl Snap {
+    /// Takes what no call did, and what therefore stays when the call of `known` is undone: when a block was put, and what
+    /// became of the snapshot in the background.
+    pub(super) fn learn(&mut self, known: &Self) {
+        self.touched = self.touched.max(known.touched);
+        if self.state == SnapshotState::Pending && known.state != SnapshotState::Pending {
+            self.state = known.state;
+            self.message.clone_from(&known.message);
+            self.stored.clone_from(&known.stored);
+            self.root = known.root;
+        }
+    }
+}
+
 /// What becomes of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
