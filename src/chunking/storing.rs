@@ -36,6 +36,14 @@ use crate::work::in_turn_with_room;
 /// Groups that may be open or wait to be stored, beside one a thread.
 const MORE_GROUPS: usize = 2;
 
+/// The same over a base, whose decoded groups take memory too. Most chunks become patches there, and groups fill slowly: one
+/// more makes nothing faster.
+const MORE_GROUPS_OVER_A_BASE: usize = 1;
+
+/// Jobs a thread that may be under way over a base. Their patches wait in memory for their turn while another thread
+/// compresses a group, which takes as long as a few jobs.
+const WINDOW_OVER_A_BASE: usize = 16;
+
 /// Jobs a thread that are drawn and not begun: each of a stream has its bytes with it.
 const QUEUED_JOBS: usize = 2;
 
@@ -101,9 +109,13 @@ pub(super) fn run<'a>(
     let mut grouping = Grouping::new(&slabs, store.known, chunks, store.region_blocks);
     let mut storing =
         Storing { sink, options, slabs: &slabs, patches: &patches, waiting: BTreeMap::new() };
-    let most = threads.get().saturating_add(MORE_GROUPS);
+    let (more, window) = match store.patcher {
+        Some(_) => (MORE_GROUPS_OVER_A_BASE, WINDOW_OVER_A_BASE),
+        None => (MORE_GROUPS, chunks.max(16)),
+    };
+    let most = threads.get().saturating_add(more);
     in_turn_with_room(
-        Crew::of(threads, chunks.max(16), QUEUED_JOBS),
+        Crew::of(threads, window, QUEUED_JOBS),
         options.watch,
         jobs,
         || Worker::new(options, store, &slabs, buffers, &patches),

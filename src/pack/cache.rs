@@ -29,12 +29,9 @@ use crate::pack::GroupId;
 use crate::work::default_threads;
 
 /// Bytes of groups that are kept for each thread that reads, and once more for all: the largest group
-/// where the user says nothing else.
+/// where the user says nothing else. More of them make nothing faster where patches jump about in a base, since groups that
+/// come again are in the file.
 const BYTES_A_READER: usize = 32 << 20;
-
-/// Bytes that are kept beyond that, in memory, where patches jump about in a base: one group. Four of them made
-/// nothing faster, since those that come again are in the file, and took 96 MiB more.
-const BYTES_FOR_PATCHES: usize = 32 << 20;
 
 /// Buffers without a group that are kept for the next one.
 const MOST_SPARE: usize = 1;
@@ -204,9 +201,7 @@ impl GroupCache {
             return self.most.load(Ordering::Relaxed);
         }
         let places = self.places.load(Ordering::Relaxed).min(MOST_PLACES);
-        let groups = self.threads().max(places).strict_add(1);
-        let more = if self.patches.load(Ordering::Relaxed) { BYTES_FOR_PATCHES } else { 0 };
-        groups.strict_mul(BYTES_A_READER).strict_add(more)
+        self.threads().max(places).strict_add(1).strict_mul(BYTES_A_READER)
     }
 
     /// Returns the cell of a group of `len` plain bytes, and whether it was not there before.
