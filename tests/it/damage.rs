@@ -28,6 +28,7 @@ use crate::common::Random;
 use crate::common::copy_tree;
 use crate::common::names;
 use crate::common::pack_request;
+use crate::common::rounds;
 use crate::common::run;
 use crate::common::threads;
 use crate::common::tree;
@@ -215,7 +216,7 @@ fn any_flipped_bit_of_a_blob_is_found_and_unpack_refuses_it() {
     let bundle = subject.copy();
     let files: Vec<(PathBuf, Vec<u8>)> =
         tree(&bundle).into_iter().filter(|(name, _)| name != Path::new("index.json")).collect();
-    for trial in 0..420 {
+    for trial in 0..rounds(420) {
         let (name, bytes) = &files[random.index(files.len())];
         let (byte, bit) = (random.index(bytes.len()), random.index(8));
         let context = format!("trial {trial}: {} byte {byte} bit {bit}", name.display());
@@ -242,8 +243,11 @@ fn a_flip_in_a_stored_group_names_its_chunks_and_their_blocks() {
     let mut random = Random::new("a_flip_in_a_stored_chunk");
     let subject = Subject::new();
     let bundle = subject.copy();
+    let among = rounds(4 * subject.chunks.len()).div_ceil(subject.chunks.len());
     for (id, chunk) in &subject.chunks {
-        for place in [0, chunk.len - 1, random.below(chunk.len), random.below(chunk.len)] {
+        let random_places = (2..among).map(|_| random.below(chunk.len));
+        let places: Vec<u64> = [0, chunk.len - 1].into_iter().chain(random_places).collect();
+        for place in places {
             let bit = u8::try_from(random.below(8)).unwrap();
             let path = bundle.join(&chunk.blob);
             flip(&path, chunk.offset + place, bit);
