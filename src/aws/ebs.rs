@@ -22,9 +22,6 @@ use crate::http::Method;
 use crate::units::BLOCK_LEN;
 use crate::units::BLOCK_SIZE;
 
-/// Most blocks of a page, as EBS has it.
-const PAGE_LEN: u64 = 10_000;
-
 /// A snapshot that was started.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -33,38 +30,6 @@ pub struct Started {
     pub snapshot_id: String,
     /// Its state: `completed` if the same client token made it before.
     pub status: String,
-}
-
-/// A block of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListedBlock {
-    /// Its index.
-    pub block_index: u32,
-    /// What it is read by; of the second snapshot, where two are compared. Not there if that has no such block.
-    #[serde(alias = "SecondBlockToken")]
-    pub block_token: Option<String>,
-}
-
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockPage {
-    /// Blocks, ascending; there may be none although more pages follow.
-    pub blocks: Vec<ListedBlock>,
-    /// Size of the volume in GiB.
-    pub volume_gib: u64,
-    /// What the next page is asked by; none for the last one.
-    pub next: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Page {
-    #[serde(default, alias = "ChangedBlocks")]
-    blocks: Vec<ListedBlock>,
-    volume_size: u64,
-    block_size: u64,
-    next_token: Option<String>,
 }
 
 /// A snapshot that blocks are put into.
@@ -87,7 +52,7 @@ impl Pending {
     }
 }
 
-fn strange(call: &str, what: &str) -> Error {
+pub(super) fn strange(call: &str, what: &str) -> Error {
     Error::new(Kind::Io, format!("the answer to {call} is not {what}"))
 }
 
@@ -173,69 +138,6 @@ impl Aws<'_, '_> {
         Ok(self.try_ask(&asked)?.map(drop))
     }
 
-    /// Lists the blocks of a snapshot that were written; those that differ from `first`, if that is given.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if there is no answer, or one that is not a list; a refusal.
-    pub fn list_blocks(
-        &self,
-        region: &str,
-        snapshot_id: &str,
-        first: Option<&str>,
-        page: Option<&str>,
-    ) -> Result<BlockPage> {
-        let (name, last) = match first {
-            None => ("ListSnapshotBlocks", "blocks"),
-            Some(_) => ("ListChangedBlocks", "changedblocks"),
-        };
-        let path = format!("/snapshots/{snapshot_id}/{last}");
-        let mut asked = Asked::new(Service::Ebs, region, name, Method::Get, path);
-        asked.query.push(("maxResults", PAGE_LEN.to_string()));
-        asked.query.extend(first.map(|first| ("firstSnapshotId", first.to_owned())));
-        asked.query.extend(page.map(|page| ("pageToken", page.to_owned())));
-        let answer = self.ask(&asked)?;
-        let page: Page =
-            serde_json::from_slice(&answer.body).map_err(|_| strange(name, "a list of blocks"))?;
-        if page.block_size != BLOCK_SIZE {
-            let text = format!("blocks have {} bytes, expected {BLOCK_SIZE}", page.block_size);
-            return Err(Error::new(Kind::Unsupported, text));
-        }
-        if page.next_token.is_some() && page.next_token.as_deref() == asked_page(&asked) {
-            return Err(strange(name, "the next page of a list"));
-        }
-        Ok(BlockPage { blocks: page.blocks, volume_gib: page.volume_size, next: page.next_token })
-    }
-
-    /// Calls `each` with every block of a list, ascending.
-    ///
-    /// # Errors
-    ///
-    /// As [`Aws::list_blocks`]; whatever `each` returns.
-    pub fn for_each_block(
-        &self,
-        region: &str,
-        snapshot_id: &str,
-        first: Option<&str>,
-        mut each: impl FnMut(ListedBlock) -> Result<()>,
-    ) -> Result<u64> {
-        let (mut page, mut least) = (None, 0);
-        loop {
-            let found = self.list_blocks(region, snapshot_id, first, page.as_deref())?;
-            for block in found.blocks {
-                if block.block_index < least {
-                    return Err(strange("a list of blocks", "blocks in their order"));
-                }
-                least = block.block_index.saturating_add(1);
-                each(block)?;
-            }
-            page = found.next;
-            if page.is_none() {
-                return Ok(found.volume_gib);
-            }
-        }
-    }
-
     /// Reads a block, whole, and returns its bytes with their digest, which is that which EBS says.
     ///
     /// # Errors
@@ -271,11 +173,6 @@ impl Aws<'_, '_> {
     }
 }
 
-fn asked_page<'a>(asked: &'a Asked<'_>) -> Option<&'a str> {
-    let page = asked.query.iter().find(|(name, _)| *name == "pageToken");
-    page.map(|(_, token)| token.as_str())
-}
-
 /// Tells whether a text is an id of EC2's: what a service answers becomes a part of paths and of file names.
 #[must_use]
 pub fn is_id(text: &str, prefix: &str) -> bool {
@@ -294,18 +191,5 @@ mod tests {
         for text in ["snap-", "snap-0A", "snap-../x", "ami-0", "", "snap-0 "] {
             assert!(!is_id(text, "snap-"), "{text}");
         }
-    }
-
-    #[test]
-    fn both_kinds_of_lists_are_read() {
-        let text = r#"{"ChangedBlocks":[{"BlockIndex":1,"FirstBlockToken":"a"},
-            {"BlockIndex":2,"FirstBlockToken":"a","SecondBlockToken":"b"}],
-            "VolumeSize":1,"BlockSize":524288,"ExpiryTime":1.5E9}"#;
-        let page: Page = serde_json::from_str(text).unwrap();
-        let tokens: Vec<_> = page.blocks.iter().map(|it| it.block_token.as_deref()).collect();
-        assert_eq!(tokens, [None, Some("b")]);
-        let text = r#"{"Blocks":[{"BlockIndex":1,"BlockToken":"a"}],"VolumeSize":1,"BlockSize":512,"NextToken":"t"}"#;
-        let page: Page = serde_json::from_str(text).unwrap();
-        assert_eq!((page.blocks.len(), page.next_token.as_deref()), (1, Some("t")));
     }
 }

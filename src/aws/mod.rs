@@ -2,11 +2,14 @@
 //!
 //! What is sent is data of the room `calls`; this room makes requests of it and results of the answers.
 
+mod blocks;
 mod client;
 mod credentials;
 mod ebs;
 mod ec2;
 mod encode;
+#[cfg(test)]
+pub(crate) mod fake;
 mod fault;
 mod ini;
 mod keys;
@@ -21,11 +24,11 @@ mod ssm;
 mod tests;
 mod xml;
 
+pub use blocks::BlockList;
+pub use blocks::ListedBlock;
 pub use client::Aws;
 pub use client::Source;
 pub use credentials::Credentials;
-pub use ebs::BlockPage;
-pub use ebs::ListedBlock;
 pub use ebs::Pending;
 pub use ebs::Started;
 pub use ebs::is_id;

@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
+use serde_json::json;
 
 use super::*;
+use crate::aws::fake::with;
 use crate::calls::CompleteSnapshot;
 use crate::calls::Id;
 use crate::calls::NotYet;
@@ -17,54 +16,17 @@ use crate::digest::sha256;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::http::Bucket;
-use crate::http::Client;
 use crate::http::Cut;
-use crate::http::Options;
 use crate::http::Phase;
 use crate::http::Reply;
 use crate::http::World as _;
-use crate::http::fake::FakeWire;
 use crate::http::fake::FakeWorld;
 use crate::http::fake::Seen;
 use crate::http::fake::broken;
 use crate::http::fake::reply;
-use crate::work::Unwatched;
-use crate::work::Watch;
-
-/// Gives a new key each time.
-#[derive(Clone, Default)]
-struct Containers(Arc<AtomicUsize>);
-
-impl Web for Containers {
-    fn ask(&self, _: &Ask<'_>, _: u64, _: &dyn Watch) -> Result<(u16, Zeroizing<Vec<u8>>)> {
-        let number = self.0.fetch_add(1, Ordering::Relaxed);
-        let body = format!("{{\"AccessKeyId\":\"KEY{number}\",\"SecretAccessKey\":\"s\"}}");
-        Ok((200, Zeroizing::new(body.into_bytes())))
-    }
-}
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "s")];
 const CONTAINER: [(&str, &str); 1] = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x")];
-
-/// Runs something with AWS that answers by a function of the number of the request.
-fn with<R>(
-    vars: &[(&str, &str)],
-    answer: impl Fn(usize, Seen) -> Result<Reply, Cut> + Send + Sync + 'static,
-    run: impl FnOnce(&Aws<'_, '_>, &FakeWorld) -> R,
-) -> (R, usize) {
-    let world = Arc::new(FakeWorld::default());
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    let wire = FakeWire::new(move |seen| answer(counted.fetch_add(1, Ordering::Relaxed), seen));
-    let http = Client::over(wire, Arc::clone(&world), Options::default(), &Unwatched);
-    let environment = Environment::of(vars);
-    let profile = Profile::default();
-    let keys =
-        Keys::find(environment.clone(), profile.clone(), false, Box::new(Containers::default()));
-    let aws = Aws::new(&http, keys.unwrap(), environment, profile, None);
-    let done = run(&aws, &world);
-    (done, count.load(Ordering::Relaxed))
-}
 
 fn pending(world: &FakeWorld) -> Pending {
     Pending {
@@ -294,12 +256,10 @@ fn lists_that_run_in_a_circle_or_backwards_end() {
             &KEYS,
             move |number, _| reply(200, &[], pages[number.min(pages.len() - 1)].as_bytes()),
             |aws, _| {
-                let mut found = Vec::new();
-                let gib = aws.for_each_block("eu-west-1", "snap-1", None, |block| {
-                    found.push(block.block_index);
-                    Ok(())
-                })?;
-                Ok::<_, crate::error::Error>((gib, found))
+                let mut list = BlockList::new(aws, "eu-west-1", "snap-1", None, 0);
+                let found: Result<Vec<u32>> = list.by_ref().map(|it| Ok(it?.block_index)).collect();
+                assert!(list.next().is_none(), "it ends after an error");
+                found.map(|found| (list.gib(), found))
             },
         );
         done
@@ -312,6 +272,51 @@ fn lists_that_run_in_a_circle_or_backwards_end() {
     assert!(of(vec![page("", next)]).is_err());
     assert!(of(vec![page(&block(5), ",\"NextToken\":\"m\""), page(&block(4), "")]).is_err());
     assert!(of(vec![page("", "").replace("524288", "512")]).is_err());
+}
+
+/// A page is remembered for an hour, and a fetch of its blocks can take longer.
+#[test]
+fn a_page_that_is_forgotten_is_asked_for_by_its_first_block() {
+    let page = |blocks: &[u32], next: &str| {
+        let blocks: Vec<_> = blocks.iter().map(|it| json!({ "BlockIndex": it })).collect();
+        let mut page = json!({ "Blocks": blocks, "VolumeSize": 1, "BlockSize": 524_288 });
+        if !next.is_empty() {
+            page["NextToken"] = json!(next);
+        }
+        page.to_string()
+    };
+    let forgotten = || refused(400, "ValidationException", "it has expired", "INVALID_PAGE_TOKEN");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let answer = move |number: usize, seen: Seen| {
+        heard.lock().unwrap().push(seen.url.query().unwrap_or_default().to_owned());
+        match number {
+            0 => reply(200, &[], page(&[7, 8], "one").as_bytes()),
+            2 => reply(200, &[], page(&[9], "two").as_bytes()),
+            _ => forgotten(),
+        }
+    };
+    let (found, _) = with(&KEYS, answer, |aws, _| {
+        let list = BlockList::new(aws, "eu-west-1", "snap-1", Some("snap-0"), 7);
+        list.map(|it| it.map(|it| it.block_index)).collect::<Vec<_>>()
+    });
+    // What is refused without a token, too, is an error.
+    let indexes: Vec<_> = found.iter().map(|it| it.as_ref().ok().copied()).collect();
+    assert_eq!(indexes, [Some(7), Some(8), Some(9), None], "{found:?}");
+    let asked = asked.lock().unwrap().clone();
+    let by = |name: &str, value: &str| format!("{name}={value}");
+    for (query, by) in asked.iter().zip([
+        by("startingBlockIndex", "7"),
+        by("pageToken", "one"),
+        by("startingBlockIndex", "9"),
+        by("pageToken", "two"),
+        by("startingBlockIndex", "10"),
+    ]) {
+        assert!(query.contains(&by), "{query}, expected {by}");
+        assert!(query.contains("firstSnapshotId=snap-0"), "{query}");
+        assert!(!(query.contains("pageToken") && query.contains("starting")), "{query}");
+    }
+    assert_eq!(asked.len(), 5);
 }
 
 #[test]

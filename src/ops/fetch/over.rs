@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::ami::bare;
+use crate::aws::BlockList;
 use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
@@ -122,13 +123,13 @@ impl Fetching<'_> {
             }
             Ok(())
         };
-        self.aws.for_each_block(self.region, snapshot_id, None, |listed| {
+        for listed in BlockList::new(self.aws, self.region, snapshot_id, None, 0) {
             self.watch.check()?;
-            let number = listed.block_index;
+            let number = listed?.block_index;
             unlisted(next..number.min(end), kinds)?;
             next = number.strict_add(1);
             if kinds.contains_key(&number) {
-                return Ok(());
+                continue;
             }
             let mut is_zero = true;
             if !is_hole(number)? {
@@ -143,8 +144,7 @@ impl Fetching<'_> {
             }
             kinds.insert(number, Some(is_zero));
             count = count.strict_add(1);
-            Ok(())
-        })?;
+        }
         unlisted(next.min(end)..end, kinds)?;
         Ok(count)
     }

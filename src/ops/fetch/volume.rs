@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::aws::Aws;
+use crate::aws::BlockList;
 use crate::aws::ListedBlock;
 use crate::error::Error;
 use crate::error::Result;
@@ -42,12 +42,9 @@ impl Fetching<'_> {
         let scratch = Scratch::create()?;
         let read = Blocks::default();
         let first = base.map(|it| it.snapshot_id.as_str());
-        let pages = RefCell::new(Pages { gib: 0, page: None, ended: false, waiting: Vec::new() });
+        let list = RefCell::new(BlockList::new(self.aws, self.region, snapshot_id, first, 0));
         self.watch.begin(None);
-        let jobs = std::iter::from_fn(|| {
-            let mut pages = pages.borrow_mut();
-            pages.next(self.aws, self.region, snapshot_id, first).transpose()
-        });
+        let jobs = std::iter::from_fn(|| list.borrow_mut().next());
         let fetch = |block: ListedBlock| {
             // A block that only the base has is a hole here.
             let Some(token) = block.block_token else { return Ok((block.block_index, None)) };
@@ -71,7 +68,7 @@ impl Fetching<'_> {
                 Ok(())
             },
         )?;
-        let gib = pages.into_inner().gib;
+        let gib = list.into_inner().gib();
         let size = gib.checked_mul(GIB).filter(|it| *it > 0).ok_or_else(|| {
             Error::invalid(format!("{snapshot_id} has {gib} GiB, expected a volume's size"))
         })?;
@@ -97,35 +94,6 @@ impl Fetching<'_> {
             volume_size_bytes: size,
         };
         Ok((mapping, fetched))
-    }
-}
-
-/// The pages of a list, asked for as they are needed.
-struct Pages {
-    gib: u64,
-    page: Option<String>,
-    ended: bool,
-    /// Blocks of the page, the last one first.
-    waiting: Vec<ListedBlock>,
-}
-
-impl Pages {
-    fn next(
-        &mut self,
-        aws: &Aws<'_, '_>,
-        region: &str,
-        snapshot_id: &str,
-        first: Option<&str>,
-    ) -> Result<Option<ListedBlock>> {
-        while self.waiting.is_empty() && !self.ended {
-            let found = aws.list_blocks(region, snapshot_id, first, self.page.as_deref())?;
-            self.gib = found.volume_gib;
-            self.ended = found.next.is_none();
-            self.page = found.next;
-            self.waiting = found.blocks;
-            self.waiting.reverse();
-        }
-        Ok(self.waiting.pop())
     }
 }
 
