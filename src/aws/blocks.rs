@@ -182,27 +182,6 @@ impl Iterator for BlockList<'_> {
     }
 }
 
-impl Aws<'_, '_> {
-    /// Calls `each` with every block of a list, ascending, and returns the size of the volume in GiB.
-    ///
-    /// # Errors
-    ///
-    /// `Io` if there is no answer, or one that is not a list; a refusal; whatever `each` returns.
-    pub fn for_each_block(
-        &self,
-        region: &str,
-        snapshot_id: &str,
-        first: Option<&str>,
-        mut each: impl FnMut(ListedBlock) -> Result<()>,
-    ) -> Result<u64> {
-        let mut list = BlockList::new(self, region, snapshot_id, first, 0);
-        for block in list.by_ref() {
-            each(block?)?;
-        }
-        Ok(list.gib())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -54,6 +55,16 @@ impl LogFile {
     /// `Io` if the system does not say.
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// Returns when it was last written to.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the system does not say.
+    pub fn modified(&self) -> Result<SystemTime> {
+        let found = self.file.metadata().and_then(|it| it.modified());
+        found.map_err(|e| Error::io("look at", &self.path, e))
     }
 
     /// Writes bytes at a place.

@@ -71,6 +71,7 @@ const GOLDEN: &[(&str, Read)] = &[
     ("three-blocks.1.part", Read::Command("join GOLDEN/three-blocks.0.part {} -o b.snap")),
     ("three-blocks.snap", Read::Command("inspect {}")),
     ("two-chunks.pack", Read::Command("inspect {}")),
+    ("upload.2.journal", Read::Unit),
     ("upload.journal", Read::Unit),
     ("two-disks.ova", Read::Command("map {}:image-disk2.vmdk")),
 ];

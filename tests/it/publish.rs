@@ -593,6 +593,117 @@ fn a_snapshot_that_was_given_up_is_started_again() {
     assert_eq!(report["blocks"], report["put_blocks"]);
 }
 
+/// Somebody tidies the account up between two runs: what is gone is made again, and nothing is believed that was proved of it.
+#[test]
+fn what_was_deleted_between_two_runs_is_made_again() {
+    for (refused, lost) in [
+        ("CompleteSnapshot", "DeleteSnapshot"),
+        ("RegisterImage", "DeleteSnapshot"),
+        ("DescribeImages", "DeregisterImage"),
+    ] {
+        let folder = scene();
+        let here = folder.path();
+        packed(here, &versions(30)[..1]);
+        let faults = format!(
+            r#"{{ "faults": [{{ "call": "{refused}", "status": 403, "code": "AccessDenied" }}] }}"#
+        );
+        fs::write(here.join("faults.json"), faults).unwrap();
+        let server = Server::start(here, "--keys keys --faults faults.json");
+        let text = badly(here, &server.url, "publish mine@web-0", 2);
+        assert!(text.contains("AccessDenied") && text.contains(".journal"), "{refused}: {text}");
+        server.stop();
+        // Two minutes later nothing is too new to be known.
+        let journal = fs::File::options().write(true).open(journal(here)).unwrap();
+        let hour = Duration::from_hours(1);
+        journal.set_modified(std::time::SystemTime::now() - hour).unwrap();
+        let path = here.join("images/serve-aws/state.json");
+        let state = fs::read_to_string(&path).unwrap();
+        let id = |prefix: &str| {
+            let (_, rest) = state.split_once(&format!("\"{prefix}")).unwrap();
+            format!("{prefix}{}", rest.split_once('"').unwrap().0)
+        };
+        let server = Server::start(here, "");
+        let (name, gone) = match lost {
+            "DeregisterImage" => ("ImageId", id("ami-")),
+            _ => ("SnapshotId", id("snap-")),
+        };
+        let body = format!("Action={lost}&Version=2016-11-15&{name}={gone}");
+        assert!(say(&server, &body).contains("<return>true"), "{refused}");
+        server.stop();
+        let server = Server::start(here, "--keys keys");
+        let text = well(here, &server.url, "publish mine@web-0 --json");
+        let report = events(&text).pop().unwrap()["published"].clone();
+        assert!(!report.to_string().contains(&gone), "{refused}: {report}");
+        let is_new = lost == "DeleteSnapshot";
+        assert_eq!(report["blocks"] == report["put_blocks"], is_new, "{refused}: {report}");
+        assert!(text.contains("\"proved\""), "{refused}: {text}");
+        let snapshot = report["images"][0]["snapshots"][0]["snapshot_id"].as_str().unwrap();
+        well(here, &server.url, &format!("fetch {snapshot} -o back.ami"));
+        assert_eq!(fetched(here, "back.ami"), kept(here, &versions(30)[0]));
+    }
+}
+
+/// A proof that is killed at each page of its lists ends, over a parent, too.
+#[test]
+fn a_proof_goes_on_where_it_was_killed() {
+    let folder = scene();
+    let here = folder.path();
+    packed(here, &versions(120)[..2]);
+    let server = Server::start(here, "--keys keys");
+    well(here, &server.url, "publish mine@web-0");
+    server.stop();
+    // Slow lists of seven blocks, so that a page is seen before the next one is asked for.
+    let faults = r#"{ "faults": [{ "call": "ListSnapshotBlocks", "delay_ms": 30 }],
+        "short_pages": true }"#;
+    fs::write(here.join("faults.json"), faults).unwrap();
+    let server = Server::start(here, "--keys keys --faults faults.json");
+    let line = "publish mine@web-1 --json";
+    let lines_of = |kind: &str| -> Vec<Value> {
+        let text = fs::read_to_string(journal(here)).unwrap_or_default();
+        let lines = text.lines().filter_map(|it| serde_json::from_str(it).ok());
+        lines.filter(|it: &Value| it.get(kind).is_some()).collect()
+    };
+    let (mut kills, mut blocks) = (0, 0);
+    let report = loop {
+        let mut child = client(here, &server.url, line).spawn().unwrap();
+        let started = Instant::now();
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            let has_journal =
+                names(&here.join("mine/publications")).iter().any(|it| it.ends_with(".journal"));
+            let last = if has_journal { lines_of("Checked").pop() } else { None };
+            let now = last.and_then(|it| it["Checked"]["Blocks"].as_u64()).unwrap_or(0);
+            assert!(now >= blocks, "{now} after {blocks}");
+            if now > blocks {
+                blocks = now;
+                break None;
+            }
+            assert!(started.elapsed() < Duration::from_mins(1), "it does not come further");
+            thread::sleep(Duration::from_millis(1));
+        };
+        if ended.is_none() {
+            kill(child.id());
+            kills += 1;
+        }
+        let output = child.wait_with_output().unwrap();
+        if let Some(status) = ended {
+            assert_eq!(status.code(), Some(0), "{}", stderr(&output));
+            break events(std::str::from_utf8(&output.stdout).unwrap()).pop().unwrap();
+        }
+    };
+    // Not one kill for each page: some come when the next one is there.
+    assert!(kills >= 3, "{kills}");
+    let snapshot = report["published"]["images"][0]["snapshots"][0]["snapshot_id"].clone();
+    well(here, &server.url, &format!("fetch {} -o back.ami", snapshot.as_str().unwrap()));
+    let mut expected = versions(120)[1].clone();
+    for (written, before) in expected.written.iter_mut().zip(&versions(120)[0].written) {
+        *written |= *before;
+    }
+    assert_eq!(fetched(here, "back.ami"), kept(here, &expected.settle()));
+}
+
 /// A run may die when its record is written and its journal is still there. When the AMI was taken back meanwhile, the next
 /// run makes a new one, and does not say that the old one is there.
 #[test]

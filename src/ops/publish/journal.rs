@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::calls::Made;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Kind;
@@ -24,10 +27,16 @@ use crate::ops::shared::versions;
 use crate::work::Watch;
 
 /// Version of the journal's format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The first version that has [`Line::Checked`].
+const CHECKS: u32 = 2;
 
 /// Most bytes of a journal: enough for each block of the largest volume by itself, and no more than memory has.
 const MAX_LEN: u64 = 4 << 30;
+
+/// How long after it was made something may not be known everywhere.
+pub(super) const NOT_YET_TIME: Duration = Duration::from_mins(2);
 
 /// Digits of the plan's digest that a journal is called by.
 const NAME_LEN: usize = 16;
@@ -65,6 +74,12 @@ enum Line {
     Completed {
         device: String,
     },
+    Checked {
+        device: String,
+        snapshot_id: String,
+        #[serde(flatten)]
+        checked: Checked,
+    },
     Proved {
         device: String,
     },
@@ -76,12 +91,25 @@ enum Line {
     },
 }
 
+/// How far the proof of a snapshot has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Checked {
+    /// The block before which the list of the snapshot's blocks was as it must be.
+    pub(super) below: u32,
+    /// Blocks of the list up to there.
+    pub(super) blocks: u64,
+    /// Blocks among them whose bytes were read.
+    pub(super) samples: u64,
+}
+
 /// What a journal says of a volume.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Volume {
     pub(super) snapshot_id: Option<String>,
     pub(super) acknowledged: Ranges,
     pub(super) completed: bool,
+    pub(super) checked: Checked,
     pub(super) proved: bool,
 }
 
@@ -93,16 +121,40 @@ pub(super) struct Known {
     pub(super) done: BTreeMap<usize, BTreeMap<String, String>>,
     /// AMIs that are there.
     pub(super) images: Vec<PublishedImage>,
+    /// When the last line of an earlier run was written.
+    pub(super) written: Option<SystemTime>,
 }
 
 impl Known {
+    /// Returns until when what an earlier run made may be too new to be known everywhere.
+    pub(super) fn not_yet(&self, now: SystemTime) -> Option<SystemTime> {
+        self.written.map_or(now, |it| it.min(now)).checked_add(NOT_YET_TIME)
+    }
+
+    /// Returns the AMI that was registered, and until when it may be too new to be known: never, if it was seen.
+    pub(super) fn registered(&self, now: SystemTime) -> Option<(&str, Option<SystemTime>)> {
+        if let Some(image) = self.images.first() {
+            return Some((&image.image_id, None));
+        }
+        let key = Made::Image { number: 0 }.to_string();
+        let made = self.done.values().find_map(|made| made.get(&key))?;
+        Some((made, self.not_yet(now)))
+    }
+
+    /// Takes a snapshot that was started. In the place of another one, nothing counts that was said of that, and no step
+    /// behind it: they waited for the other one, and registered it.
+    pub(super) fn start(&mut self, device: &str, snapshot_id: &str) {
+        let volume = Volume { snapshot_id: Some(snapshot_id.to_owned()), ..Volume::default() };
+        let before = self.volumes.insert(device.to_owned(), volume);
+        if before.is_some_and(|it| it.snapshot_id.is_some()) {
+            self.done.clear();
+            self.images.clear();
+        }
+    }
+
     fn take(&mut self, line: Line) {
         match line {
-            // A second one takes the place of a snapshot that EBS has given up.
-            Line::Started { device, snapshot_id, .. } => {
-                let volume = Volume { snapshot_id: Some(snapshot_id), ..Volume::default() };
-                self.volumes.insert(device, volume);
-            }
+            Line::Started { device, snapshot_id, .. } => self.start(&device, &snapshot_id),
             Line::Acknowledged { device, ranges } => {
                 let volume = self.volumes.entry(device).or_default();
                 for (first, count) in ranges {
@@ -110,6 +162,13 @@ impl Known {
                 }
             }
             Line::Completed { device } => self.volumes.entry(device).or_default().completed = true,
+            Line::Checked { device, snapshot_id, checked } => {
+                let volume = self.volumes.entry(device).or_default();
+                // What is not complete could still become something else.
+                if volume.completed && volume.snapshot_id == Some(snapshot_id) {
+                    volume.checked = checked;
+                }
+            }
             Line::Proved { device } => self.volumes.entry(device).or_default().proved = true,
             Line::Done { step, made, images } => {
                 self.done.insert(step, made);
@@ -143,6 +202,8 @@ pub(super) struct Journal {
     name: String,
     folder: SharedFolder,
     file: LogFile,
+    /// That of its first line.
+    version: u32,
     tail: Mutex<Tail>,
     _lock: FolderLock,
 }
@@ -170,16 +231,18 @@ impl Journal {
             fresh_count: 0,
             unsynced: false,
         };
-        let journal = Self { path, name, folder, file, tail: Mutex::new(tail), _lock: lock };
-        let mut known = Known::default();
-        let fail = |at: u64, what: &str| Error::corrupt(what).at(at).in_file(&journal.path);
+        let (tail, version) = (Mutex::new(tail), head.journal);
+        let mut journal = Self { path, name, folder, file, version, tail, _lock: lock };
+        let written = if text.is_empty() { None } else { Some(journal.file.modified()?) };
+        let mut known = Known { written, ..Known::default() };
         let (mut at, mut is_first) = (0_u64, true);
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let Some(plain) = line.strip_suffix(b"\n") else { break };
             if is_first {
                 let found: Head = versions::read(plain, "journal", "Journal", VERSION)
                     .map_err(|error| error.in_file(&journal.path))?;
-                if found != *head {
+                journal.version = found.journal;
+                if found != (Head { journal: found.journal, ..head.clone() }) {
                     let text = format!(
                         "it is of account {} in {}, expected {} in {}",
                         found.account, found.region, head.account, head.region
@@ -189,7 +252,8 @@ impl Journal {
                 is_first = false;
             } else {
                 let line = serde_json::from_slice(plain)
-                    .map_err(|_| fail(at, "it has a line that is not a journal entry"))?;
+                    .map_err(|_| Error::corrupt("it has a line that is not a journal entry"))
+                    .map_err(|error| error.at(at).in_file(&journal.path))?;
                 known.take(line);
             }
             at = at.strict_add(u64::try_from(line.len()).expect("memory is under 2^64 bytes"));
@@ -281,6 +345,15 @@ impl Journal {
 
     pub(super) fn completed(&self, device: &str) -> Result<()> {
         self.note(&Line::Completed { device: device.to_owned() })
+    }
+
+    /// Writes down how far the proof of a snapshot has come. A journal that an older version began has no such lines.
+    pub(super) fn checked(&self, device: &str, snapshot_id: &str, checked: Checked) -> Result<()> {
+        if self.version < CHECKS {
+            return Ok(());
+        }
+        let (device, snapshot_id) = (device.to_owned(), snapshot_id.to_owned());
+        self.note(&Line::Checked { device, snapshot_id, checked })
     }
 
     pub(super) fn proved(&self, device: &str) -> Result<()> {
@@ -390,16 +463,59 @@ mod tests {
         assert_eq!(error.kind(), Kind::Corrupt);
         // What another version has beside its number is not known.
         let newer = String::from_utf8(text).unwrap();
-        let newer = newer.replacen("{\"Journal\":1,", "{\"Journal\":2,\"New\":[],", 1);
+        let newer = newer.replacen("{\"Journal\":2,", "{\"Journal\":3,\"New\":[],", 1);
         fs::write(&path, newer).unwrap();
         let error = Journal::open(folder.path(), &head(), &Unwatched).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.to_string().contains("of version 2, expected 1"), "{error}");
+        assert!(error.to_string().contains("of version 3, expected 1 to 2"), "{error}");
         fs::write(&path, "[]\n").unwrap();
         assert_eq!(
             Journal::open(folder.path(), &head(), &Unwatched).unwrap_err().kind(),
             Kind::Corrupt
         );
+    }
+
+    /// How far a proof came counts for the snapshot that was proved, and only once it could not change any more.
+    #[test]
+    fn a_proof_of_what_changed_since_does_not_count() {
+        let line = |text: &str| serde_json::from_str::<Line>(text).unwrap();
+        let started = |id: &str| {
+            line(&format!(
+                r#"{{"Started":{{"Device":"/dev/xvda","SnapshotId":"{id}","ClientToken":"t"}}}}"#
+            ))
+        };
+        let completed = || line(r#"{"Completed":{"Device":"/dev/xvda"}}"#);
+        let proved = || line(r#"{"Proved":{"Device":"/dev/xvda"}}"#);
+        let checked = |id: &str, below: u32| {
+            line(&format!(
+                r#"{{"Checked":{{"Device":"/dev/xvda","SnapshotId":"{id}","Below":{below},"Blocks":7,"Samples":2}}}}"#
+            ))
+        };
+        let image = |step: usize| Line::Done {
+            step,
+            made: BTreeMap::from([("${image:0}".to_owned(), "ami-1".to_owned())]),
+            images: Vec::new(),
+        };
+        let known = |lines: Vec<Line>| {
+            let mut known = Known::default();
+            for line in lines {
+                known.take(line);
+            }
+            let volume = known.volumes.remove("/dev/xvda").unwrap();
+            (volume.checked.below, volume.proved, known.done.len())
+        };
+        let begin = || vec![started("snap-1"), completed(), checked("snap-1", 9)];
+        let then = |more: Vec<Line>| begin().into_iter().chain(more).collect::<Vec<_>>();
+        assert_eq!(known(begin()), (9, false, 0));
+        assert_eq!(known(then(vec![checked("snap-1", 12), proved(), image(0)])), (12, true, 1));
+        // Of another snapshot, or of one that could still change.
+        assert_eq!(known(then(vec![checked("snap-2", 12)])), (9, false, 0));
+        assert_eq!(known(vec![started("snap-1"), checked("snap-1", 9), completed()]).0, 0);
+        // Another snapshot took its place: it is neither proved nor registered.
+        let again = vec![checked("snap-1", 12), proved(), image(0), image(1), started("snap-2")];
+        assert_eq!(known(then(again)), (0, false, 0));
+        let again = vec![started("snap-2"), completed(), checked("snap-1", 12)];
+        assert_eq!(known(then(again)), (0, false, 0));
     }
 
     /// A stored journal of each version is read; the newest is what is written.
@@ -413,6 +529,8 @@ mod tests {
             journal.acknowledge("/dev/xvda", block).unwrap();
         }
         journal.completed("/dev/xvda").unwrap();
+        let checked = Checked { below: 9, blocks: 3, samples: 1 };
+        journal.checked("/dev/xvda", "snap-0123456789abcdef0", checked).unwrap();
         journal.proved("/dev/xvda").unwrap();
         let made = BTreeMap::from([("${image:0}".to_owned(), "ami-0123456789abcdef0".to_owned())]);
         let snapshot = PublishedSnapshot {
@@ -428,15 +546,25 @@ mod tests {
         journal.done(1, made, vec![image]).unwrap();
         drop(journal);
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let golden = root.join("fixtures/golden/upload.journal");
+        let golden = root.join("fixtures/golden/upload.2.journal");
         if std::env::var_os("BLESS").is_some() {
             fs::copy(&path, &golden).unwrap();
         }
         let stored = fs::read_to_string(golden).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), stored, "meant? BLESS=1");
-        let (_, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
-        let volume = &known.volumes["/dev/xvda"];
-        assert!(volume.proved && volume.completed && volume.acknowledged.has(9));
-        assert_eq!((known.done.len(), known.images.len()), (1, 1));
+        for (version, name) in [(1, "upload.journal"), (2, "upload.2.journal")] {
+            let stored = fs::read_to_string(root.join("fixtures/golden").join(name)).unwrap();
+            fs::write(&path, &stored).unwrap();
+            let (journal, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+            let volume = &known.volumes["/dev/xvda"];
+            assert!(volume.proved && volume.completed && volume.acknowledged.has(9));
+            assert_eq!((known.done.len(), known.images.len()), (1, 1));
+            assert_eq!(volume.checked, if version == 1 { Checked::default() } else { checked });
+            // What an old one begins, an old one can read on.
+            journal.checked("/dev/xvda", "snap-0123456789abcdef0", checked).unwrap();
+            drop(journal);
+            let found = fs::read_to_string(&path).unwrap();
+            assert_eq!(found == stored, version == 1, "{name}");
+        }
     }
 }

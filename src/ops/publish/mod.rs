@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::SystemTime;
 
 use crate::ami::Time;
 use crate::ami::bare;
@@ -184,46 +185,49 @@ impl Publishing<'_> {
         });
         let Some(record) = same.next() else { return Ok(None) };
         let first = &record.images[0];
-        if !self.look_at(first)?.is_some_and(|found| is_recorded(&found, first)) {
+        let found = self.look_at(&first.region, &first.image_id, None)?;
+        if !found.is_some_and(|found| is_recorded(&found, first)) {
             return Ok(None);
         }
         self.put_parameter(&record.images)?;
         Ok(Some(self.report(record, PathBuf::new(), Totals::default(), 0, BTreeMap::new(), true)))
     }
 
-    /// Returns what EC2 says of an AMI, if it is there.
-    fn look_at(&self, image: &PublishedImage) -> Result<Option<serde_json::Value>> {
-        let parameters = serde_json::json!({ "ImageIds": [image.image_id] });
-        let found = self.aws.ec2(&image.region, "DescribeImages", &parameters, None)?;
-        let gone = found.as_ref().is_err_and(|refusal| {
-            refusal.is_one_of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"])
-        });
+    /// Returns what EC2 says of an AMI, if it is there. Until a moment it may be too new to be known everywhere.
+    fn look_at(
+        &self,
+        region: &str,
+        image_id: &str,
+        until: Option<SystemTime>,
+    ) -> Result<Option<serde_json::Value>> {
+        const GONE: &[&str] = &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"];
+        let parameters = serde_json::json!({ "ImageIds": [image_id] });
+        let until = until.map(|until| (GONE, until));
+        let found = self.aws.ec2(region, "DescribeImages", &parameters, until)?;
+        let gone = found.as_ref().is_err_and(|refusal| refusal.is_one_of(GONE));
         if gone { Ok(None) } else { Ok(found?["Images"].get(0).cloned()) }
     }
 
     /// Opens the journal of a plan. What it says was made may be gone since: a run may die between its record and the end of
-    /// its journal, and the AMI be taken back by that record. Then nothing goes on from there.
+    /// its journal, and the AMI be taken back by that record, or by its owner. Then nothing goes on from there.
     fn journal(&self, folder: &std::path::Path, head: &Head) -> Result<(Journal, journal::Known)> {
         let (journal, known) = Journal::open(folder, head, self.watch)?;
-        let mut gone = Vec::new();
-        for (number, image) in known.images.iter().enumerate() {
-            if self.look_at(image)?.is_none() {
-                gone.push(number);
-            }
+        if let Some((id, until)) = known.registered(self.aws.http().now())
+            && self.look_at(self.region, id, until)?.is_none()
+        {
+            journal.remove()?;
+            return Journal::open(folder, head, self.watch);
         }
-        match gone.first() {
-            None => Ok((journal, known)),
-            Some(0) => {
-                journal.remove()?;
-                Journal::open(folder, head, self.watch)
-            }
-            Some(copy) => {
-                let PublishedImage { region, image_id, .. } = &known.images[*copy];
+        for PublishedImage { region, image_id, .. } in known.images.iter().skip(1) {
+            if self.look_at(region, image_id, None)?.is_none() {
                 let text = format!("the copy {image_id} in {region} was made, and is not there");
                 let advice = "deregister the AMI and its other copies, and publish it again";
-                Err(Error::new(Kind::Mismatch, text).in_file(journal.path()).advise(advice))
+                return Err(Error::new(Kind::Mismatch, text)
+                    .in_file(journal.path())
+                    .advise(advice));
             }
         }
+        Ok((journal, known))
     }
 
     fn put_parameter(&self, images: &[PublishedImage]) -> Result<()> {

@@ -25,19 +25,6 @@ impl Ranges {
         self.0.insert(first, end);
     }
 
-    /// Returns the first block from `block` on that is in them.
-    pub(super) fn next_at(&self, block: u32) -> Option<u32> {
-        if self.has(block) {
-            return Some(block);
-        }
-        self.0.range(block..).next().map(|(first, _)| *first)
-    }
-
-    /// Returns the block behind the last one.
-    pub(super) fn end(&self) -> u32 {
-        self.0.last_key_value().map_or(0, |(_, end)| *end)
-    }
-
     /// Returns first blocks and counts, ascending.
     pub(super) fn listed(&self) -> Vec<(u32, u32)> {
         self.0.iter().map(|(first, end)| (*first, end.strict_sub(*first))).collect()
@@ -75,10 +62,8 @@ mod tests {
             set.extend(first..first + count);
             let block = u32::try_from((state >> 10) % 510).unwrap();
             assert_eq!(ranges.has(block), set.contains(&block));
-            assert_eq!(ranges.next_at(block), set.range(block..).next().copied());
         }
         let listed: u32 = ranges.listed().iter().map(|(_, count)| *count).sum();
         assert_eq!(usize::try_from(listed).unwrap(), set.len());
-        assert_eq!(Some(ranges.end() - 1), set.last().copied());
     }
 }

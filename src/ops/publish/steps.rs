@@ -34,6 +34,8 @@ use crate::http::Bucket;
 use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::journal::Journal;
 use crate::ops::publish::journal::Known;
+use crate::ops::publish::journal::NOT_YET_TIME;
+use crate::ops::publish::proof::Claim;
 use crate::ops::publish::proof::prove;
 use crate::ops::publish::upload::Crew;
 use crate::ops::publish::upload::Target;
@@ -56,9 +58,6 @@ const NOT_YET: &[&str] =
 
 /// Most snapshots that are started for a volume because EBS has given up those before.
 const MOST_TOKENS: usize = 16;
-
-/// How long.
-const NOT_YET_TIME: Duration = Duration::from_mins(2);
 
 /// A volume of the bundle.
 #[derive(Debug)]
@@ -107,24 +106,15 @@ impl Doer<'_> {
     }
 
     fn start(&mut self, device: &str, not_yet: NotYet, call: &StartSnapshot) -> Result<()> {
-        let known = self.known.volumes.get(device).and_then(|it| it.snapshot_id.clone());
-        let known = match known {
-            Some(id) if !self.is_given_up(&id)? => Some(id),
-            _ => None,
+        let before = self.known.volumes.get(device).and_then(|it| it.snapshot_id.clone());
+        let (snapshot_id, is_resumed) = match before {
+            Some(id) if !self.is_lost(device, &id)? => (id, true),
+            lost => self.started(device, call, lost.as_deref())?,
         };
-        let is_known = known.is_some();
-        let (snapshot_id, is_complete) = match known {
-            Some(id) => (id, false),
-            None => self.started(device, call)?,
-        };
-        if is_complete {
-            // The same content under the same parameters was uploaded before.
-            self.known.volumes.entry(device.to_owned()).or_default().completed = true;
-        }
         (self.hear)(&PublishEvent::Started {
             device: device.to_owned(),
             snapshot_id: snapshot_id.clone(),
-            resumed: is_known || is_complete,
+            resumed: is_resumed,
         });
         self.ids
             .insert(Made::Snapshot { device: device.to_owned() }.to_string(), snapshot_id.clone());
@@ -140,16 +130,28 @@ impl Doer<'_> {
         Ok(())
     }
 
-    /// Starts a snapshot. A token gives the same snapshot for ever, also one that EBS has given up: then the next one is
-    /// made of it.
-    fn started(&mut self, device: &str, call: &StartSnapshot) -> Result<(String, bool)> {
+    /// Starts a snapshot, and tells whether it was complete already. A token gives the same snapshot for ever, also one that
+    /// EBS has given up or that was deleted: then the next one is made of it.
+    fn started(
+        &mut self,
+        device: &str,
+        call: &StartSnapshot,
+        lost: Option<&str>,
+    ) -> Result<(String, bool)> {
         let mut call = call.clone();
         for _ in 0..MOST_TOKENS {
             let started = self.aws.start_snapshot(self.region, &call)?;
-            if started.status != "error" {
+            if started.status != "error" && Some(&*started.snapshot_id) != lost {
                 self.journal.started(device, &started.snapshot_id, &call.client_token)?;
-                self.known.volumes.remove(device);
-                return Ok((started.snapshot_id, started.status == "completed"));
+                self.known.start(device, &started.snapshot_id);
+                self.images.clone_from(&self.known.images);
+                let is_complete = started.status == "completed";
+                if is_complete {
+                    // The same content under the same parameters was uploaded before.
+                    self.journal.completed(device)?;
+                    self.known.volumes.entry(device.to_owned()).or_default().completed = true;
+                }
+                return Ok((started.snapshot_id, is_complete));
             }
             call.client_token = sha256(call.client_token.as_bytes()).hex();
         }
@@ -157,13 +159,17 @@ impl Doer<'_> {
         Err(Error::new(Kind::Io, text))
     }
 
-    /// Tells whether EBS has given a snapshot up, since nothing was put for too long.
-    fn is_given_up(&self, snapshot_id: &str) -> Result<bool> {
+    /// Tells whether the snapshot of an earlier run is of no use any more: EBS has given it up, since nothing was put for too
+    /// long, or it was deleted. One that is not found may be too new to be known everywhere.
+    fn is_lost(&self, device: &str, snapshot_id: &str) -> Result<bool> {
         let parameters = serde_json::json!({ "SnapshotIds": [snapshot_id] });
-        let answer = self.aws.ec2(self.region, "DescribeSnapshots", &parameters, None)?;
+        let was_seen = self.known.volumes.get(device).is_some_and(|it| it.proved);
+        let until = self.known.not_yet(self.aws.http().now()).filter(|_| !was_seen);
+        let until = until.map(|until| (NOT_YET, until));
+        let answer = self.aws.ec2(self.region, "DescribeSnapshots", &parameters, until)?;
         match answer {
             Ok(answer) => Ok(answer["Snapshots"][0]["State"] == "error"),
-            Err(refusal) if refusal.code == "InvalidSnapshot.NotFound" => Ok(false),
+            Err(refusal) if refusal.code == "InvalidSnapshot.NotFound" => Ok(true),
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -343,8 +349,16 @@ impl Doer<'_> {
             }
             let key = Made::Snapshot { device: device.clone() }.to_string();
             let id = self.ids.get(&key).expect("it was started");
-            let manifest = volume.snapshot.manifest();
-            let proved = prove(self.aws, self.region, id, manifest, volume.base, self.send_holes)?;
+            let claim = Claim {
+                region: self.region,
+                snapshot_id: id,
+                target: volume.snapshot.manifest(),
+                base: volume.base,
+                send_holes: self.send_holes,
+            };
+            let known = self.known.volumes.get(&device).map(|it| it.checked).unwrap_or_default();
+            let note = |checked| self.journal.checked(&device, id, checked);
+            let proved = prove(self.aws, &claim, known, note)?;
             self.journal.proved(&device)?;
             (self.hear)(&PublishEvent::Proved {
                 device,

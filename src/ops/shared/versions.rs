@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 
-/// Reads a document, `what` for messages, whose `member` is its version. That is looked at first: another version may have
-/// members that this one does not know.
+/// Reads a document, `what` for messages, whose `member` is its version, at most `newest`. That is looked at first: a newer
+/// version may have members that this one does not know.
 ///
 /// # Errors
 ///
@@ -17,13 +17,16 @@ pub(in crate::ops) fn read<T: DeserializeOwned>(
     bytes: &[u8],
     what: &str,
     member: &str,
-    version: u32,
+    newest: u32,
 ) -> Result<T> {
     let fail = |error: serde_json::Error| Error::corrupt(format!("{what}: {error}"));
     let document: Value = serde_json::from_slice(bytes).map_err(fail)?;
     match document.get(member) {
-        Some(Value::Number(found)) if found.as_u64() != Some(u64::from(version)) => {
-            let text = format!("the {what} is of version {found}, expected {version}");
+        Some(Value::Number(found))
+            if !found.as_u64().is_some_and(|it| (1..=u64::from(newest)).contains(&it)) =>
+        {
+            let expected = if newest == 1 { "1".to_owned() } else { format!("1 to {newest}") };
+            let text = format!("the {what} is of version {found}, expected {expected}");
             Err(Error::new(Kind::Unsupported, text))
         }
         _ => serde_json::from_slice(bytes).map_err(fail),
@@ -50,6 +53,13 @@ mod tests {
             let error = read(text).unwrap_err();
             assert_eq!(error.kind(), Kind::Unsupported, "{text}");
             assert!(error.to_string().contains("expected 1"), "{error}");
+        }
+        let read_two =
+            |text: &str| super::read::<Document>(text.as_bytes(), "record", "version", 2);
+        assert_eq!(read_two(r#"{"version":1}"#).unwrap().version, 1);
+        assert_eq!(read_two(r#"{"version":2}"#).unwrap().version, 2);
+        for text in [r#"{"version":0}"#, r#"{"version":3,"new":1}"#] {
+            assert_eq!(read_two(text).unwrap_err().kind(), Kind::Unsupported, "{text}");
         }
         for text in ["", "[]", "{}", r#"{"version":"2"}"#, r#"{"version":1,"new":1}"#] {
             assert_eq!(read(text).unwrap_err().kind(), Kind::Corrupt, "{text}");
