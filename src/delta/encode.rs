@@ -31,10 +31,6 @@ use crate::units::PAGE_LEN;
 /// costs next to nothing.
 const SURELY_SMALLER: usize = BLOCK_LEN / 2;
 
-/// What chunks take in a group, of what they take each alone at the same level: 0.845 on the data of a Debian root
-/// volume. A patch must be smaller than that.
-const GROUP_PERCENT: usize = 85;
-
 /// Votes of a page that an anchor leads to, against one for a neighbour's neighbour.
 const ANCHOR_VOTES: u32 = 4;
 
@@ -90,8 +86,7 @@ impl Patching {
     }
 
     /// Appends the patch that makes the chunk `plain`, which stands at block `index`, to `out`; returns
-    /// `false`, and appends nothing, if the base does not help, or not more than a group would. `whole` is at the
-    /// level of groups.
+    /// `false`, and appends nothing, if the base does not help. `whole` is at the level of groups.
     ///
     /// # Errors
     ///
@@ -121,12 +116,17 @@ impl Patching {
         let mut frame = Vec::new();
         if !literals.is_empty() {
             let prefix = self.read_prefix(&runs)?;
-            if literals.len() > SURELY_SMALLER
-                && !is_worth_it(&prefix, &literals, plain, whole, out)?
-            {
-                return Ok(false);
+            let mut most = usize::MAX;
+            if literals.len() > SURELY_SMALLER {
+                let Some(alone) = worth(&prefix, &literals, plain, whole, out)? else {
+                    return Ok(false);
+                };
+                most = alone;
             }
             append_prefixed(self.level, &prefix, &literals, &mut frame)?;
+            if frame.len() >= most {
+                return Ok(false);
+            }
         }
         let groups = u8::try_from(blocks.groups.len()).expect("at most 3");
         let steps = steps(&found);
@@ -358,22 +358,22 @@ fn index_of(block: u64) -> BlockIndex {
     BlockIndex(u32::try_from(block).expect("inside the base"))
 }
 
-/// Tells whether literals are so much smaller against their prefix than the chunk alone that a group would not do as
-/// well. That is tried at a fast level, the chunk's own: most chunks that the base does not help have no page of it,
-/// and would take the longest at the level of literals.
-fn is_worth_it(
+/// Returns what a chunk takes alone at the level of groups, if its literals take less against their prefix at that level.
+/// They need not be tried at their own otherwise: most chunks that the base does not help have no page of it, and would
+/// take the longest there.
+fn worth(
     prefix: &[u8],
     literals: &[u8],
     plain: &[u8],
     whole: &mut Encoder,
     scratch: &mut Vec<u8>,
-) -> Result<bool> {
+) -> Result<Option<usize>> {
     let start = scratch.len();
     let alone = whole.append(plain, scratch);
     scratch.truncate(start);
     let against = append_prefixed(whole.level(), prefix, literals, scratch)?;
     scratch.truncate(start);
-    Ok(against.strict_mul(100) < alone.strict_mul(GROUP_PERCENT))
+    Ok((against < alone).then_some(alone))
 }
 
 /// Returns the bytes of some pages of a chunk.
