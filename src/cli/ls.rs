@@ -22,7 +22,8 @@ use crate::ops::ListedFile;
 ///
 /// Paths start at the guest's root file system; what its own /etc/fstab mounts is found below it. Symbolic
 /// links stay inside the guest. Names that are not plain text are escaped. With --json each file is an
-/// object on a line of its own (JSON Lines). Exit code 1 means that some files are damaged.
+/// object on a line of its own (JSON Lines). Exit code 1 means that some files could not be
+/// read whole.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  amikit ls web.ami /etc\n  amikit ls root.raw -lR --name \
                         '*.service'\n  amikit ls root.raw --partition 15 --digests --json")]
@@ -99,7 +100,7 @@ impl Ls {
             write!(out, " -> {link}")?;
         }
         if let Some(damage) = &file.damage {
-            write!(out, " (damaged: {damage})")?;
+            write!(out, " (not read: {damage})")?;
         }
         writeln!(out)
     }

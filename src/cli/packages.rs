@@ -55,6 +55,11 @@ impl Packages {
             Form::Cyclonedx => document(&cyclonedx(&report))?,
         }
         output.notes(&report.faults);
+        if report.packages.is_empty() && report.faults.is_empty() {
+            output.notes(&[
+                "no package is listed: dpkg, rpm and apk have no database here".to_owned()
+            ]);
+        }
         Ok(if report.faults.is_empty() { 0 } else { NO })
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use crate::cli::shared::inside::Inside;
+use crate::cli::shared::output::NO;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::output::lost;
 use crate::cli::shared::output::print;
@@ -17,6 +18,7 @@ use crate::ops::ArchiveRequest;
 ///
 /// The archive is PAX: extended attributes, holes and hard links are kept. Names are relative to the
 /// guest's root. Devices, setuid and setgid bits and file capabilities are left out unless --all is given.
+/// Exit code 1 means that files were left out because their content cannot be read.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  amikit tar web.ami /etc > etc.tar\n  amikit tar root.raw --all | \
@@ -38,14 +40,14 @@ pub(super) struct Tar {
 impl Tar {
     pub(super) fn run(&self, output: Output, follower: &Follower) -> Result<u8> {
         let request = ArchiveRequest { inside: self.inside.request(&self.path)?, all: self.all };
-        let mut notes = Vec::new();
+        let mut report = ops::ArchiveReport::default();
         print(|out| {
             let mut take = |bytes: &[u8]| out.write_all(bytes).map_err(lost);
-            notes = ops::archive(&request, follower, &mut take)?.notes;
+            report = ops::archive(&request, follower, &mut take)?;
             Ok(())
         })?;
         follower.end();
-        output.notes(&notes);
-        Ok(0)
+        output.notes(&report.notes);
+        Ok(if report.unread == 0 { 0 } else { NO })
     }
 }

@@ -93,6 +93,12 @@ impl Failure {
         }
     }
 
+    /// Tells whether it is something that this version cannot read.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.problem == Problem::Unsupported)
+    }
+
     /// Makes an error that names the file which was looked for, by its path inside the volume.
     #[must_use]
     pub fn in_path(self, path: &[u8]) -> Error {

@@ -41,6 +41,8 @@ pub struct ArchiveReport {
     pub members: u64,
     /// What was left out or changed, one sentence each.
     pub notes: Vec<String>,
+    /// Files that were left out because this version cannot read their content.
+    pub unread: u64,
 }
 
 /// Writes an archive of a file, or of a directory and all that is below it, piece by piece.
@@ -66,6 +68,7 @@ pub fn archive(
             first_names: BTreeMap::new(),
             report: ArchiveReport::default(),
             left_out: [0; 4],
+            first_unread: None,
         };
         let name = relative(&request.inside.path);
         writer.below(start, name)?;
@@ -112,6 +115,8 @@ struct Writer<'a> {
     first_names: BTreeMap<Spot, Vec<u8>>,
     report: ArchiveReport,
     left_out: [u64; 4],
+    /// The first file whose content cannot be read, and why.
+    first_unread: Option<String>,
 }
 
 impl Writer<'_> {
@@ -122,7 +127,15 @@ impl Writer<'_> {
             self.watch.check()?;
             let inside = |failure: Failure| failure.in_path(&[b"/", &name[..]].concat());
             let node = self.tree.node(spot).map_err(inside)?;
-            self.member(spot, &node, &name).map_err(inside)?;
+            match self.member(spot, &node, &name) {
+                // Content that is compressed or encrypted in a way that is not read: the other files are still wanted.
+                Err(failure) if failure.is_unsupported() && spot != start => {
+                    self.first_names.remove(&spot);
+                    self.report.unread = self.report.unread.strict_add(1);
+                    self.first_unread.get_or_insert_with(|| inside(failure).to_string());
+                }
+                other => other.map_err(inside)?,
+            }
             if node.kind != FileKind::Directory {
                 continue;
             }
@@ -245,6 +258,12 @@ impl Writer<'_> {
             if *count > 0 {
                 self.report.notes.push(format!("left out {count}: {what}"));
             }
+        }
+        if let Some(first) = &self.first_unread {
+            let count = self.report.unread;
+            let note =
+                format!("left out {count}: files that cannot be read, {first} being the first");
+            self.report.notes.push(note);
         }
         self.report
     }

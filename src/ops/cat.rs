@@ -27,7 +27,9 @@ pub fn cat(
         let spot = tree.look_up(&request.path, true)?;
         let node = tree.node(spot).map_err(inside)?;
         if node.kind != FileKind::Regular {
-            let (path, kind) = (escape(&request.path), node.kind.name());
+            // Nothing is the root.
+            let path = if request.path.is_empty() { b"/" } else { &request.path[..] };
+            let (path, kind) = (escape(path), node.kind.name());
             let text = format!("{path} is a {kind}, expected a regular file");
             let error = Error::invalid(text);
             return Err(match node.kind {

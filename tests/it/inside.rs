@@ -152,6 +152,11 @@ fn what_is_not_inside_is_named() {
         "/etc is a directory, expected a regular file; use `amikit ls` to see what it has";
     says("cat root.raw /etc", 2, is_folder);
     says("packages root.raw --partition 2", 2, "there is no partition 2; it has ext4");
+    let output = amikit().args(["cat", "root.raw", ""]).current_dir(here).output().unwrap();
+    assert!(stderr(&output).contains(": / is a directory"), "{}", stderr(&output));
+    let output = run(here, "packages root.raw");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b""[..]));
+    assert!(stderr(&output).contains("no package is listed"), "{}", stderr(&output));
     // What cannot be read says why.
     fs::copy(here.join("root.raw"), here.join("cut.raw")).unwrap();
     let file = fs::OpenOptions::new().write(true).open(here.join("cut.raw")).unwrap();
@@ -270,6 +275,54 @@ fn an_archive_unpacks_to_what_was_put_in() {
         assert_eq!(format!("{:o}", one.mode() & 0o7777), mode);
         assert!(out.join("sparse").metadata().unwrap().blocks() < 100);
     }
+}
+
+/// Content that this version cannot read, here marked as encrypted, is named and does not keep the other files back.
+#[test]
+fn a_file_that_cannot_be_read_is_left_out_and_named() {
+    if missing(&["mke2fs", "debugfs", "tar"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    for command in ["feature encrypt", "set_inode_field setuid flags 0x80800"] {
+        let mut debugfs = Command::new("debugfs");
+        debugfs.args(["-w", "-R", command, "root.raw"]).current_dir(here);
+        assert!(debugfs.output().unwrap().status.success());
+    }
+    let output = run(here, "tar root.raw");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    // Both names of it, and the first one is named.
+    let note = "left out 2: files that cannot be read, /setuid: ";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
+    assert!(stderr(&output).contains("it is encrypted being the first"), "{}", stderr(&output));
+    fs::write(here.join("out.tar"), &output.stdout).unwrap();
+    let mut tar = Command::new("tar");
+    let listed = tar.args(["-tf", "out.tar"]).current_dir(here).output().unwrap();
+    assert!(listed.status.success());
+    let names = String::from_utf8(listed.stdout).unwrap();
+    assert!(names.contains("\nsparse\n") && names.contains("\nusr/lib/os-release\n"), "{names}");
+    assert!(!names.contains("setuid") && !names.contains("twin"), "{names}");
+    // Asked for by its name, it is an error.
+    for line in ["tar root.raw setuid", "cat root.raw setuid"] {
+        let output = run(here, line);
+        assert_eq!(output.status.code(), Some(5), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains("it is encrypted"), "{}", stderr(&output));
+    }
+    let output = run(here, "ls root.raw --digests");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("twin (not read: ") && !text.contains("damaged"), "{text}");
+    // A difference elsewhere is told all the same.
+    fs::copy(here.join("root.raw"), here.join("new.raw")).unwrap();
+    fs::write(here.join("more"), vec![9; 9000]).unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-R", "write more more", "new.raw"]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+    let output = run(here, "diff root.raw new.raw --files");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("added  /more\n"));
 }
 
 /// What comes through a pipe or out of a bundle is what is in the image.

@@ -9,6 +9,7 @@ mod text;
 use crate::error::Result;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
+use crate::guest::failure::Problem;
 use crate::guest::file::FileKind;
 use crate::guest::tree::Tree;
 
@@ -68,6 +69,9 @@ pub fn packages(tree: &Tree<'_>) -> Result<Packages> {
 
 fn whole(tree: &Tree<'_>, path: &[u8]) -> Outcome<String> {
     let spot = tree.find(path)?;
+    if tree.node(spot)?.size > MAX_TEXT_LEN {
+        return Err(Problem::Limit.text("it is longer than 64 MiB"));
+    }
     Ok(String::from_utf8_lossy(&tree.head(spot, MAX_TEXT_LEN)?).into_owned())
 }
 

@@ -199,9 +199,11 @@ impl Walk<'_> {
             (None, Some(_)) => Change::Added,
             (Some(_), None) => Change::Removed,
             (Some(old), Some(new)) => {
-                match self.change(old, new).map_err(|failure| failure.in_path(path))? {
+                let touched = before.bytes > 0 || after.bytes > 0;
+                let change = self.change(old, new, touched);
+                match change.map_err(|failure| failure.in_path(path))? {
                     Some(change) => change,
-                    None if before.bytes > 0 || after.bytes > 0 => Change::Rewritten,
+                    None if touched => Change::Rewritten,
                     None => return Ok(Sum::default()),
                 }
             }
@@ -236,34 +238,44 @@ impl Walk<'_> {
         Ok(Sum { bytes: after.bytes, delta: after.delta, files: 1 })
     }
 
-    /// Compares a file with itself; `None` if nothing of it differs.
-    fn change(&self, old: (Spot, Node), new: (Spot, Node)) -> Outcome<Option<Change>> {
+    /// Compares a file with itself; `None` if nothing of it differs. Content that cannot be read counts as changed if
+    /// a page of it differs.
+    fn change(
+        &self,
+        old: (Spot, Node),
+        new: (Spot, Node),
+        touched: bool,
+    ) -> Outcome<Option<Change>> {
         let ((old_spot, old), (new_spot, new)) = (old, new);
         if old.kind != new.kind {
             return Ok(Some(Change::Changed));
         }
-        let moved = match old.kind {
-            FileKind::Regular if old.size != new.size => return Ok(Some(Change::Changed)),
-            FileKind::Regular if !old.encrypted && !new.encrypted => {
-                match self.content(old_spot, new_spot)? {
-                    Some(Change::Changed) => return Ok(Some(Change::Changed)),
-                    other => other,
-                }
-            }
-            FileKind::Symlink if !old.encrypted && !new.encrypted => {
-                let (one, other) = (self.old.tree.link(old_spot)?, self.new.tree.link(new_spot)?);
-                if one != other {
-                    return Ok(Some(Change::Changed));
-                }
-                None
-            }
-            _ => None,
+        let unread = touched.then_some(Change::Changed);
+        let compared = match old.kind {
+            FileKind::Regular if old.size != new.size => Ok(Some(Change::Changed)),
+            FileKind::Regular | FileKind::Symlink if old.encrypted || new.encrypted => Ok(unread),
+            FileKind::Regular => self.content(old_spot, new_spot),
+            FileKind::Symlink => self.targets(old_spot, new_spot),
+            _ => Ok(None),
         };
+        let moved = match compared {
+            Err(failure) if failure.is_unsupported() => unread,
+            other => other?,
+        };
+        if moved == Some(Change::Changed) {
+            return Ok(moved);
+        }
         let same = (old.mode, old.uid, old.gid, old.links)
             == (new.mode, new.uid, new.gid, new.links)
             && old.modified == new.modified
             && self.attributes(old_spot, new_spot)?;
         Ok(moved.or(if same { None } else { Some(Change::Metadata) }))
+    }
+
+    /// Compares what links point to.
+    fn targets(&self, old: Spot, new: Spot) -> Outcome<Option<Change>> {
+        let same = self.old.tree.link(old)? == self.new.tree.link(new)?;
+        Ok((!same).then_some(Change::Changed))
     }
 
     fn attributes(&self, old: Spot, new: Spot) -> Outcome<bool> {
