@@ -101,6 +101,10 @@ fn render(report: &ChurnReport, name: &str, out: &mut dyn Write) -> io::Result<(
     if more > 0 {
         writeln!(out, "    and {more} more")?;
     }
+    if report.old_size_bytes != report.new_size_bytes {
+        let (old, new) = (format_size(report.old_size_bytes), format_size(report.new_size_bytes));
+        writeln!(out, "{name}: the volume has {new}, the old one {old}")?;
+    }
     let (pages, blocks) =
         (many(report.changed_pages, "page"), many(report.changed_blocks, "block"));
     writeln!(

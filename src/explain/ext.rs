@@ -1,5 +1,7 @@
 //! Fields of ext2, ext3 and ext4, as the kernel's `Documentation/filesystems/ext4` has them.
 
+use std::ops::Range;
+
 use crate::explain::Marks;
 use crate::explain::fields::Field;
 use crate::explain::fields::Says::Cause;
@@ -44,6 +46,9 @@ const SUPERBLOCK: &[Field] = &[
     (0x274, 4, Cause("ext-times")),
     (0x3fc, 4, Sum),
 ];
+
+/// `s_mnt_count` and `s_last_mounted`, without `s_kbytes_written`.
+const MOUNTS: [Range<usize>; 2] = [0x34..0x36, 0x88..0xc8];
 
 /// A group descriptor of 64 bytes; one of 32 is its first half.
 const DESCRIPTOR: &[Field] = &[
@@ -186,10 +191,16 @@ impl ExtPair {
         Some((number, start.checked_add(index.checked_mul(self.inode_len)?)?))
     }
 
-    /// Compares superblocks.
+    /// Compares superblocks. `files_differ` says that something real differs among the files: then more or less was
+    /// written.
     #[must_use]
-    pub fn superblock(&self, old: &[u8], new: &[u8]) -> Marks {
+    pub fn superblock(&self, old: &[u8], new: &[u8], files_differ: bool) -> Marks {
         let mut marks = compare(old, new, SUPERBLOCK);
+        let mounted_alike =
+            MOUNTS.into_iter().all(|range| old.get(range.clone()) == new.get(range));
+        if files_differ && mounted_alike && marks.causes.remove("ext-mounts") {
+            marks.layout = true;
+        }
         if self.other_seed && marks.causes.remove("ext-journal") {
             // The journal has the file system's own.
             marks.causes.insert("ext-uuid");
@@ -293,7 +304,7 @@ mod tests {
         for (at, _, says) in SUPERBLOCK {
             let (old, mut new) = (superblock(), superblock());
             new[*at] ^= 0x55;
-            let marks = pair(&old, &new).superblock(&old, &new);
+            let marks = pair(&old, &new).superblock(&old, &new, false);
             let expected = match says {
                 Cause(cause) => Marks::of(cause),
                 Layout => Marks::of_layout(),
@@ -303,7 +314,12 @@ mod tests {
         }
         let (old, mut new) = (superblock(), superblock());
         new[0x78] = b'x';
-        assert!(pair(&old, &new).superblock(&old, &new).real, "a label is real");
+        assert!(pair(&old, &new).superblock(&old, &new, false).real, "a label is real");
+        (new[0x78], new[0x178]) = (old[0x78], 9);
+        let written = |new: &[u8]| pair(&old, new).superblock(&old, new, true);
+        assert_eq!(written(&new), Marks::of_layout(), "other files, and so other bytes written");
+        new[0x34] = 1;
+        assert_eq!(written(&new), Marks::of("ext-mounts"));
         new[0x18] = 1;
         assert_eq!(ExtPair::new(&old, &new, &[]), None, "another size of blocks");
     }

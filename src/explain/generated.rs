@@ -62,6 +62,18 @@ pub fn generated(path: &[u8], is_in_both: bool) -> Option<&'static str> {
     (is_in_both || *when == When::Always).then_some(cause)
 }
 
+/// Names of indexes of the folder that they lie in.
+const INDEXES: [&[u8]; 2] = [b"icon-theme.cache", b"gschemas.compiled"];
+
+/// Returns the folder that a file is the index of, with a slash at its end: what the index says is as real as what differs
+/// below.
+#[must_use]
+pub fn folder_of(path: &[u8]) -> Option<&[u8]> {
+    let at = path.iter().rposition(|byte| *byte == b'/')?.strict_add(1);
+    let (folder, name) = path.split_at(at);
+    INDEXES.contains(&name).then_some(folder)
+}
+
 /// Returns the program that bytecode is made of: what it says is as real as what differs there.
 #[must_use]
 pub fn source_of(path: &[u8]) -> Option<Vec<u8>> {
@@ -98,6 +110,14 @@ mod tests {
             assert_eq!(generated(path.as_bytes(), false), None, "{path}");
         }
         assert_eq!(generated(b"/var/log/btmp", false), Some("file-log"));
+    }
+
+    #[test]
+    fn an_index_has_a_folder() {
+        let folder = folder_of(b"/usr/share/icons/hicolor/icon-theme.cache");
+        assert_eq!(folder, Some(&b"/usr/share/icons/hicolor/"[..]));
+        assert_eq!(folder_of(b"/usr/share/icons/hicolor/x.png"), None);
+        assert_eq!(folder_of(b"icon-theme.cache"), None);
     }
 
     #[test]

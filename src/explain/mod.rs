@@ -19,6 +19,7 @@ pub use ext::ExtPair;
 pub use fat::directory as fat_directory;
 pub use fat::superblock as fat_superblock;
 pub use fields::Marks;
+pub use generated::folder_of;
 pub use generated::generated;
 pub use generated::source_of;
 pub use other::btrfs;

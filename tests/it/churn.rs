@@ -172,6 +172,8 @@ fn files_that_differ_are_generated_or_real() {
     assert!(real.contains("/usr/bin/new") && real.contains("/usr/bin"), "{report:#}");
     assert!(real.contains("inodes") || real.contains("allocator"), "{report:#}");
     assert!(causes.contains("file-machine-id"), "{report:#}");
+    // More was written because there is more.
+    assert!(!causes.contains("ext-mounts"), "{report:#}");
     let text = run(here, "churn old.raw new.raw");
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("    added /usr/bin/new: ") && text.contains("    fix: "), "{text}");
@@ -190,9 +192,16 @@ fn what_follows_a_real_difference_is_no_cause() {
     fs::create_dir_all(root.join("usr/lib/__pycache__")).unwrap();
     let program = root.join("usr/lib/a.py");
     let bytecode = root.join("usr/lib/__pycache__/a.cpython-311.pyc");
-    for path in [&program, &bytecode, &root.join("boot/initrd.img-1")] {
+    let icons = root.join("usr/share/icons/plain");
+    fs::create_dir_all(icons.join("48x48")).unwrap();
+    let (icon, index) = (icons.join("48x48/a.png"), icons.join("icon-theme.cache"));
+    for path in [&program, &bytecode, &root.join("boot/initrd.img-1"), &icon, &index] {
         fs::write(path, "old").unwrap();
     }
+    // A database of rpm that cannot be read says nothing of what is installed.
+    fs::create_dir_all(root.join("var/lib/rpm")).unwrap();
+    let database = root.join("var/lib/rpm/rpmdb.sqlite");
+    fs::write(&database, "old").unwrap();
     touch(&root, "2020-01-01T00:00:00Z");
     read_all(&root);
     mke2fs(&root, &here.join("old.raw"), KNOBS);
@@ -205,6 +214,16 @@ fn what_follows_a_real_difference_is_no_cause() {
     let (causes, real, report) = rebuild();
     let expected = (set(&["file-bytecode", "file-initramfs"]), set(&[]));
     assert_eq!((causes, real), expected, "{report:#}");
+    rewrite(&index, "new");
+    rewrite(&database, "new");
+    let (causes, real, report) = rebuild();
+    assert!(causes.contains("file-font-cache"), "{report:#}");
+    assert_eq!(real, set(&["/var/lib/rpm/rpmdb.sqlite"]), "{report:#}");
+    rewrite(&icon, "new");
+    let (causes, real, report) = rebuild();
+    assert!(!causes.contains("file-font-cache"), "{report:#}");
+    let index = "/usr/share/icons/plain/icon-theme.cache";
+    assert!(real.contains(index) && real.contains("/usr/share/icons/plain/48x48/a.png"));
     rewrite(&program, "two");
     rewrite(&root.join("boot/initrd.img-2"), "another kernel's");
     let (causes, real, report) = rebuild();
@@ -289,6 +308,106 @@ fn another_order_is_not_a_real_difference() {
     assert_eq!(real, set(&[]), "{report:#}");
     assert!(causes.contains("allocation-order"), "{report:#}");
     assert!(causes.is_subset(&set(&["allocation-order", "ext-times", "file-times"])), "{causes:?}");
+}
+
+/// A file that begins a block further on covers most of the place where it was: that is its content, not litter.
+#[test]
+fn a_file_that_moved_by_less_than_its_length_is_no_litter() {
+    if missing(&["mke2fs", "debugfs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let empty = here.join("empty");
+    fs::create_dir(&empty).unwrap();
+    touch(&empty, "2020-01-01T00:00:00Z");
+    let blocks = (0..40_u8).flat_map(|byte| vec![byte + 1; 4096]);
+    fs::write(here.join("long"), blocks.collect::<Vec<u8>>()).unwrap();
+    fs::write(here.join("short"), vec![99; 4096]).unwrap();
+    let build = |image: &str, order: &[&str]| {
+        mke2fs(&empty, &here.join(image), KNOBS);
+        let commands: Vec<_> = order.iter().map(|name| format!("write {name} {name}")).collect();
+        fs::write(here.join("commands"), commands.join("\n")).unwrap();
+        let mut debugfs = Command::new("debugfs");
+        debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
+        assert!(debugfs.output().unwrap().status.success());
+    };
+    build("old.raw", &["long", "short"]);
+    build("new.raw", &["short", "long"]);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!(real, set(&[]), "{report:#}");
+    assert!(causes.contains("allocation-order") && !causes.contains("free-litter"), "{report:#}");
+    // Where another file is real, what it pushed aside still is no litter.
+    fs::write(here.join("added"), vec![98; 4096]).unwrap();
+    build("new.raw", &["added", "long", "short"]);
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert!(real.contains("/added") && !real.contains("/long"), "{report:#}");
+    assert!(causes.contains("allocation-order") && !causes.contains("free-litter"), "{report:#}");
+    // What lies behind the end of a file is litter.
+    fs::write(here.join("odd"), vec![97; 5000]).unwrap();
+    build("old.raw", &["odd"]);
+    let at = fs::read(here.join("old.raw")).unwrap();
+    let at = at.windows(5000).position(|it| it.iter().all(|byte| *byte == 97)).unwrap();
+    patched(here, "new.raw", u64::try_from(at + 5500).unwrap());
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&["free-litter"]), set(&[])), "{report:#}");
+}
+
+/// Content that cannot be read is real where a page of it differs, and no reason to give up on the other files.
+#[test]
+fn content_that_cannot_be_read_is_not_called_the_same() {
+    if missing(&["mke2fs", "debugfs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let root = tree(here);
+    fs::write(root.join("secret"), vec![55; 9000]).unwrap();
+    touch(&root, "2020-01-01T00:00:00Z");
+    read_all(&root);
+    let knobs = Knobs { features: "^dir_nlink,encrypt", ..KNOBS };
+    mke2fs(&root, &here.join("old.raw"), knobs);
+    // Marked as encrypted: what stands in its blocks is all that can be known.
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-R", "set_inode_field /secret flags 0x80800", "old.raw"]);
+    assert!(debugfs.current_dir(here).output().unwrap().status.success());
+    let image = fs::read(here.join("old.raw")).unwrap();
+    let at = image.windows(9000).position(|it| it.iter().all(|byte| *byte == 55)).unwrap();
+    patched(here, "new.raw", u64::try_from(at + 5).unwrap());
+    let (causes, real, report) = churn(here, "old.raw", "new.raw");
+    assert_eq!((causes, real), (set(&[]), set(&["/secret"])), "{report:#}");
+    let output = run(here, "diff --files old.raw new.raw --json");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        lines.lines().any(|it| it.contains(r#""/secret""#) && it.contains(r#""changed""#)),
+        "{lines}"
+    );
+    // Where no page of it differs, it is what it was.
+    patched(here, "new.raw", 1024 + 0x2c);
+    let (_, real, report) = churn(here, "old.raw", "new.raw");
+    assert!(!real.contains("/secret"), "{report:#}");
+}
+
+/// A volume that was cut off says so, and why nothing is explained.
+#[test]
+fn a_cut_volume_is_named() {
+    if missing(&["mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    mke2fs(&tree(here), &here.join("old.raw"), KNOBS);
+    fs::copy(here.join("old.raw"), here.join("new.raw")).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(here.join("new.raw")).unwrap();
+    file.set_len(12 << 20).unwrap();
+    drop(file);
+    let output = run(here, "churn old.raw new.raw");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("new.raw: the volume has 12 MiB, the old one 16 MiB"), "{text}");
+    let note =
+        "ext at byte 0 of the new volume is not looked into: it is larger than its partition";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
 }
 
 /// What makes an image of zeros another one.

@@ -1,9 +1,11 @@
 //! What became of each file of one file system between two builds.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::error::Result;
+use crate::explain::folder_of;
 use crate::explain::generated;
 use crate::explain::source_of;
 use crate::guest::Bytes;
@@ -13,10 +15,12 @@ use crate::guest::FileKind;
 use crate::guest::FileSystem;
 use crate::guest::Node;
 use crate::guest::Outcome;
+use crate::guest::Owner;
 use crate::guest::Part;
 use crate::guest::Ranges;
 use crate::guest::Spot;
 use crate::guest::Tree;
+use crate::guest::VolumeOwners;
 use crate::guest::packages;
 use crate::work::Watch;
 
@@ -124,6 +128,24 @@ impl Fates {
         }
     }
 
+    /// Finds indexes of folders that differ because something real below does.
+    fn follow_folders(&mut self) {
+        let indexes = self.files.iter().filter(|file| file.cause().is_some());
+        let folders: BTreeSet<&[u8]> = indexes.filter_map(|file| folder_of(&file.path)).collect();
+        if folders.is_empty() {
+            return;
+        }
+        let mut touched: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for file in self.files.iter().filter(|file| file.is_real()) {
+            let ends = (0_usize..).zip(&file.path).filter(|(_, byte)| **byte == b'/');
+            let above = ends.map(|(at, _)| &file.path[..=at]);
+            touched.extend(above.filter(|it| folders.contains(it)).map(<[u8]>::to_vec));
+        }
+        for file in &mut self.files {
+            file.follows |= folder_of(&file.path).is_some_and(|it| touched.contains(it));
+        }
+    }
+
     /// Tells whether a number leads to the same path in both.
     pub(super) fn is_same_path(&self, old: FileId, new: FileId) -> bool {
         self.old.get(&old).is_some_and(|index| self.new.get(&new) == Some(index))
@@ -135,9 +157,34 @@ pub(super) struct Sides<'a, 'g> {
     pub(super) old: &'a Part<'g>,
     pub(super) new: &'a Part<'g>,
     pub(super) changed: &'a Ranges,
+    /// Whose every byte of both volumes is.
+    pub(super) owners: (&'a VolumeOwners, &'a VolumeOwners),
     /// Where the partition is mounted.
     pub(super) mounted: &'a [u8],
     pub(super) watch: &'a dyn Watch,
+    /// Files of both with content in a page that differs, once they were asked for.
+    pub(super) touched: OnceCell<[BTreeSet<FileId>; 2]>,
+}
+
+impl Sides<'_, '_> {
+    /// Tells whether content of one of two files lies in a page that differs.
+    fn touches_either(&self, old: FileId, new: FileId) -> bool {
+        let files = |owners: &VolumeOwners, part: &Part<'_>| {
+            let len = part.range.end.saturating_sub(part.range.start);
+            let spans = part.spans(0..len);
+            let pages = spans.into_iter().flat_map(|span| self.changed.within(span));
+            let owners = pages.flat_map(|page| owners.within(page));
+            let ids = owners.filter_map(|(_, _, owner)| match owner {
+                Owner::File(id) => Some(id),
+                _ => None,
+            });
+            ids.collect()
+        };
+        let [olds, news] = self
+            .touched
+            .get_or_init(|| [files(self.owners.0, self.old), files(self.owners.1, self.new)]);
+        olds.contains(&old) || news.contains(&new)
+    }
 }
 
 /// Compares all files of both sides; `None` if one side has no files that can be read.
@@ -153,10 +200,16 @@ pub(super) fn compare(sides: &Sides<'_, '_>) -> Result<Option<Fates>> {
     }
     fates.follow_sources();
     let is_database = |file: &File| file.cause() == Some("file-rpm-database");
-    if fates.files.iter().any(is_database) && packages(&old)?.installed != packages(&new)?.installed
-    {
-        fates.files.iter_mut().filter(|file| is_database(file)).for_each(|it| it.follows = true);
+    if fates.files.iter().any(is_database) {
+        // A database that cannot be read may list anything.
+        let (before, after) = (packages(&old)?, packages(&new)?);
+        let is_read = before.faults.is_empty() && after.faults.is_empty();
+        if !is_read || before.installed != after.installed {
+            let databases = fates.files.iter_mut().filter(|file| is_database(file));
+            databases.for_each(|it| it.follows = true);
+        }
     }
+    fates.follow_folders();
     if fates.files.iter().all(|file| !file.is_real()) {
         let causes = fates.files.iter().filter_map(File::cause);
         fates.layout_causes = causes.collect();
@@ -203,7 +256,8 @@ impl Walk<'_, '_> {
                 news = names(self.new, pair.new.filter(|_| is_directory(after)))?;
             }
             let mut fate = self.fate(pair.old.zip(before), pair.new.zip(after))?;
-            if fate == Fate::Same && is_directory(after) && !olds.keys().eq(news.keys()) {
+            let may_be = matches!(fate, Fate::Same | Fate::Attributes);
+            if may_be && is_directory(after) && !olds.keys().eq(news.keys()) {
                 fate = Fate::Changed;
             }
             let same_inodes = olds == news;
@@ -231,17 +285,27 @@ impl Walk<'_, '_> {
         let (Some((old_id, old)), Some((new_id, new))) = (old, new) else {
             return Ok(if old.is_none() { Fate::Added } else { Fate::Removed });
         };
-        let is_readable = !old.encrypted && !new.encrypted;
         let (one, other) = (Spot { system: 0, id: old_id }, Spot { system: 0, id: new_id });
-        let same = match (old.kind, new.kind) {
-            (FileKind::Regular, FileKind::Regular) => {
-                old.size == new.size && (!is_readable || self.same_content(one, other)?)
+        let may_read = !old.encrypted && !new.encrypted;
+        let compared = match (old.kind, new.kind) {
+            (FileKind::Regular, FileKind::Regular) if old.size != new.size => Ok(Some(false)),
+            (FileKind::Regular, FileKind::Regular) if may_read => {
+                self.same_content(one, other).map(Some)
             }
-            (FileKind::Symlink, FileKind::Symlink) => {
-                !is_readable || self.old.link(one)? == self.new.link(other)?
+            (FileKind::Symlink, FileKind::Symlink) if may_read => {
+                self.same_target(one, other).map(Some)
             }
-            (a, b) => a == b,
+            (FileKind::Regular, FileKind::Regular) | (FileKind::Symlink, FileKind::Symlink) => {
+                Ok(None)
+            }
+            (a, b) => Ok(Some(a == b)),
         };
+        let compared = match compared {
+            Err(failure) if failure.is_unsupported() => None,
+            other => other?,
+        };
+        // What cannot be read is the same if no page of it differs.
+        let same = compared.unwrap_or_else(|| !self.sides.touches_either(old_id, new_id));
         if !same {
             return Ok(Fate::Changed);
         }
@@ -250,6 +314,10 @@ impl Walk<'_, '_> {
             && (is_directory || old.links == new.links)
             && self.same_attributes(one, other)?;
         Ok(if same { Fate::Same } else { Fate::Attributes })
+    }
+
+    fn same_target(&self, old: Spot, new: Spot) -> Outcome<bool> {
+        Ok(self.old.link(old)? == self.new.link(new)?)
     }
 
     fn same_attributes(&self, old: Spot, new: Spot) -> Outcome<bool> {

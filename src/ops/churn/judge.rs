@@ -1,5 +1,6 @@
 //! One page that differs: whose its bytes are in both builds, and what explains each of them.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::explain::ExtPair;
@@ -11,11 +12,14 @@ use crate::explain::lvm;
 use crate::explain::swap;
 use crate::explain::verity;
 use crate::explain::xfs_log;
+use crate::guest::Bytes;
 use crate::guest::FileId;
 use crate::guest::Found;
 use crate::guest::Guest;
 use crate::guest::Metadata;
 use crate::guest::Owner;
+use crate::guest::Part;
+use crate::guest::Ranges;
 use crate::guest::Table;
 use crate::guest::VolumeOwners;
 use crate::ops::churn::fates::Fate;
@@ -39,6 +43,16 @@ pub(super) struct Judge<'a, 'g> {
     pub(super) new_owners: &'a VolumeOwners,
     pub(super) pairs: Vec<PartPair<'a, 'g>>,
     pub(super) tables: TablePair,
+    /// The last file whose extents were asked for: pages of a file follow each other.
+    pub(super) last: RefCell<Option<Extents>>,
+}
+
+/// Where the content of a file of the new build lies.
+pub(super) struct Extents {
+    part: usize,
+    id: FileId,
+    /// Ascending ranges of the volume.
+    spans: Ranges,
 }
 
 impl Judge<'_, '_> {
@@ -184,11 +198,29 @@ impl Judge<'_, '_> {
                 let fates = pair.fates.as_ref().expect("it was found there");
                 let stays =
                     self.before(&piece.range).file().is_some_and(|it| fates.is_same_path(it, id));
-                // What lies behind the end of a file in its last block is nobody's.
-                Verdict::Marks(Marks::of(if stays { "free-litter" } else { "allocation-order" }))
+                // What lies behind the end of a file in its last block, or was never written, is nobody's. Else it is
+                // other bytes of the same file: it lies elsewhere now.
+                let is_litter = stays && !self.holds_content(pair, piece, id);
+                let cause = if is_litter { "free-litter" } else { "allocation-order" };
+                Verdict::Marks(Marks::of(cause))
             }
             _ => Verdict::Real(blame(file)),
         }
+    }
+
+    /// Tells whether bytes that differ are content of a file. If that cannot be read, they are.
+    fn holds_content(&self, pair: &PartPair<'_, '_>, piece: &Piece<'_>, id: FileId) -> bool {
+        let mut last = self.last.borrow_mut();
+        let is_known = last.as_ref().is_some_and(|it| it.part == pair.index && it.id == id);
+        if !is_known {
+            let Some(spans) = spans(pair.new, id) else { return true };
+            *last = Some(Extents { part: pair.index, id, spans });
+        }
+        let Some(extents) = &*last else { return true };
+        let differs = piece.old.iter().zip(piece.new).map(|(one, other)| one != other);
+        let places = (piece.range.start..).zip(differs).filter(|(_, differs)| *differs);
+        let is_content = |at: u64| extents.spans.within(at..at.strict_add(1)).next().is_some();
+        places.into_iter().any(|(at, _)| is_content(at))
     }
 
     fn ext(
@@ -212,7 +244,8 @@ impl Judge<'_, '_> {
             Owner::Metadata(Metadata::Superblock) => {
                 // The first one stands behind a boot sector.
                 let chunks = piece.chunks(base, 1024);
-                chunks.map(|it| Verdict::Marks(ext.superblock(it.old, it.new))).collect()
+                let differ = pair.moved().real;
+                chunks.map(|it| Verdict::Marks(ext.superblock(it.old, it.new, differ))).collect()
             }
             Owner::Metadata(Metadata::Descriptors) => {
                 vec![Verdict::Marks(ext.descriptors(piece.old, piece.new))]
@@ -262,6 +295,30 @@ impl Judge<'_, '_> {
             Verdict::Marks(Marks::of_layout())
         }
     }
+}
+
+/// Returns where the content of a file lies in the volume; `None` if that cannot be read.
+fn spans(part: &Part<'_>, id: FileId) -> Option<Ranges> {
+    let content = part.system()?.content(id).ok()?;
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for piece in &content.pieces {
+        let range = match &piece.bytes {
+            Bytes::At(at) => *at..at.saturating_add(piece.len),
+            Bytes::Packed(packed) => packed.at..packed.at.saturating_add(packed.len),
+            Bytes::Here(_) => continue,
+        };
+        all.extend(part.spans(range));
+    }
+    all.sort_by_key(|range| range.start);
+    let mut spans = Ranges::default();
+    for range in all {
+        // Pieces of one file may share what is compressed together.
+        let start = spans.as_slice().last().map_or(range.start, |last| range.start.max(last.end));
+        if start < range.end {
+            spans.push(start..range.end);
+        }
+    }
+    Some(spans)
 }
 
 /// Tells whether two blocks differ in some bytes only.

@@ -6,6 +6,8 @@ mod pair;
 mod systems;
 mod tally;
 
+use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::num::NonZero;
 
 use base64::Engine as _;
@@ -15,6 +17,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::explain::Reason;
 use crate::explain::cause;
+use crate::guest::Found;
 use crate::guest::Guest;
 use crate::guest::Ranges;
 use crate::guest::Tree;
@@ -166,24 +169,34 @@ pub fn churn(request: &ChurnRequest, watch: &dyn Watch) -> Result<ChurnReport> {
 fn judge<'a, 'g>(
     guests: (&'a Guest<'g>, &'a Guest<'g>),
     volumes: (&dyn ReadVolume, &dyn ReadVolume),
-    (old_owners, new_owners): (&'a VolumeOwners, &'a VolumeOwners),
+    owners: (&'a VolumeOwners, &'a VolumeOwners),
     changed: &Ranges,
     watch: &dyn Watch,
     report: &mut ChurnReport,
 ) -> Result<Judge<'a, 'g>> {
+    for (side, guest) in [("old", guests.0), ("new", guests.1)].iter().filter(|_| !report.equal) {
+        for part in &guest.parts {
+            if let Found::Broken { name, fault } = &part.found {
+                let place = format!("{name} at byte {} of the {side} volume", part.range.start);
+                report.notes.push(format!("{place} is not looked into: {fault}"));
+            }
+        }
+    }
     let mounted: Vec<(usize, Vec<u8>)> = match Tree::open(guests.1, None) {
         Ok(tree) => tree.mounted().map(|(part, path)| (part, path.to_vec())).collect(),
         Err(_) => Vec::new(),
     };
     let mut pairs = Vec::new();
     for (index, part) in guests.1.parts.iter().enumerate() {
-        let mut pair = PartPair::new(index, guests, volumes, new_owners)?;
+        let mut pair = PartPair::new(index, guests, volumes, owners.1)?;
         if let Some(old) = pair.old
             && part.system().is_some()
         {
             let path = mounted.iter().find(|(of, _)| *of == index).map(|(_, path)| &path[..]);
             let mounted = path.unwrap_or(b"/");
-            pair.fates = compare(&Sides { old, new: part, changed, mounted, watch })?;
+            let touched = OnceCell::new();
+            let sides = Sides { old, new: part, changed, owners, mounted, watch, touched };
+            pair.fates = compare(&sides)?;
             if pair.fates.is_none() {
                 let name = part.found.name().unwrap_or("nothing");
                 let note = format!("files of {name} at byte {} are damaged", part.range.start);
@@ -193,7 +206,13 @@ fn judge<'a, 'g>(
         pairs.push(pair);
     }
     let tables = tables(guests.1, volumes.1.size());
-    Ok(Judge { old_owners, new_owners, pairs, tables })
+    Ok(Judge {
+        old_owners: owners.0,
+        new_owners: owners.1,
+        pairs,
+        tables,
+        last: RefCell::default(),
+    })
 }
 
 /// Takes a page: first byte, bytes, both versions of it.

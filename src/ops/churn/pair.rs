@@ -16,6 +16,8 @@ use crate::volume::ReadVolume;
 
 /// A partition of the new build, and the one that lies there in the old.
 pub(super) struct PartPair<'a, 'g> {
+    /// Its place among the partitions of the new build.
+    pub(super) index: usize,
     pub(super) new: &'a Part<'g>,
     pub(super) old: Option<&'a Part<'g>>,
     pub(super) fates: Option<Fates>,
@@ -88,7 +90,7 @@ impl<'a, 'g> PartPair<'a, 'g> {
             .find(|(_, part, owner)| *part == Some(index) && *owner == Owner::Journal)
             .map_or(0, |(range, ..)| range.start);
         let mut pair =
-            Self { new, old, fates: None, ext: None, journal, xfs: None, other_salt: false };
+            Self { index, new, old, fates: None, ext: None, journal, xfs: None, other_salt: false };
         let start = new.range.start;
         let both = |offset: u64, len: u64| -> Result<Option<(Vec<u8>, Vec<u8>)>> {
             let offset = start.saturating_add(offset);
