@@ -135,6 +135,12 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
+/// Returns the keyless `BLAKE2b` of `bytes`, of 256 bits.
+#[must_use]
+pub fn blake2b_256(bytes: &[u8]) -> [u8; 32] {
+    blake2::Blake2b256::digest(bytes).into()
+}
+
 /// Returns the CRC-32 (IEEE 802.3, reflected, as in zlib) of `bytes`.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {

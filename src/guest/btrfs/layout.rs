@@ -21,6 +21,9 @@
 //!
 //! Places are of one logical space, which chunks map to the device.
 
+use xxhash_rust::xxh64::xxh64;
+
+use crate::digest::blake2b_256;
 use crate::digest::crc32c;
 use crate::digest::sha256;
 use crate::field;
@@ -88,7 +91,9 @@ pub(super) fn unsupported(text: &'static str) -> Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sum {
     Crc32c,
+    XxHash64,
     Sha256,
+    Blake2b,
 }
 
 impl Sum {
@@ -97,7 +102,9 @@ impl Sum {
         let (sum, rest) = block.split_at(32);
         match self {
             Self::Crc32c => field::u32_le(sum, 0) == crc32c(rest),
+            Self::XxHash64 => field::u64_le(sum, 0) == xxh64(rest, 0),
             Self::Sha256 => sum == sha256(rest).0,
+            Self::Blake2b => sum == blake2b_256(rest),
         }
     }
 }
@@ -161,9 +168,9 @@ impl Superblock {
         }
         let sum = match field::u16_le(bytes, 0xc4) {
             0 => Sum::Crc32c,
+            1 => Sum::XxHash64,
             2 => Sum::Sha256,
-            1 => return Err(unsupported("its checksums are of the kind xxhash")),
-            3 => return Err(unsupported("its checksums are of the kind BLAKE2")),
+            3 => Sum::Blake2b,
             _ => return Err(unsupported("its checksums are of an unknown kind")),
         };
         if !sum.is_right(bytes) {

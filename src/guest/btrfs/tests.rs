@@ -43,7 +43,9 @@ const KINDS: &[&str] = &[
     "-R ^free-space-tree",
     "-O ^skinny-metadata,^extref",
     "-O block-group-tree",
+    "--csum xxhash",
     "--csum sha256",
+    "--csum blake2",
     "-L a-label -U 01234567-89ab-cdef-0123-456789abcdef",
 ];
 
@@ -114,13 +116,42 @@ fn every_kind_is_proven_and_its_files_are_what_was_put_in() {
         assert_free_is_not_missed(&image, &guest, kind);
     }
     assert!(made > KINDS.len() / (2 * step()), "{made} images were made");
-    for (kind, says) in [("--csum xxhash", "xxhash"), ("--csum blake2", "BLAKE2")] {
-        if make(&image, 120, kind, None) {
-            let volume = volume(fs::read(&image).unwrap());
-            let guest = Guest::open(&volume).unwrap();
-            let refusals = &guest.owners().unwrap().parts[0].refusals;
-            assert!(refusals[0].contains(says), "{kind}: {refusals:?}");
+}
+
+/// Each kind of checksum is compared, and one that nobody knows is named.
+#[test]
+fn a_wrong_checksum_of_each_kind_is_found() {
+    if !have(&["mkfs.btrfs"]) {
+        return;
+    }
+    let (_scratch, folder, image) = scratch();
+    for kind in ["--csum crc32c", "--csum xxhash", "--csum sha256", "--csum blake2"] {
+        if !make(&image, 120, kind, Some(&folder)) {
+            continue;
         }
+        let bytes = fs::read(&image).unwrap();
+        let refusals = |bytes: Vec<u8>| {
+            let volume = volume(bytes);
+            let owners = Guest::open(&volume).unwrap().owners().unwrap();
+            owners.parts[0].refusals.clone()
+        };
+        assert_eq!(refusals(bytes.clone()), Vec::<String>::new(), "{kind}");
+        // A byte of the superblock that says nothing, and the ends of its checksum.
+        let sum_len = match kind.rsplit(' ').next() {
+            Some("crc32c") => 4,
+            Some("xxhash") => 8,
+            _ => 32,
+        };
+        for at in [0xfff, 0, sum_len - 1] {
+            let mut damaged = bytes.clone();
+            damaged[0x1_0000 + at] ^= 1;
+            let found = refusals(damaged);
+            assert!(found[0].contains("checksum of its superblock"), "{kind}, {at}: {found:?}");
+        }
+        let mut unknown = bytes;
+        unknown[0x1_00c4] = 9;
+        let found = refusals(unknown);
+        assert!(found[0].contains("of an unknown kind"), "{kind}: {found:?}");
     }
 }
 
