@@ -76,7 +76,7 @@ pub(super) fn volume(bytes: Vec<u8>) -> Volume {
     shared_volume(&Arc::new(bytes))
 }
 
-fn shared_volume(bytes: &Arc<Vec<u8>>) -> Volume {
+pub(super) fn shared_volume(bytes: &Arc<Vec<u8>>) -> Volume {
     let mut map = RunMap::default();
     map.push(bytes.len().try_into().unwrap(), Place::Stored { source: 0, offset: 0 });
     Volume::new(map, vec![Arc::clone(bytes).into()]).unwrap()
@@ -390,6 +390,21 @@ pub(super) fn mutants_of(bytes: Vec<u8>, owner: Owner, count: usize, what: &str)
     });
 }
 
+/// Returns how many mutants a run makes: `AMIKIT_ROUNDS` of them, or so many.
+pub(super) fn rounds(usual: usize) -> usize {
+    std::env::var("AMIKIT_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
+/// Damages these bytes: nothing panics, hangs, or is wrong by `is_wrong`.
+pub(super) fn mutants_at(
+    bytes: Vec<u8>,
+    places: &[usize],
+    (count, what): (usize, &str),
+    is_wrong: &dyn Fn(&Guest<'_>) -> bool,
+) {
+    damage(Arc::new(bytes), places, (count, what), None, is_wrong);
+}
+
 /// Returns the bytes that are not zero and whose owner is wanted.
 fn places(owners: &VolumeOwners, bytes: &[u8], wanted: impl Fn(Owner) -> bool) -> Vec<usize> {
     let mut places = Vec::new();
@@ -402,8 +417,24 @@ fn places(owners: &VolumeOwners, bytes: &[u8], wanted: impl Fn(Owner) -> bool) -
     places
 }
 
+/// Most memory that a mutant may take beside its image.
+const MUTANT_MEMORY: u64 = 64 << 20;
+
+/// Returns the memory of this process now, and forgets how much it was at most; `None` where the system does not say.
+fn forget_peak() -> Option<u64> {
+    fs::write("/proc/self/clear_refs", "5").ok()?;
+    memory("VmRSS:")
+}
+
+/// Returns a line of `/proc/self/status`, in bytes.
+fn memory(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
+}
+
 /// Most time that a mutant may take here, on a machine that does other work too.
-const MUTANT_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const MUTANT_LIMIT: Duration = Duration::from_secs(20);
 
 fn damage(
     mut bytes: Arc<Vec<u8>>,
@@ -412,8 +443,9 @@ fn damage(
     seal: Option<Seal<'_>>,
     is_wrong: &dyn Fn(&Guest<'_>) -> bool,
 ) {
-    let asked = std::env::var("AMIKIT_ROUNDS").ok().and_then(|it| it.parse().ok());
-    let count = asked.unwrap_or(count);
+    // Memory is that of the process: it is looked at where mutants alone are asked for, on one thread.
+    let is_asked = std::env::var_os("AMIKIT_ROUNDS").is_some();
+    let (count, mut most) = (rounds(count), 0);
     let mut worst = Duration::ZERO;
     let mut below = random(count.try_into().unwrap());
     for mutant in 0..count {
@@ -436,6 +468,7 @@ fn damage(
             }
         }
         let volume = shared_volume(&bytes);
+        let had = is_asked.then(forget_peak).flatten();
         let start = Instant::now();
         {
             let guest = Guest::open(&volume).unwrap();
@@ -450,13 +483,20 @@ fn damage(
             println!("{what}: mutant {mutant}, bytes {before:?}: {took:?}");
         }
         assert!(took < MUTANT_LIMIT, "{what}: mutant {mutant}, bytes {before:?}: {took:?}");
+        if let Some((had, now)) = had.zip(memory("VmHWM:")) {
+            most = now.saturating_sub(had).max(most);
+            assert!(
+                most < MUTANT_MEMORY,
+                "{what}: mutant {mutant}, bytes {before:?}: {most} bytes"
+            );
+        }
         drop(volume);
         let now = Arc::get_mut(&mut bytes).unwrap();
         for (at, byte) in before.into_iter().rev() {
             now[at] = byte;
         }
     }
-    println!("{what}: {count} mutants, {worst:?} at most for one");
+    println!("{what}: {count} mutants, {worst:?} and {} KiB at most for one", most >> 10);
 }
 
 /// Walks a tree that may be damaged, and looks at everything in it.

@@ -62,3 +62,44 @@ fn look(slice: &Slice<'_>) -> Outcome<Option<Swap>> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::guest::Owner;
+    use crate::guest::samples::mutants_at;
+
+    /// What `mkswap` writes on pages of 4 KiB: version, last page, UUID, label and magic.
+    fn space(pages: u32) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(pages).unwrap() * 4096];
+        bytes[1024] = 1;
+        bytes[1028..1032].copy_from_slice(&(pages - 1).to_le_bytes());
+        bytes[1036..1052].fill(0xab);
+        bytes[1052..1056].copy_from_slice(b"swap");
+        bytes[4086..4096].copy_from_slice(MAGIC);
+        bytes
+    }
+
+    /// There is no checksum, so that any number may be what was meant. But the first page is never free, what is behind
+    /// the space is not either, and where the memory of a sleeping system is, nothing is.
+    #[test]
+    fn mutants_of_metadata_are_refused_or_right() {
+        let bytes = space(300);
+        let places: Vec<usize> = (1024..1068).chain(4080..4096).collect();
+        mutants_at(bytes, &places, (400, "swap"), &|guest| {
+            let owners = guest.owners().unwrap();
+            let Some(part) = guest.parts.first() else { return false };
+            let end = part.range.end;
+            let all: Vec<_> = owners.within(0..end).collect();
+            let tiles = all.windows(2).all(|it| it[0].0.end == it[1].0.start)
+                && all.first().is_some_and(|it| it.0.start == 0)
+                && all.last().is_some_and(|it| it.0.end == end);
+            let free = |at: u64| {
+                let mut there = owners.within(at..at + 1);
+                matches!(there.next(), Some((_, _, Owner::Swap | Owner::Free)))
+            };
+            !tiles || free(0) || free(4095)
+        });
+    }
+}

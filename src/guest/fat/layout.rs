@@ -205,6 +205,10 @@ pub(super) fn is_directory(entry: &[u8]) -> bool {
     entry[11] & 0x10 != 0
 }
 
+pub(super) fn is_read_only(entry: &[u8]) -> bool {
+    entry[11] & 0x01 != 0
+}
+
 pub(super) fn is_label(entry: &[u8]) -> bool {
     entry[11] & 0x08 != 0 && entry[11] & 0x3f != 0x0f
 }

@@ -21,6 +21,7 @@ use crate::guest::fat::layout::entries;
 use crate::guest::fat::layout::first_cluster;
 use crate::guest::fat::layout::is_directory;
 use crate::guest::fat::layout::is_label;
+use crate::guest::fat::layout::is_read_only;
 use crate::guest::fat::layout::time;
 use crate::guest::file::About;
 use crate::guest::file::Attribute;
@@ -333,6 +334,9 @@ impl FileSystem for Fat<'_> {
         let entry = self.entry(id)?;
         if !is_directory(&entry) {
             node.kind = FileKind::Regular;
+            if is_read_only(&entry) {
+                node.mode = 0o555;
+            }
             node.size = field::u32_le(&entry, 28).into();
         }
         let at = |date, clock| time(field::u16_le(&entry, date), clock);

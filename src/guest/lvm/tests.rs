@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -14,12 +17,16 @@ use crate::guest::Owner;
 use crate::guest::PartName;
 use crate::guest::Tree;
 use crate::guest::samples::MIB;
+use crate::guest::samples::MUTANT_LIMIT;
 use crate::guest::samples::Seen;
 use crate::guest::samples::by_the_system;
 use crate::guest::samples::by_us;
 use crate::guest::samples::fill;
 use crate::guest::samples::have;
+use crate::guest::samples::random;
+use crate::guest::samples::rounds;
 use crate::guest::samples::run;
+use crate::guest::samples::shared_volume;
 use crate::guest::samples::text;
 use crate::guest::samples::volume;
 
@@ -79,6 +86,91 @@ fn change(image: &Path, from: &str, to: &str) {
     let value = sum(&header[4..]);
     crate::field::put_u32_le(header, 0, value);
     fs::write(image, bytes).unwrap();
+}
+
+/// Returns the pieces of each logical volume as `lvs` says.
+fn by_lvs(image: &Path) -> BTreeMap<String, Vec<Range<u64>>> {
+    let device = Device::new(image).unwrap();
+    let only = format!("devices {{ filter=[\"a|^{}$|\",\"r|.*|\"] }}", device.0);
+    let ask = |program: &str, columns: &str| -> String {
+        let output = Command::new(program)
+            .args(["--noheadings", "--nosuffix", "--units", "b", "--separator", "|", "-o", columns])
+            .args(["-q", "--driverloaded", "n", "--config", &only])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first: u64 = ask("pvs", "pe_start").trim().parse().unwrap();
+    let mut all: BTreeMap<String, Vec<Range<u64>>> = BTreeMap::new();
+    for line in ask("lvs", "lv_full_name,vg_extent_size,seg_start,seg_pe_ranges").lines() {
+        let row: Vec<&str> = line.trim().split('|').collect();
+        let extent: u64 = row[1].parse().unwrap();
+        let pieces = all.entry(row[0].to_owned()).or_default();
+        let done: u64 = pieces.iter().map(|it| it.end - it.start).sum();
+        assert_eq!(row[2].parse::<u64>().unwrap(), done, "{line}");
+        for range in row[3].split(' ') {
+            let (from, to) = range.rsplit_once(':').unwrap().1.split_once('-').unwrap();
+            let at = |extents: u64| first + extents * extent;
+            pieces.push(at(from.parse().unwrap())..at(to.parse::<u64>().unwrap() + 1));
+        }
+    }
+    all
+}
+
+/// Extents of a group that grew and shrank, on a device where it has other names and lengths than usual.
+#[test]
+fn pieces_are_those_that_lvs_lists() {
+    if !have(&["losetup", "lvcreate", "lvs", "pvs"]) {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let image = scratch.path().join("image");
+    for (extent, align) in [("4M", "1M"), ("1M", "64k"), ("64k", "2M")] {
+        fs::File::create(&image).unwrap().set_len(160 * MIB).unwrap();
+        {
+            let Some(device) = Device::new(&image) else { return };
+            let name = device.0.clone();
+            let mut steps = vec![
+                format!("pvcreate --dataalignment {align} {name}"),
+                format!("vgcreate -s {extent} system {name}"),
+            ];
+            let sizes = [("root", 20), ("swap", 8), ("var.log", 12), ("home-ann", 4)];
+            for (name, size) in sizes {
+                steps.push(format!("lvcreate -an -Zn -Wn -n {name} -L {size}M system"));
+            }
+            for step in ["extend -L +8M system/root", "remove -y system/swap"] {
+                steps.push(format!("lv{step}"));
+            }
+            for step in ["extend -L +12M system/var.log", "reduce -y -f -L 16M system/root"] {
+                steps.push(format!("lv{step}"));
+            }
+            steps.push("lvextend -L +40M system/home-ann".to_owned());
+            steps.push("lvrename system home-ann home_of.all".to_owned());
+            if !steps.iter().all(|step| lvm(&device, step)) {
+                return;
+            }
+        }
+        let theirs = by_lvs(&image);
+        let ours: BTreeMap<_, _> =
+            found(&image).into_iter().map(|it| (it.name, joined(it.pieces.unwrap()))).collect();
+        let theirs: BTreeMap<_, _> =
+            theirs.into_iter().map(|(name, it)| (name, joined(it))).collect();
+        assert_eq!(ours, theirs, "{extent}, {align}");
+        assert!(ours.values().any(|it| it.len() > 1), "{extent}: {ours:?}");
+    }
+}
+
+/// Joins pieces that go on.
+fn joined(pieces: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for piece in pieces {
+        match all.last_mut() {
+            Some(last) if last.end == piece.start => last.end = piece.end,
+            _ => all.push(piece),
+        }
+    }
+    all
 }
 
 /// Writes a file system over the pieces of a logical volume.
@@ -214,15 +306,24 @@ fn mutants_of_metadata_are_refused_or_right() {
     let mut bytes = fs::read(&image).unwrap();
     bytes.truncate(80 << 20);
     let places: Vec<usize> = (0..1 << 20).filter(|at| bytes[*at] != 0).collect();
-    let mut below = crate::guest::samples::random(7);
-    for _ in 0..60 {
+    let count = rounds(60);
+    let mut worst = Duration::ZERO;
+    let mut below = random(7);
+    let mut bytes = Arc::new(bytes);
+    for mutant in 0..count {
+        let now = Arc::get_mut(&mut bytes).unwrap();
         let at = places[below(places.len())];
-        let before = bytes[at];
-        bytes[at] ^= 1 << below(8);
-        let whole = volume(bytes[..80 << 20].to_vec());
+        let before = now[at];
+        now[at] ^= 1 << below(8);
+        let whole = shared_volume(&bytes);
+        let start = Instant::now();
         if let Ok(found) = volumes(&Slice::new(&whole, 0..u64::MAX)) {
-            assert!(found == right, "byte {at}");
+            assert!(found == right, "mutant {mutant}, byte {at}");
         }
-        bytes[at] = before;
+        worst = worst.max(start.elapsed());
+        assert!(worst < MUTANT_LIMIT, "mutant {mutant}, byte {at}: {worst:?}");
+        drop(whole);
+        Arc::get_mut(&mut bytes).unwrap()[at] = before;
     }
+    println!("{count} mutants, {worst:?} at most for one");
 }
