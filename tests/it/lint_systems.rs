@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -92,6 +93,14 @@ impl System {
         assert!(text.contains(from), "{}: {path} has no {from:?}", self.name);
         let text = text.replace(from, to);
         self.put(path, text);
+    }
+
+    /// Adds text to a file.
+    fn append(&mut self, path: &str, text: &str) {
+        let Some(Entry::File(bytes)) = self.files.get_mut(path) else {
+            panic!("{} has no {path}", self.name)
+        };
+        bytes.extend(text.bytes());
     }
 
     /// What every Linux has, with its programs below `/usr`.
@@ -220,22 +229,81 @@ impl System {
 
     /// Makes an image, and returns the rules about the guest that it breaks, and which of them are errors.
     fn broken(&self, here: &Path, more: &str) -> Vec<(String, bool)> {
+        self.make(here, "disk.raw");
+        lint(here, more)
+    }
+
+    /// Makes a file system of 8 MiB.
+    fn make(&self, here: &Path, image: &str) {
         self.write(&here.join("root"));
         let mut mke2fs = Command::new("mke2fs");
         mke2fs.args(["-q", "-F", "-t", "ext4", "-U", UUID, "-L", LABEL, "-d"]);
-        let _ = fs::remove_file(here.join("disk.raw"));
-        run_tool(mke2fs.arg(here.join("root")).arg(here.join("disk.raw")).arg("8M"));
-        lint(here, more)
+        let _ = fs::remove_file(here.join(image));
+        run_tool(mke2fs.arg(here.join("root")).arg(here.join(image)).arg("8M"));
+    }
+
+    /// Makes an image with one partition, in which LVM2 has the file system on the logical volume `root` of the group
+    /// `system`, and names that in the table of mounts and for the kernel. Tells whether LVM2 works here.
+    fn make_logical(&mut self, here: &Path) -> bool {
+        let by =
+            if self.name == "ubuntu" { format!("LABEL={LABEL}") } else { format!("UUID={UUID}") };
+        self.edit("etc/fstab", &by, "/dev/mapper/system-root");
+        self.edit(self.boot, &format!("root={by}"), "root=/dev/mapper/system-root");
+        self.make(here, "root.raw");
+        let disk = here.join("disk.raw");
+        let _ = fs::remove_file(&disk);
+        let file = fs::File::create_new(&disk).unwrap();
+        file.set_len(32 << 20).unwrap();
+        // A partition of LVM2 from 1 MiB on.
+        let entry = [0, 0, 2, 0, 0x8e, 0, 0, 0, 0, 8, 0, 0, 0, 0xf0, 0, 0];
+        file.write_all_at(&entry, 446).unwrap();
+        file.write_all_at(&[0x55, 0xaa], 510).unwrap();
+        let mut losetup = Command::new("losetup");
+        let made = losetup.args(["-f", "--show", "-o", "1048576"]).arg(&disk).output().unwrap();
+        let device = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        if device.is_empty() {
+            println!("skipped: no loop device: {}", String::from_utf8_lossy(&made.stderr));
+            return false;
+        }
+        let only = format!("devices {{ filter=[\"a|^{device}$|\",\"r|.*|\"] }}");
+        // Without the kernel's part, which a machine of tests need not have.
+        let lvm = |command: &str| {
+            let mut words = command.split(' ');
+            let mut lvm = Command::new(words.next().unwrap());
+            lvm.args(words).args(["-q", "--driverloaded", "n", "--config", &only]).output().unwrap()
+        };
+        let made = [
+            &format!("pvcreate {device}"),
+            &format!("vgcreate system {device}"),
+            "lvcreate -an -Zn -Wn -n root -L 8M system",
+        ];
+        let failed = made.into_iter().map(&lvm).find(|it| !it.status.success());
+        let start = lvm("pvs --noheadings --nosuffix --units b -o pe_start");
+        run_tool(Command::new("losetup").args(["-d", &device]));
+        if let Some(failed) = failed {
+            println!("skipped: LVM2 does not run: {}", stderr(&failed));
+            return false;
+        }
+        let start: u64 = String::from_utf8(start.stdout).unwrap().trim().parse().unwrap();
+        let root = fs::read(here.join("root.raw")).unwrap();
+        file.write_all_at(&root, (1 << 20) + start).unwrap();
+        true
     }
 }
 
 /// The description of an instance that Nitro runs.
-const NITRO: &str = "ena-support = true\nboot-mode = \"uefi\"\n";
+const NITRO: &str = "virtualization-type = \"hvm\"\nena-support = true\nboot-mode = \"uefi\"\n";
+
+/// That of one which runs on Nitro and on Xen.
+const HVM: &str = "virtualization-type = \"hvm\"\n";
+
+/// That of one whose kernel PV-GRUB loads.
+const PARAVIRTUAL: &str = "virtualization-type = \"paravirtual\"\nkernel-id = \"aki-1eceaf77\"\n";
 
 /// Returns the rules about the guest that `disk.raw` breaks, with more lines in its description or behind it.
 fn lint(here: &Path, more: &str) -> Vec<(String, bool)> {
     let recipe = format!(
-        "version = 1\n[ami]\nname = \"web\"\narchitecture = \"x86_64\"\nvirtualization-type = \"hvm\"\n\
+        "version = 1\n[ami]\nname = \"web\"\narchitecture = \"x86_64\"\n\
          root-device-name = \"/dev/xvda\"\nimds-support = \"v2.0\"\n{more}\n[[volume]]\n\
          device-name = \"/dev/xvda\"\nimage = \"disk.raw\"\n"
     );
@@ -281,6 +349,30 @@ const FAULTS: &[Fault] = &[
         let path = s.kernel[1];
         _ = s.remove(path);
     }),
+    ("guest-kernel-stale", |s| {
+        let [kernel, initramfs, _] = s.kernel;
+        let gone = kernel.replace('6', "5");
+        if s.name == "rpm" {
+            let text = format!("title Old\nlinux /{gone}\ninitrd /{initramfs}\n");
+            _ = s.put("boot/loader/entries/a-5.conf", text);
+        } else {
+            let old = format!("menuentry 'Old' {{\n\tlinux /{gone}\n\tinitrd /{initramfs}\n}}\n");
+            s.append(s.boot, &old);
+        }
+    }),
+    ("guest-kernel-stale", |s| {
+        let [kernel, initramfs, _] = s.kernel;
+        let lost = format!("root=UUID={OTHER} console=ttyS0");
+        if s.name == "rpm" {
+            let text = format!("linux /{kernel}\ninitrd /{initramfs}\noptions {lost}\n");
+            _ = s.put("boot/loader/entries/a-5.conf", text);
+        } else {
+            let old = format!(
+                "menuentry 'Old' {{\n\tlinux /{kernel} {lost}\n\tinitrd /{initramfs}\n}}\n"
+            );
+            s.append(s.boot, &old);
+        }
+    }),
     ("guest-root", |s| {
         let name = if s.name == "ubuntu" { LABEL } else { UUID };
         let by = if s.name == "ubuntu" { "LABEL" } else { "UUID" };
@@ -324,7 +416,7 @@ fn a_fresh_system_is_clean_and_each_planted_fault_is_found() {
     for make in [System::debian, System::ubuntu, System::rpm] {
         let fresh = make();
         assert_eq!(fresh.broken(here, NITRO), [], "{}", fresh.name);
-        assert_eq!(fresh.broken(here, ""), [], "{}", fresh.name);
+        assert_eq!(fresh.broken(here, HVM), [], "{}", fresh.name);
         for (rule, plant) in FAULTS {
             let mut system = fresh.clone();
             plant(&mut system);
@@ -338,9 +430,40 @@ fn a_fresh_system_is_clean_and_each_planted_fault_is_found() {
             let mut system = fresh.clone();
             let [_, path, modules] = fresh.kernel;
             system.put(path, early(modules, without));
-            let found = system.broken(here, "");
+            let found = system.broken(here, HVM);
             assert_eq!(found, [(rule.to_owned(), false)], "{}", fresh.name);
         }
+    }
+}
+
+/// What LVM2 holds is looked into; a kernel that PV-GRUB loads cannot lie there.
+#[test]
+fn a_root_on_a_logical_volume_is_wrong_for_a_paravirtual_machine_alone() {
+    for tool in ["mke2fs", "losetup", "pvcreate", "lvcreate"] {
+        if !installed(tool) {
+            return;
+        }
+    }
+    let folder = quick_folder();
+    let here = folder.path();
+    for make in [System::debian, System::ubuntu, System::rpm] {
+        let fresh = make();
+        let mut logical = fresh.clone();
+        if !logical.make_logical(here) {
+            return;
+        }
+        assert_eq!(lint(here, NITRO), [], "{}", fresh.name);
+        assert_eq!(lint(here, HVM), [], "{}", fresh.name);
+        let expected = [("guest-lvm-pv".to_owned(), false)];
+        assert_eq!(lint(here, PARAVIRTUAL), expected, "{}", fresh.name);
+        // A fault inside is found there too.
+        let mut faulty = fresh.clone();
+        faulty.put("etc/ssh/ssh_host_ed25519_key", "x");
+        assert!(faulty.make_logical(here));
+        let found = lint(here, NITRO);
+        assert!(found.iter().any(|(id, _)| id == "guest-host-keys"), "{}: {found:?}", fresh.name);
+        // On a partition, or on no logical volume at all, the same machine is fine.
+        assert_eq!(fresh.broken(here, PARAVIRTUAL), [], "{}", fresh.name);
     }
 }
 
@@ -436,7 +559,7 @@ fn a_windows_on_ntfs_is_clean_once_it_was_generalized() {
             .status();
         run_tool(Command::new("umount").arg(here.join("mounted")));
         assert!(copied.unwrap().success());
-        Some(lint(here, "platform = \"windows\"\nena-support = true\nboot-mode = \"uefi\""))
+        Some(lint(here, &format!("platform = \"windows\"\n{NITRO}")))
     };
     let Some(found) = broken(&fresh()) else { return };
     assert_eq!(found, []);
