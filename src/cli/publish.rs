@@ -157,6 +157,14 @@ mod told {
             return;
         }
         match event {
+            PublishEvent::Unfinished { journal, snapshot_ids } => {
+                let (journal, ids) = (shown(journal), snapshot_ids.join(", "));
+                let text = format!(
+                    "an earlier upload of this bundle, asked for in another way, left {ids}: ask for it that way \
+                     again, or delete what it left, and then its journal {journal}"
+                );
+                output.notes(&[text]);
+            }
             PublishEvent::Planned { journal, resumed: true, .. } => {
                 let text = format!("going on from the journal {}", shown(journal));
                 output.notes(&[text]);

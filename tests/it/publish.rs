@@ -643,6 +643,37 @@ fn what_was_deleted_between_two_runs_is_made_again() {
     }
 }
 
+/// What is asked for in another way is another plan, and the snapshot of the first one stays: that is said.
+#[test]
+fn an_upload_that_nothing_goes_on_with_is_named() {
+    let folder = scene();
+    let here = folder.path();
+    packed(here, &versions(12)[..2]);
+    let faults =
+        r#"{ "faults": [{ "call": "CompleteSnapshot", "status": 403, "code": "AccessDenied" }] }"#;
+    fs::write(here.join("faults.json"), faults).unwrap();
+    let server = Server::start(here, "--keys keys --faults faults.json");
+    badly(here, &server.url, "publish mine@web-0", 2);
+    let left = journal(here);
+    // The same one, which goes on, is not left; nor is one of another bundle.
+    for line in ["publish mine@web-0", "publish mine@web-1"] {
+        let text = badly(here, &server.url, line, 2);
+        assert!(!text.contains("an earlier upload"), "{line}: {text}");
+    }
+    server.stop();
+    let server = Server::start(here, "--keys keys");
+    let text = well(here, &server.url, "publish mine@web-0 --holes send --json");
+    let said: Vec<_> =
+        events(&text).into_iter().filter_map(|it| it.get("unfinished").cloned()).collect();
+    assert_eq!(said.len(), 1, "{text}");
+    assert!(
+        said[0]["journal"].as_str().unwrap().ends_with(left.file_name().unwrap().to_str().unwrap())
+    );
+    assert!(said[0]["snapshot_ids"][0].as_str().unwrap().starts_with("snap-"), "{text}");
+    // It was said and left alone.
+    assert!(left.exists());
+}
+
 /// A proof that is killed at each page of its lists ends, over a parent, too.
 #[test]
 fn a_proof_goes_on_where_it_was_killed() {

@@ -33,6 +33,15 @@ pub enum PublishEvent {
     },
     /// A snapshot is there to put blocks into.
     Started {
+    /// An earlier upload of the same bundle was asked for in another way, or over another parent, and did not end: its snapshots
+    /// are still there.
+    Unfinished {
+        /// Its journal.
+        #[serde(serialize_with = "path_text")]
+        journal: PathBuf,
+        /// Its snapshots.
+        snapshot_ids: Vec<String>,
+    },
         /// Device of the AMI.
         device: String,
         /// Its id.

@@ -19,7 +19,9 @@ use crate::error::Kind;
 use crate::error::Result;
 use crate::io::FolderLock;
 use crate::io::Hold;
+use crate::io::Input;
 use crate::io::LogFile;
+use crate::io::ReadAt as _;
 use crate::io::SharedFolder;
 use crate::ops::publish::ranges::Ranges;
 use crate::ops::shared::publications::PublishedImage;
@@ -37,6 +39,12 @@ const MAX_LEN: u64 = 4 << 30;
 
 /// How long after it was made something may not be known everywhere.
 pub(super) const NOT_YET_TIME: Duration = Duration::from_mins(2);
+
+/// What a journal's name ends in.
+const SUFFIX: &str = ".journal";
+
+/// Bytes of another plan's journal that are looked at: its volumes are begun one after the other, and most have one.
+const LOOKED_AT: u64 = 1 << 20;
 
 /// Digits of the plan's digest that a journal is called by.
 const NAME_LEN: usize = 16;
@@ -218,7 +226,7 @@ impl Journal {
     pub(super) fn open(folder: &Path, head: &Head, watch: &dyn Watch) -> Result<(Self, Known)> {
         let folder = SharedFolder::open(folder)?;
         let digits = head.plan.hex();
-        let name = format!("{}.journal", digits.get(..NAME_LEN).unwrap_or(&digits));
+        let name = format!("{}{SUFFIX}", digits.get(..NAME_LEN).unwrap_or(&digits));
         let path = folder.path().join(&name);
         // Made for its owner alone; the lock finds it there.
         let file = LogFile::open(&folder, &name)?;
@@ -378,6 +386,34 @@ impl Journal {
         self.folder.remove(&self.name)?;
         self.folder.sync("")
     }
+}
+
+/// Returns the journals of other plans of the same bundle, account and region, and the snapshots that they have begun: uploads
+/// that nothing goes on with unless they are asked for as they were then. What cannot be read is passed over.
+pub(super) fn unfinished(folder: &Path, head: &Head) -> Vec<(PathBuf, Vec<String>)> {
+    let listed = SharedFolder::open(folder).and_then(|folder| folder.files(""));
+    let files = listed.map(|(files, _)| files).unwrap_or_default();
+    let journals = files.into_iter().filter(|it| it.name.ends_with(SUFFIX));
+    let of = |name: String| {
+        let path = folder.join(name);
+        let input = Input::open(&path).ok()?;
+        let len = usize::try_from(input.len().min(LOOKED_AT)).ok()?;
+        let mut text = vec![0; len];
+        input.read_exact_at(&mut text, 0).ok()?;
+        let mut lines = text.split_inclusive(|it| *it == b'\n').filter(|it| it.ends_with(b"\n"));
+        let found: Head = versions::read(lines.next()?, "journal", "Journal", VERSION).ok()?;
+        let same = Head { journal: found.journal, plan: found.plan, ..head.clone() };
+        if found != same || found.plan == head.plan {
+            return None;
+        }
+        let mut known = Known::default();
+        for line in lines.filter_map(|line| serde_json::from_slice(line).ok()) {
+            known.take(line);
+        }
+        let ids: Vec<_> = known.volumes.into_values().filter_map(|it| it.snapshot_id).collect();
+        (!ids.is_empty()).then_some((path, ids))
+    };
+    journals.filter_map(|it| of(it.name)).collect()
 }
 
 fn read(file: &LogFile) -> Result<Vec<u8>> {

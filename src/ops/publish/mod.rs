@@ -321,6 +321,9 @@ impl Publishing<'_> {
         let folder = records.made().map_err(unwritable)?;
         let (journal, known) = self.journal(folder, &head)?;
         let parents: BTreeMap<String, String> =
+        for (journal, snapshot_ids) in journal::unfinished(folder, &head) {
+            (self.hear)(&PublishEvent::Unfinished { journal, snapshot_ids });
+        }
             prepared.bases.iter().map(|it| (it.device.clone(), it.id().to_owned())).collect();
         (self.hear)(&PublishEvent::Planned {
             account: self.account.to_owned(),
