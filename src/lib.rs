@@ -167,6 +167,7 @@ pub use crate::units::Extent;
 pub use crate::units::ExtentKind;
 pub use crate::volume::ReadVolume;
 pub use crate::volume::extents;
+pub use crate::work::Retry;
 pub use crate::work::Unwatched;
 pub use crate::work::Watch;
 

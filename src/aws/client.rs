@@ -36,6 +36,7 @@ use crate::http::Patience;
 use crate::http::Request;
 use crate::http::Url;
 use crate::http::Verdict;
+use crate::http::said;
 use crate::io::ReadAt;
 
 /// Most bytes of an answer: a page of 10,000 blocks has 3 MiB at most.
@@ -373,6 +374,10 @@ fn refusal(asked: &Asked<'_>, status: u16, headers: &Headers, body: &[u8]) -> Re
         refusal.message = text(error, &["Message"]).unwrap_or_default();
         let id = text(&answer, &["RequestID", "RequestId"]);
         refusal.request_id = id.or(refusal.request_id);
+    }
+    if refusal.message.is_empty() && refusal.code.is_empty() {
+        // A proxy or a balancer answers in its own form.
+        refusal.message = said(headers, body).unwrap_or_default();
     }
     if refusal.code.is_empty() {
         refusal.code = format!("HTTP {status}");

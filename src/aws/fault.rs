@@ -98,7 +98,7 @@ impl Fault for AwsFault {
 
 /// What a service answered instead of doing what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{call} in {region} was refused: {code}: {message}{}", shown(.reason.as_deref(), .request_id.as_deref()))]
+#[error("{call} in {region} was refused: {code}{}{}", told(.message), shown(.reason.as_deref(), .request_id.as_deref()))]
 pub struct Refusal {
     /// The call.
     pub call: String,
@@ -114,6 +114,10 @@ pub struct Refusal {
     pub message: String,
     /// Id of the request, for AWS's support.
     pub request_id: Option<String>,
+}
+
+fn told(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 fn shown(reason: Option<&str>, request_id: Option<&str>) -> String {

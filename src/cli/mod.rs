@@ -237,7 +237,7 @@ fn exit_code(kind: Kind) -> i32 {
 }
 
 fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
-    let follower = match Follower::new(cli.quiet) {
+    let follower = match Follower::new(cli.quiet, cli.json) {
         Ok(follower) => follower,
         Err(error) => {
             complain(&format!("cannot handle signals: {error}"));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -30,11 +32,13 @@ use crate::http::redact;
 use crate::http::response::Answer;
 use crate::http::response::Response;
 use crate::http::response::broken;
+use crate::http::said::answered;
 use crate::http::skew::Skew;
 use crate::http::url::Url;
 use crate::http::wire::Sockets;
 use crate::http::world::System;
 use crate::http::world::World;
+use crate::work::Retry;
 use crate::work::Trace;
 use crate::work::Watch;
 use crate::work::spawn;
@@ -53,6 +57,13 @@ const ERROR_LEN: usize = 64 << 10;
 
 /// Time between two looks at whether the user stops.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long, and how often, a call fails before the user hears of it: most of what fails works a moment later.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+const FIRST_TOLD: u32 = 3;
+
+/// Least time between two times that the user hears of calls that fail: all of them may, at once.
+const BETWEEN_WORDS: Duration = Duration::from_secs(5);
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -92,6 +103,8 @@ pub struct Client<'w> {
     options: Options,
     stopped: Arc<AtomicBool>,
     count: AtomicU64,
+    /// When the user last heard of a call that fails.
+    told: Mutex<Option<Duration>>,
 }
 
 /// Runs something with a client, whose waiting ends once `watch` says to stop.
@@ -140,6 +153,7 @@ impl<'w> Client<'w> {
             options,
             stopped: Arc::default(),
             count: AtomicU64::new(0),
+            told: Mutex::default(),
         }
     }
 
@@ -246,13 +260,29 @@ impl<'w> Client<'w> {
         self.attempt(call, &AtomicU64::new(0))
     }
 
-    /// Waits as long as [`Client::send`] does after so many attempts, for a caller who repeats more than one call.
+    /// Waits as long as [`Client::send`] does after so many attempts, for a caller who repeats more than one call: what they
+    /// do, after "cannot", and who did not do it, why.
     ///
     /// # Errors
     ///
     /// `Interrupted` if the user stops.
-    pub fn back_off(&self, attempts: u32) -> Result<()> {
-        self.sleep(self.pause(attempts, None))
+    pub fn back_off(&self, attempts: u32, call: &str, reason: &str) -> Result<()> {
+        let pause = self.pause(attempts, None);
+        self.tell(call, || reason.to_owned(), attempts, pause);
+        self.sleep(pause)
+    }
+
+    /// Tells the user that something is tried again, unless something else was a moment ago.
+    fn tell(&self, call: &str, reason: impl FnOnce() -> String, attempts: u32, pause: Duration) {
+        let now = self.world.ticks();
+        {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_some_and(|it| now.saturating_sub(it) < BETWEEN_WORDS) {
+                return;
+            }
+            *told = Some(now);
+        }
+        self.watch.retries(&Retry { call: call.to_owned(), reason: reason(), attempts, pause });
     }
 
     fn is_stopped(&self) -> bool {
@@ -272,6 +302,8 @@ impl<'w> Client<'w> {
         self.check_address(&call.request.url)?;
         let began = self.world.ticks();
         let heard = AtomicU64::new(0);
+        // What the service said when it last refused. A connection that breaks then does not say why.
+        let mut refused = None;
         for attempt in 1_u32.. {
             self.check()?;
             if let Some(bucket) = call.bucket {
@@ -285,6 +317,9 @@ impl<'w> Client<'w> {
                     let (status, headers) = (response.status, &response.headers);
                     let body = response.peeked();
                     let verdict = (call.judge)(&Outcome::Answer { status, headers, body });
+                    if verdict != Verdict::Take {
+                        refused = Some(answered(status, headers, body));
+                    }
                     match finish(response)? {
                         Ok(result) => (Ok(result), verdict),
                         Err(cut) => {
@@ -302,9 +337,11 @@ impl<'w> Client<'w> {
             if let (Verdict::Throttled, Some(bucket)) = (verdict, call.bucket) {
                 bucket.throttled(now);
             }
-            let late = now.saturating_sub(began) >= call.patience.deadline;
+            let waited = now.saturating_sub(began);
+            let url = &call.request.url;
+            let late = waited >= call.patience.deadline;
             if verdict == Verdict::Take || late || attempt >= call.patience.attempts {
-                return outcome.map_err(|cut| broken(&call.what, &call.request.url, &cut));
+                return outcome.map_err(|cut| broken(&call.what, url, &cut, refused.as_deref()));
             }
             let wish = outcome.as_ref().ok().and_then(|it| it.head().number("retry-after"));
             let pause = self.pause(attempt, wish);
@@ -315,6 +352,16 @@ impl<'w> Client<'w> {
                 };
                 format!("{}: {why}; again in {} ms", call.what, pause.as_millis())
             });
+            // That EBS throttles puts is a part of every upload.
+            let is_usual = verdict == Verdict::Throttled && call.bucket.is_some();
+            if waited >= FIRST_WORD || attempt >= FIRST_TOLD && !is_usual {
+                let reason = || match (&outcome, &refused) {
+                    (Ok(_), Some(refused)) => format!("{} {refused}", url.origin()),
+                    (Err(cut), _) => format!("{}: {cut}", url.origin()),
+                    (Ok(answer), None) => format!("{} answered {}", url.origin(), answer.status()),
+                };
+                self.tell(&call.what, reason, attempt, pause);
+            }
             drop(outcome);
             self.sleep(pause)?;
         }

@@ -173,6 +173,8 @@ pub enum Phase {
     Connect,
     /// TLS was agreed.
     Tls,
+    /// What answered does not speak TLS.
+    NoTls,
     /// The request was sent.
     Send,
     /// All was sent, and the answer had not begun.
@@ -198,6 +200,7 @@ impl fmt::Display for Cut {
             Phase::Resolve => "cannot look up the name",
             Phase::Connect => "cannot connect",
             Phase::Tls => "cannot agree on TLS",
+            Phase::NoTls => "it does not speak TLS",
             Phase::Send => "the connection broke while the request was sent",
             Phase::FirstByte => "no answer",
             Phase::Body => "the answer broke off",

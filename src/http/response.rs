@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Setting;
 use crate::http::headers::Headers;
 use crate::http::message::Cut;
 use crate::http::message::Phase;
@@ -98,7 +100,7 @@ impl Response {
         if peeked > 0 || buf.is_empty() {
             return Ok(peeked);
         }
-        self.read_more(buf)?.map_err(|cut| broken(&self.what, &self.url, &cut))
+        self.read_more(buf)?.map_err(|cut| broken(&self.what, &self.url, &cut, None))
     }
 
     /// Reads the whole body.
@@ -107,7 +109,7 @@ impl Response {
     ///
     /// As [`Response::read`]; `Limit` if it has more than `limit` bytes.
     pub fn bytes(mut self, limit: u64) -> Result<Vec<u8>> {
-        self.whole(limit)?.map_err(|cut| broken(&self.what, &self.url, &cut))
+        self.whole(limit)?.map_err(|cut| broken(&self.what, &self.url, &cut, None))
     }
 
     /// Reads the whole body, and tells how far that came.
@@ -192,9 +194,19 @@ impl Response {
     }
 }
 
-/// Makes the error of what came to no end.
-pub(super) fn broken(what: &str, url: &Url, cut: &Cut) -> Error {
-    Error::new(Kind::Io, format!("cannot {what}: {}: {cut}", url.origin()))
+/// Makes the error of what came to no end. Where the service refused before, with words of its own, these are in it.
+pub(super) fn broken(what: &str, url: &Url, cut: &Cut, refused: Option<&str>) -> Error {
+    let before = refused.map(|it| format!("; before that it {it}")).unwrap_or_default();
+    let error = Error::new(Kind::Io, format!("cannot {what}: {}: {cut}{before}", url.origin()));
+    match cut.phase {
+        Phase::NoTls => {
+            error.advise(Advice::Give { setting: Setting::InsecureEndpoint, example: "".into() })
+        }
+        Phase::Tls if cut.cause.contains("UnknownIssuer") => {
+            error.advise("name the file of the authority that signed it in SSL_CERT_FILE")
+        }
+        _ => error,
+    }
 }
 
 impl fmt::Debug for Response {

@@ -40,6 +40,9 @@ const MOST_HEAD: usize = 64 << 10;
 /// Bytes of a connection's two buffers. With ureq's own of 128 KiB each, the 64 connections of an upload have 16 MiB.
 const BUFFER_LEN: usize = 64 << 10;
 
+/// What rustls says of an answer to its first message that is not TLS.
+const NOT_TLS: &str = "received corrupt message";
+
 /// Sockets, and the proxies between us and them.
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -247,6 +250,8 @@ fn cut(error: &ureq::Error, phase: Phase) -> Cut {
         E::Io(error) if NoAddress::of(error).is_some() => {
             (Phase::Resolve, NoAddress::of(error).is_some_and(NoAddress::may_pass))
         }
+        // Plain HTTP, as a rule: an answer to what is not HTTP.
+        E::Io(error) if error.to_string().starts_with(NOT_TLS) => (Phase::NoTls, false),
         // So rustls wraps what it says of a certificate.
         E::Io(error) if error.kind() == io::ErrorKind::InvalidData => (Phase::Tls, false),
         E::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => (Phase::Connect, true),

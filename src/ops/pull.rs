@@ -244,6 +244,7 @@ mod fetching {
             vouchers,
             notes,
         };
+        report.notes.extend(registry.note_on_plain());
         report.notes.extend(head.notes.iter().cloned());
         fetch(registry, &bundle, &intake, (request, base), &blobs, &mut report, watch)?;
         let naming = bundle.naming();

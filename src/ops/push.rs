@@ -224,6 +224,7 @@ mod sending {
         registry::put_manifest(registry, &target, &bytes, oci::MANIFEST_TYPE)?;
         let (signatures, notes) = bundle.signature_blobs()?;
         report.notes = notes;
+        report.notes.extend(registry.note_on_plain());
         for signature in &signatures {
             push_signature(registry, manifest, signature)?;
             report.signatures = report.signatures.strict_add(1);

@@ -19,8 +19,10 @@ use crate::http::Request;
 use crate::http::Response;
 use crate::http::Url;
 use crate::http::Verdict;
+use crate::http::answered;
 use crate::io::ReadAt;
 use crate::io::WriteAt;
+use crate::registry::session::MAX_REFUSAL_LEN;
 use crate::registry::session::Registry;
 
 /// How often a blob is begun.
@@ -163,13 +165,15 @@ pub fn upload(registry: &Registry<'_>, blob: &Upload<'_>) -> Result<Pushed> {
                     "run it again: what is there already is not sent again; shorter pieces may pass",
                 ));
             }
-            Attempt::Lost { while_sending, .. } => {
+            Attempt::Lost { why, while_sending } => {
                 // What stands between may cut what is long.
                 lost_while_sending = lost_while_sending.strict_add(u32::from(while_sending));
                 if lost_while_sending >= 2 && chunk.is_none() && blob.size > CHUNK_LEN {
                     chunk = Some(CHUNK_LEN);
                 }
-                registry.client().back_off(attempt)?;
+                let call = format!("send the blob sha256:{}", blob.digest);
+                let reason = format!("{}: {why}", registry.origin());
+                registry.client().back_off(attempt, &call, &reason)?;
                 attempt = attempt.strict_add(1);
                 // The answer may be all that was lost.
                 if has(registry, &blob.digest, blob.size)? {
@@ -329,11 +333,18 @@ fn finished(
         413 => Ok(Attempt::TooLong),
         // The upload is gone, or the registry is not well.
         404 | 408 | 416 | 429 | 500 | 502 | 503 | 504 => {
-            let why = format!("status {}", response.status);
-            Ok(Attempt::Lost { why, while_sending: false })
+            Ok(Attempt::Lost { why: why(response), while_sending: false })
         }
         _ => Err(registry.refused(what, response)),
     }
+}
+
+/// Returns what the registry says of an upload that it has lost.
+fn why(response: Response) -> String {
+    let (status, headers) = (response.status, response.headers.clone());
+    // What cannot be read explains nothing.
+    let body = response.bytes(MAX_REFUSAL_LEN).unwrap_or_default();
+    format!("it {}", answered(status, &headers, &body))
 }
 
 /// Fails if the registry says that it got something else.
@@ -378,8 +389,7 @@ fn send_pieces(
             202 => {}
             413 => return Ok(Attempt::TooLong),
             404 | 408 | 416 | 429 | 500 | 502 | 503 | 504 => {
-                let why = format!("status {}", response.status);
-                return Ok(Attempt::Lost { why, while_sending: false });
+                return Ok(Attempt::Lost { why: why(response), while_sending: false });
             }
             _ => return Err(registry.refused(&call.what, response)),
         }
@@ -421,16 +431,24 @@ pub fn download(
 ) -> Result<()> {
     let mut sum = Sha256::new();
     let (mut done, mut attempt) = (0, 1);
+    let call = format!("fetch the blob sha256:{digest}");
+    let reason = |error: &Error| {
+        let text = error.to_string();
+        let reason = text.strip_prefix(&format!("cannot {call}: ")).map(str::to_owned);
+        reason.unwrap_or(text)
+    };
     loop {
         let before = done;
         let why = match fetch_rest(registry, digest, size, (&mut done, &mut sum), to, progress) {
             Ok(()) if done == size => break,
-            Ok(()) => format!("the blob ends after {done} of {size} bytes"),
+            Ok(()) => {
+                format!("{}: the blob ends after {done} of {size} bytes", registry.origin())
+            }
             // All of it is there, and only the end of the answer is not: the digest decides.
             Err(error) if error.kind() == Kind::Io && error.path().is_none() && done == size => {
                 break;
             }
-            Err(error) if error.kind() == Kind::Io && error.path().is_none() => error.to_string(),
+            Err(error) if error.kind() == Kind::Io && error.path().is_none() => reason(&error),
             Err(error) => return Err(error),
         };
         // A connection that breaks now and then is no reason to give up.
@@ -438,10 +456,10 @@ pub fn download(
             attempt = 1;
         }
         if attempt >= TRIES {
-            let text = format!("cannot fetch the blob sha256:{digest}: {why}; {attempt} times");
+            let text = format!("cannot {call}: {why}; {attempt} times");
             return Err(Error::new(Kind::Io, text));
         }
-        registry.client().back_off(attempt)?;
+        registry.client().back_off(attempt, &call, &why)?;
         attempt = attempt.strict_add(1);
     }
     let found = sum.finish();

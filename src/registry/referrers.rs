@@ -153,7 +153,9 @@ pub fn add_referrer(
         if after.is_some_and(|it| it.has(&entry.digest)) {
             return Ok(());
         }
-        registry.client().back_off(attempt)?;
+        let call = format!("list the signature {target}");
+        let reason = format!("{}: another program keeps changing {tag}", registry.origin());
+        registry.client().back_off(attempt, &call, &reason)?;
     }
     let text = format!("{}: another program keeps changing {tag}", registry.origin());
     Err(Error::new(Kind::Io, text).advise("try again later"))

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,13 +20,17 @@ use crate::http::Client;
 use crate::http::Cut;
 use crate::http::Headers;
 use crate::http::Method;
+use crate::http::Outcome;
 use crate::http::Patience;
 use crate::http::Phase;
 use crate::http::Request;
 use crate::http::Response;
 use crate::http::Skew;
 use crate::http::Url;
+use crate::http::Verdict;
+use crate::http::answered;
 use crate::http::escaped;
+use crate::http::usual;
 use crate::registry::challenge;
 use crate::registry::challenge::Challenge;
 use crate::registry::credentials::Credentials;
@@ -40,10 +46,7 @@ const MOST_RENEWALS: u32 = 3;
 const MAX_TOKEN_LEN: u64 = 1 << 20;
 
 /// Most bytes of the explanation of a refusal.
-const MAX_REFUSAL_LEN: u64 = 64 << 10;
-
-/// Most characters of it that are shown.
-const MOST_SHOWN: usize = 300;
+pub(super) const MAX_REFUSAL_LEN: u64 = 64 << 10;
 
 /// What is wanted of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,20 +110,6 @@ struct Token {
     access_token: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    errors: Vec<Reason>,
-}
-
-#[derive(Deserialize)]
-struct Reason {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-}
-
 impl<'a> Registry<'a> {
     /// Makes a session with the registry at `base`. Nothing is sent yet.
     #[must_use]
@@ -145,25 +134,44 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// Finds out how the registry is spoken to: with TLS; without only where `may_be_plain`, and it does not speak
-    /// TLS.
+    /// Finds out how the registry is spoken to: with TLS; without only where `may_be_plain`, and it answers something that is
+    /// not TLS. Any other failure, as a certificate that is not trusted, is an error.
     ///
     /// # Errors
     ///
-    /// `Io` if nobody is there.
+    /// `Io` if there is no answer, or nothing that is agreed on.
     pub fn base_of(client: &Client<'_>, reference: &Reference, may_be_plain: bool) -> Result<Url> {
         let secure = reference.url(true)?;
         if !(may_be_plain || secure.is_loopback()) {
             return Ok(secure);
         }
+        let speaks_no_tls = AtomicBool::new(false);
+        let judge = |outcome: &Outcome<'_>| match outcome {
+            Outcome::Answer { .. } => Verdict::Take,
+            Outcome::Cut(cut) => {
+                speaks_no_tls.fetch_or(cut.phase == Phase::NoTls, Ordering::Relaxed);
+                usual(outcome)
+            }
+        };
         let mut call =
             Call::new("ask the registry", Request::new(Method::Get, secure.join("/v2/")?));
-        call.patience = Patience { attempts: 1, whole: Duration::from_secs(20), ..call.patience };
-        match client.once(&call)? {
-            // Without such a host nobody is there for plain HTTP either, and the first call says so.
-            Ok(_) | Err(Cut { phase: Phase::Resolve, .. }) => Ok(secure),
-            Err(_) => reference.url(false),
+        call.patience = Patience { whole: Duration::from_secs(20), ..call.patience };
+        call.judge = &judge;
+        match client.send(&call) {
+            Ok(_) => Ok(secure),
+            Err(_) if speaks_no_tls.load(Ordering::Relaxed) => reference.url(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Says that what is sent can be read and changed on the way, if it can.
+    #[must_use]
+    pub fn note_on_plain(&self) -> Option<String> {
+        let is_safe = self.base.is_secure() || self.base.is_loopback();
+        (!is_safe).then(|| {
+            let origin = self.origin();
+            format!("{origin} does not speak TLS: others could read and change what was sent")
+        })
     }
 
     /// Returns the client.
@@ -347,17 +355,8 @@ impl<'a> Registry<'a> {
         {
             return skew.error(&host);
         }
-        let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let mut why: Vec<String> = Vec::new();
-        for Reason { code, message } in refusal.errors.into_iter().take(3) {
-            why.push(match (code.is_empty(), message.is_empty()) {
-                (false, false) => format!("{code}: {message}"),
-                _ => format!("{code}{message}"),
-            });
-        }
-        let why: String = why.join("; ").chars().take(MOST_SHOWN).collect();
-        let why = if why.is_empty() { why } else { format!(" ({})", why.escape_debug()) };
-        let text = format!("cannot {what}: {host} answered {}{why}", answer.status);
+        let answered = answered(answer.status, &answer.headers, &answer.body);
+        let text = format!("cannot {what}: {host} {answered}");
         match answer.status {
             401 | 403 => Error::invalid(text).advise(format!(
                 "log in with `docker login` or `podman login`, as someone who may use {}",

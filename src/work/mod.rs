@@ -4,6 +4,7 @@
 //! there are or how they are scheduled.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -13,6 +14,7 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
@@ -56,6 +58,11 @@ pub trait Watch: Sync {
         let _ = bytes;
     }
 
+    /// Hears that something another machine did not do is tried again: what it says, and how often it was asked.
+    fn retries(&self, retry: &Retry) {
+        let _ = retry;
+    }
+
     /// Tells whether the user wants the run to stop.
     fn stopped(&self) -> bool {
         false
@@ -71,17 +78,42 @@ pub trait Watch: Sync {
     }
 }
 
+/// What another machine did not do, and will be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// What it was asked for, after "cannot": `put a block`.
+    pub call: String,
+    /// Which machine, and what it answered, with its own words: `https://host answered 503 (no space left on device)`.
+    pub reason: String,
+    /// How often it was asked until now.
+    pub attempts: u32,
+    /// How long until it is asked again.
+    pub pause: Duration,
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, reason, attempts, pause } = self;
+        let pause = pause.as_secs_f64();
+        write!(f, "cannot {call} yet: {reason}; attempt {attempts} failed, next in {pause:.1} s")
+    }
+}
+
 /// Nobody follows the run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unwatched;
 
 impl Watch for Unwatched {}
 
-/// Passes the wish to stop on, and keeps to itself how far the run is.
+/// Passes the wish to stop on, and what is waited for, and keeps to itself how far the run is.
 #[derive(Clone, Copy)]
 pub struct Quiet<'a>(pub &'a dyn Watch);
 
 impl Watch for Quiet<'_> {
+    fn retries(&self, retry: &Retry) {
+        self.0.retries(retry);
+    }
+
     fn stopped(&self) -> bool {
         self.0.stopped()
     }

@@ -82,6 +82,8 @@ mod readers;
 mod reflinks;
 mod registry;
 mod report;
+#[cfg(feature = "network")]
+mod retries;
 mod roundtrip;
 mod rpm;
 mod schemas;

@@ -6,6 +6,8 @@ use crate::common::run_badly;
 #[cfg(feature = "network")]
 mod gate;
 #[cfg(feature = "network")]
+mod tls;
+#[cfg(feature = "network")]
 mod with_network;
 
 /// The commands are there, and say how to get what they need.

@@ -1,6 +1,7 @@
-//! Progress on a terminal, and the wish to stop.
+//! Progress on a terminal, what is tried again, and the wish to stop.
 
 use std::io::IsTerminal;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -8,7 +9,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use crate::cli::shared::output::complain;
 use crate::io::ignores;
+use crate::work::Retry;
 use crate::work::Watch;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
@@ -18,12 +21,14 @@ use indicatif::ProgressStyle;
 #[derive(Debug)]
 pub(in crate::cli) struct Follower {
     shown: bool,
+    quiet: bool,
+    json: bool,
     bar: Mutex<Option<ProgressBar>>,
     signal: Arc<AtomicUsize>,
 }
 
 impl Follower {
-    pub(in crate::cli) fn new(quiet: bool) -> std::io::Result<Self> {
+    pub(in crate::cli) fn new(quiet: bool, json: bool) -> std::io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         for number in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
@@ -38,7 +43,7 @@ impl Follower {
         // By default a file over the limit kills the process; with any handler the write fails.
         signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         let shown = !quiet && std::io::stderr().is_terminal();
-        Ok(Self { shown, bar: Mutex::default(), signal })
+        Ok(Self { shown, quiet, json, bar: Mutex::default(), signal })
     }
 
     /// Starts a bar in the place of the one that there is.
@@ -103,6 +108,30 @@ impl Watch for Follower {
             && let Some(bar) = &*self.bar()
         {
             bar.inc(bytes);
+        }
+    }
+
+    fn retries(&self, retry: &Retry) {
+        if self.quiet {
+            return;
+        }
+        let say = || {
+            if self.json {
+                let pause = u64::try_from(retry.pause.as_millis()).unwrap_or(u64::MAX);
+                let document = serde_json::json!({ "schema": "amikit.retry.v1", "retry": {
+                    "call": retry.call,
+                    "reason": retry.reason,
+                    "attempts": retry.attempts,
+                    "pause_ms": pause,
+                }});
+                let _ = writeln!(std::io::stderr().lock(), "{document}");
+            } else {
+                complain(&format!("note: {retry}"));
+            }
+        };
+        match &*self.bar() {
+            Some(bar) => bar.suspend(say),
+            None => say(),
         }
     }
 

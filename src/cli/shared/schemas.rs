@@ -55,6 +55,7 @@ pub(in crate::cli) const SCHEMAS: &[(&str, &str)] = schemas! {
     "register"
     "register-files"
     "report"
+    "retry"
     "rules"
     "serve-aws"
     "serve-nbd"

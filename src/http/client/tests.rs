@@ -268,6 +268,52 @@ fn a_clock_that_is_wrong_is_known_from_the_answer() {
 }
 
 #[test]
+fn what_fails_is_heard_once_in_a_while_and_the_last_words_are_in_the_error() {
+    #[derive(Default)]
+    struct Hears(Mutex<Vec<Retry>>);
+    impl Watch for Hears {
+        fn retries(&self, retry: &Retry) {
+            self.0.lock().unwrap().push(retry.clone());
+        }
+    }
+    let (watch, count) = (Hears::default(), AtomicUsize::new(0));
+    let wire = FakeWire::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0..10 => reply(503, &[], b"no space"),
+        _ => Err(broken(Phase::Connect)),
+    });
+    let client = Client::over(wire, FakeWorld::default(), Options::default(), &watch);
+    let mut call = get();
+    call.patience.attempts = 12;
+    let error = client.send(&call).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot look: https://service.example: cannot connect: connection reset; before that it \
+         answered 503 (no space)"
+    );
+    // The pauses before are 0.25, 0.5, 1, 2, 4, 8, 16 and then 20 s.
+    let heard = watch.0.lock().unwrap();
+    let attempts: Vec<_> = heard.iter().map(|it| it.attempts).collect();
+    assert_eq!(attempts, [3, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(heard[0].reason, "https://service.example answered 503 (no space)");
+    assert_eq!(heard[6].reason, "https://service.example: cannot connect: connection reset");
+    assert_eq!(
+        heard[1].to_string(),
+        "cannot look yet: https://service.example answered 503 (no space); attempt 6 failed, next in 8.0 s"
+    );
+    // What EBS throttles is heard only when it takes long.
+    let (watch, count) = (Hears::default(), AtomicUsize::new(0));
+    let wire = FakeWire::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0..4 => reply(503, &[], b""),
+        _ => reply(200, &[], b""),
+    });
+    let client = Client::over(wire, FakeWorld::default(), Options::default(), &watch);
+    let bucket = Bucket::new(1_000_000, 1);
+    call.bucket = Some(&bucket);
+    assert_eq!(client.send(&call).unwrap().status, 200);
+    assert!(watch.0.lock().unwrap().is_empty(), "{:?}", watch.0.lock().unwrap());
+}
+
+#[test]
 fn who_stops_is_heard_before_an_attempt_and_in_a_pause() {
     #[derive(Default)]
     struct After(AtomicUsize);

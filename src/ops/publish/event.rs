@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::ops::shared::report::path_text;
+use crate::work::Retry;
+use crate::work::Watch;
 
 /// What happens on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +33,6 @@ pub enum PublishEvent {
         /// Snapshots to start from, by device.
         parents: BTreeMap<String, String>,
     },
-    /// A snapshot is there to put blocks into.
-    Started {
     /// An earlier upload of the same bundle was asked for in another way, or over another parent, and did not end: its snapshots
     /// are still there.
     Unfinished {
@@ -42,6 +42,8 @@ pub enum PublishEvent {
         /// Its snapshots.
         snapshot_ids: Vec<String>,
     },
+    /// A snapshot is there to put blocks into.
+    Started {
         /// Device of the AMI.
         device: String,
         /// Its id.
@@ -81,6 +83,15 @@ pub enum PublishEvent {
         /// The states that were found.
         states: Vec<String>,
     },
+    /// What AWS did not do is tried again; heard once in five seconds at most.
+    Retrying {
+        /// What it was asked for, after "cannot".
+        call: String,
+        /// What it answered, with its own words.
+        reason: String,
+        /// How often it was asked until now.
+        attempts: u32,
+    },
     /// A snapshot is what its manifest says.
     Proved {
         /// Device of the AMI.
@@ -117,4 +128,34 @@ pub enum PublishEvent {
         /// The AMI's id.
         image_id: String,
     },
+}
+
+/// Who follows a publication: also hears as events what is tried again.
+pub(super) struct Heard<'a> {
+    pub(super) watch: &'a dyn Watch,
+    pub(super) hear: &'a (dyn Fn(&PublishEvent) + Sync),
+}
+
+impl Watch for Heard<'_> {
+    fn prepare(&self, what: &str, bytes: Option<u64>) {
+        self.watch.prepare(what, bytes);
+    }
+
+    fn begin(&self, bytes: Option<u64>) {
+        self.watch.begin(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.watch.advance(bytes);
+    }
+
+    fn retries(&self, retry: &Retry) {
+        self.watch.retries(retry);
+        let Retry { call, reason, attempts, .. } = retry.clone();
+        (self.hear)(&PublishEvent::Retrying { call, reason, attempts });
+    }
+
+    fn stopped(&self) -> bool {
+        self.watch.stopped()
+    }
 }

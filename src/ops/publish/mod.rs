@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
 use crate::error::Setting;
+use crate::ops::publish::event::Heard;
 pub use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::journal::Head;
 use crate::ops::publish::journal::Journal;
@@ -115,6 +116,7 @@ pub fn publish(
     watch: &dyn Watch,
     hear: &(dyn Fn(&PublishEvent) + Sync),
 ) -> Result<PublishReport> {
+    let watch: &dyn Watch = &Heard { watch, hear };
     let mut prepared = Prepared::of(&request.plan, request.trust.as_ref(), &Quiet(watch))?;
     if prepared.bundle.supplied().is_empty() && prepared.bundle.is_thin()? {
         let text = "the bundle is thin: what it was packed against has some of its blocks";
@@ -319,11 +321,11 @@ impl Publishing<'_> {
         let bundle = &prepared.bundle;
         let head = Head::new(plan, bundle.digest(), self.account, self.region);
         let folder = records.made().map_err(unwritable)?;
-        let (journal, known) = self.journal(folder, &head)?;
-        let parents: BTreeMap<String, String> =
         for (journal, snapshot_ids) in journal::unfinished(folder, &head) {
             (self.hear)(&PublishEvent::Unfinished { journal, snapshot_ids });
         }
+        let (journal, known) = self.journal(folder, &head)?;
+        let parents: BTreeMap<String, String> =
             prepared.bases.iter().map(|it| (it.device.clone(), it.id().to_owned())).collect();
         (self.hear)(&PublishEvent::Planned {
             account: self.account.to_owned(),

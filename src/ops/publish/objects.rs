@@ -28,6 +28,7 @@ use crate::instance_store::InstanceBundle;
 use crate::io::Input;
 use crate::io::ReadAt as _;
 use crate::lint::Subject;
+use crate::ops::publish::event::Heard;
 use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::file::File;
 use crate::ops::publish::parameter;
@@ -189,6 +190,7 @@ pub fn publish_objects(
     watch: &dyn Watch,
     hear: &(dyn Fn(&PublishEvent) + Sync),
 ) -> Result<PublishReport> {
+    let watch: &dyn Watch = &Heard { watch, hear };
     let ready = Ready::of(request, watch)?;
     let records: Records<Publication> = Records::of(&request.manifest, request.records.as_deref())?;
     let connections = usize::try_from(request.connections.get()).unwrap_or(MAX_CONNECTIONS);
