@@ -20,18 +20,43 @@ use clap::Command;
 #[derive(Clone, Debug)]
 pub(super) struct AtHand {
     command: Command,
+    /// As it is typed: `store add`.
+    verb: String,
+    /// What was typed for the things that it reads.
+    named: Vec<OsString>,
 }
+
+/// Options that name what an argument could name, too.
+const READ: &[&str] = &["against", "base", "onto", "to"];
 
 impl AtHand {
     /// Finds the subcommand that was typed.
     pub(super) fn of(program: &Command, typed: &ArgMatches) -> Self {
         let mut command = program.clone();
         let mut typed = typed;
+        let mut verb = Vec::new();
         while let Some((name, below)) = typed.subcommand() {
             let Some(found) = command.find_subcommand(name) else { break };
+            verb.push(name.to_owned());
             (command, typed) = (found.clone(), below);
         }
-        Self { command }
+        let reads = |arg: &&clap::Arg| {
+            arg.is_positional() || arg.get_long().is_some_and(|it| READ.contains(&it))
+        };
+        let ids = command.get_arguments().filter(reads).map(|arg| arg.get_id().as_str());
+        let values = |id| typed.try_get_raw(id).ok().flatten().into_iter().flatten();
+        let named = ids.flat_map(values).map(OsStr::to_owned).collect();
+        Self { verb: verb.join(" "), named, command }
+    }
+
+    /// Returns the command as it is typed.
+    pub(super) fn verb(&self) -> &str {
+        &self.verb
+    }
+
+    /// Returns what was typed for the things that it reads.
+    pub(super) fn named(&self) -> &[OsString] {
+        &self.named
     }
 
     /// Returns the option as it is typed for one of the command's volumes, if the command has it.

@@ -24,6 +24,7 @@ use clap::Subcommand;
 use clap::error::ErrorKind;
 
 use crate::cli::advice::AtHand;
+use crate::cli::shared::misplaced::explained;
 use crate::cli::shared::output::Output;
 use crate::cli::shared::output::check_standard_output;
 use crate::cli::shared::output::complain;
@@ -258,6 +259,7 @@ fn run(cli: &Cli, at_hand: &AtHand) -> u8 {
             128_u8.saturating_add(follower.signal())
         }
         Err(error) => {
+            let error = explained(error, at_hand);
             output.error(&error, at_hand.sentence(&error).as_deref());
             u8::try_from(exit_code(error.kind())).unwrap_or(INTERNAL)
         }

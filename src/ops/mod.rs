@@ -222,6 +222,7 @@ pub use shared::guest_report::LoaderReport;
 pub use shared::guest_report::OsReport;
 pub use shared::guest_report::PartReport;
 pub use shared::judging::Waived;
+pub use shared::kinds::Own;
 pub use shared::mapping::MappedVolume;
 pub use shared::members::is_fleet;
 pub use shared::network::DEFAULT_BLOBS_AT_ONCE;

@@ -4,6 +4,7 @@ pub(super) mod aws;
 pub(super) mod description;
 pub(super) mod inside;
 pub(super) mod instance_store;
+pub(super) mod misplaced;
 pub(super) mod network;
 pub(super) mod options;
 pub(super) mod output;

@@ -3,6 +3,7 @@
 mod join;
 
 use std::num::NonZero;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::RwLock;
@@ -17,9 +18,11 @@ use crate::bundle::Writer;
 use crate::chunking::Source;
 use crate::chunking::States;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::Verb;
 use crate::error::shown;
 use crate::io::unwritten;
 use crate::ops::merge::join::Joiner;
@@ -31,6 +34,7 @@ use crate::ops::shared::likeness::states_note;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::open_bundle;
 use crate::ops::shared::open::open_typed_bundle;
+use crate::ops::shared::order::swapped;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::packing::PackOne;
 use crate::ops::shared::packing::pack_one;
@@ -145,12 +149,13 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
     let base = request.base.iter().map(|base| base.image.path.as_path());
     let read = [request.first.as_path(), request.second.as_path()];
     check_outside(&request.output, base.chain(read))?;
-    let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))?;
+    let first = open_bundle(&request.first, request.base.as_ref(), request.threads, &Quiet(watch))
+        .map_err(|error| in_order(error, request))?;
     let second = open_typed_bundle(&request.second)?;
     let mut pairs = Vec::new();
     let mut size = 0_u64;
     for layer in second.snapshots() {
-        let middle = middle(&first, &second, layer)?;
+        let middle = middle(&first, &second, layer).map_err(|error| in_order(error, request))?;
         size = size.strict_add(second.manifest(layer)?.volume_size());
         pairs.push((layer.clone(), middle));
     }
@@ -212,6 +217,30 @@ fn middle(first: &Bundle, second: &Bundle, layer: &SnapshotLayer) -> Result<Snap
     })
 }
 
+/// Adds to the refusal of one of the two that they are in the wrong order, if the first was packed against the second; or that
+/// the second is whole, and so makes the first one whole.
+fn in_order(error: Error, request: &MergeRequest) -> Error {
+    if !matches!(error.kind(), Kind::Invalid | Kind::Mismatch) {
+        return error;
+    }
+    let open = |path: &Path| open_typed_bundle(path).ok();
+    let Some((first, second)) = open(&request.first).zip(open(&request.second)) else {
+        return error;
+    };
+    let is_over = is_over(&first, &second);
+    if is_over && second.bases().is_empty() {
+        let to = "make the first one whole with the second, which is whole";
+        return error.advise(Advice::Use { verb: Verb::Complete, to: to.into() });
+    }
+    swapped(error, &request.second, &request.first, |_| is_over)
+}
+
+/// Tells whether a bundle was packed against a snapshot of another one.
+fn is_over(bundle: &Bundle, base: &Bundle) -> bool {
+    let roots: Vec<Digest> = base.snapshots().iter().map(|it| it.root).collect();
+    bundle.bases().iter().any(|it| roots.contains(&it.root))
+}
+
 /// Returns what a snapshot of a thin bundle depends on.
 fn base_of(bundle: &Bundle, layer: &SnapshotLayer) -> Result<Arc<BaseSnapshot>> {
     let root = layer.base.ok_or_else(|| {
@@ -249,7 +278,8 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
     let read = bases.map(|base| base.image.path.as_path()).chain([request.bundle.as_path()]);
     check_outside(&request.output, read)?;
     let bundle =
-        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))?;
+        open_bundle(&request.bundle, request.base.as_ref(), request.threads, &Quiet(watch))
+            .map_err(|error| in_place(error, request))?;
     let mut size = 0_u64;
     for layer in bundle.snapshots() {
         size = size.strict_add(bundle.manifest(layer)?.volume_size());
@@ -283,6 +313,23 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
         report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
     }
     report.finish(writer.finish(bundle.ami())?)
+}
+
+/// Adds to the refusal of a bundle over its base which two of the three names are in the wrong order, if two are.
+fn in_place(error: Error, request: &RebaseRequest) -> Error {
+    let open = |path: &Path| open_typed_bundle(path).ok();
+    let Some(base) = &request.base else { return error };
+    if !matches!(error.kind(), Kind::Invalid | Kind::Mismatch) {
+        return error;
+    }
+    let (bundle, base, onto) = (&request.bundle, &base.typed(), &request.onto.image.typed());
+    let over = |one: &Path, other: &Path| {
+        open(one).zip(open(other)).is_some_and(|(one, other)| is_over(&one, &other))
+    };
+    if over(bundle, onto) {
+        return swapped(error, base, onto, |_| true);
+    }
+    swapped(error, bundle, base, |base| over(base, bundle))
 }
 
 /// A report under way.

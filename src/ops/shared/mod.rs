@@ -22,6 +22,7 @@ pub(super) mod image_output;
 pub(super) mod instance_store;
 pub(super) mod journal;
 pub(super) mod judging;
+pub(super) mod kinds;
 pub(super) mod likeness;
 pub(super) mod manifest;
 pub(super) mod mapping;
