@@ -117,9 +117,8 @@ pub fn join(
 /// Opens a part.
 fn find(path: &Path) -> Result<Found> {
     let not_one = || {
-        let text =
-            "it is not a part of a volume, expected one that was made of a range of its blocks";
-        Error::invalid(text).in_file(path)
+        let text = "it is not a part of a volume, expected a snapshot manifest or a bundle of a range of its blocks";
+        Error::invalid(text).advise("make parts of the image first").in_file(path)
     };
     if Bundle::is_at(path)? {
         let bundle = Bundle::open_any(path, None)?;

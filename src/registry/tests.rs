@@ -464,7 +464,7 @@ fn an_upload_that_the_registry_forgot_is_begun_again_and_ends() {
     let forgets = Manners { keeps_no_session: true, ..Manners::default() };
     let (done, _, fake, digest) = send(forgets, 2500, Some(1000));
     let error = done.unwrap_err();
-    assert!(text(&error).contains("status 404; 6 times"), "{error}");
+    assert!(text(&error).contains("it answered 404 (BLOB_UPLOAD_UNKNOWN); 6 times"), "{error}");
     assert!(!fake.has("web", &digest));
     let less = Manners { has_less: true, ..Manners::default() };
     let error = send(less, 2500, Some(1000)).0.unwrap_err();

@@ -695,7 +695,7 @@ fn a_proof_goes_on_where_it_was_killed() {
         let name = names(&folder).into_iter().find(|it| it.ends_with(".journal"))?;
         let text = fs::read_to_string(folder.join(name)).ok()?;
         let lines = text.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
-        lines.filter_map(|it| it["Checked"]["Blocks"].as_u64()).last()
+        lines.filter_map(|it| it["Checked"]["Blocks"].as_u64()).next_back()
     };
     let (mut kills, mut blocks) = (0, 0);
     let report = loop {

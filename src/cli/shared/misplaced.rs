@@ -79,7 +79,11 @@ const TAKES: &[Takes] = &[
         "a store, a bundle, a snapshot manifest or a folder of them",
         &[Own::Bundle, Own::Store, Own::InStore, Own::Manifest],
     ),
-    Takes(&["join"], "the manifest of a part of a volume", &[Own::Part]),
+    Takes(
+        &["join"],
+        "a part of a volume: a snapshot manifest or a bundle",
+        &[Own::Part, Own::Bundle, Own::Manifest],
+    ),
     Takes(&["serve aws", "store gc", "store remove", "store verify"], "a store", BUNDLES),
     Takes(&["store list"], "a store or a bundle", &[Own::Store, Own::Bundle]),
     Takes(&["store copy", "store show"], "STORE@NAME", BUNDLES),
