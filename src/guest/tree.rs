@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::guest::failure::Failure;
 use crate::guest::failure::Outcome;
 use crate::guest::failure::Problem;
+use crate::guest::fault::GuestFault;
 use crate::guest::file::Bytes;
 use crate::guest::file::Content;
 use crate::guest::file::FileKind;
@@ -124,6 +125,33 @@ impl<'g> Tree<'g> {
             tree.mount(guest)?;
         }
         Ok(tree)
+    }
+
+    /// Fails if nothing in the root says that it is one, and the volume has a part that is cut off or cannot be read: the
+    /// root of the guest may be there, and what is left is not to stand for all of it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` then; whatever reading the volume returns.
+    pub(crate) fn check_root(&self, guest: &Guest<'_>) -> Result<()> {
+        for sign in SIGNS {
+            if self.try_find(sign)?.is_some() {
+                return Ok(());
+            }
+        }
+        let cut_off = guest.layout.faults.iter().find_map(|fault| match fault {
+            GuestFault::PartitionRange { .. } => Some(fault.to_string()),
+            _ => None,
+        });
+        let broken = guest.parts.iter().find_map(|part| match (&part.found, part.number) {
+            (Found::Broken { name, fault }, Some(number)) => {
+                Some(format!("partition {number} ({name}): {fault}"))
+            }
+            _ => None,
+        });
+        let Some(lost) = cut_off.or(broken) else { return Ok(()) };
+        let text = format!("{lost}; it may be the root, of which no other part has a sign");
+        Err(Error::corrupt(text).advise("name the partition that is meant"))
     }
 
     /// Mounts what the root's table names and the volume has. What cannot be found stays away.

@@ -11,6 +11,8 @@ use crate::common::amikit;
 use crate::common::injected;
 use crate::common::installed;
 use crate::common::run;
+use crate::common::run_badly;
+use crate::common::run_tool;
 use crate::common::run_well;
 use crate::common::sample;
 use crate::common::stderr;
@@ -175,6 +177,60 @@ fn what_is_not_inside_is_named() {
         let output = run(here, line);
         assert_eq!(output.status.code(), Some(4), "{line}");
         assert!(stderr(&output).contains("root.raw: /etc/systemd"), "{line}: {}", stderr(&output));
+    }
+}
+
+/// What is left of a volume does not stand for all of it: if the root may be in what cannot be read, no other part is taken for it.
+#[test]
+fn a_part_that_is_left_is_not_taken_for_the_root() {
+    if missing(&["mke2fs", "mkfs.fat", "mmd", "sfdisk"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    let root = fs::read(here.join("root.raw")).unwrap();
+    fs::File::create(here.join("esp.raw")).unwrap().set_len(4 << 20).unwrap();
+    run_tool(Command::new("mkfs.fat").arg(here.join("esp.raw")));
+    run_tool(Command::new("mmd").arg("-i").arg(here.join("esp.raw")).arg("::EFI"));
+    let esp = fs::read(here.join("esp.raw")).unwrap();
+    for label in ["gpt", "dos"] {
+        let disk = here.join("disk.raw");
+        fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+        let script = format!("label: {label}\nstart=2048, size=8192\nstart=10240, size=112640\n");
+        fs::write(here.join("script"), script).unwrap();
+        let mut sfdisk = Command::new("sfdisk");
+        sfdisk.arg("-q").arg(&disk).stdin(fs::File::open(here.join("script")).unwrap());
+        assert!(sfdisk.status().unwrap().success());
+        let file = fs::OpenOptions::new().write(true).open(&disk).unwrap();
+        let put = |bytes: &[u8], at: u64| {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+        };
+        put(&esp, 1 << 20);
+        put(&root, 5 << 20);
+        drop(file);
+        assert_eq!(run_well(here, "ls disk.raw -R"), run_well(here, "ls root.raw -R"), "{label}");
+        fs::copy(&disk, here.join("cut.raw")).unwrap();
+        let cut = fs::OpenOptions::new().write(true).open(here.join("cut.raw")).unwrap();
+        cut.set_len(30 << 20).unwrap();
+        drop(cut);
+        // The number of inodes of the file system, which is not that of its groups then.
+        fs::copy(&disk, here.join("broken.raw")).unwrap();
+        let broken = fs::OpenOptions::new().write(true).open(here.join("broken.raw")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&broken, &[0xff; 4], (5 << 20) + 1024 + 40)
+            .unwrap();
+        drop(broken);
+        for (name, lost) in [("cut.raw", "2 is not inside the volume"), ("broken.raw", "2 (ext")] {
+            for verb in ["ls NAME /", "cat NAME /EFI/x", "tar NAME", "packages NAME"] {
+                let said = run_badly(here, &verb.replace("NAME", name), 4);
+                assert!(said.contains(lost), "{label}: {verb}: {said}");
+                assert!(
+                    said.contains("name the partition that is meant"),
+                    "{label}: {verb}: {said}"
+                );
+            }
+            assert_eq!(run_well(here, &format!("ls {name} --partition 1")), "EFI\n");
+        }
     }
 }
 
