@@ -29,6 +29,9 @@ pub(super) struct AtHand {
 /// Options that name what an argument could name, too.
 const READ: &[&str] = &["against", "base", "onto", "to"];
 
+/// The argument that names what is written: whatever is there now is not what the command takes.
+const OUTPUT: &str = "output";
+
 impl AtHand {
     /// Finds the subcommand that was typed.
     pub(super) fn of(program: &Command, typed: &ArgMatches) -> Self {
@@ -41,7 +44,8 @@ impl AtHand {
             (command, typed) = (found.clone(), below);
         }
         let reads = |arg: &&clap::Arg| {
-            arg.is_positional() || arg.get_long().is_some_and(|it| READ.contains(&it))
+            let names_input = arg.is_positional() && arg.get_id() != OUTPUT;
+            names_input || arg.get_long().is_some_and(|it| READ.contains(&it))
         };
         let ids = command.get_arguments().filter(reads).map(|arg| arg.get_id().as_str());
         let values = |id| typed.try_get_raw(id).ok().flatten().into_iter().flatten();

@@ -263,6 +263,20 @@ fn each_kind_of_thing_in_each_place_is_taken_or_named_with_what_to_do() {
     assert!(wrong.is_empty(), "{} of {refused}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What is there under the name of an output is not what the command takes.
+#[test]
+fn what_is_written_is_not_taken_for_what_is_read() {
+    let folder = quick_folder();
+    let here = folder.path();
+    kinds(here);
+    for (name, _) in KINDS.iter().filter(|(name, _)| !name.contains('@')) {
+        let said = complaint(here, &format!("convert base.ami {name}"));
+        assert!(!said.contains(", expected an image or a bundle"), "{name}: {said}");
+    }
+    let said = complaint(here, "convert base.ami old.snap");
+    assert!(said.contains("cannot infer the format from the name"), "{said}");
+}
+
 #[cfg(feature = "network")]
 #[test]
 fn registries_accounts_and_folders_are_told_apart() {

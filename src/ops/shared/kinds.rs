@@ -13,12 +13,10 @@ use crate::io::ReadAt as _;
 use crate::layout::is_store;
 use crate::manifest;
 use crate::pack::layout as pack_layout;
+use crate::tables;
 
 /// Bytes that are looked at.
 const HEAD_LEN: u64 = 64 << 10;
-
-/// The file that makes a folder one of tables.
-const TABLES: &str = "amikit-tables.json";
 
 /// Something that amikit makes, or takes beside images and bundles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +89,9 @@ impl Own {
         }
         match Node::at(&path).ok()?? {
             Node::Folder if is_store(&path).ok()? => Some(Self::Store),
-            Node::Folder if Node::at(&path.join(TABLES)).ok()?.is_some() => Some(Self::Tables),
+            Node::Folder if Node::at(&path.join(tables::MARKER)).ok()?.is_some() => {
+                Some(Self::Tables)
+            }
             Node::Folder => Self::of_bundle(&path),
             Node::File => Self::of_file(&path).or_else(|| Self::of_bundle(&path)),
             _ => None,
