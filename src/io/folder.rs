@@ -23,6 +23,9 @@ use crate::error::Result;
 use crate::io::Input;
 use crate::io::system::LOOK_UP;
 
+/// How often a folder that is replaced meanwhile is looked into: who makes one does so once.
+const MOST_LOOKS: u32 = 8;
+
 /// An open folder.
 ///
 /// Files are opened by names inside it, through folders and no link, so nothing outside can be reached. A
@@ -72,6 +75,32 @@ impl Folder {
         }
     }
 
+    /// Opens the plain file `name` in the folder that is at `path`; `None` if it is not there. What another process puts
+    /// in the place of the folder meanwhile, as one that makes it does, is looked into instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::open`] and [`Folder::file`].
+    pub fn file_at(path: &Path, name: &str) -> Result<Option<Input>> {
+        Self::look(path, name, || ())
+    }
+
+    /// Does what [`Folder::file_at`] does; `opened` is called whenever the folder was opened.
+    fn look(path: &Path, name: &str, mut opened: impl FnMut()) -> Result<Option<Input>> {
+        for _ in 1..MOST_LOOKS {
+            let folder = Self::open(path)?;
+            opened();
+            let inside = folder.path.join(name);
+            if let Some(file) = folder.descend(name, &inside)? {
+                return Input::of_file(file, &inside).map(Some);
+            }
+            if folder.is_in_place()? {
+                return Ok(None);
+            }
+        }
+        Self::open(path)?.file(name)
+    }
+
     fn descend(&self, name: &str, path: &Path) -> Result<Option<File>> {
         let mut parts = name.split('/').peekable();
         let mut inside: Option<File> = None;
@@ -101,6 +130,14 @@ impl Folder {
     ///
     /// `Io`, also if that cannot be determined.
     pub fn check_place(&self) -> Result<()> {
+        if self.is_in_place()? {
+            return Ok(());
+        }
+        let replaced = io::Error::other("it was replaced or removed while it was read");
+        Err(Error::io("finish reading", &self.path, replaced).advise("run this again"))
+    }
+
+    fn is_in_place(&self) -> Result<bool> {
         let fail = |e| Error::io("look at", &self.path, e);
         let here = self.open.metadata().map_err(fail)?;
         let there = match self.path.metadata() {
@@ -108,11 +145,7 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(fail(e)),
         };
-        if there == Some((here.dev(), here.ino())) {
-            return Ok(());
-        }
-        let replaced = io::Error::other("it was replaced or removed while it was read");
-        Err(Error::io("finish reading", &self.path, replaced).advise("run this again"))
+        Ok(there == Some((here.dev(), here.ino())))
     }
 }
 
@@ -196,5 +229,34 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(Folder::open(file.path()).unwrap_err().kind(), Kind::Invalid);
         assert_eq!(Folder::open(Path::new("/no/where")).unwrap_err().kind(), Kind::Io);
+    }
+
+    /// Who makes a folder puts it in the place of an empty one.
+    #[test]
+    fn a_folder_that_is_made_while_it_is_looked_into_is_looked_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let (made, at) = (dir.path().join("made"), dir.path().join("at"));
+        fs::create_dir(&at).unwrap();
+        assert!(Folder::file_at(&at, "a").unwrap().is_none());
+        for name in ["a", "b"] {
+            let mut looks = 0;
+            let found = Folder::look(&at, name, || {
+                looks += 1;
+                if looks == 1 {
+                    let _ = fs::remove_dir_all(&at);
+                    fs::create_dir(&made).unwrap();
+                    fs::write(made.join("a"), "x").unwrap();
+                    fs::rename(&made, &at).unwrap();
+                }
+            });
+            assert_eq!(found.unwrap().is_some(), name == "a");
+            assert_eq!(looks, 2);
+        }
+        // One that is replaced again and again ends too.
+        let again = Folder::look(&at, "b", || {
+            fs::remove_dir_all(&at).unwrap();
+            fs::create_dir(&at).unwrap();
+        });
+        assert!(again.unwrap().is_none(), "the last look is at what is there then");
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn open(path: &Path) -> Result<Arc<dyn BlobStore>> {
 pub(crate) fn is_at(path: &Path) -> Result<bool> {
     match Node::at(path)? {
         Some(Node::Folder) => {
-            let layout = Folder::open(path)?.file(LAYOUT_NAME);
+            let layout = Folder::file_at(path, LAYOUT_NAME);
             // A link in its place is damage, which opening the layout reports.
             layout.map_or_else(
                 |error| if error.kind() == Kind::Io { Err(error) } else { Ok(true) },

@@ -97,7 +97,7 @@ pub fn is_store(path: &Path) -> Result<bool> {
     if Node::at(path)? != Some(Node::Folder) {
         return Ok(false);
     }
-    let Some(marker) = Folder::open(path)?.file(MARKER)? else { return Ok(false) };
+    let Some(marker) = Folder::file_at(path, MARKER)? else { return Ok(false) };
     let len = marker.len().min(MOST_MARKER);
     let found: Option<Marker> = serde_json::from_slice(&read_vec(&marker, 0, len)?).ok();
     match found {

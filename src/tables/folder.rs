@@ -228,7 +228,7 @@ fn read_marker(path: &Path) -> Result<Option<Format>> {
         None => return Ok(None),
         Some(_) => return Err(not_ours(path)),
     }
-    let Some(marker) = Folder::open(path)?.file(MARKER)? else { return Ok(None) };
+    let Some(marker) = Folder::file_at(path, MARKER)? else { return Ok(None) };
     let bytes = read_vec(&marker, 0, marker.len().min(MOST_MARKER))?;
     let corrupt = |text: String| Error::corrupt(text).in_file(&path.join(MARKER));
     let marker: Marker = serde_json::from_slice(&bytes)
