@@ -28,6 +28,7 @@ use crate::guest::path::Stop;
 use crate::guest::path::nearest;
 use crate::guest::path::split;
 use crate::guest::survey::Guest;
+use crate::guest::survey::Part;
 use crate::guest::systems::Found;
 
 /// Most symbolic links on the way to a file, as Linux has it.
@@ -120,38 +121,18 @@ impl<'g> Tree<'g> {
                 }
             }
         }
-        let Some((_, mut tree)) = best else { return Err(nothing(guest, wanted)) };
+        let Some((rank, mut tree)) = best else { return Err(nothing(guest, wanted)) };
         if wanted.is_none() {
+            // What is left of a volume does not stand for all of it.
+            if rank >= SIGNS.len()
+                && let Some(lost) = lost(guest)
+            {
+                let text = format!("{lost}; it may be the root, of which no other part has a sign");
+                return Err(Error::invalid(text).advise("name the partition that is meant"));
+            }
             tree.mount(guest)?;
         }
         Ok(tree)
-    }
-
-    /// Fails if nothing in the root says that it is one, and the volume has a part that is cut off or cannot be read: the
-    /// root of the guest may be there, and what is left is not to stand for all of it.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt` then; whatever reading the volume returns.
-    pub(crate) fn check_root(&self, guest: &Guest<'_>) -> Result<()> {
-        for sign in SIGNS {
-            if self.try_find(sign)?.is_some() {
-                return Ok(());
-            }
-        }
-        let cut_off = guest.layout.faults.iter().find_map(|fault| match fault {
-            GuestFault::PartitionRange { .. } => Some(fault.to_string()),
-            _ => None,
-        });
-        let broken = guest.parts.iter().find_map(|part| match (&part.found, part.number) {
-            (Found::Broken { name, fault }, Some(number)) => {
-                Some(format!("partition {number} ({name}): {fault}"))
-            }
-            _ => None,
-        });
-        let Some(lost) = cut_off.or(broken) else { return Ok(()) };
-        let text = format!("{lost}; it may be the root, of which no other part has a sign");
-        Err(Error::corrupt(text).advise("name the partition that is meant"))
     }
 
     /// Mounts what the root's table names and the volume has. What cannot be found stays away.
@@ -556,22 +537,34 @@ fn seen_root(
     }
 }
 
+/// Returns what a part of the volume is called that is cut off or cannot be read, with the reason.
+fn lost(guest: &Guest<'_>) -> Option<String> {
+    let cut_off = guest.layout.faults.iter().find_map(|fault| match fault {
+        GuestFault::PartitionRange { .. } => Some(fault.to_string()),
+        _ => None,
+    });
+    let broken = || {
+        let broken = guest.parts.iter().find(|it| matches!(it.found, Found::Broken { .. }))?;
+        Some(format!("it has {}", held(broken)?))
+    };
+    cut_off.or_else(broken)
+}
+
+/// Returns what a part is called, and what it holds; `None` if that is nothing.
+fn held(part: &Part<'_>) -> Option<String> {
+    let name = match &part.found {
+        Found::Broken { name, fault } => format!("{name}: {fault}"),
+        found => found.name()?.to_owned(),
+    };
+    Some(match (&part.logical, part.number) {
+        (Some(logical), _) => format!("{} ({name})", logical.name),
+        (None, Some(number)) => format!("{number} ({name})"),
+        (None, None) => name,
+    })
+}
+
 fn nothing(guest: &Guest<'_>, wanted: Option<&PartName>) -> Error {
-    let held: Vec<String> = guest
-        .parts
-        .iter()
-        .filter_map(|part| {
-            let name = match &part.found {
-                Found::Broken { name, fault } => format!("{name}: {fault}"),
-                found => found.name()?.to_owned(),
-            };
-            Some(match (&part.logical, part.number) {
-                (Some(logical), _) => format!("{} ({name})", logical.name),
-                (None, Some(number)) => format!("{number} ({name})"),
-                (None, None) => name,
-            })
-        })
-        .collect();
+    let held: Vec<String> = guest.parts.iter().filter_map(held).collect();
     let what = match wanted {
         Some(wanted) if !guest.parts.iter().any(|part| wanted.is(part)) => {
             format!("there is no {wanted}")

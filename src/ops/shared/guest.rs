@@ -41,9 +41,6 @@ pub(in crate::ops) fn with_tree<T>(
     let done = || {
         let guest = Guest::open(opened.volume())?;
         let tree = Tree::open(&guest, request.partition.as_ref())?;
-        if request.partition.is_none() {
-            tree.check_root(&guest)?;
-        }
         let done = with(&tree)?;
         opened.volume().check_unchanged()?;
         Ok(done)
