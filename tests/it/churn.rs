@@ -278,6 +278,19 @@ fn each_byte_of_ext4_with_a_cause_is_named() {
     assert_eq!((causes, real), (set(&[]), set(&["superblock"])));
 }
 
+/// Makes a file system and writes files of the folder to it, one after the other.
+fn write_in_order(here: &Path, image: &str, order: &[&str]) {
+    let empty = here.join("empty");
+    fs::create_dir_all(&empty).unwrap();
+    touch(&empty, "2020-01-01T00:00:00Z");
+    mke2fs(&empty, &here.join(image), KNOBS);
+    let commands: Vec<_> = order.iter().map(|name| format!("write {name} {name}")).collect();
+    fs::write(here.join("commands"), commands.join("\n")).unwrap();
+    let mut debugfs = Command::new("debugfs");
+    debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
+    assert!(debugfs.output().unwrap().status.success());
+}
+
 /// The same files, written in another order.
 #[test]
 fn another_order_is_not_a_real_difference() {
@@ -286,22 +299,12 @@ fn another_order_is_not_a_real_difference() {
     }
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    let empty = here.join("empty");
-    fs::create_dir(&empty).unwrap();
-    touch(&empty, "2020-01-01T00:00:00Z");
     let names = ["a", "b", "c", "d"];
     for (number, name) in names.iter().enumerate() {
         let byte = u8::try_from(number).unwrap();
         fs::write(here.join(name), vec![byte; 9000 + number * 5000]).unwrap();
     }
-    let build = |image: &str, order: &[&str]| {
-        mke2fs(&empty, &here.join(image), KNOBS);
-        let commands: Vec<_> = order.iter().map(|name| format!("write {name} {name}")).collect();
-        fs::write(here.join("commands"), commands.join("\n")).unwrap();
-        let mut debugfs = Command::new("debugfs");
-        debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
-        assert!(debugfs.output().unwrap().status.success());
-    };
+    let build = |image: &str, order: &[&str]| write_in_order(here, image, order);
     build("old.raw", &names);
     build("new.raw", &["d", "b", "a", "c"]);
     let (causes, real, report) = churn(here, "old.raw", "new.raw");
@@ -318,20 +321,10 @@ fn a_file_that_moved_by_less_than_its_length_is_no_litter() {
     }
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    let empty = here.join("empty");
-    fs::create_dir(&empty).unwrap();
-    touch(&empty, "2020-01-01T00:00:00Z");
     let blocks = (0..40_u8).flat_map(|byte| vec![byte + 1; 4096]);
     fs::write(here.join("long"), blocks.collect::<Vec<u8>>()).unwrap();
     fs::write(here.join("short"), vec![99; 4096]).unwrap();
-    let build = |image: &str, order: &[&str]| {
-        mke2fs(&empty, &here.join(image), KNOBS);
-        let commands: Vec<_> = order.iter().map(|name| format!("write {name} {name}")).collect();
-        fs::write(here.join("commands"), commands.join("\n")).unwrap();
-        let mut debugfs = Command::new("debugfs");
-        debugfs.args(["-w", "-f", "commands", image]).current_dir(here);
-        assert!(debugfs.output().unwrap().status.success());
-    };
+    let build = |image: &str, order: &[&str]| write_in_order(here, image, order);
     build("old.raw", &["long", "short"]);
     build("new.raw", &["short", "long"]);
     let (causes, real, report) = churn(here, "old.raw", "new.raw");

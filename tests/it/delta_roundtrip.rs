@@ -292,7 +292,7 @@ fn stored(here: &Path, old: &[u8], new: &[u8]) -> (u64, u64) {
 /// Chunks of which the base has nothing make each other smaller: they share a group, although each would be
 /// smaller as a patch at its higher level than alone.
 #[test]
-fn a_chunk_becomes_a_patch_only_if_the_base_does_more_than_a_group_would() {
+fn a_chunk_becomes_a_patch_only_if_the_base_helps() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let mut random = Random::with_seed(71);

@@ -593,7 +593,7 @@ fn a_snapshot_that_was_given_up_is_started_again() {
     assert_eq!(report["blocks"], report["put_blocks"]);
 }
 
-/// Somebody tidies the account up between two runs: what is gone is made again, and nothing is believed that was proved of it.
+/// What was deleted from the account between two runs is made again, and an earlier proof of it counts no more.
 #[test]
 fn what_was_deleted_between_two_runs_is_made_again() {
     for (refused, lost) in [
