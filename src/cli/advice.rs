@@ -77,6 +77,11 @@ impl AtHand {
         })
     }
 
+    /// Tells whether an option may be meant for one of the command's volumes, by its role.
+    fn concerns_one(&self, name: &str) -> bool {
+        self.option(name, "", Some("ROLE")).is_some_and(|option| option.ends_with("ROLE"))
+    }
+
     fn setting(&self, setting: Setting, value: &str) -> Option<String> {
         option_names(setting).iter().find_map(|name| self.option(name, value, None))
     }
@@ -162,29 +167,39 @@ impl AtHand {
                 Some(format!("{to} with `aws ec2 {}`", command(call))),
                 some(then),
             ]),
-            Advice::Swap { one, other } => Some(swapped(one, other, std::env::args_os().skip(1))),
+            Advice::Swap { one, other } => {
+                let typed: Vec<OsString> = std::env::args_os().skip(1).collect();
+                Some(swapped(one, other, &typed, |name| self.concerns_one(name)))
+            }
             Advice::Use { verb, to } => Some(format!("use `amikit {}` to {to}", verb_name(*verb))),
         }
     }
 }
 
-/// Says that two names are in the wrong order, and shows what was typed with each in the place of the other.
-fn swapped(one: &Path, other: &Path, typed: impl Iterator<Item = OsString>) -> String {
+/// Says that two names are in the wrong order, and shows what was typed with each in the place of the other; but not where an
+/// option says how one of them is opened, which it would say of the other then.
+fn swapped(
+    one: &Path,
+    other: &Path,
+    typed: &[OsString],
+    concerns_one: impl Fn(&str) -> bool,
+) -> String {
     let (one, other) = (one.as_os_str(), other.as_os_str());
     let place = |word: &OsStr| match word {
         _ if word == one => Some(other),
         _ if word == other => Some(one),
         _ => None,
     };
-    let mut count = 0_u8;
-    let words: Vec<String> = typed
-        .map(|word| {
-            let placed = place(&word);
-            count = count.saturating_add(u8::from(placed.is_some()));
-            quoted(&shown(Path::new(placed.unwrap_or(&word))))
-        })
-        .collect();
-    if count == 2 {
+    let places = typed.iter().filter(|word| place(word).is_some()).count();
+    let values = typed.iter().skip(1).map(Some).chain([None]);
+    let is_opened = typed.iter().zip(values).any(|(word, value)| {
+        let option = word.to_str().and_then(|word| word.strip_prefix("--"));
+        let name = option.and_then(|option| option.split('=').next());
+        name.is_some_and(&concerns_one) && value.is_none_or(|value| place(value).is_none())
+    });
+    if places == 2 && !is_opened {
+        let word = |word| quoted(&shown(Path::new(place(word).unwrap_or(word))));
+        let words: Vec<String> = typed.iter().map(|it| word(it)).collect();
         return format!("they are in the wrong order: `amikit {}`", words.join(" "));
     }
     let named = |name: &OsStr| quoted(&shown(Path::new(name)));
@@ -272,7 +287,8 @@ mod tests {
     fn two_names_in_the_wrong_order_are_shown_in_the_right_one() {
         let typed = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let said = |words: &[&str]| {
-            swapped(Path::new("my web"), Path::new("st@x"), typed(words).into_iter())
+            let concerns_one = |name: &str| matches!(name, "base" | "force" | "input-format");
+            swapped(Path::new("my web"), Path::new("st@x"), &typed(words), concerns_one)
         };
         assert_eq!(
             said(&["store", "add", "my web", "st@x", "-q"]),
@@ -282,8 +298,18 @@ mod tests {
             said(&["apply", "my web", "--to", "st@x"]),
             "they are in the wrong order: `amikit apply st@x --to 'my web'`"
         );
-        // What was typed otherwise, or twice, is not guessed.
-        for words in [&["store", "add", "my web"][..], &["x", "my web", "st@x", "st@x"]] {
+        assert_eq!(
+            said(&["rebase", "thin", "--base", "my web", "--onto", "st@x"]),
+            "they are in the wrong order: `amikit rebase thin --base st@x --onto 'my web'`"
+        );
+        // What was typed otherwise, or twice, is not guessed; nor what is to be opened as the option says then.
+        for words in [
+            &["store", "add", "my web"][..],
+            &["x", "my web", "st@x", "st@x"],
+            &["rebase", "thin", "--base", "my web", "--onto", "st@x", "--input-format", "base=raw"],
+            &["x", "my web", "st@x", "--force=base", "-q"],
+            &["x", "--base", "old=y", "my web", "st@x"],
+        ] {
             assert_eq!(said(words), "'my web' and st@x are in the wrong order");
         }
     }
