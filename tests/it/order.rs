@@ -73,6 +73,32 @@ fn what_is_in_the_wrong_order_is_shown_in_the_right_one_which_works() {
     assert!(said.contains("name one after an @, as in images@web"), "{said}");
 }
 
+/// A name of nothing was mistyped, and what cannot be opened is no better in another place: neither says anything of the order.
+#[test]
+fn what_is_wrong_by_itself_is_not_in_the_wrong_order() {
+    let folder = quick_folder();
+    let here = folder.path();
+    scene(here);
+    fs::write(here.join("half.raw"), fs::read(here.join("old.raw")).unwrap()).unwrap();
+    // As an interrupted apply leaves it.
+    fs::write(here.join("half.raw.amikit-journal.tar"), b"").unwrap();
+    for line in [
+        "verify none.ami --against base.ami",
+        "store add images@web none@x",
+        "apply none.ami --to base.ami -o x.raw",
+        "rebase thin.ami --base none.ami --onto base.ami -o x.ami",
+        "rebase thin.ami --base half.raw --onto base.ami -o x.ami",
+        "rebase thin.ami --base other.ami --onto base.ami -o x.ami --max-window onto=1MiB",
+        "merge next.ami none.ami -o x.ami",
+        "complete none.ami --base base.ami -o x.ami",
+    ] {
+        let said = complaint(here, line);
+        assert!(!said.contains("the wrong order: `"), "{line}: {said}");
+        let is_one = line.contains("--max-window");
+        assert_eq!(said.contains("are in the wrong order"), is_one, "{line}: {said}");
+    }
+}
+
 #[test]
 fn what_is_in_the_place_of_something_else_is_said() {
     let folder = quick_folder();

@@ -32,6 +32,7 @@ use crate::ops::shared::likeness::base_notes;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::over_base;
 use crate::ops::shared::order::is_bundle;
+use crate::ops::shared::order::is_there;
 use crate::ops::shared::order::swapped;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
@@ -141,7 +142,7 @@ fn check_old(request: &ApplyRequest) -> Result<()> {
         let to = "make an image of it first".into();
         return Err(error.advise(Advice::Use { verb: Verb::Unpack, to }));
     }
-    Err(swapped(error, &typed, &request.bundle, |_| true))
+    Err(swapped(error, &typed, &request.bundle, is_there))
 }
 
 fn to_output(request: &ApplyRequest, output: &Path, watch: &dyn Watch) -> Result<ApplyReport> {

@@ -326,7 +326,8 @@ fn in_place(error: Error, request: &RebaseRequest) -> Error {
     let over = |one: &Path, other: &Path| {
         open(one).zip(open(other)).is_some_and(|(one, other)| is_over(&one, &other))
     };
-    if over(bundle, onto) {
+    // What cannot be opened at all is no better in the other place.
+    if error.kind() == Kind::Mismatch && over(bundle, onto) {
         return swapped(error, base, onto, |_| true);
     }
     swapped(error, bundle, base, |base| over(base, bundle))

@@ -16,7 +16,7 @@ use crate::ops::shared::open::Found;
 use crate::ops::shared::open::VolumeRequest;
 use crate::ops::shared::open::find;
 use crate::ops::shared::order::is_bundle;
-use crate::ops::shared::order::swapped;
+use crate::ops::shared::order::swapped_with_output;
 use crate::ops::shared::outside::check_outside;
 use crate::ops::shared::report::path_text;
 use crate::work::Watch;
@@ -66,7 +66,7 @@ pub fn copy(request: &CopyRequest, watch: &dyn Watch) -> Result<CopyReport> {
         if is_bundle(&request.from) {
             return error;
         }
-        swapped(error, &request.from, &request.to, is_ami)
+        swapped_with_output(error, &request.from, &request.to, is_ami)
     };
     let Found::Bundle(bundle) = find(&from).map_err(|error| wrong(from.fail(error)))? else {
         let there = Node::at(&from.image.path)?.is_some();
