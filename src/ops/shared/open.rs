@@ -518,16 +518,11 @@ pub(in crate::ops) fn check_unused(request: &ImageRequest, inputs: &[Arc<Input>]
     if request.force {
         return Ok(());
     }
-    for input in inputs {
-        let writers = io::writers_of(input);
-        if !writers.is_empty() {
-            let text = format!("it is in use: open for writing by {}", writers.join(", "));
-            return Err(Error::new(Kind::Io, text)
-                .in_file(input.path())
-                .advise(Advice::Force { first: "stop the writer".into() }));
-        }
-    }
-    Ok(())
+    let Some((place, writers)) = io::writers_of(inputs) else { return Ok(()) };
+    let text = format!("it is in use: open for writing by {}", writers.join(", "));
+    Err(Error::new(Kind::Io, text)
+        .in_file(inputs[place].path())
+        .advise(Advice::Force { first: "stop the writer".into() }))
 }
 
 /// Opens the bundle that a user typed, as `BUNDLE` or `LAYOUT@AMI`, if there is one.
