@@ -307,6 +307,12 @@ impl Error {
         Self::of(kind, cause).in_file(path)
     }
 
+    /// Makes the [`Kind::Io`] error of a name under which there is nothing, as the system says it of a file.
+    pub(crate) fn nothing_at(path: &Path, expected: &str) -> Self {
+        let text = format!("there is nothing of that name, expected {expected}");
+        Self::new(Kind::Io, text).in_file(path)
+    }
+
     /// Makes an [`Kind::Invalid`] error: the request itself cannot be met.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, text)

@@ -68,7 +68,7 @@ pub(crate) fn not_a_store(path: &Path) -> Error {
         return say("it is a name in a store").advise(text);
     }
     match Node::at(path) {
-        Ok(None) => say("there is nothing of that name").advise(make()),
+        Ok(None) => Error::nothing_at(path, "a store").advise(make()),
         // Whatever there is.
         Err(_) => say("it is not a store").advise(make()),
         Ok(Some(node)) => match is_at(path) {

@@ -289,6 +289,29 @@ fn each_kind_of_thing_in_each_place_is_taken_or_named_with_what_to_do() {
     assert!(wrong.is_empty(), "{} of {refused}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// A name of nothing is the system's refusal, whatever the verb wanted there.
+#[test]
+fn nothing_in_the_place_of_something_is_said_and_has_its_exit_code() {
+    let folder = quick_folder();
+    let here = folder.path();
+    kinds(here);
+    for place in PLACES {
+        for name in ["none", "none.ami", "none@web", "folder/none"] {
+            let line = place.replace('X', name);
+            let output = amikit().current_dir(here).args(line.split(' ')).output().unwrap();
+            let said = stderr(&output);
+            // What an account has is known by its records, which outlive the bundle.
+            let code = if line.starts_with("unpublish") { 2 } else { 3 };
+            assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+            let words = ["No such file", "nothing of that name", "no record"];
+            assert!(
+                said.contains(name) && words.iter().any(|it| said.contains(it)),
+                "{line}: {said}"
+            );
+        }
+    }
+}
+
 /// What is there under the name of an output is not what the command takes.
 #[test]
 fn what_is_written_is_not_taken_for_what_is_read() {

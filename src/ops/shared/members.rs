@@ -219,7 +219,12 @@ fn look(typed: &Path, found: &mut Vec<Member>, watch: &dyn Watch) -> Result<()> 
     if look_at_layout(&path, ami.as_deref(), found, watch)? || look_at_manifest(&path, found)? {
         return Ok(());
     }
-    if Node::at(&path)? == Some(Node::Folder) {
+    let node = Node::at(&path)?;
+    if node.is_none() {
+        let expected = "a store, a bundle, a snapshot manifest or a folder of these";
+        return Err(Error::nothing_at(typed, expected));
+    }
+    if node == Some(Node::Folder) {
         let before = found.len();
         let mut inside = io::list(&path).map_err(|e| Error::io("list", &path, e))?;
         inside.sort_by(|a, b| a.name.cmp(&b.name));

@@ -9,6 +9,7 @@ use crate::error::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::error::shown;
+use crate::io::Node;
 use crate::layout::Catalog;
 use crate::layout::Destination;
 use crate::layout::Entry;
@@ -21,7 +22,7 @@ use crate::ops::shared::order::is_bundle;
 ///
 /// # Errors
 ///
-/// `Invalid` if there is no store, or no name.
+/// `Invalid` for what is not a store, or has no name, `Io` if there is nothing.
 pub(in crate::ops) fn split(typed: &Path) -> Result<(PathBuf, String)> {
     let bytes = typed.as_os_str().as_bytes();
     for at in (1..bytes.len()).filter(|at| bytes[*at] == b'@') {
@@ -35,6 +36,11 @@ pub(in crate::ops) fn split(typed: &Path) -> Result<(PathBuf, String)> {
         let text = "it is a store, expected the name of an AMI in it";
         let example = format!("{}@web", shown(typed));
         return Err(Error::invalid(text).in_file(typed).advise(Advice::NameAmi { example }));
+    }
+    let at = bytes.iter().rposition(|byte| *byte == b'@').unwrap_or(bytes.len());
+    let store = Path::new(OsStr::from_bytes(&bytes[..at]));
+    if Node::at(typed)?.is_none() && Node::at(store)?.is_none() {
+        return Err(Error::nothing_at(typed, "STORE@NAME"));
     }
     let what = if is_bundle(typed) { "it is a bundle" } else { "there is no such store" };
     Err(Error::invalid(format!("{what}, expected STORE@NAME")).in_file(typed))

@@ -57,7 +57,7 @@ pub struct CopyReport {
 ///
 /// # Errors
 ///
-/// `Invalid` if there is none; as [`crate::bundle::Bundle::copy_to`].
+/// `Invalid` for something else, `Io` if there is nothing; as [`crate::bundle::Bundle::copy_to`].
 pub fn copy(request: &CopyRequest, watch: &dyn Watch) -> Result<CopyReport> {
     let from = VolumeRequest::new(&request.from);
     check_outside(&request.to, [request.from.as_path()])?;
@@ -69,14 +69,15 @@ pub fn copy(request: &CopyRequest, watch: &dyn Watch) -> Result<CopyReport> {
         swapped_with_output(error, &request.from, &request.to, is_ami)
     };
     let Found::Bundle(bundle) = find(&from).map_err(|error| wrong(from.fail(error)))? else {
-        let there = Node::at(&from.image.path)?.is_some();
-        let what = if there { "it is neither" } else { "there is nothing of that name, expected" };
-        let or = if there { "nor" } else { "or" };
-        let error = Error::invalid(format!("{what} a bundle {or} an AMI of a store"));
-        let verb = Verb::AddToStore;
-        let advice = Advice::Use { verb, to: "put an image into a store".into() };
-        let error = if there { error.advise(advice) } else { error };
-        return Err(wrong(error.in_file(&request.from)));
+        let typed = &request.from;
+        return Err(wrong(if Node::at(&from.image.path)?.is_none() {
+            Error::nothing_at(typed, "a bundle or an AMI of a store")
+        } else {
+            let verb = Verb::AddToStore;
+            Error::invalid("it is neither a bundle nor an AMI of a store")
+                .in_file(typed)
+                .advise(Advice::Use { verb, to: "put an image into a store".into() })
+        }));
     };
     let stored_bytes = bundle.blob_bytes();
     watch.begin(Some(stored_bytes));

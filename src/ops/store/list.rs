@@ -15,6 +15,7 @@ use crate::bundle::VOLUME_TYPE;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::error::Result;
+use crate::io::Node;
 use crate::layout;
 use crate::layout::BlobStore;
 use crate::layout::Catalog;
@@ -61,9 +62,12 @@ pub struct ListReport {
 ///
 /// # Errors
 ///
-/// `Invalid` if there is no layout; as [`Catalog::read`].
+/// `Invalid` for what is not a layout, `Io` if there is nothing; as [`Catalog::read`].
 pub fn list(path: &Path) -> Result<ListReport> {
     if !is_store(path)? && !Bundle::is_at(path)? {
+        if Node::at(path)?.is_none() {
+            return Err(Error::nothing_at(path, "a store or a bundle"));
+        }
         return Err(Error::invalid("it is neither a store nor a bundle").in_file(path));
     }
     let store = layout::open(path)?;
