@@ -16,6 +16,7 @@ use crate::common::quick_folder;
 use crate::common::run;
 use crate::common::run_tool;
 use crate::common::stderr;
+use crate::common::unmount;
 
 const UUID: &str = "6e6c3f2a-0000-4000-8000-000000000001";
 const OTHER: &str = "6e6c3f2a-0000-4000-8000-00000000000f";
@@ -557,7 +558,7 @@ fn a_windows_on_ntfs_is_clean_once_it_was_generalized() {
             .arg(format!("{}/.", tree.display()))
             .arg(here.join("mounted"))
             .status();
-        run_tool(Command::new("umount").arg(here.join("mounted")));
+        unmount(&here.join("mounted"));
         assert!(copied.unwrap().success());
         Some(lint(here, &format!("platform = \"windows\"\n{NITRO}")))
     };

@@ -15,6 +15,7 @@ use crate::common::quick_folder;
 use crate::common::run_tool;
 use crate::common::run_well;
 use crate::common::sample;
+use crate::common::unmount;
 use crate::serve_nbd::Server;
 
 /// Writes `v.raw`, and packs it whole, thin over an older volume, and both once more.
@@ -117,11 +118,7 @@ fn file_of(here: &Path, uri: &str, bytes: &[u8], line: &str) {
         println!("skipped: nbdfuse cannot mount here");
     } else {
         assert!(fs::read(&file).unwrap() == bytes, "{line}: nbdfuse");
-        let unmounted = ["fusermount3", "fusermount"].iter().any(|program| {
-            let done = Command::new(program).arg("-u").arg(&mount).status();
-            done.is_ok_and(|status| status.success())
-        });
-        assert!(unmounted, "{} stays mounted", mount.display());
+        unmount(&mount);
     }
     let _ = fuse.kill();
     let _ = fuse.wait();

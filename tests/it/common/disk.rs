@@ -67,10 +67,14 @@ impl Drop for Disk {
 /// Unmounts what is mounted there. A process that another test is just starting has the files of all tests open for a
 /// moment, and then the system calls the mount busy.
 pub(crate) fn unmount(at: &Path) {
+    // Who is not root may unmount what a program serves, by the others.
+    let ways: [&[&str]; 3] = [&["umount"], &["fusermount3", "-u"], &["fusermount", "-u"]];
     for _ in 0..600 {
-        let done = Command::new("umount").arg(at).output();
-        if done.is_ok_and(|it| it.status.success()) {
-            return;
+        for way in ways {
+            let done = Command::new(way[0]).args(&way[1..]).arg(at).output();
+            if done.is_ok_and(|it| it.status.success()) {
+                return;
+            }
         }
         sleep(Duration::from_millis(100));
     }
