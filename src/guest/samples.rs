@@ -122,7 +122,16 @@ pub(super) struct Seen {
     pub(super) links: u64,
     pub(super) size: u64,
     pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
+    pub(super) created: Option<(i64, i64)>,
     pub(super) content: Vec<u8>,
+}
+
+impl Seen {
+    /// Leaves out its times.
+    pub(super) fn timeless(self) -> Self {
+        Self { modified: (0, 0), changed: (0, 0), created: None, ..self }
+    }
 }
 
 /// All files of a folder, by their paths, as the system shows them. Directories have no size and no links: file
@@ -151,6 +160,12 @@ pub(super) fn by_the_system(folder: &Path) -> BTreeMap<Vec<u8>, Seen> {
                 links: if is_folder { 0 } else { meta.nlink() },
                 size: if is_folder { 0 } else { meta.size() },
                 modified: (meta.mtime(), meta.mtime_nsec()),
+                changed: (meta.ctime(), meta.ctime_nsec()),
+                created: meta.created().ok().map(|it| {
+                    // None of the tests makes a file before 1970.
+                    let since = it.duration_since(std::time::UNIX_EPOCH).unwrap();
+                    (i64::try_from(since.as_secs()).unwrap(), since.subsec_nanos().into())
+                }),
                 content,
             };
             let name = path.strip_prefix(folder).unwrap().as_os_str().as_bytes().to_vec();
@@ -201,6 +216,8 @@ pub(super) fn by_us(system: &dyn FileSystem) -> BTreeMap<Vec<u8>, Seen> {
                 links: if is_folder { 0 } else { node.links },
                 size: if is_folder { 0 } else { node.size },
                 modified: (node.modified.seconds, node.modified.nanoseconds.into()),
+                changed: node.changed.map_or((0, 0), |it| (it.seconds, it.nanoseconds.into())),
+                created: node.created.map(|it| (it.seconds, it.nanoseconds.into())),
                 content: match node.kind {
                     FileKind::Regular | FileKind::Symlink => content(system, entry.id),
                     _ => Vec::new(),

@@ -189,7 +189,8 @@ impl Inode {
             u32::from(field::u16_le(&self.bytes, low))
                 | u32::from(field::u16_le(&self.bytes, high)) << 16
         };
-        let has_created = self.extra_len() >= 24;
+        // Its time may be there, and the part below a second not.
+        let has_created = self.extra_len() >= 20;
         Ok(Node {
             id: self.id(),
             kind,

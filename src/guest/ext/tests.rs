@@ -11,13 +11,19 @@ use tempfile::TempDir;
 use crate::guest::FileKind;
 use crate::guest::Guest;
 use crate::guest::samples::MIB;
+use crate::guest::samples::Mounted;
+use crate::guest::samples::assert_same;
 use crate::guest::samples::by_partclone;
+use crate::guest::samples::by_the_system;
+use crate::guest::samples::by_us;
 use crate::guest::samples::content;
 use crate::guest::samples::free_ranges;
 use crate::guest::samples::have;
 use crate::guest::samples::mutants;
 use crate::guest::samples::noise;
+use crate::guest::samples::run;
 use crate::guest::samples::step;
+use crate::guest::samples::text;
 use crate::guest::samples::volume;
 
 /// Features, one by one and with the block sizes that matter to them: arguments of `mke2fs`.
@@ -176,6 +182,44 @@ fn every_kind_is_proven_as_partclone_says_and_its_files_are_what_was_put_in() {
 }
 
 /// What is damaged is refused, or changes nothing that is left out.
+/// Times to the nanosecond, where inodes have room for that, before 1970 and behind 2038.
+#[test]
+fn files_and_their_times_are_as_a_mount_shows_them() {
+    if !have(&["mke2fs", "mount", "touch"]) {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (image, at) = (scratch.path().join("image"), scratch.path().join("mnt"));
+    for kind in ["-t ext4", "-t ext4 -I 128", "-t ext4 -I 1024 -b 1024", "-t ext2"] {
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let arguments: Vec<&str> = ["-q", "-F"].into_iter().chain(kind.split(' ')).collect();
+        assert!(run("mke2fs", &[&arguments[..], &[text(&image)]].concat()), "{kind}");
+        {
+            let Some(mounted) = Mounted::new("ext4", "", &image, &at) else { return };
+            for (name, time) in [
+                ("old", "1903-02-03T04:05:06.123456789Z"),
+                ("now", "2026-02-03T04:05:06.000000001Z"),
+                ("new", "2037-12-31T23:59:59.999999999Z"),
+                ("far", "2200-02-03T04:05:06.5Z"),
+            ] {
+                let path = mounted.0.join(name);
+                fs::write(&path, name).unwrap();
+                assert!(run("touch", &["-d", time, text(&path)]), "{kind}");
+            }
+        }
+        let copy = scratch.path().join("copy");
+        fs::copy(&image, &copy).unwrap();
+        let Some(mounted) = Mounted::new("ext4", "", &copy, &at) else { return };
+        let whole = volume(fs::read(&image).unwrap());
+        let guest = Guest::open(&whole).unwrap();
+        let ours = by_us(guest.parts[0].system().unwrap());
+        assert_same(&ours, &by_the_system(&mounted.0), kind);
+        let is_fine = !kind.contains("128");
+        assert_eq!(ours[&b"new"[..]].modified.1 > 0, is_fine, "{kind}");
+        assert_eq!(ours[&b"new"[..]].created.is_some(), is_fine, "{kind}");
+    }
+}
+
 #[test]
 fn mutants_of_metadata_are_refused_or_right() {
     if !have(&["mke2fs"]) {

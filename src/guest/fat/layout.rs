@@ -11,8 +11,9 @@
 //!     22    2 BPB_FATSz16, or 36 4 BPB_FATSz32
 //!     37    1 dirty flag, 39 4 serial, 43 11 label; on FAT32 65, 67, 71
 //!     44    4 BPB_RootClus, on FAT32
-//! a directory entry: 0 name (8 + 3, padded), 11 attributes, 12 case, 13 to 19 times, 20 and 26 first
-//!   cluster, 22 24 time and date of the last change, 28 size
+//! a directory entry: 0 name (8 + 3, padded), 11 attributes, 12 case, 13 hundredths of a second above the time of creation,
+//!   14 16 its time and date, 18 date of the last reading, 20 and 26 first cluster, 22 24 time and date of the last
+//!   change, 28 size
 //! part of a long name: 0 number (0x40 in the last), 1 14 28 characters, 11 attributes 0x0f, 13 checksum
 //! ```
 
@@ -333,6 +334,15 @@ pub(super) fn time(date: u16, clock: u16) -> Time {
     let seconds = i64::from(clock & 31).strict_mul(2);
     let of_day = hours.strict_mul(3600).strict_add(minutes.strict_mul(60)).strict_add(seconds);
     Time { seconds: days.strict_mul(86_400).strict_add(of_day), nanoseconds: 0 }
+}
+
+/// Adds hundredths of a second, of which there may be more than 100: a time counts in steps of two seconds.
+pub(super) fn finer(time: Time, hundredths: u8) -> Time {
+    let (seconds, rest) = (hundredths / 100, hundredths % 100);
+    Time {
+        seconds: time.seconds.strict_add(seconds.into()),
+        nanoseconds: u32::from(rest).strict_mul(10_000_000),
+    }
 }
 
 #[cfg(test)]

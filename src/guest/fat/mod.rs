@@ -18,6 +18,7 @@ use crate::guest::fat::layout::Link;
 use crate::guest::fat::layout::Table;
 use crate::guest::fat::layout::Width;
 use crate::guest::fat::layout::entries;
+use crate::guest::fat::layout::finer;
 use crate::guest::fat::layout::first_cluster;
 use crate::guest::fat::layout::is_directory;
 use crate::guest::fat::layout::is_label;
@@ -342,7 +343,8 @@ impl FileSystem for Fat<'_> {
         let at = |date, clock| time(field::u16_le(&entry, date), clock);
         node.modified = at(24, field::u16_le(&entry, 22));
         node.accessed = (field::u16_le(&entry, 18) != 0).then(|| at(18, 0));
-        node.created = (field::u16_le(&entry, 16) != 0).then(|| at(16, field::u16_le(&entry, 14)));
+        node.created = (field::u16_le(&entry, 16) != 0)
+            .then(|| finer(at(16, field::u16_le(&entry, 14)), entry[13]));
         Ok(node)
     }
 

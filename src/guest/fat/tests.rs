@@ -269,3 +269,47 @@ fn an_aged_one_is_what_other_programs_say() {
         assert!(again.iter().all(|(name, it)| it.4 == ours[name].4), "{kind}");
     }
 }
+
+/// Creation is kept to ten milliseconds, above steps of two seconds.
+#[test]
+fn times_of_creation_are_what_another_program_says() {
+    if !have_tools() || !have(&["7z"]) {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (image, file) = (scratch.path().join("image"), scratch.path().join("file"));
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    assert!(runs("mkfs.fat", &["-F", "12"], &image));
+    fs::write(&file, "x").unwrap();
+    let cases = [(0_u8, 0), (1, 10), (99, 990), (100, 1000), (155, 1550), (199, 1990)];
+    for (hundredths, _) in cases {
+        mtools("mcopy", &image, &[file.to_str().unwrap(), &format!("::T{hundredths}")]);
+    }
+    let mut bytes = fs::read(&image).unwrap();
+    for (hundredths, _) in cases {
+        let name = format!("{:<11}", format!("T{hundredths}"));
+        let at = bytes.windows(11).position(|it| it == name.as_bytes()).unwrap();
+        bytes[at + 13] = hundredths;
+        // 2020-02-03, 04:05:06.
+        bytes[at + 14..at + 18].copy_from_slice(&[0xa3, 0x20, 0x43, 0x50]);
+    }
+    fs::write(&image, &bytes).unwrap();
+    let output = Command::new("7z").args(["l", "-slt"]).arg(&image).env("TZ", "UTC").output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let whole = volume(bytes);
+    let guest = Guest::open(&whole).unwrap();
+    let ours = by_us(guest.parts[0].system().unwrap());
+    for (hundredths, milliseconds) in cases {
+        let name = format!("T{hundredths}");
+        let (seconds, nanoseconds) = ours[name.as_bytes()].created.unwrap();
+        let since = (seconds - 1_580_702_706) * 1000 + nanoseconds / 1_000_000;
+        assert_eq!(since, milliseconds, "{name}");
+        // Older versions of it show whole seconds.
+        let block = text.split("\n\n").find(|it| it.contains(&format!("Path = {name}\n"))).unwrap();
+        let line = block.lines().find_map(|it| it.strip_prefix("Created = ")).unwrap();
+        let (whole, part) = line.split_once('.').unwrap_or((line, ""));
+        assert_eq!(whole, format!("2020-02-03 04:05:{:02}", 6 + milliseconds / 1000), "{name}");
+        let shown = format!("{:03}", milliseconds % 1000);
+        assert!(shown.starts_with(part), "{name}: {line}");
+    }
+}

@@ -145,6 +145,50 @@ fn a_volume_in_use_or_asleep_keeps_its_free_clusters() {
     assert!(refusals().contains("not unmounted cleanly"), "{}", refusals());
 }
 
+/// Times are kept to 100 nanoseconds, of creation too, which a mount without Windows does not show.
+#[test]
+fn times_are_what_another_program_says() {
+    if !have(&["mkntfs", "ntfs-3g", "7z"]) {
+        return;
+    }
+    let scratch = TempDir::new().unwrap();
+    let (image, at) = (scratch.path().join("image"), scratch.path().join("mnt"));
+    if !make(&image, 24, "-c 4096") {
+        return;
+    }
+    {
+        let Some(mounted) = Mounted::new(&image, &at) else { return };
+        for number in 0..9 {
+            fs::write(mounted.0.join(format!("file-{number}")), noise(9000, number)).unwrap();
+        }
+    }
+    let mut seven = std::process::Command::new("7z");
+    let output = seven.args(["l", "-slt"]).arg(&image).env("TZ", "UTC").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let whole = volume(fs::read(&image).unwrap());
+    let guest = Guest::open(&whole).unwrap();
+    let ours = by_us(guest.parts[0].system().unwrap());
+    let mut fine = 0;
+    for number in 0..9 {
+        let name = format!("file-{number}");
+        let block = text.split("\n\n").find(|it| it.contains(&format!("Path = {name}\n"))).unwrap();
+        let own = &ours[name.as_bytes()];
+        for (label, (seconds, nanoseconds)) in
+            [("Created = ", own.created.unwrap()), ("Modified = ", own.modified)]
+        {
+            let line = block.lines().find_map(|it| it.strip_prefix(label)).unwrap();
+            let (theirs, part) = line.split_once('.').unwrap_or((line, ""));
+            let time = jiff::Timestamp::from_second(seconds).unwrap();
+            let own = time.to_string().replace('T', " ").replace('Z', "");
+            assert_eq!(own, theirs, "{name}: {label}");
+            // Older versions of it show whole seconds.
+            assert!(format!("{nanoseconds:09}").starts_with(part), "{name}: {line}");
+            fine += usize::from(nanoseconds % 1_000_000 != 0);
+        }
+    }
+    assert!(fine > 9, "{fine}");
+}
+
 #[test]
 fn mutants_of_metadata_are_refused_or_right() {
     if !have(&["mkntfs", "ntfs-3g"]) {
