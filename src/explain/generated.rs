@@ -1,77 +1,143 @@
-//! Files that programs write again for every machine or every build, known by their names.
+//! Files that programs write again for every machine or every build: known by their names, and believed only as far
+//! as their content bears it out.
 
+use crate::explain::contents::accounts;
+use crate::explain::contents::catalog;
+use crate::explain::contents::fonts;
+use crate::explain::contents::host_key;
+use crate::explain::contents::libraries;
+use crate::explain::contents::machine_id;
+use crate::explain::contents::same_stanzas;
 use crate::guest::matches_pattern;
 
-/// When a file of that name says nothing of what is installed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    /// Whenever it differs, is new or is gone: a machine writes it by itself.
-    Always,
-    /// If both builds have it: it comes with a kernel, a package or a program.
-    InBoth,
+/// Says whether what differs between the content of a file in the old build and in the new one means nothing.
+pub(crate) type Judge = fn(Option<&[u8]>, Option<&[u8]>) -> bool;
+
+/// What has to hold before a file of that name says nothing real where it differs, is new or is gone.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// Nothing: a program keeps its own records there, whatever they are.
+    Place,
+    /// The same of a symbolic link.
+    Link,
+    /// What this says of the content in the old build and the new; `None` where it has no such file.
+    Content(Judge),
+    /// Nothing real differs below these folders.
+    IndexOf(&'static [&'static str]),
+    /// Both have it, and nothing real differs below the folder that it lies in.
+    IndexOfFolder,
+    /// Both have it, and it unpacks to the same files.
+    Initramfs,
+    /// It is made of its program, which does not differ.
+    Bytecode,
+    /// Both have it, and it lists the same packages.
+    Rpm,
 }
 
-use When::Always;
-use When::InBoth;
+use Proof::Bytecode;
+use Proof::Content;
+use Proof::IndexOf;
+use Proof::IndexOfFolder;
+use Proof::Initramfs;
+use Proof::Link;
+use Proof::Place;
+use Proof::Rpm;
 
-/// Patterns of paths from the root, the cause, and when it is one.
-const FILES: &[(&str, &str, When)] = &[
-    ("/etc/machine-id", "file-machine-id", Always),
-    ("/var/lib/dbus/machine-id", "file-machine-id", Always),
-    ("/etc/ssh/ssh_host_*", "file-host-keys", Always),
-    ("*/random-seed", "file-random-seed", Always),
-    ("/var/cache/ldconfig/aux-cache", "file-ldconfig", Always),
-    ("*.pyc", "file-bytecode", Always),
-    ("/var/log/*", "file-log", Always),
-    ("/var/lib/systemd/catalog/database", "file-font-cache", Always),
-    ("/var/lib/apt/lists/*", "file-package-lists", Always),
-    ("/var/lib/apt/extended_states", "file-package-lists", Always),
-    ("/var/cache/apt/*", "file-package-lists", Always),
-    ("/var/cache/dnf/*", "file-package-lists", Always),
-    ("/var/cache/yum/*", "file-package-lists", Always),
-    ("/var/lib/dnf/history*", "file-package-lists", Always),
-    ("/var/lib/yum/history/*", "file-package-lists", Always),
-    ("/var/cache/debconf/*", "file-package-lists", Always),
-    ("/var/lib/rpm/*", "file-rpm-database", InBoth),
-    ("/usr/lib/sysimage/rpm/*", "file-rpm-database", InBoth),
-    ("/boot/initrd*", "file-initramfs", InBoth),
-    ("/boot/initramfs*", "file-initramfs", InBoth),
-    ("/var/lib/cloud/*", "file-cloud-init", Always),
-    ("/var/cache/fontconfig/*", "file-font-cache", Always),
-    ("/var/cache/man/*", "file-font-cache", Always),
-    ("*/icon-theme.cache", "file-font-cache", InBoth),
-    ("*/gschemas.compiled", "file-font-cache", InBoth),
-    ("/etc/passwd-", "file-backup", Always),
-    ("/etc/shadow-", "file-backup", Always),
-    ("/etc/group-", "file-backup", Always),
-    ("/etc/gshadow-", "file-backup", Always),
-    ("/etc/subuid-", "file-backup", Always),
-    ("/etc/subgid-", "file-backup", Always),
+/// Where manuals are.
+const MANUALS: &[&str] = &["/usr/share/man/", "/usr/local/share/man/", "/usr/local/man/"];
+
+/// Patterns of paths from the root, the cause, and what has to hold.
+const FILES: &[(&str, &str, Proof)] = &[
+    ("/etc/machine-id", "file-machine-id", Content(machine_id)),
+    ("/var/lib/dbus/machine-id", "file-machine-id", Content(machine_id)),
+    ("/etc/ssh/ssh_host_*", "file-host-keys", Content(host_key)),
+    ("/var/lib/systemd/random-seed", "file-random-seed", Place),
+    ("/var/lib/urandom/random-seed", "file-random-seed", Place),
+    ("/var/lib/random-seed", "file-random-seed", Place),
+    ("/loader/random-seed", "file-random-seed", Place),
+    ("/efi/loader/random-seed", "file-random-seed", Place),
+    ("/boot/loader/random-seed", "file-random-seed", Place),
+    ("/boot/efi/loader/random-seed", "file-random-seed", Place),
+    ("/var/cache/ldconfig/aux-cache", "file-ldconfig", Content(libraries)),
+    ("*.pyc", "file-bytecode", Bytecode),
+    ("/var/log/*", "file-log", Place),
+    ("/var/lib/systemd/catalog/database", "file-index", Content(catalog)),
+    ("/var/lib/apt/lists/*", "file-package-lists", Place),
+    ("/var/lib/apt/extended_states", "file-package-lists", Content(same_stanzas)),
+    ("/var/cache/apt/*", "file-package-lists", Place),
+    ("/var/cache/dnf/*", "file-package-lists", Place),
+    ("/var/cache/yum/*", "file-package-lists", Place),
+    ("/var/lib/dnf/history*", "file-package-lists", Place),
+    ("/var/lib/yum/history/*", "file-package-lists", Place),
+    ("/var/lib/rpm/*", "file-rpm-database", Rpm),
+    ("/usr/lib/sysimage/rpm/*", "file-rpm-database", Rpm),
+    ("/boot/initrd*", "file-initramfs", Initramfs),
+    ("/boot/initramfs*", "file-initramfs", Initramfs),
+    ("/var/lib/cloud/data/*", "file-cloud-init", Place),
+    ("/var/lib/cloud/instances/*", "file-cloud-init", Place),
+    ("/var/lib/cloud/sem/*", "file-cloud-init", Place),
+    ("/var/lib/cloud/instance", "file-cloud-init", Link),
+    ("/var/cache/fontconfig/*", "file-font-cache", Content(fonts)),
+    ("/var/cache/man/*", "file-index", IndexOf(MANUALS)),
+    ("*/icon-theme.cache", "file-index", IndexOfFolder),
+    ("*/gschemas.compiled", "file-index", IndexOfFolder),
+    ("/etc/passwd-", "file-backup", Content(accounts::<7>)),
+    ("/etc/shadow-", "file-backup", Content(accounts::<9>)),
+    ("/etc/group-", "file-backup", Content(accounts::<4>)),
+    ("/etc/gshadow-", "file-backup", Content(accounts::<4>)),
+    ("/etc/subuid-", "file-backup", Content(accounts::<3>)),
+    ("/etc/subgid-", "file-backup", Content(accounts::<3>)),
+    ("/var/cache/debconf/*-old", "file-backup", Place),
+];
+
+/// Names that the database of rpm has, beside which there may be others' files.
+const RPM_FILES: &[&str] = &[
+    "rpmdb.sqlite*",
+    "Packages",
+    "Packages.db",
+    "Index.db",
+    "__db.*",
+    ".rpm.lock",
+    ".dbenv.lock",
+    "Basenames",
+    "Conflictname",
+    "Dirnames",
+    "Enhancename",
+    "Filetriggername",
+    "Group",
+    "Installtid",
+    "Name",
+    "Obsoletename",
+    "Providename",
+    "Recommendname",
+    "Requirename",
+    "Sha1header",
+    "Sigmd5",
+    "Suggestname",
+    "Supplementname",
+    "Transfiletriggername",
+    "Triggername",
 ];
 
 /// End of the names of bytecode.
 const BYTECODE: &[u8] = b".pyc";
 
-/// Returns the cause of a file that differs, if its name says that it always does. Paths are from the root of
-/// the file system; on an EFI system partition they are the same. `is_in_both` says that the file is neither new nor
-/// gone.
+/// Returns the cause that a file can have by its path from the root of the guest, and what has to hold.
 #[must_use]
-pub fn generated(path: &[u8], is_in_both: bool) -> Option<&'static str> {
+pub fn generated(path: &[u8]) -> Option<(&'static str, Proof)> {
     let is = |pattern: &&str| matches_pattern(pattern.as_bytes(), path);
-    let (_, cause, when) = FILES.iter().find(|(pattern, ..)| is(pattern))?;
-    (is_in_both || *when == When::Always).then_some(cause)
+    let (_, cause, proof) = FILES.iter().find(|(pattern, ..)| is(pattern))?;
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let is_part = |pattern: &&str| matches_pattern(pattern.as_bytes(), name);
+    let holds = !matches!(proof, Rpm) || RPM_FILES.iter().any(is_part);
+    holds.then_some((cause, *proof))
 }
 
-/// Names of indexes of the folder that they lie in.
-const INDEXES: [&[u8]; 2] = [b"icon-theme.cache", b"gschemas.compiled"];
-
-/// Returns the folder that a file is the index of, with a slash at its end: what the index says is as real as what differs
-/// below.
+/// Returns the folder that a file lies in, with a slash at its end.
 #[must_use]
-pub fn folder_of(path: &[u8]) -> Option<&[u8]> {
-    let at = path.iter().rposition(|byte| *byte == b'/')?.strict_add(1);
-    let (folder, name) = path.split_at(at);
-    INDEXES.contains(&name).then_some(folder)
+pub fn folder_of(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte == b'/');
+    &path[..end.map_or(0, |at| at.strict_add(1))]
 }
 
 /// Returns the program that bytecode is made of: what it says is as real as what differs there.
@@ -98,26 +164,29 @@ mod tests {
         for (pattern, id, _) in FILES {
             assert_eq!(cause(id).id, *id, "{pattern}");
         }
-        assert_eq!(generated(b"/usr/lib/python3/x.pyc", true), Some("file-bytecode"));
-        assert_eq!(generated(b"/var/log/apt/term.log", true), Some("file-log"));
-        assert_eq!(generated(b"/loader/random-seed", true), Some("file-random-seed"));
-        assert_eq!(generated(b"/etc/passwd", true), None);
-    }
-    #[test]
-    fn what_comes_with_a_kernel_or_a_package_is_no_cause_where_it_is_new() {
-        for path in ["/boot/initrd.img-6.1", "/var/lib/rpm/rpmdb.sqlite"] {
-            assert!(generated(path.as_bytes(), true).is_some(), "{path}");
-            assert_eq!(generated(path.as_bytes(), false), None, "{path}");
+        let of = |path: &str| generated(path.as_bytes()).map(|(cause, _)| cause);
+        assert_eq!(of("/usr/lib/python3/x.pyc"), Some("file-bytecode"));
+        assert_eq!(of("/var/log/apt/term.log"), Some("file-log"));
+        assert_eq!(of("/loader/random-seed"), Some("file-random-seed"));
+        assert_eq!(of("/var/lib/rpm/rpmdb.sqlite-wal"), Some("file-rpm-database"));
+        // What lies beside what is generated, or is only called like it.
+        for path in [
+            "/etc/passwd",
+            "/var/lib/rpm/macros",
+            "/var/lib/cloud/scripts/per-boot/a.sh",
+            "/var/lib/cloud/seed/nocloud/user-data",
+            "/var/cache/debconf/config.dat",
+            "/srv/random-seed",
+        ] {
+            assert_eq!(of(path), None, "{path}");
         }
-        assert_eq!(generated(b"/var/log/btmp", false), Some("file-log"));
     }
 
     #[test]
-    fn an_index_has_a_folder() {
+    fn a_file_has_a_folder() {
         let folder = folder_of(b"/usr/share/icons/hicolor/icon-theme.cache");
-        assert_eq!(folder, Some(&b"/usr/share/icons/hicolor/"[..]));
-        assert_eq!(folder_of(b"/usr/share/icons/hicolor/x.png"), None);
-        assert_eq!(folder_of(b"icon-theme.cache"), None);
+        assert_eq!(folder, &b"/usr/share/icons/hicolor/"[..]);
+        assert_eq!(folder_of(b"icon-theme.cache"), b"");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `docs/formats/churn.md` says what counts as a cause and what stays a real difference.
 
 mod causes;
+mod contents;
 mod ext;
 mod fat;
 mod fields;
@@ -15,10 +16,13 @@ mod xfs;
 pub use causes::CAUSES;
 pub use causes::Reason;
 pub use causes::cause;
+pub use contents::is_bytecode_of;
+pub use contents::same_bytecode;
 pub use ext::ExtPair;
 pub use fat::directory as fat_directory;
 pub use fat::superblock as fat_superblock;
 pub use fields::Marks;
+pub use generated::Proof;
 pub use generated::folder_of;
 pub use generated::generated;
 pub use generated::source_of;

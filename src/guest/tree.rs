@@ -175,6 +175,14 @@ impl<'g> Tree<'g> {
             .map(|it| (it.part, if it.path.is_empty() { b"/" } else { &it.path[..] }))
     }
 
+    /// Iterates over the directories of a part that are mounted: their numbers, and where.
+    pub fn mounts_of(&self, part: usize) -> impl Iterator<Item = (FileId, &[u8])> + '_ {
+        self.systems
+            .iter()
+            .filter(move |it| it.part == part)
+            .map(|it| (it.root, if it.path.is_empty() { b"/" } else { &it.path[..] }))
+    }
+
     /// Returns the file system that a file is in.
     #[must_use]
     pub fn system(&self, spot: Spot) -> &'g (dyn FileSystem + 'g) {

@@ -36,11 +36,11 @@ const DATABASES: [Database; 9] = [
     (b"/var/lib/dpkg/status.d", dpkg_folder),
     (b"/lib/apk/db/installed", apk),
     (b"/usr/lib/apk/db/installed", apk),
-    (b"/usr/lib/sysimage/rpm/rpmdb.sqlite", rpm::from_sqlite),
-    (b"/var/lib/rpm/rpmdb.sqlite", rpm::from_sqlite),
-    (b"/usr/lib/sysimage/rpm/Packages.db", rpm::from_ndb),
-    (b"/var/lib/rpm/Packages.db", rpm::from_ndb),
-    (b"/var/lib/rpm/Packages", rpm::from_bdb),
+    (b"/usr/lib/sysimage/rpm/rpmdb.sqlite", rpm_sqlite),
+    (b"/var/lib/rpm/rpmdb.sqlite", rpm_sqlite),
+    (b"/usr/lib/sysimage/rpm/Packages.db", rpm_ndb),
+    (b"/var/lib/rpm/Packages.db", rpm_ndb),
+    (b"/var/lib/rpm/Packages", rpm_bdb),
 ];
 
 /// Finds the packages of a guest.
@@ -65,6 +65,50 @@ pub fn packages(tree: &Tree<'_>) -> Result<Packages> {
     found.installed.sort();
     found.installed.dedup();
     Ok(found)
+}
+
+/// Databases of rpm.
+const RPM_DATABASES: [(&[u8], rpm::Read); 5] = [
+    (b"/usr/lib/sysimage/rpm/rpmdb.sqlite", rpm::sqlite),
+    (b"/var/lib/rpm/rpmdb.sqlite", rpm::sqlite),
+    (b"/usr/lib/sysimage/rpm/Packages.db", rpm::ndb),
+    (b"/var/lib/rpm/Packages.db", rpm::ndb),
+    (b"/var/lib/rpm/Packages", rpm::bdb),
+];
+
+/// Finds out what is installed by rpm, down to each byte that came with a package: name, version and the digest of its
+/// header. `None` if that cannot be told of all.
+///
+/// # Errors
+///
+/// If the volume cannot be read.
+pub fn rpm_identities(tree: &Tree<'_>) -> Result<Option<Vec<[String; 3]>>> {
+    let mut found = Vec::new();
+    for (path, read) in RPM_DATABASES {
+        if tree.try_find(path)?.is_none() {
+            continue;
+        }
+        match rpm::identities(read, tree, path) {
+            Ok(identities) => found.extend(identities),
+            Err(Failure::Fault(_)) => return Ok(None),
+            Err(Failure::Error(error)) => return Err(error),
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(Some(found))
+}
+
+fn rpm_sqlite(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    rpm::from(rpm::sqlite, tree, path)
+}
+
+fn rpm_ndb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    rpm::from(rpm::ndb, tree, path)
+}
+
+fn rpm_bdb(tree: &Tree<'_>, path: &[u8]) -> Outcome<Vec<Package>> {
+    rpm::from(rpm::bdb, tree, path)
 }
 
 fn whole(tree: &Tree<'_>, path: &[u8]) -> Outcome<String> {

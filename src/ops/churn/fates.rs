@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::error::Result;
-use crate::explain::folder_of;
-use crate::explain::generated;
-use crate::explain::source_of;
 use crate::guest::Bytes;
 use crate::guest::Failure;
 use crate::guest::FileId;
@@ -21,7 +18,11 @@ use crate::guest::Ranges;
 use crate::guest::Spot;
 use crate::guest::Tree;
 use crate::guest::VolumeOwners;
-use crate::guest::packages;
+use crate::ops::churn::claim::Claim;
+use crate::ops::churn::claim::Seen;
+use crate::ops::churn::file::Fate;
+use crate::ops::churn::file::File;
+use crate::ops::churn::follow::follow;
 use crate::work::Watch;
 
 /// Bytes of both files that are compared at once.
@@ -29,61 +30,6 @@ const COMPARE_LEN: usize = 256 << 10;
 
 /// Most directories below each other: paths are far shorter.
 const MAX_DEPTH: usize = 4096;
-
-/// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Nothing but its place and its times.
-    Same,
-    /// Its owner, permissions or attributes differ.
-    Attributes,
-    /// Its content differs, or a directory holds other names.
-    Changed,
-    /// It is new.
-    Added,
-    /// It is gone.
-    Removed,
-}
-
-impl Fate {
-    /// Returns the stable name.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Attributes => "metadata",
-            Self::Changed => "changed",
-            Self::Added => "added",
-            Self::Removed => "removed",
-        }
-    }
-}
-
-/// A file, by its first path.
-#[derive(Clone, Debug)]
-pub(super) struct File {
-    pub(super) path: Vec<u8>,
-    pub(super) fate: Fate,
-    pub(super) is_directory: bool,
-    /// Of a directory: whether its names lead to the same numbers.
-    pub(super) same_inodes: bool,
-    /// Whether it differs because something real does, whatever its name says.
-    pub(super) follows: bool,
-}
-
-impl File {
-    /// Returns the cause of its difference, if its name says that it always differs.
-    pub(super) fn cause(&self) -> Option<&'static str> {
-        let differs = matches!(self.fate, Fate::Changed | Fate::Added | Fate::Removed);
-        let is_in_both = self.fate == Fate::Changed;
-        let may_be = differs && !self.is_directory && !self.follows;
-        if may_be { generated(&self.path, is_in_both) } else { None }
-    }
-
-    /// Tells whether it is another file now, for no known cause.
-    pub(super) fn is_real(&self) -> bool {
-        self.fate != Fate::Same && self.cause().is_none()
-    }
-}
 
 /// What became of all files of a file system.
 #[derive(Debug, Default)]
@@ -104,48 +50,6 @@ impl Fates {
         self.new.get(&id).map(|index| &self.files[*index])
     }
 
-    /// Finds bytecode that differs because its program does.
-    fn follow_sources(&mut self) {
-        let mut sources = BTreeMap::new();
-        for file in self.files.iter().filter(|file| file.cause().is_some()) {
-            if let Some(source) = source_of(&file.path) {
-                sources.insert(source, None);
-            }
-        }
-        for file in &self.files {
-            if let Some(fate) = sources.get_mut(&file.path) {
-                *fate = Some(file.fate);
-            }
-        }
-        for file in &mut self.files {
-            let Some(source) = source_of(&file.path) else { continue };
-            file.follows = match sources.get(&source) {
-                Some(Some(fate)) => matches!(fate, Fate::Changed | Fate::Added | Fate::Removed),
-                // Without its program it is one itself.
-                Some(None) => file.fate != Fate::Changed,
-                None => false,
-            };
-        }
-    }
-
-    /// Finds indexes of folders that differ because something real below does.
-    fn follow_folders(&mut self) {
-        let indexes = self.files.iter().filter(|file| file.cause().is_some());
-        let folders: BTreeSet<&[u8]> = indexes.filter_map(|file| folder_of(&file.path)).collect();
-        if folders.is_empty() {
-            return;
-        }
-        let mut touched: BTreeSet<Vec<u8>> = BTreeSet::new();
-        for file in self.files.iter().filter(|file| file.is_real()) {
-            let ends = (0_usize..).zip(&file.path).filter(|(_, byte)| **byte == b'/');
-            let above = ends.map(|(at, _)| &file.path[..=at]);
-            touched.extend(above.filter(|it| folders.contains(it)).map(<[u8]>::to_vec));
-        }
-        for file in &mut self.files {
-            file.follows |= folder_of(&file.path).is_some_and(|it| touched.contains(it));
-        }
-    }
-
     /// Tells whether a number leads to the same path in both.
     pub(super) fn is_same_path(&self, old: FileId, new: FileId) -> bool {
         self.old.get(&old).is_some_and(|index| self.new.get(&new) == Some(index))
@@ -159,8 +63,10 @@ pub(super) struct Sides<'a, 'g> {
     pub(super) changed: &'a Ranges,
     /// Whose every byte of both volumes is.
     pub(super) owners: (&'a VolumeOwners, &'a VolumeOwners),
-    /// Where the partition is mounted.
-    pub(super) mounted: &'a [u8],
+    /// Directories of it that are mounted in the new build, and where: the root, or those of subvolumes.
+    pub(super) mounts: &'a [(FileId, Vec<u8>)],
+    /// All files of both builds.
+    pub(super) trees: (Option<&'a Tree<'a>>, Option<&'a Tree<'a>>),
     pub(super) watch: &'a dyn Watch,
     /// Files of both with content in a page that differs, once they were asked for.
     pub(super) touched: OnceCell<[BTreeSet<FileId>; 2]>,
@@ -198,18 +104,7 @@ pub(super) fn compare(sides: &Sides<'_, '_>) -> Result<Option<Fates>> {
         Err(Failure::Fault(_)) => return Ok(None),
         Err(Failure::Error(error)) => return Err(error),
     }
-    fates.follow_sources();
-    let is_database = |file: &File| file.cause() == Some("file-rpm-database");
-    if fates.files.iter().any(is_database) {
-        // A database that cannot be read may list anything.
-        let (before, after) = (packages(&old)?, packages(&new)?);
-        let is_read = before.faults.is_empty() && after.faults.is_empty();
-        if !is_read || before.installed != after.installed {
-            let databases = fates.files.iter_mut().filter(|file| is_database(file));
-            databases.for_each(|it| it.follows = true);
-        }
-    }
-    fates.follow_folders();
+    follow(&mut fates.files, (&old, &new), sides.trees)?;
     if fates.files.iter().all(|file| !file.is_real()) {
         let causes = fates.files.iter().filter_map(File::cause);
         fates.layout_causes = causes.collect();
@@ -239,8 +134,13 @@ struct Pair {
 impl Walk<'_, '_> {
     fn run(&mut self) -> Outcome<()> {
         let (old, new) = (self.old.root().id, self.new.root().id);
-        let path =
-            if self.sides.mounted == b"/" { Vec::new() } else { self.sides.mounted.to_vec() };
+        // Directories that are not mounted are named from their file system's own root on.
+        let mounts = self.sides.mounts;
+        let mounted = |id: Option<FileId>| {
+            let mount = mounts.iter().find(|(root, _)| Some(*root) == id);
+            mount.map(|(_, path)| path.strip_suffix(b"/").unwrap_or(path).to_vec())
+        };
+        let path = mounted(Some(new)).unwrap_or_default();
         let mut left = vec![Pair { old: Some(old), new: Some(new), path, depth: 0 }];
         while let Some(pair) = left.pop() {
             self.sides.watch.check()?;
@@ -257,14 +157,23 @@ impl Walk<'_, '_> {
             }
             let mut fate = self.fate(pair.old.zip(before), pair.new.zip(after))?;
             let may_be = matches!(fate, Fate::Same | Fate::Attributes);
+            let mut by_names = false;
             if may_be && is_directory(after) && !olds.keys().eq(news.keys()) {
+                by_names = fate == Fate::Same;
                 fate = Fate::Changed;
             }
             let same_inodes = olds == news;
             let path = if pair.path.is_empty() { b"/".to_vec() } else { pair.path.clone() };
             let index = self.fates.files.len();
             let is_directory = is_directory(after.or(before));
-            self.fates.files.push(File { path, fate, is_directory, same_inodes, follows: false });
+            let claim = if matches!(fate, Fate::Changed | Fate::Added | Fate::Removed) {
+                self.claim(&path, pair.old.zip(before), pair.new.zip(after))?
+            } else {
+                None
+            };
+            let ids = [pair.old, pair.new];
+            let file = File { index, path, ids, fate, is_directory, same_inodes, by_names, claim };
+            self.fates.files.push(file);
             if let Some(id) = pair.old {
                 self.fates.old.entry(id).or_insert(index);
             }
@@ -273,8 +182,8 @@ impl Walk<'_, '_> {
             }
             let names: BTreeSet<&Vec<u8>> = olds.keys().chain(news.keys()).collect();
             for name in names.into_iter().rev() {
-                let path = [&pair.path[..], b"/", name].concat();
                 let (old, new) = (olds.get(name).copied(), news.get(name).copied());
+                let path = mounted(new).unwrap_or_else(|| [&pair.path[..], b"/", name].concat());
                 left.push(Pair { old, new, path, depth: pair.depth.strict_add(1) });
             }
         }
@@ -309,11 +218,37 @@ impl Walk<'_, '_> {
         if !same {
             return Ok(Fate::Changed);
         }
-        let is_directory = new.kind == FileKind::Directory;
-        let same = (old.mode, old.uid, old.gid) == (new.mode, new.uid, new.gid)
-            && (is_directory || old.links == new.links)
-            && self.same_attributes(one, other)?;
+        let same = self.is_owned_alike((one, old), (other, new))?;
         Ok(if same { Fate::Same } else { Fate::Attributes })
+    }
+
+    /// Judges a file that differs by its name.
+    fn claim(
+        &self,
+        path: &[u8],
+        old: Option<(FileId, Node)>,
+        new: Option<(FileId, Node)>,
+    ) -> Outcome<Option<Box<Claim>>> {
+        let seen = |tree, side: Option<(FileId, Node)>| {
+            side.map(|(id, node)| Seen { tree, spot: Spot { system: 0, id }, node })
+        };
+        let (old, new) = (seen(self.old, old), seen(self.new, new));
+        let mut claim = Claim::of(path, old, new)?;
+        if let (Some(claim), Some(one), Some(other)) = (&mut claim, old, new)
+            && !self.is_owned_alike((one.spot, one.node), (other.spot, other.node))?
+        {
+            claim.refuse("its owner, permissions or attributes differ too".to_owned());
+        }
+        Ok(claim)
+    }
+
+    /// Tells whether owner, permissions, attributes and the count of names are the same.
+    fn is_owned_alike(&self, old: (Spot, Node), new: (Spot, Node)) -> Outcome<bool> {
+        let ((one, old), (other, new)) = (old, new);
+        let is_directory = new.kind == FileKind::Directory;
+        Ok((old.mode, old.uid, old.gid) == (new.mode, new.uid, new.gid)
+            && (is_directory || old.links == new.links)
+            && self.same_attributes(one, other)?)
     }
 
     fn same_target(&self, old: Spot, new: Spot) -> Outcome<bool> {

@@ -22,17 +22,19 @@ use crate::guest::Part;
 use crate::guest::Ranges;
 use crate::guest::Table;
 use crate::guest::VolumeOwners;
-use crate::ops::churn::fates::Fate;
+use crate::ops::churn::file::Fate;
+use crate::ops::churn::file::File;
 use crate::ops::churn::pair::PartPair;
 use crate::ops::churn::pair::Piece;
 use crate::ops::churn::pair::Verdict;
-use crate::ops::churn::systems::blame;
 use crate::ops::churn::systems::directory;
+use crate::ops::churn::systems::elsewhere;
 use crate::ops::churn::systems::ext_inodes;
 use crate::ops::churn::systems::fat;
 use crate::ops::churn::systems::xfs;
 use crate::ops::churn::tally::Blame;
 use crate::ops::churn::tally::Judged;
+use crate::ops::churn::tally::Place;
 
 /// Bytes of a sector.
 const SECTOR_LEN: u64 = 512;
@@ -56,6 +58,12 @@ pub(super) struct Extents {
 }
 
 impl Judge<'_, '_> {
+    /// Returns a file by its place.
+    pub(super) fn file(&self, place: Place) -> &File {
+        let fates = self.pairs[place.part].fates.as_ref();
+        &fates.expect("places come from files").files[place.file]
+    }
+
     /// Judges a page that differs.
     pub(super) fn page(&self, page: &Range<u64>, old: &[u8], new: &[u8]) -> Judged {
         let mut judged = Judged::default();
@@ -67,26 +75,39 @@ impl Judge<'_, '_> {
         for (range, part, owner) in self.new_owners.within(page.clone()) {
             end = range.end;
             let bytes = cut(&range);
-            let piece = Piece { range: range.clone(), old: &old[bytes.clone()], new: &new[bytes] };
-            if piece.old == piece.new {
+            let (one, other) = (&old[bytes.clone()], &new[bytes]);
+            if one == other {
                 continue;
             }
             let Some(pair) = part.map(|part| &self.pairs[part]) else {
                 self.outside(&range, page, (old, new), owner, &mut judged);
                 continue;
             };
+            let Some(offset) = pair.offset(&range) else {
+                judged.real.insert(Blame::Class(owner.class()));
+                continue;
+            };
+            let piece = Piece { range, offset, old: one, new: other };
             for verdict in self.part(pair, &piece, owner) {
-                match verdict {
-                    Verdict::Real(blame) => {
-                        judged.real.insert(blame);
+                let (marks, files) = match verdict {
+                    Verdict::Real(blames) => {
+                        judged.real.extend(blames);
+                        continue;
                     }
-                    Verdict::Marks(marks) => {
-                        let marks = pair.settled(marks);
-                        judged.causes.extend(marks.causes);
-                        if marks.real {
-                            judged.real.insert(Blame::Class(owner.class()));
-                        }
-                    }
+                    Verdict::Marks(marks) => (marks, Vec::new()),
+                    Verdict::Of(marks, files) => (marks, files),
+                };
+                let marks = pair.settled(marks);
+                judged.causes.extend(marks.causes);
+                let places = files.iter().map(|file| Place { part: pair.index, file: *file });
+                if marks.real && files.is_empty() {
+                    judged.real.insert(Blame::Class(owner.class()));
+                } else if marks.real {
+                    let class = owner.class();
+                    judged.real.extend(places.clone().map(|place| Blame::Record(place, class)));
+                }
+                if marks.layout {
+                    judged.follows.entry(owner.class()).or_default().extend(places);
                 }
             }
         }
@@ -132,21 +153,20 @@ impl Judge<'_, '_> {
     }
 
     fn part(&self, pair: &PartPair<'_, '_>, piece: &Piece<'_>, owner: Owner) -> Vec<Verdict> {
-        let class = || Verdict::Real(Blame::Class(owner.class()));
+        let class = || Verdict::Real(vec![Blame::Class(owner.class())]);
         if pair.old.is_none() {
             return vec![class()];
         }
-        let base = pair.new.range.start;
         let one = |marks| vec![Verdict::Marks(marks)];
         match owner {
             Owner::File(id) => vec![self.content(pair, piece, id)],
-            Owner::Free => one(self.free(piece)),
+            Owner::Free => vec![self.free(pair, piece)],
             Owner::Swap => one(Marks::of("free-litter")),
             Owner::Journal => match &pair.ext {
                 Some(ext) => piece
-                    .chunks(base, ext.block_len)
+                    .chunks(ext.block_len)
                     .map(|it| {
-                        let offset = it.range.start.saturating_sub(pair.journal);
+                        let offset = it.offset.saturating_sub(pair.journal);
                         Verdict::Marks(ext.journal(offset, it.old, it.new))
                     })
                     .collect(),
@@ -157,9 +177,7 @@ impl Judge<'_, '_> {
             {
                 (Some(ext), _, _) => self.ext(pair, ext, piece, owner),
                 (_, Some(shape), _) => xfs(pair, shape, piece, owner),
-                (_, _, Found::Swap(_)) => {
-                    one(swap(piece.range.start.strict_sub(base), piece.old, piece.new))
-                }
+                (_, _, Found::Swap(_)) => one(swap(piece.offset, piece.old, piece.new)),
                 _ if pair.new.found.name() == Some("vfat") => vec![fat(pair, piece, owner)],
                 _ => vec![class()],
             },
@@ -167,9 +185,7 @@ impl Judge<'_, '_> {
                 Some("LVM2_member") => one(lvm(piece.old, piece.new)),
                 Some("crypto_LUKS") => one(luks()),
                 Some("DM_verity_hash") => one(verity(pair.other_salt)),
-                Some("btrfs") => {
-                    one(btrfs(piece.range.start.strict_sub(base), piece.old, piece.new))
-                }
+                Some("btrfs") => one(btrfs(piece.offset, piece.old, piece.new)),
                 _ => vec![class()],
             },
             _ => vec![class()],
@@ -177,19 +193,25 @@ impl Judge<'_, '_> {
     }
 
     /// Judges bytes that are free now.
-    fn free(&self, piece: &Piece<'_>) -> Marks {
+    fn free(&self, pair: &PartPair<'_, '_>, piece: &Piece<'_>) -> Verdict {
         let is_litter = piece.new.iter().any(|byte| *byte != 0);
-        if is_litter || self.before(&piece.range) == Owner::Free {
-            Marks::of("free-litter")
-        } else {
-            Marks::of_layout()
+        let before = self.before(&piece.range);
+        if is_litter || before == Owner::Free {
+            return Verdict::Marks(Marks::of("free-litter"));
+        }
+        let id = before.file();
+        let file = id.zip(pair.fates.as_ref()).and_then(|(id, fates)| fates.of_old(id));
+        match file {
+            // Nothing lies any more where a file lay that is gone or another one now.
+            Some(file) => elsewhere(pair, Some(file), None),
+            None => Verdict::Marks(Marks::of_layout()),
         }
     }
 
     /// Judges content of a file.
     fn content(&self, pair: &PartPair<'_, '_>, piece: &Piece<'_>, id: FileId) -> Verdict {
         let file = pair.fates.as_ref().and_then(|fates| fates.of_new(id));
-        let Some(file) = file else { return Verdict::Real(Blame::Class("file-data")) };
+        let Some(file) = file else { return Verdict::Real(vec![Blame::Class("file-data")]) };
         if let Some(cause) = file.cause() {
             return Verdict::Marks(Marks::of(cause));
         }
@@ -204,7 +226,7 @@ impl Judge<'_, '_> {
                 let cause = if is_litter { "free-litter" } else { "allocation-order" };
                 Verdict::Marks(Marks::of(cause))
             }
-            _ => Verdict::Real(blame(file)),
+            _ => Verdict::Real(vec![pair.blame(file)]),
         }
     }
 
@@ -230,7 +252,6 @@ impl Judge<'_, '_> {
         piece: &Piece<'_>,
         owner: Owner,
     ) -> Vec<Verdict> {
-        let base = pair.new.range.start;
         let sum_at_end = |it: &Piece<'_>, len: usize| {
             let end = it.new.len().saturating_sub(len);
             if it.old.get(..end) == it.new.get(..end) {
@@ -239,12 +260,12 @@ impl Judge<'_, '_> {
                 Marks::of_layout()
             }
         };
-        let blocks = || piece.chunks(base, ext.block_len);
+        let blocks = || piece.chunks(ext.block_len);
         match owner {
             Owner::Metadata(Metadata::Superblock) => {
                 // The first one stands behind a boot sector.
-                let chunks = piece.chunks(base, 1024);
-                let differ = pair.moved().real;
+                let chunks = piece.chunks(1024);
+                let differ = pair.files_differ();
                 chunks.map(|it| Verdict::Marks(ext.superblock(it.old, it.new, differ))).collect()
             }
             Owner::Metadata(Metadata::Descriptors) => {
@@ -258,13 +279,14 @@ impl Judge<'_, '_> {
             Owner::OfFile(Metadata::Mapping | Metadata::Attributes, id) => {
                 let len = if matches!(owner, Owner::OfFile(Metadata::Mapping, _)) { 4 } else { 0 };
                 let file = pair.fates.as_ref().and_then(|fates| fates.of_new(id));
+                let whose = || file.map(|file| file.index).into_iter().collect();
                 blocks()
                     .map(|it| match file {
-                        Some(file) if file.is_real() => Verdict::Real(blame(file)),
+                        Some(file) if file.is_real() => Verdict::Real(vec![pair.blame(file)]),
                         _ if len == 0 && same_but(it.old, it.new, 0x10..0x14) => {
-                            Verdict::Marks(Marks { sum: true, ..Marks::default() })
+                            Verdict::Of(Marks { sum: true, ..Marks::default() }, whose())
                         }
-                        _ => Verdict::Marks(sum_at_end(&it, len)),
+                        _ => Verdict::Of(sum_at_end(&it, len), whose()),
                     })
                     .collect()
             }
@@ -280,20 +302,21 @@ impl Judge<'_, '_> {
         id: FileId,
     ) -> Verdict {
         let Some((fates, file)) = directory(pair, id) else {
-            return Verdict::Real(Blame::Class("directory"));
+            return Verdict::Real(vec![Blame::Class("directory")]);
         };
         if file.is_real() {
-            return Verdict::Real(blame(file));
+            return Verdict::Real(vec![pair.blame(file)]);
         }
         let before = self.before(&piece.range).file();
-        if before.is_some_and(|it| fates.is_same_path(it, id)) {
-            Verdict::Marks(ext.directory(piece.old, piece.new, file.same_inodes))
+        let marks = if before.is_some_and(|it| fates.is_same_path(it, id)) {
+            ext.directory(piece.old, piece.new, file.same_inodes)
         } else if ext.other_hash_seed && before.is_none() && file.same_inodes {
             // Names that are sorted otherwise may take another block.
-            Verdict::Marks(Marks::of("ext-hash-seed"))
+            Marks::of("ext-hash-seed")
         } else {
-            Verdict::Marks(Marks::of_layout())
-        }
+            Marks::of_layout()
+        };
+        Verdict::Of(marks, vec![file.index])
     }
 }
 

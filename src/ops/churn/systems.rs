@@ -11,7 +11,7 @@ use crate::guest::FileId;
 use crate::guest::Metadata;
 use crate::guest::Owner;
 use crate::ops::churn::fates::Fates;
-use crate::ops::churn::fates::File;
+use crate::ops::churn::file::File;
 use crate::ops::churn::pair::PartPair;
 use crate::ops::churn::pair::Piece;
 use crate::ops::churn::pair::Verdict;
@@ -30,11 +30,10 @@ pub(super) fn ext_inodes(
     ext: &ExtPair,
     piece: &Piece<'_>,
 ) -> Vec<Verdict> {
-    let base = pair.new.range.start;
     let mut verdicts = Vec::new();
     // Tables begin at blocks, and inodes are powers of two.
-    for it in piece.chunks(base, ext.inode_len) {
-        let found = ext.inode_at(it.range.start.strict_sub(base));
+    for it in piece.chunks(ext.inode_len) {
+        let found = ext.inode_at(it.offset);
         let Some((number, _)) = found else {
             verdicts.push(Verdict::Marks(Marks::of_real()));
             continue;
@@ -48,9 +47,9 @@ pub(super) fn ext_inodes(
         verdicts.push(match (old, new) {
             (None, None) if number <= LAST_NAMELESS => Verdict::Marks(marks()),
             (None, None) => Verdict::Marks(Marks::of("stale-inodes")),
-            (Some(_), Some(file)) if same => inode(file, marks()),
+            (Some(_), Some(file)) if same => inode(pair, file, marks()),
             // Another file has the number now.
-            (old, new) => elsewhere(old, new),
+            (old, new) => elsewhere(pair, old, new),
         });
     }
     verdicts
@@ -62,31 +61,33 @@ pub(super) fn xfs(
     piece: &Piece<'_>,
     owner: Owner,
 ) -> Vec<Verdict> {
-    let base = pair.new.range.start;
     let size = |len: usize| u64::try_from(len).expect("a block");
     // Trees of inodes are called the same as what they lead to.
-    let first = piece.chunks(base, size(shape.inode_len)).next();
+    let first = piece.chunks(size(shape.inode_len)).next();
     if owner == Owner::Metadata(Metadata::Inodes)
         && first.is_some_and(|it| it.new.starts_with(b"IN"))
     {
-        let inodes = piece.chunks(base, size(shape.inode_len));
+        let inodes = piece.chunks(size(shape.inode_len));
         return inodes.map(|it| xfs_inodes(pair, shape, &it)).collect();
     }
     // Headers of allocation groups take a sector each.
     let is_head = |it: &Piece<'_>| {
         [&b"XFSB"[..], b"XAGF", b"XAGI", b"XAFL"].iter().any(|magic| it.new.starts_with(magic))
     };
-    let by_sector = piece.chunks(base, SECTOR_LEN).any(|it| is_head(&it));
+    let by_sector = piece.chunks(SECTOR_LEN).any(|it| is_head(&it));
     let len = if by_sector { SECTOR_LEN } else { size(shape.block_len.min(PAGE_LEN)) };
     let file = owner.file().and_then(|id| directory(pair, id));
     piece
-        .chunks(base, len)
+        .chunks(len)
         .map(|it| {
             let mut marks = xfs_block(it.old, it.new);
             match &file {
-                Some((_, file)) if file.is_real() => return Verdict::Real(blame(file)),
+                Some((_, file)) if file.is_real() => return Verdict::Real(vec![pair.blame(file)]),
                 Some(_) if marks.real => (marks.real, marks.layout) = (false, true),
                 _ => {}
+            }
+            if let Some((_, file)) = &file {
+                return Verdict::Of(marks, vec![file.index]);
             }
             if marks.real && owner == Owner::Metadata(Metadata::Allocator) {
                 (marks.real, marks.layout) = (false, true);
@@ -97,26 +98,27 @@ pub(super) fn xfs(
 }
 
 pub(super) fn fat(pair: &PartPair<'_, '_>, piece: &Piece<'_>, owner: Owner) -> Verdict {
-    let base = pair.new.range.start;
     match owner {
         Owner::Metadata(Metadata::Superblock) => {
-            let offset = piece.range.start.strict_sub(base);
+            let offset = piece.offset;
             Verdict::Marks(fat_superblock(offset, piece.old, piece.new))
         }
         Owner::Metadata(Metadata::Allocator) => Verdict::Marks(Marks::of_layout()),
         Owner::OfFile(Metadata::Directory, id) => {
             let mut marks = fat_directory(piece.old, piece.new);
             match directory(pair, id) {
-                Some((_, file)) if file.is_real() => return Verdict::Real(blame(file)),
-                // Sizes of files that differ stand in their directories.
-                Some((fates, _)) if marks.real && !fates.layout_causes.is_empty() => {
-                    (marks.real, marks.layout) = (false, true);
+                Some((_, file)) if file.is_real() => Verdict::Real(vec![pair.blame(file)]),
+                Some((fates, file)) => {
+                    // Sizes of files that differ stand in their directories.
+                    if marks.real && !fates.layout_causes.is_empty() {
+                        (marks.real, marks.layout) = (false, true);
+                    }
+                    Verdict::Of(marks, vec![file.index])
                 }
-                _ => {}
+                None => Verdict::Marks(marks),
             }
-            Verdict::Marks(marks)
         }
-        other => Verdict::Real(Blame::Class(other.class())),
+        other => Verdict::Real(vec![Blame::Class(other.class())]),
     }
 }
 
@@ -146,39 +148,39 @@ pub(super) fn xfs_inodes(pair: &PartPair<'_, '_>, shape: &XfsShape, it: &Piece<'
         }
         (Some(_), Some(file)) if fates.is_same_path(id, id) => {
             let same = !file.is_real();
-            inode(file, xfs_inode(it.old, it.new, is_own, same))
+            inode(pair, file, xfs_inode(it.old, it.new, is_own, same))
         }
-        (old, new) => elsewhere(old, new),
+        (old, new) => elsewhere(pair, old, new),
     }
 }
 
 /// Judges an inode of one file by what became of that.
-pub(super) fn inode(file: &File, mut marks: Marks) -> Verdict {
+pub(super) fn inode(pair: &PartPair<'_, '_>, file: &File, mut marks: Marks) -> Verdict {
     if let Some(cause) = file.cause() {
         return Verdict::Marks(Marks::of(cause));
     }
     if file.is_real() {
-        return Verdict::Real(blame(file));
+        return Verdict::Real(vec![pair.blame(file)]);
     }
     if file.is_directory && marks.real {
         // How many blocks its names take depends on their order.
         (marks.real, marks.layout) = (false, true);
     }
-    Verdict::Marks(marks)
+    Verdict::Of(marks, vec![file.index])
 }
 
 /// Judges what another file takes now.
-pub(super) fn elsewhere(old: Option<&File>, new: Option<&File>) -> Verdict {
-    let real = [new, old].into_iter().flatten().find(|file| file.is_real());
-    if let Some(file) = real {
-        return Verdict::Real(blame(file));
+pub(super) fn elsewhere(
+    pair: &PartPair<'_, '_>,
+    old: Option<&File>,
+    new: Option<&File>,
+) -> Verdict {
+    let files = || [new, old].into_iter().flatten();
+    if files().any(File::is_real) {
+        return Verdict::Real(files().filter(|it| it.is_real()).map(|it| pair.blame(it)).collect());
     }
-    match [new, old].into_iter().flatten().find_map(File::cause) {
+    match files().find_map(File::cause) {
         Some(cause) => Verdict::Marks(Marks::of(cause)),
-        None => Verdict::Marks(Marks::of_layout()),
+        None => Verdict::Of(Marks::of_layout(), files().map(|file| file.index).collect()),
     }
-}
-
-pub(super) fn blame(file: &File) -> Blame {
-    Blame::File(file.path.clone(), file.fate.name())
 }
