@@ -134,6 +134,9 @@ fn inside(guest: &GuestReport, out: &mut dyn Write) -> io::Result<()> {
         if let Some(uuid) = &part.uuid {
             writeln!(out, "  {name}: UUID {uuid}{label}")?;
         }
+        if let Some(other) = &part.other_system {
+            writeln!(out, "  {name}: a system of its own, {}", escaped(other))?;
+        }
         if let Some(stale) = part.stale_bytes {
             writeln!(out, "  {name}: {} of free blocks hold old data", format_size(stale))?;
         }

@@ -245,6 +245,45 @@ fn a_part_that_is_left_is_not_taken_for_the_root() {
     }
 }
 
+/// Of two systems on one volume the first is shown, and it is said that there is another.
+#[test]
+fn a_second_system_is_named() {
+    if missing(&["mke2fs", "sfdisk"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    root_image(here);
+    let root = fs::read(here.join("root.raw")).unwrap();
+    let disk = here.join("disk.raw");
+    fs::File::create(&disk).unwrap().set_len(80 << 20).unwrap();
+    let script = "label: gpt\nstart=2048, size=65536\nstart=67584, size=65536\n";
+    fs::write(here.join("script"), script).unwrap();
+    let mut sfdisk = Command::new("sfdisk");
+    sfdisk.arg("-q").arg(&disk).stdin(fs::File::open(here.join("script")).unwrap());
+    assert!(sfdisk.status().unwrap().success());
+    let put = |at: u64| {
+        let file = fs::OpenOptions::new().write(true).open(&disk).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &root, at).unwrap();
+    };
+    put(1 << 20);
+    let before = report(here, "inspect disk.raw");
+    assert!(!before.to_string().contains("other_system"), "{before:#}");
+    let said = run(here, "lint disk.raw");
+    assert!(!stderr(&said).contains("a system of its own"), "{}", stderr(&said));
+    put(33 << 20);
+    let shown = report(here, "inspect disk.raw");
+    let parts = shown["guest"]["partitions"].as_array().unwrap();
+    assert!(parts[0]["other_system"].is_null(), "{shown:#}");
+    assert_eq!(parts[1]["other_system"], "Test 7", "{shown:#}");
+    let text = run_well(here, "inspect disk.raw");
+    assert!(text.contains("  partition 2: a system of its own, Test 7\n"), "{text}");
+    let said = run(here, "lint disk.raw");
+    let note =
+        "partition 2 holds a system of its own, in which only secrets are looked for (Test 7)";
+    assert!(stderr(&said).contains(note), "{}", stderr(&said));
+}
+
 /// Logical partitions lie in an extended one, as `sfdisk` counts them.
 #[test]
 fn logical_partitions_are_looked_into() {

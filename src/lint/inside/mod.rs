@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::guest::Found as Held;
 use crate::guest::Tree;
 use crate::guest::architecture;
+use crate::guest::os_release;
 use crate::lint::found::Found;
 use crate::lint::inside::accounts::authorized_keys;
 use crate::lint::inside::accounts::homes;
@@ -102,11 +103,23 @@ pub fn look_inside(volumes: &[InsideVolume<'_>], root: usize, all_known: bool) -
     inside.architecture = architecture(&tree)?;
     // What is not mounted may still be where a boot loader reads.
     let mounted: Vec<usize> = tree.mounted().map(|(part, _)| part).collect();
-    let others: Vec<Tree<'_>> = (0..)
-        .zip(&volume.guest.parts)
-        .filter(|(index, _)| !mounted.contains(index))
-        .filter_map(|(_, part)| Some(Tree::of(part.system()?)))
-        .collect();
+    let mut others = Vec::new();
+    for (index, part) in volume.guest.parts.iter().enumerate() {
+        let Some(system) = part.system().filter(|_| !mounted.contains(&index)) else { continue };
+        let other = Tree::of(system);
+        if let Some(os) = os_release(&other)? {
+            let name = os.name.or(os.id).unwrap_or_default();
+            let place = match (&part.logical, part.number) {
+                (Some(logical), _) => format!("logical volume {}", logical.name),
+                (None, Some(number)) => format!("partition {number}"),
+                (None, None) => "another one".to_owned(),
+            };
+            let text = "holds a system of its own, in which only secrets are looked for";
+            let name = if name.is_empty() { name } else { format!(" ({})", name.escape_debug()) };
+            inside.notes.push(format!("{}: {place} {text}{name}", volume.device));
+        }
+        others.push(other);
+    }
     let mut trees = vec![Files::new(&tree, "")];
     let device = volume.device;
     trees.extend(others.iter().map(|tree| Files::new(tree, format!("{device}: "))));

@@ -99,6 +99,9 @@ pub struct PartReport {
     /// Where the guest mounts it, escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mounted_at: Option<String>,
+    /// The system that it holds, as that calls itself, if it is not a part of the one that is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_system: Option<String>,
     /// Bytes that have an owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_bytes: Option<u64>,
@@ -150,6 +153,12 @@ pub(in crate::ops) fn report(
         report.trusted = report.kept_because.is_empty();
         let mounted = tree.as_ref().and_then(|tree| tree.mounted().find(|(it, _)| *it == index));
         report.mounted_at = mounted.map(|(_, path)| escape(path));
+        if report.mounted_at.is_none()
+            && let Some(system) = part.system()
+            && let Some(os) = os_release(&Tree::of(system))?
+        {
+            report.other_system = Some(os.name.or(os.id).unwrap_or_else(|| "unknown".to_owned()));
+        }
         if report.free_bytes.is_some() {
             let (stored, stale) = free_content(volume, &owners, index, read, watch)?;
             (report.free_stored_bytes, report.stale_bytes) = (Some(stored), read.then_some(stale));
@@ -208,6 +217,7 @@ fn part_report(part: &Part<'_>, proof: Option<&Proof>) -> PartReport {
         label: (!label.is_empty()).then(|| escape(&label)),
         uuid,
         mounted_at: None,
+        other_system: None,
         used_bytes: proof.map(|proof| proof.owned_bytes),
         free_bytes: proof.map(|proof| proof.free_bytes),
         free_stored_bytes: None,
