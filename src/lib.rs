@@ -169,6 +169,7 @@ pub use crate::volume::ReadVolume;
 pub use crate::volume::extents;
 pub use crate::work::Retry;
 pub use crate::work::Unwatched;
+pub use crate::work::Wait;
 pub use crate::work::Watch;
 
 /// What a description says, part by part: the types behind the fields of [`Ami`].

@@ -168,6 +168,13 @@ impl Console {
         }
     }
 
+    /// Says what it waits for, as people read it: `"login:" or "ready"`.
+    #[must_use]
+    pub fn awaited(&self) -> String {
+        let texts: Vec<_> = self.until.iter().map(|it| format!("{it:?}")).collect();
+        texts.join(" or ")
+    }
+
     /// Takes what the console wrote next. Once a verdict is there, the rest is not looked at.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<(Verdict, String)> {
         for byte in bytes {

@@ -57,9 +57,18 @@ pub fn sector(text: &str) -> Vec<u8> {
 pub fn works(program: &Path, machine: &Machine<'_>, watch: &dyn Watch) -> Result<bool> {
     let limits = Limits { time: TIME, silence: None, log_bytes: 0 };
     let console = Console::new(vec![MARK.to_owned()]);
-    let ended = run(program, machine, console, &limits, watch, &mut |_| Ok(()));
+    let ended = run(program, machine, console, &limits, &Stops(watch), &mut |_| Ok(()));
     watch.check()?;
     Ok(ended.is_ok_and(|ended| ended.verdict == Verdict::Reached))
+}
+
+/// Passes on the wish to stop alone: a probe is over before anybody asks what is waited for.
+struct Stops<'a>(&'a dyn Watch);
+
+impl Watch for Stops<'_> {
+    fn stopped(&self) -> bool {
+        self.0.stopped()
+    }
 }
 
 /// Returns the probe's volume: 1 MiB, of which the first sector is code.

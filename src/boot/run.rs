@@ -29,6 +29,7 @@ use crate::boot::machine::Machine;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::work::Wait;
 use crate::work::Watch;
 use crate::work::spawn;
 
@@ -189,11 +190,19 @@ fn follow(
     log: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<(Verdict, String, u64)> {
     let mut bytes = 0_u64;
+    let seconds = limits.time.as_secs();
+    let what = format!("{} on the console, for {seconds} s at most", console.awaited());
+    let wait = |bytes: u64, is_over| {
+        let found = format!("{bytes} bytes until now");
+        watch.waits(&Wait { what: what.clone(), found, is_over });
+    };
     loop {
         watch.check()?;
+        wait(bytes, false);
         let silent = limits.silence.is_some_and(|time| began.elapsed() >= time);
         if began.elapsed() >= limits.time || silent && !console.has_kernel() {
             let (verdict, reason) = console.timeout();
+            wait(bytes, true);
             return Ok((verdict, reason, bytes));
         }
         match receiver.recv_timeout(LOOK) {
@@ -205,12 +214,14 @@ fn follow(
                 }
                 bytes = bytes.saturating_add(u64::try_from(piece.len()).expect("a piece"));
                 if let Some((verdict, reason)) = console.feed(&piece) {
+                    wait(bytes, true);
                     return Ok((verdict, reason, bytes));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 let (verdict, reason) = console.stopped();
+                wait(bytes, true);
                 return Ok((verdict, reason, bytes));
             }
         }

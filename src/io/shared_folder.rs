@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
+use crate::error::shown;
 use crate::io::Folder;
 use crate::io::OutputFile;
 use crate::io::ReadAt;
@@ -33,6 +34,7 @@ use crate::io::output::Place;
 use crate::io::output::c_string;
 use crate::io::output::open_folder;
 use crate::io::read_vec;
+use crate::work::Wait;
 use crate::work::Watch;
 
 /// How long another run is waited for. Names are changed in a moment; a run that adds an AMI holds its lock longer
@@ -108,15 +110,23 @@ impl SharedFolder {
             .map_err(|e| Error::io("open", &path, e.into()))?;
         let file = File::from(file);
         let start = Instant::now();
+        let wait = |is_over| {
+            let what = format!("another run of amikit that writes to {}", shown(&self.path));
+            Wait { what, found: String::new(), is_over }
+        };
         loop {
             let tried = match hold {
                 Hold::Shared => file.try_lock_shared(),
                 Hold::Alone => file.try_lock(),
             };
             match tried {
-                Ok(()) => return Ok(FolderLock(file)),
+                Ok(()) => {
+                    watch.waits(&wait(true));
+                    return Ok(FolderLock(file));
+                }
                 Err(std::fs::TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                     watch.check()?;
+                    watch.waits(&wait(false));
                     sleep(PAUSE);
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {

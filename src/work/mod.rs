@@ -63,6 +63,11 @@ pub trait Watch: Sync {
         let _ = retry;
     }
 
+    /// Hears of a wait, each time that it was looked whether it is over. What else the run does rests meanwhile.
+    fn waits(&self, wait: &Wait) {
+        let _ = wait;
+    }
+
     /// Tells whether the user wants the run to stop.
     fn stopped(&self) -> bool {
         false
@@ -76,6 +81,17 @@ pub trait Watch: Sync {
     fn check(&self) -> Result<()> {
         if self.stopped() { Err(Error::interrupted()) } else { Ok(()) }
     }
+}
+
+/// What another machine, or another run, has to do before this run goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// What is waited for, after "waiting for": `snap-0123 in eu-west-1 to be completed`.
+    pub what: String,
+    /// What there is until then, as `pending`; empty where nothing can be seen.
+    pub found: String,
+    /// Whether there is what was waited for.
+    pub is_over: bool,
 }
 
 /// What another machine did not do, and will be asked for again.
@@ -112,6 +128,10 @@ pub struct Quiet<'a>(pub &'a dyn Watch);
 impl Watch for Quiet<'_> {
     fn retries(&self, retry: &Retry) {
         self.0.retries(retry);
+    }
+
+    fn waits(&self, wait: &Wait) {
+        self.0.waits(wait);
     }
 
     fn stopped(&self) -> bool {

@@ -100,3 +100,5 @@ mod store;
 mod strip;
 mod transcripts;
 mod unreadable;
+#[cfg(feature = "network")]
+mod waits;

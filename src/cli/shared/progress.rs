@@ -1,5 +1,6 @@
-//! Progress on a terminal, what is tried again, and the wish to stop.
+//! Progress on a terminal, what is tried again and waited for, and the wish to stop.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::sync::Arc;
@@ -8,14 +9,24 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::cli::shared::output::complain;
 use crate::io::ignores;
 use crate::work::Retry;
+use crate::work::Wait;
 use crate::work::Watch;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
+use indicatif::ProgressState;
 use indicatif::ProgressStyle;
+
+/// How long something is waited for before a line says so, where no bar shows it: most of it is there a moment later.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+
+/// How often a line that waits is drawn again, so that its seconds go on.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Follows a run: draws a bar on standard error if that is a terminal, and hears signals.
 #[derive(Debug)]
@@ -24,7 +35,27 @@ pub(in crate::cli) struct Follower {
     quiet: bool,
     json: bool,
     bar: Mutex<Option<ProgressBar>>,
+    waiting: Mutex<Option<Waiting>>,
     signal: Arc<AtomicUsize>,
+}
+
+/// What the run waits for.
+#[derive(Debug)]
+struct Waiting {
+    what: String,
+    since: Instant,
+    /// Whether a line has said so.
+    said: bool,
+    /// The line on the terminal, in the place of the bar.
+    line: Option<ProgressBar>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(line) = &self.line {
+            line.finish_and_clear();
+        }
+    }
 }
 
 impl Follower {
@@ -43,7 +74,8 @@ impl Follower {
         // By default a file over the limit kills the process; with any handler the write fails.
         signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         let shown = !quiet && std::io::stderr().is_terminal();
-        Ok(Self { shown, quiet, json, bar: Mutex::default(), signal })
+        let (bar, waiting) = (Mutex::default(), Mutex::default());
+        Ok(Self { shown, quiet, json, bar, waiting, signal })
     }
 
     /// Starts a bar in the place of the one that there is.
@@ -51,6 +83,7 @@ impl Follower {
         if !self.shown {
             return;
         }
+        self.waiting().take();
         let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(10));
         let template = match bytes {
             Some(_) => "{msg}{bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
@@ -67,6 +100,7 @@ impl Follower {
 
     /// Takes the bar away.
     pub(in crate::cli) fn end(&self) {
+        self.waiting().take();
         if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
         }
@@ -74,6 +108,28 @@ impl Follower {
 
     fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a line that waits, in the place of the bar: what the bar shows is done, or rests.
+    fn wait_line(&self, since: Instant) -> Option<ProgressBar> {
+        if !self.shown {
+            return None;
+        }
+        if let Some(bar) = self.bar().take() {
+            bar.finish_and_clear();
+        }
+        let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let seconds = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", since.elapsed().as_secs());
+        };
+        let style = ProgressStyle::with_template("{spinner} waiting for {msg}, {seconds} s");
+        line.set_style(style.expect("the template is sound").with_key("seconds", seconds));
+        line.enable_steady_tick(TICK);
+        Some(line)
     }
 
     /// Says which signal has ended what runs until one comes, as a server.
@@ -129,9 +185,42 @@ impl Watch for Follower {
                 complain(&format!("note: {retry}"));
             }
         };
-        match &*self.bar() {
+        let line = self.waiting().as_ref().and_then(|it| it.line.clone());
+        match line.or_else(|| self.bar().clone()) {
             Some(bar) => bar.suspend(say),
             None => say(),
+        }
+    }
+
+    fn waits(&self, wait: &Wait) {
+        let mut waiting = self.waiting();
+        if waiting.as_ref().is_none_or(|it| it.what != wait.what) {
+            if wait.is_over {
+                return;
+            }
+            waiting.take();
+            let since = Instant::now();
+            let (what, line) = (wait.what.clone(), self.wait_line(since));
+            *waiting = Some(Waiting { what, since, said: false, line });
+        }
+        let Some(known) = &mut *waiting else { return };
+        let found = match wait.found.as_str() {
+            "" => String::new(),
+            found => format!(" ({found})"),
+        };
+        if let Some(line) = &known.line {
+            line.set_message(format!("{}{found}", wait.what));
+        } else if !self.quiet && !self.json {
+            let time = known.since.elapsed();
+            if wait.is_over && known.said {
+                complain(&format!("note: waited {} s for {}", time.as_secs(), wait.what));
+            } else if !wait.is_over && !known.said && time >= FIRST_WORD {
+                complain(&format!("note: waiting for {}{found}", wait.what));
+                known.said = true;
+            }
+        }
+        if wait.is_over {
+            waiting.take();
         }
     }
 

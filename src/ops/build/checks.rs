@@ -51,6 +51,7 @@ use crate::ops::shared::verification::verify_bundle;
 use crate::recipe::Prepared;
 use crate::recipe::Test;
 use crate::work::Quiet;
+use crate::work::Wait;
 use crate::work::Watch;
 
 /// Bytes of a program's output that a report keeps: the last ones.
@@ -283,6 +284,10 @@ fn wait(child: &mut Child, seconds: u64, watch: &dyn Watch) -> Result<Option<Exi
     let fail = |e| Error::io("wait for", Path::new("a test"), e);
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
     let start = Instant::now();
+    let look = |is_over| {
+        let what = format!("a test program to end, for {seconds} s at most");
+        watch.waits(&Wait { what, found: String::new(), is_over });
+    };
     let ended = loop {
         // It is only looked at: until it is waited for, nobody else gets its number, or its group's.
         let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
@@ -293,8 +298,10 @@ fn wait(child: &mut Child, seconds: u64, watch: &dyn Watch) -> Result<Option<Exi
         if start.elapsed() >= Duration::from_secs(seconds) || watch.stopped() {
             break Ok(None);
         }
+        look(false);
         std::thread::sleep(LOOK);
     };
+    look(true);
     // That the group is empty by now is fine.
     let _ = kill_process_group(id, Signal::KILL);
     let status = child.wait().map_err(fail)?;

@@ -26,6 +26,7 @@ use crate::ops::shared::proven::Words;
 use crate::ops::shared::publications::PublishedSnapshot;
 use crate::ops::shared::recipe::now;
 use crate::ops::shared::records::Records;
+use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::ExtentKind;
 use crate::work::Quiet;
@@ -123,6 +124,7 @@ impl Fetching<'_> {
             }
             Ok(())
         };
+        self.watch.prepare("copying from the base", None);
         for listed in BlockList::new(self.aws, self.region, snapshot_id, None, 0) {
             self.watch.check()?;
             let number = listed?.block_index;
@@ -144,6 +146,7 @@ impl Fetching<'_> {
             }
             kinds.insert(number, Some(is_zero));
             count = count.strict_add(1);
+            self.watch.advance(BLOCK_SIZE);
         }
         unlisted(next.min(end)..end, kinds)?;
         Ok(count)

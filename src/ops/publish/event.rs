@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::ops::shared::report::path_text;
 use crate::work::Retry;
+use crate::work::Wait;
 use crate::work::Watch;
 
 /// What happens on the way.
@@ -153,6 +154,10 @@ impl Watch for Heard<'_> {
         self.watch.retries(retry);
         let Retry { call, reason, attempts, .. } = retry.clone();
         (self.hear)(&PublishEvent::Retrying { call, reason, attempts });
+    }
+
+    fn waits(&self, wait: &Wait) {
+        self.watch.waits(wait);
     }
 
     fn stopped(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::manifest::Cursor;
 use crate::manifest::Manifest;
 use crate::manifest::zero_block_digest;
 use crate::ops::publish::journal::Checked;
+use crate::units::BLOCK_SIZE;
 use crate::units::BlockIndex;
 use crate::units::GIB;
 use crate::units::ebs_gib;
@@ -163,6 +164,7 @@ pub(super) fn prove(
             waiting.push((index, digest, token));
         }
         checked.blocks = checked.blocks.strict_add(1);
+        aws.http().watch().advance(BLOCK_SIZE);
     }
     if let Some((index, _)) = expected.next().transpose()? {
         return wrong(format!("its list ends before block {index}"));
@@ -223,7 +225,6 @@ mod tests {
     use crate::manifest::tests::decode;
     use crate::manifest::tests::encode;
     use crate::units::BLOCK_LEN;
-    use crate::units::BLOCK_SIZE;
 
     const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "s")];
 

@@ -41,6 +41,8 @@ use crate::ops::publish::upload::Crew;
 use crate::ops::publish::upload::Target;
 use crate::ops::shared::publications::PublishedImage;
 use crate::ops::shared::publications::PublishedSnapshot;
+use crate::units::BLOCK_SIZE;
+use crate::work::Wait;
 use crate::work::Watch;
 
 /// Puts a second that EBS takes for one snapshot, as its quotas say.
@@ -186,7 +188,7 @@ impl Doer<'_> {
         }
         for index in first..first.strict_add(count) {
             if known.is_some_and(|it| it.acknowledged.has(index)) {
-                self.watch.advance(crate::units::BLOCK_SIZE);
+                self.watch.advance(BLOCK_SIZE);
                 continue;
             }
             self.watch.check()?;
@@ -357,6 +359,11 @@ impl Doer<'_> {
                 send_holes: self.send_holes,
             };
             let known = self.known.volumes.get(&device).map(|it| it.checked).unwrap_or_default();
+            // Those of its parents come on top, and nobody knows how many they are.
+            let written = claim.target.header().counts.written();
+            let total = written.strict_mul(BLOCK_SIZE);
+            self.watch.prepare("proving", claim.base.is_none().then_some(total));
+            self.watch.advance(known.blocks.strict_mul(BLOCK_SIZE));
             let note = |checked| self.journal.checked(&device, id, checked);
             let proved = prove(self.aws, &claim, known, note)?;
             self.journal.proved(&device)?;
@@ -416,6 +423,11 @@ pub(super) fn wait(
 ) -> Result<Value> {
     let (mut pause, mut waited) = (FIRST_LOOK, Duration::ZERO);
     let longest = Duration::from_secs(state.every_seconds);
+    let ids = parameters.as_object().into_iter().flat_map(|it| it.values());
+    let ids = ids.filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+    let ids = ids.collect::<Vec<_>>().join(", ");
+    let what = format!("{ids} in {region} to be {}", state.state);
+    let watch = aws.http().watch();
     loop {
         let answer = aws.ec2(region, call, parameters, not_yet(aws))??;
         let found = answer[list].as_array().cloned().unwrap_or_default();
@@ -436,13 +448,16 @@ pub(super) fn wait(
         let asked = parameters.as_object().into_iter().flat_map(|it| it.values());
         let asked = asked.filter_map(Value::as_array).map(Vec::len).sum::<usize>();
         if found.len() == asked && found.iter().all(|it| is(it) == state.state) {
+            watch.waits(&Wait { what, found: String::new(), is_over: true });
             return Ok(answer);
         }
         if waited >= MOST_WAIT {
             let text = format!("{call} in {region} has not returned {} for a day", state.state);
             return Err(Error::new(Kind::Io, text));
         }
-        let states = found.iter().map(is).collect();
+        let states: Vec<String> = found.iter().map(is).collect();
+        let found = states.join(", ");
+        watch.waits(&Wait { what: what.clone(), found, is_over: false });
         hear(&PublishEvent::Waiting {
             region: region.to_owned(),
             until: state.state.to_owned(),
