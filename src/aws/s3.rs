@@ -1,5 +1,6 @@
 //! S3, as far as bundles of instance store need it: objects that are put, and looked for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::aws::client::Asked;
@@ -8,6 +9,7 @@ use crate::aws::client::Source;
 use crate::aws::fault::AwsFault;
 use crate::aws::fault::Refusal;
 use crate::aws::place::Service;
+use crate::aws::xml;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::error::Error;
@@ -22,6 +24,12 @@ const MAX_BUCKET_LEN: usize = 255;
 
 /// Longest key of an object.
 const MAX_KEY_LEN: usize = 1024;
+
+/// Objects of a page of a list, at most.
+const PAGE: usize = 1000;
+
+/// Pages that are read beyond those that the files fill: others may have names between theirs.
+const MORE_PAGES: usize = 8;
 
 /// A bucket, and what the keys of objects in it begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +77,13 @@ impl Bucket {
     fn path(&self, file: &str) -> String {
         format!("/{}", escaped(&self.place(file), true))
     }
+
+    fn key(&self, file: &str) -> String {
+        match self.prefix.as_str() {
+            "" => file.to_owned(),
+            prefix => format!("{prefix}/{file}"),
+        }
+    }
 }
 
 impl fmt::Display for Bucket {
@@ -78,14 +93,14 @@ impl fmt::Display for Bucket {
 }
 
 /// What is at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// Nothing.
     None,
     /// Nothing, or something that these credentials may not look at.
     Hidden,
-    /// These bytes: S3 has checked the digest when they were put.
-    Same,
+    /// These bytes: S3 has checked the digest when they were put. With the object's `ETag`, if it has one.
+    Same(Option<String>),
     /// Others.
     Other,
     /// Bytes of the same length without a checksum: nobody knows.
@@ -93,10 +108,10 @@ pub enum Object {
 }
 
 /// What came of a put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// The file is there.
-    Done,
+    /// The file is there, with this `ETag`, if the service gives it one.
+    Done(Option<String>),
     /// Something is there already, and stays as it is.
     Taken,
     /// The service does not put on a condition.
@@ -126,7 +141,7 @@ impl Aws<'_, '_> {
                 let checksum = answer.headers.get("x-amz-checksum-sha256");
                 Ok(match checksum {
                     _ if !has_len => Object::Other,
-                    Some(found) if found == digest.base64() => Object::Same,
+                    Some(found) if found == digest.base64() => Object::Same(tag(&answer)),
                     // The checksum of an object that was put in parts is one of their checksums.
                     Some(found) if !found.contains('-') => Object::Other,
                     _ => Object::Unproven,
@@ -179,7 +194,7 @@ impl Aws<'_, '_> {
         }
         asked.source = Some(source);
         match self.in_bucket(&asked, bucket)? {
-            Ok(_) => Ok(Put::Done),
+            Ok(answer) => Ok(Put::Done(tag(&answer))),
             Err(refusal) if conditional && refusal.status == 412 => Ok(Put::Taken),
             Err(refusal) if conditional && refusal.status == 501 => Ok(Put::Unconditional),
             Err(refusal) if refusal.code == "AccessControlListNotSupported" => {
@@ -190,6 +205,51 @@ impl Aws<'_, '_> {
             }
             Err(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// Returns the lengths and `ETag`s of those of some files that a list of the bucket shows. S3 gives an object another
+    /// `ETag` when its bytes are replaced, so one that is what it was says that nothing was. A file that is not among
+    /// them may be there all the same: the credentials may not list the bucket, or it has too much else.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if there is no answer; `Invalid` if the bucket lies in another region.
+    pub fn listed<'f>(
+        &self,
+        region: &str,
+        bucket: &Bucket,
+        files: impl Iterator<Item = &'f str>,
+    ) -> Result<BTreeMap<&'f str, (u64, String)>> {
+        let mut wanted: BTreeMap<String, &str> = files.map(|it| (bucket.key(it), it)).collect();
+        let mut found = BTreeMap::new();
+        let Some((first, last)) = wanted.keys().next().zip(wanted.keys().next_back()) else {
+            return Ok(found);
+        };
+        // What the first and the last begin with, all between them do.
+        let same = first.chars().zip(last.chars()).take_while(|(a, b)| a == b);
+        let prefix: String = same.map(|(letter, _)| letter).collect();
+        let pages = wanted.len().div_ceil(PAGE).saturating_add(MORE_PAGES);
+        let mut next: Option<String> = None;
+        for _ in 0..pages {
+            let path = format!("/{}", bucket.name);
+            let mut asked = Asked::new(Service::S3, region, "ListObjectsV2", Method::Get, path);
+            asked.query = vec![("list-type", "2".to_owned()), ("prefix", prefix.clone())];
+            asked.query.extend(next.take().map(|it| ("continuation-token", it)));
+            let Ok(answer) = self.in_bucket(&asked, bucket)? else { break };
+            let Some((_, page)) = xml::parse(&answer.body) else { break };
+            for object in page["Contents"].as_array().into_iter().flatten() {
+                let text = |name: &str| object[name].as_str().unwrap_or_default();
+                let len = text("Size").parse();
+                if let (Some(file), Ok(len)) = (wanted.remove(text("Key")), len) {
+                    found.insert(file, (len, text("ETag").to_owned()));
+                }
+            }
+            next = page["NextContinuationToken"].as_str().map(str::to_owned);
+            if next.is_none() || wanted.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Asks about an object, and says where the bucket lies if it is not there.
@@ -205,6 +265,10 @@ impl Aws<'_, '_> {
             (answer, _) => Ok(answer),
         }
     }
+}
+
+fn tag(answer: &Answer) -> Option<String> {
+    answer.headers.get("etag").filter(|it| !it.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

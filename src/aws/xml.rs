@@ -1,4 +1,4 @@
-//! Answers of EC2 and STS: XML, read into the JSON that the AWS CLI makes of it.
+//! Answers of EC2, STS and S3: XML, read into the JSON that the AWS CLI makes of it.
 
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::Event;
@@ -65,6 +65,9 @@ const LISTS: &[&str] = &[
     "tagSet",
 ];
 
+/// Elements that stand one behind the other, without one around them: S3's lists.
+const REPEATED: &[&str] = &["Contents"];
+
 /// Elements that are true or false, and those that are numbers.
 const FLAGS: &[&str] = &["deleteOnTermination", "enaSupport", "encrypted", "isPublic", "return"];
 const NUMBERS: &[&str] =
@@ -86,7 +89,12 @@ fn value(name: &str, text: String, children: Vec<(String, Value)>) -> Value {
     }
     let mut members = Map::new();
     for (name, value) in children {
-        members.insert(called(&name), value);
+        if REPEATED.contains(&name.as_str()) {
+            let list = members.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+            list.as_array_mut().expect("it was made as one").push(value);
+        } else {
+            members.insert(called(&name), value);
+        }
     }
     Value::Object(members)
 }
@@ -138,6 +146,19 @@ mod tests {
                 "Tags": [],
             }])
         );
+    }
+
+    #[test]
+    fn lists_of_s3_have_nothing_around_them() {
+        let one = "<Contents><Key>a&amp;b</Key><ETag>&quot;1&quot;</ETag><Size>7</Size></Contents>";
+        for count in 0..3 {
+            let text =
+                format!("<ListBucketResult><Name>b</Name>{}</ListBucketResult>", one.repeat(count));
+            let (_, value) = parse(text.as_bytes()).unwrap();
+            let entry = serde_json::json!({ "Key": "a&b", "ETag": "\"1\"", "Size": "7" });
+            let list = vec![entry; count];
+            assert_eq!(value["Contents"].as_array().cloned().unwrap_or_default(), list, "{text}");
+        }
     }
 
     #[test]

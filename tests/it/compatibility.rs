@@ -72,6 +72,7 @@ const GOLDEN: &[(&str, Read)] = &[
     ("three-blocks.snap", Read::Command("inspect {}")),
     ("two-chunks.pack", Read::Command("inspect {}")),
     ("upload.2.journal", Read::Unit),
+    ("upload.3.journal", Read::Unit),
     ("upload.journal", Read::Unit),
     ("two-disks.ova", Read::Command("map {}:image-disk2.vmdk")),
 ];

@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -14,12 +15,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use amikit::internals::digest::sha256;
 
+use crate::common::Random;
 use crate::common::copy_tree;
 use crate::common::fixture;
+use crate::common::names;
 use crate::common::quick_folder;
+use crate::common::rounds;
 use crate::common::stderr;
 use crate::publish::ACCOUNT;
 use crate::publish::badly;
@@ -52,10 +58,20 @@ struct World {
     appears: Option<(String, Vec<u8>)>,
     /// Puts that are done, and whose answer is lost.
     lost: usize,
+    /// What objects are known by, if that is not made of their bytes: as where they are encrypted by a key of KMS.
+    tags: Option<BTreeMap<String, String>>,
+    /// Entries of a page of a list; none are listed if it is 0: the credentials may not do that.
+    page: usize,
+    /// Tells of which request on nothing is answered, and whether what is asked for is done nevertheless.
+    stall: Option<Stall>,
+    stalled: bool,
     /// A parameter, and what it becomes after the first look.
     parameter: Option<String>,
     parameter_appears: Option<String>,
 }
+
+/// `Some` from the request on which is not answered any more.
+type Stall = Box<dyn FnMut(&Asked) -> Option<bool> + Send>;
 
 /// What is answered: the status, headers with the length of the body, and the body.
 type Answer = (u16, String, String);
@@ -137,6 +153,15 @@ fn image(form: &BTreeMap<String, String>, number: usize) -> String {
 impl World {
     /// Answers, or cuts the connection.
     fn answer(&mut self, asked: &Asked) -> Option<Answer> {
+        if self.stalled {
+            return None;
+        }
+        if let Some(is_done) = self.stall.as_mut().and_then(|stall| stall(asked)) {
+            (self.stalled, self.stall) = (true, None);
+            if !is_done {
+                return None;
+            }
+        }
         let scope = asked.header("authorization").split('/').nth(3).unwrap_or_default().to_owned();
         if scope == "ssm" {
             return self.ssm(asked);
@@ -156,7 +181,50 @@ impl World {
         if asked.path.starts_with("/closed/") && asked.method == "PUT" {
             return refused(400, "AccessControlListNotSupported");
         }
-        if asked.method == "HEAD" { self.head(asked) } else { self.put(asked) }
+        match asked.method.as_str() {
+            "HEAD" => self.head(asked),
+            "GET" => self.list(asked),
+            _ => self.put(asked),
+        }
+    }
+
+    fn tag(&self, path: &str) -> String {
+        let tag = self.tags.as_ref().and_then(|tags| tags.get(path).cloned());
+        tag.unwrap_or_else(|| format!("\"{}\"", &sha256(&self.objects[path]).hex()[..32]))
+    }
+
+    fn replace(&mut self, path: &str, bytes: Vec<u8>) {
+        self.objects.insert(path.to_owned(), bytes);
+        if let Some(tags) = &mut self.tags {
+            let number = tags.len() + tags.values().map(String::len).sum::<usize>();
+            tags.insert(path.to_owned(), format!("\"{number}\""));
+        }
+    }
+
+    fn list(&self, asked: &Asked) -> Option<Answer> {
+        if self.page == 0 {
+            return refused(403, "AccessDenied");
+        }
+        let (path, query) = asked.path.split_once('?').unwrap();
+        let query = form(query.as_bytes());
+        assert_eq!(query["list-type"], "2");
+        let prefix = format!("{path}/{}", query["prefix"]);
+        let after = query.get("continuation-token").cloned().unwrap_or_default();
+        let rest = || self.objects.keys().filter(|it| it.starts_with(&prefix) && **it > after);
+        let mut body = String::from("<?xml version=\"1.0\"?>\n<ListBucketResult>");
+        for it in rest().take(self.page) {
+            let (key, len) =
+                (it.strip_prefix(&format!("{path}/")).unwrap(), self.objects[it].len());
+            let tag = self.tag(it).replace('"', "&quot;");
+            body.push_str(&format!(
+                "<Contents><Key>{key}</Key><ETag>{tag}</ETag><Size>{len}</Size></Contents>"
+            ));
+        }
+        if rest().nth(self.page).is_some() {
+            let last = rest().nth(self.page - 1).unwrap();
+            body.push_str(&format!("<NextContinuationToken>{last}</NextContinuationToken>"));
+        }
+        said(200, body + "</ListBucketResult>")
     }
 
     fn head(&self, asked: &Asked) -> Option<Answer> {
@@ -167,7 +235,8 @@ impl World {
         let Some(bytes) = self.objects.get(&asked.path) else { return said(404, "") };
         let checksum = format!("x-amz-checksum-sha256: {}\r\n", sha256(bytes).base64());
         let checksum = if self.without_checksum { "" } else { &checksum };
-        let head = format!("Content-Length: {}\r\n{checksum}", bytes.len());
+        let tag = self.tag(&asked.path);
+        let head = format!("Content-Length: {}\r\nETag: {tag}\r\n{checksum}", bytes.len());
         Some((200, head, String::new()))
     }
 
@@ -192,12 +261,13 @@ impl World {
             }
             condition => assert_eq!(condition, "*"),
         }
-        self.objects.insert(asked.path.clone(), asked.body.clone());
+        self.replace(&asked.path, asked.body.clone());
         if self.lost > 0 {
             self.lost -= 1;
             return None;
         }
-        said(200, "")
+        let head = format!("ETag: {}\r\nContent-Length: 0\r\n", self.tag(&asked.path));
+        Some((200, head, String::new()))
     }
 
     fn ssm(&mut self, asked: &Asked) -> Option<Answer> {
@@ -257,7 +327,7 @@ impl Stub {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let world = Arc::new(Mutex::new(World::default()));
+        let world = Arc::new(Mutex::new(World { page: 1000, ..World::default() }));
         let kept = Arc::clone(&world);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -266,6 +336,10 @@ impl Stub {
                     let mut stream = BufReader::new(stream);
                     while let Some(asked) = read(&mut stream) {
                         let answer = world.lock().unwrap().answer(&asked);
+                        // Who waits for it is killed.
+                        while world.lock().unwrap().stalled {
+                            thread::sleep(Duration::from_millis(2));
+                        }
                         let Some((status, head, body)) = answer else { break };
                         let body = if asked.method == "HEAD" { "" } else { &body };
                         let text = format!("HTTP/1.1 {status} X\r\n{head}\r\n{body}");
@@ -364,7 +438,9 @@ fn what_cannot_be_published_is_named_and_nothing_is_written_over() {
     bad(&format!("{LINE} --copy-to us-east-1"), 2, "cannot be used with");
     fs::write(here.join("old/disk.part.04"), "short").unwrap();
     bad(LINE, 4, "expected bundled_size, 82000");
-    assert!(!here.join("old/disk.manifest.xml.publications").exists());
+    // Journals of the parts that were put before, and no record.
+    let left = names(&here.join("old/disk.manifest.xml.publications"));
+    assert!(left.iter().all(|it| it.ends_with(".journal")), "{left:?}");
     assert!(stub.with(|it| it.registered.is_empty()));
 }
 
@@ -453,6 +529,151 @@ fn nothing_is_replaced_that_is_not_proven_to_be_the_same() {
         }
     }
     assert_eq!(seen, 44);
+}
+
+/// Returns the files that the journals say S3 has.
+fn journaled(here: &Path) -> BTreeSet<String> {
+    let folder = here.join("old/disk.manifest.xml.publications");
+    if !folder.exists() {
+        return BTreeSet::new();
+    }
+    let journals = names(&folder).into_iter().filter(|it| it.ends_with(".journal"));
+    let texts: Vec<_> = journals.map(|it| fs::read_to_string(folder.join(it)).unwrap()).collect();
+    let lines = texts.iter().flat_map(|it| it.split_inclusive('\n'));
+    let lines = lines.filter_map(|it| it.strip_suffix('\n'));
+    let files = lines.filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["Put"]["File"].as_str().map(str::to_owned)
+    });
+    files.collect()
+}
+
+/// Runs it until the stub answers no more, and kills it then; returns its output if it ends before.
+fn run_until_stalled(here: &Path, stub: &Stub, line: &str) -> Option<std::process::Output> {
+    let mut child = client(here, &stub.url, line).spawn().unwrap();
+    let started = Instant::now();
+    loop {
+        if child.try_wait().unwrap().is_some() {
+            return Some(child.wait_with_output().unwrap());
+        }
+        if stub.with(|it| it.stalled) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            stub.with(|it| it.stalled = false);
+            return None;
+        }
+        assert!(started.elapsed() < Duration::from_mins(1), "it hangs");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Kills at any request, done or not: what the journal has by then is neither put nor looked at again, in however many pages
+/// the bucket is listed, and the AMI is registered once, of all files.
+#[test]
+fn what_the_journal_has_is_neither_put_nor_asked_for_again() {
+    let (mut kills, mut most) = (0, 0);
+    for seed in 1..=rounds(8) {
+        let folder = quick_folder();
+        let here = folder.path();
+        bundle(here);
+        let stub = Stub::start();
+        let mut random = Random::with_seed(u64::try_from(seed).unwrap());
+        stub.with(|it| {
+            it.page = 1 + random.index(4);
+            it.tags = (random.below(2) == 0).then(BTreeMap::new);
+        });
+        let line = format!("{LINE} --connections {}", 1 + random.below(8));
+        let output = loop {
+            let known = journaled(here);
+            most = most.max(known.len());
+            stub.log();
+            let (mut left, is_done) = (random.below(9), random.below(2) == 0);
+            let stall = move |_: &Asked| {
+                let over = left == 0;
+                left = left.saturating_sub(1);
+                over.then_some(is_done)
+            };
+            stub.with(|it| it.stall = Some(Box::new(stall)));
+            let output = run_until_stalled(here, &stub, &line);
+            for entry in stub.log().into_iter().filter(|it| !it.starts_with("GET")) {
+                let again = known.iter().find(|it| entry.ends_with(it.as_str()));
+                assert!(again.is_none(), "seed {seed}: {entry} although the journal has it");
+            }
+            if let Some(output) = output {
+                break output;
+            }
+            kills += 1;
+        };
+        assert_eq!(output.status.code(), Some(0), "seed {seed}: {}", stderr(&output));
+        assert_eq!(stub.with(|it| (it.objects.len(), it.registered.len())), (6, 1), "seed {seed}");
+        for (path, bytes) in stub.with(|it| it.objects.clone()) {
+            let name = path.rsplit('/').next().unwrap();
+            assert_eq!(fs::read(here.join("old").join(name)).unwrap(), bytes, "seed {seed}");
+        }
+        let left = names(&here.join("old/disk.manifest.xml.publications"));
+        assert_eq!((left.len(), left[0].ends_with(".json")), (1, true), "{left:?}");
+    }
+    assert!(kills > rounds(8) && most == 6, "{kills} kills, {most} files in a journal");
+}
+
+/// What somebody did between two runs to a file that the journal has: the AMI is registered of the bundle's own files, or not
+/// at all, whether or not the bucket may be listed.
+#[test]
+fn what_was_replaced_since_the_journal_is_found_before_the_ami_is_registered() {
+    let place = "/images/web/1/disk.part.01";
+    for tags in [false, true] {
+        for page in [0, 1, 1000] {
+            for change in ["none", "gone", "same", "other", "short"] {
+                let case = format!("{tags} {page} {change}");
+                let folder = quick_folder();
+                let here = folder.path();
+                bundle(here);
+                let stub = Stub::start();
+                stub.with(|it| {
+                    (it.page, it.tags) = (page, tags.then(BTreeMap::new));
+                    let at = |asked: &Asked| asked.path.ends_with("disk.part.03").then_some(false);
+                    it.stall = Some(Box::new(at));
+                });
+                let line = format!("{LINE} --connections 1");
+                assert!(run_until_stalled(here, &stub, &line).is_none(), "{case}");
+                let known = journaled(here);
+                assert!(known.contains("disk.part.01") && known.len() == 3, "{case}: {known:?}");
+                let file = stub.with(|it| it.objects[place].clone());
+                let mut other = file.clone();
+                other[0] ^= 1;
+                stub.with(|it| match change {
+                    "gone" => drop(it.objects.remove(place)),
+                    "same" => it.replace(place, file.clone()),
+                    "other" => it.replace(place, other.clone()),
+                    "short" => it.replace(place, b"short".to_vec()),
+                    _ => {}
+                });
+                stub.log();
+                let output = client(here, &stub.url, &line).output().unwrap();
+                let (text, log) = (stderr(&output), stub.log());
+                assert!(text.contains("going on from the journal"), "{case}: {text}");
+                let looked = log.contains(&format!("HEAD {place}"));
+                let is_seen = match change {
+                    "none" => false,
+                    "same" => tags,
+                    _ => true,
+                };
+                assert_eq!(looked, is_seen || page == 0, "{case}: {log:?}");
+                assert_eq!(log.contains(&format!("PUT {place}")), change == "gone", "{case}");
+                if matches!(change, "other" | "short") {
+                    assert_eq!(output.status.code(), Some(2), "{case}: {text}");
+                    assert!(text.contains("disk.part.01 is there, and is another"), "{text}");
+                    assert!(stub.with(|it| it.registered.is_empty()), "{case}");
+                    let manifest = "/images/web/1/disk.manifest.xml";
+                    assert!(!stub.with(|it| it.objects.contains_key(manifest)), "{case}");
+                } else {
+                    assert_eq!(output.status.code(), Some(0), "{case}: {text}");
+                    assert!(stub.with(|it| it.objects[place] == file), "{case}");
+                    assert_eq!(stub.with(|it| it.registered.len()), 1, "{case}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -48,32 +48,33 @@ impl File {
             let piece = &mut buffer[..left.min(READ_PIECE_LEN)];
             input.read_exact_at(piece, at)?;
             hasher.update(piece);
+            watch.advance(u64::try_from(piece.len()).expect("a length"));
             at = at.strict_add(u64::try_from(piece.len()).expect("a length"));
         }
         Ok(Self { name, input, digest: hasher.finish() })
     }
 
-    /// Puts it where nothing is, and returns whether it had to. Between the look and the put something can appear, and
-    /// a look that is not allowed shows nothing: so the put has that condition too.
+    /// Puts it where nothing is, and returns whether it had to, and its `ETag`. Between the look and the put something can
+    /// appear, and a look that is not allowed shows nothing: so the put has that condition too.
     pub(super) fn put_if_missing(
         &self,
         aws: &Aws<'_, '_>,
         region: &str,
         bucket: &S3Bucket,
-    ) -> Result<bool> {
+    ) -> Result<(bool, Option<String>)> {
         let Self { name, input, digest } = self;
         let look = || aws.object(region, bucket, name, input.len(), digest);
         let found = look()?;
         if !matches!(found, Object::None | Object::Hidden) {
-            return self.is_same(bucket, found).map(|()| false);
+            return self.tag(bucket, found).map(|tag| (false, tag));
         }
         let source = Source { bytes: input, len: input.len(), digest: *digest };
         match aws.put_object(region, bucket, name, source, found == Object::None)? {
-            Put::Done => Ok(true),
+            Put::Done(tag) => Ok((true, tag)),
             // Also if our own put was heard before, and its answer lost.
             Put::Taken => {
                 let found = look()?;
-                self.is_same(bucket, found).map(|()| true)
+                self.tag(bucket, found).map(|tag| (true, tag))
             }
             Put::Unconditional => {
                 let text = format!(
@@ -85,12 +86,12 @@ impl File {
         }
     }
 
-    /// Fails if what is at its place is not proven to be this file.
-    fn is_same(&self, bucket: &S3Bucket, found: Object) -> Result<()> {
+    /// Returns the `ETag` of what is at its place. Fails if that is not proven to be this file.
+    fn tag(&self, bucket: &S3Bucket, found: Object) -> Result<Option<String>> {
         let place = bucket.place(&self.name);
         let other = "name another prefix, or delete it";
         let (text, advice) = match found {
-            Object::Same => return Ok(()),
+            Object::Same(tag) => return Ok(tag),
             Object::Other => (format!("s3://{place} is there, and is another file"), other),
             Object::Unproven => {
                 let text = "is there without a SHA-256 checksum, so it may be another file";

@@ -29,7 +29,10 @@ use crate::ops::shared::versions;
 use crate::work::Watch;
 
 /// Version of the journal's format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+
+/// Version of a journal of volumes, whose lines are all of that version.
+const OF_VOLUMES: u32 = 2;
 
 /// The first version that has [`Line::Checked`].
 const CHECKS: u32 = 2;
@@ -61,9 +64,15 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Begins a journal of volumes.
     pub(super) fn new(plan: Digest, bundle: Digest, account: &str, region: &str) -> Self {
         let (account, region) = (account.to_owned(), region.to_owned());
-        Self { journal: VERSION, plan, bundle, account, region }
+        Self { journal: OF_VOLUMES, plan, bundle, account, region }
+    }
+
+    /// Begins a journal of files that go to S3: who knows no [`Line::Put`] shall not go on with it.
+    pub(super) fn of_files(plan: Digest, bundle: Digest, account: &str, region: &str) -> Self {
+        Self { journal: VERSION, ..Self::new(plan, bundle, account, region) }
     }
 }
 
@@ -90,6 +99,11 @@ enum Line {
     },
     Proved {
         device: String,
+    },
+    Put {
+        file: String,
+        #[serde(rename = "ETag")]
+        tag: String,
     },
     Done {
         step: usize,
@@ -125,6 +139,8 @@ pub(super) struct Volume {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     pub(super) volumes: BTreeMap<String, Volume>,
+    /// Files that S3 has, each with its `ETag`.
+    pub(super) files: BTreeMap<String, String>,
     /// Steps that are done.
     pub(super) done: BTreeMap<usize, BTreeMap<String, String>>,
     /// AMIs that are there.
@@ -178,6 +194,7 @@ impl Known {
                 }
             }
             Line::Proved { device } => self.volumes.entry(device).or_default().proved = true,
+            Line::Put { file, tag } => drop(self.files.insert(file, tag)),
             Line::Done { step, made, images } => {
                 self.done.insert(step, made);
                 self.images.extend(images);
@@ -368,6 +385,11 @@ impl Journal {
         self.note(&Line::Proved { device: device.to_owned() })
     }
 
+    /// Writes down that S3 has a file, and by which `ETag` it is known that nobody has replaced it.
+    pub(super) fn put(&self, file: &str, tag: &str) -> Result<()> {
+        self.note(&Line::Put { file: file.to_owned(), tag: tag.to_owned() })
+    }
+
     pub(super) fn done(
         &self,
         step: usize,
@@ -499,11 +521,11 @@ mod tests {
         assert_eq!(error.kind(), Kind::Corrupt);
         // What another version has beside its number is not known.
         let newer = String::from_utf8(text).unwrap();
-        let newer = newer.replacen("{\"Journal\":2,", "{\"Journal\":3,\"New\":[],", 1);
+        let newer = newer.replacen("{\"Journal\":2,", "{\"Journal\":4,\"New\":[],", 1);
         fs::write(&path, newer).unwrap();
         let error = Journal::open(folder.path(), &head(), &Unwatched).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.to_string().contains("of version 3, expected 1 to 2"), "{error}");
+        assert!(error.to_string().contains("of version 4, expected 1 to 3"), "{error}");
         fs::write(&path, "[]\n").unwrap();
         assert_eq!(
             Journal::open(folder.path(), &head(), &Unwatched).unwrap_err().kind(),
@@ -554,7 +576,40 @@ mod tests {
         assert_eq!(known(then(again)), (0, false, 0));
     }
 
-    /// A stored journal of each version is read; the newest is what is written.
+    /// A stored journal of files is what is written, and is read; a journal of volumes has no line of its kind.
+    #[test]
+    fn a_stored_journal_of_files_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let head =
+            || Head::of_files(sha256(b"plan"), sha256(b"manifest"), "123456789012", "eu-west-1");
+        let (journal, _) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        let path = journal.path().to_owned();
+        for file in ["disk.part.00", "disk.part.02", "disk.part.00"] {
+            journal.put(file, &format!("\"{}\"", sha256(file.as_bytes()).hex())).unwrap();
+        }
+        drop(journal);
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/upload.3.journal");
+        if std::env::var_os("BLESS").is_some() {
+            fs::copy(&path, &golden).unwrap();
+        }
+        let stored = fs::read_to_string(golden).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), stored, "meant? BLESS=1");
+        let (journal, known) = Journal::open(folder.path(), &head(), &Unwatched).unwrap();
+        let names: Vec<_> = known.files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["disk.part.00", "disk.part.02"]);
+        assert_eq!(known.files[names[1]], format!("\"{}\"", sha256(b"disk.part.02").hex()));
+        drop(journal);
+        // Whoever reads version 2 and not 3 stops at the first line.
+        let error = versions::read::<Head>(
+            stored.lines().next().unwrap().as_bytes(),
+            "journal",
+            "Journal",
+            OF_VOLUMES,
+        );
+        assert_eq!(error.unwrap_err().kind(), Kind::Unsupported);
+    }
+
+    /// A stored journal of each version of volumes is read; the newest is what is written.
     #[test]
     fn a_stored_journal_is_read() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! A bundle of instance store, published: its parts and its manifest put to S3, and the AMI registered by the manifest's
-//! place. There is no journal: S3 says what is there.
+//! place. What S3 has taken is in a journal; that it still has it is proved by a list of the bucket.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::calls::Action;
 use crate::calls::Id;
 use crate::calls::marked;
 use crate::digest::Digest;
+use crate::digest::Sha256;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::error::Result;
@@ -31,18 +33,22 @@ use crate::lint::Subject;
 use crate::ops::publish::event::Heard;
 use crate::ops::publish::event::PublishEvent;
 use crate::ops::publish::file::File;
+use crate::ops::publish::goes_on;
+use crate::ops::publish::journal::Head;
+use crate::ops::publish::journal::Journal;
+use crate::ops::publish::journal::Known;
 use crate::ops::publish::parameter;
 use crate::ops::publish::report::MadeImage;
 use crate::ops::publish::report::PublishReport;
 use crate::ops::publish::steps::seconds;
 use crate::ops::publish::steps::wait;
+use crate::ops::publish::unwritable;
 use crate::ops::shared::account::AwsRequest;
 use crate::ops::shared::aws::with_aws;
 use crate::ops::shared::case::refuse;
 use crate::ops::shared::publications::Publication;
 use crate::ops::shared::publications::PublishedImage;
 use crate::ops::shared::records::Records;
-use crate::work::Quiet;
 use crate::work::Watch;
 use crate::work::default_threads;
 use crate::work::in_order;
@@ -103,7 +109,9 @@ impl Ready {
             let text = "the manifest is not signed, and EC2 takes none that is not";
             return Err(Error::invalid(text).in_file(path));
         }
-        let damaged = bundle.check_parts(default_threads(), &Quiet(watch))?;
+        // Once for the manifest's digests, and once for S3's.
+        watch.prepare("checking", Some(manifest.bundled_size.saturating_mul(2)));
+        let damaged = bundle.check_parts(default_threads(), watch)?;
         if let Some(first) = damaged.first() {
             let text = format!("{}: {}", first.filename, first.problem);
             return Err(Error::corrupt(text).in_file(path));
@@ -131,6 +139,17 @@ impl Ready {
 
     fn register(&self) -> Value {
         serde_json::to_value(RegisterImage::of(&self.ami)).expect("plain data always serialises")
+    }
+
+    /// Returns the digest of all that is put and called.
+    fn plan(&self) -> Digest {
+        let mut digest = Sha256::new();
+        for file in &self.files {
+            let place = self.bucket.place(&file.name);
+            digest.update(format!("{place} {} {}\n", file.input.len(), file.digest).as_bytes());
+        }
+        digest.update(self.register().to_string().as_bytes());
+        digest.finish()
     }
 }
 
@@ -200,38 +219,62 @@ pub fn publish_objects(
         if let Some(name) = &request.parameter {
             parameter::check(aws, name, std::iter::once(region))?;
         }
-        let putting = Putting { aws, region, ready: &ready, hear };
+        let putting = Putting { aws, region, ready: &ready, watch, hear };
         let before = putting.registered()?;
-        let put = match before {
-            Some(_) => 0,
-            None => putting.all(connections, watch)?,
+        let same = |it: &Publication| {
+            it.account == account && before.as_ref() == Some(&it.images[0].image_id)
         };
-        let image_id = match &before {
-            Some(id) => id.clone(),
-            None => putting.register()?,
-        };
-        putting.wait(&image_id)?;
-        let image = PublishedImage { region: region.to_owned(), image_id, snapshots: Vec::new() };
-        let images = vec![image];
-        if let Some(name) = &request.parameter {
-            parameter::put(aws, name, &images, hear)?;
-        }
-        let now = Time::from_unix_seconds(seconds(aws.http().now()));
-        let now =
-            now.ok_or_else(|| Error::invalid("this machine's clock is past the year 9999"))?;
-        let (digest, name) = (ready.digest, &ready.ami.name);
-        let known = records
-            .all()?
-            .into_iter()
-            .find(|it| it.account == account && it.images[0].image_id == images[0].image_id);
-        let path = if known.is_some() {
-            PathBuf::new()
+        let is_recorded = records.all()?.iter().any(same);
+        // Where the record says it all, nothing more is written.
+        let journal = if is_recorded {
+            None
         } else {
-            records.write(&Publication::of(digest, name, name, &account, now, images.clone()))?
+            let of = Head::of_files(ready.plan(), ready.digest, &account, region);
+            Some(Journal::open(records.made().map_err(unwritable)?, &of, watch)?)
         };
+        let publish = |journal: Option<&(Journal, Known)>| -> Result<_> {
+            let (put, image_id) = match (&before, journal) {
+                (None, Some((journal, known))) => {
+                    (hear)(&PublishEvent::Planned {
+                        account: account.clone(),
+                        region: region.to_owned(),
+                        plan: ready.plan(),
+                        journal: journal.path().to_owned(),
+                        resumed: !known.files.is_empty(),
+                        blocks: 0,
+                        parents: BTreeMap::new(),
+                    });
+                    (putting.all(connections, journal, &known.files)?, putting.register()?)
+                }
+                (before, _) => (0, before.clone().unwrap_or_default()),
+            };
+            putting.wait(&image_id)?;
+            let snapshots = Vec::new();
+            let images = vec![PublishedImage { region: region.to_owned(), image_id, snapshots }];
+            if let Some(name) = &request.parameter {
+                parameter::put(aws, name, &images, hear)?;
+            }
+            let now = Time::from_unix_seconds(seconds(aws.http().now()));
+            let now =
+                now.ok_or_else(|| Error::invalid("this machine's clock is past the year 9999"))?;
+            let (digest, name) = (ready.digest, &ready.ami.name);
+            if is_recorded {
+                return Ok((put, images, PathBuf::new()));
+            }
+            let record = Publication::of(digest, name, name, &account, now, images.clone());
+            Ok((put, images, records.write(&record)?))
+        };
+        let done = publish(journal.as_ref());
+        let (put, images, path) = match &journal {
+            Some((journal, _)) => done.map_err(|error| goes_on(error, journal.path()))?,
+            None => done?,
+        };
+        if let Some((journal, _)) = journal {
+            journal.remove()?;
+        }
         Ok(PublishReport {
             bundle: request.manifest.clone(),
-            digest,
+            digest: ready.digest,
             account,
             region: region.to_owned(),
             image_id: images[0].image_id.clone(),
@@ -241,7 +284,7 @@ pub fn publish_objects(
             put_blocks: 0,
             location: ready.ami.image_location.clone(),
             put_objects: Some(put),
-            parents: std::collections::BTreeMap::new(),
+            parents: BTreeMap::new(),
             record: path,
         })
     })
@@ -252,37 +295,73 @@ struct Putting<'a> {
     aws: &'a Aws<'a, 'a>,
     region: &'a str,
     ready: &'a Ready,
+    watch: &'a dyn Watch,
     hear: &'a (dyn Fn(&PublishEvent) + Sync),
 }
 
 impl Putting<'_> {
     /// Puts all that is not there, and returns how many files that were. The manifest is the last, so that it is never there
-    /// without its parts.
-    fn all(&self, connections: usize, watch: &dyn Watch) -> Result<u64> {
-        let files = &self.ready.files;
+    /// without its parts. What an earlier run has put is not asked for: a list of the bucket proves at the end that
+    /// nobody has replaced it since, and what the list does not prove is looked at as if nothing were known.
+    fn all(
+        &self,
+        connections: usize,
+        journal: &Journal,
+        known: &BTreeMap<String, String>,
+    ) -> Result<u64> {
+        let (files, watch) = (&self.ready.files, self.watch);
         watch.begin(Some(files.iter().fold(0, |sum, it| sum.saturating_add(it.input.len()))));
         let crew = NonZero::new(connections).unwrap_or(NonZero::<usize>::MIN);
         let (manifest, parts) = files.split_last().expect("the manifest is one");
         let mut count = 0_u64;
-        let work = |(): &mut (), file: &File| self.put(file, watch);
-        let commit = |put: bool| {
-            count = count.strict_add(u64::from(put));
-            Ok(())
+        let mut put_all = |files: Vec<&File>| {
+            let commit = |put: bool| {
+                count = count.strict_add(u64::from(put));
+                Ok(())
+            };
+            let work = |(): &mut (), file: &File| self.put(file, journal);
+            in_order(crew, watch, files.into_iter().map(Ok), || Ok(()), work, commit)
         };
-        in_order(crew, watch, parts.iter().map(Ok), || Ok(()), work, commit)?;
-        Ok(count.strict_add(u64::from(self.put(manifest, watch)?)))
+        let is_known = |it: &&File| known.contains_key(&it.name);
+        let (old, new): (Vec<&File>, Vec<&File>) = parts.iter().partition(is_known);
+        put_all(new)?;
+        let named = files.iter().filter(is_known).map(|it| it.name.as_str());
+        let listed = self.aws.listed(self.region, &self.ready.bucket, named)?;
+        let is_proved = |file: &File| {
+            let found = listed.get(file.name.as_str());
+            let same = found.is_some_and(|(len, tag)| {
+                *len == file.input.len() && known.get(&file.name) == Some(tag)
+            });
+            if same {
+                self.tell(file, true);
+            }
+            same
+        };
+        put_all(old.into_iter().filter(|it| !is_proved(it)).collect())?;
+        if !is_proved(manifest) {
+            put_all(vec![manifest])?;
+        }
+        Ok(count)
     }
 
-    fn put(&self, file: &File, watch: &dyn Watch) -> Result<bool> {
-        watch.check()?;
-        let put = file.put_if_missing(self.aws, self.region, &self.ready.bucket)?;
-        watch.advance(file.input.len());
+    fn put(&self, file: &File, journal: &Journal) -> Result<bool> {
+        self.watch.check()?;
+        let (put, tag) = file.put_if_missing(self.aws, self.region, &self.ready.bucket)?;
+        // Without an `ETag` nothing would prove that it is still there: then it is asked for again.
+        if let Some(tag) = tag {
+            journal.put(&file.name, &tag)?;
+        }
+        self.tell(file, !put);
+        Ok(put)
+    }
+
+    fn tell(&self, file: &File, was_there: bool) {
+        self.watch.advance(file.input.len());
         (self.hear)(&PublishEvent::Object {
             location: self.ready.bucket.place(&file.name),
             bytes: file.input.len(),
-            was_there: !put,
+            was_there,
         });
-        Ok(put)
     }
 
     /// Returns the AMI that has the name already, if it is of this very bundle at this very place.
