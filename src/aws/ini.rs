@@ -1,7 +1,8 @@
 //! The files that AWS's tools share: sections, and lines of names and values.
 //!
-//! As `configparser` reads them: `#` and `;` begin a comment at the start of a line, names are not told apart by case,
-//! and what is indented belongs to the value above it, where it is a list of settings of its own.
+//! As `configparser` reads them: `#` and `;` begin a comment at the start of a line, `=` or `:` stands behind a name, names are
+//! not told apart by case, and what is indented further than the setting above it belongs to that one's value, where it is a
+//! list of settings of its own.
 
 use std::collections::BTreeMap;
 
@@ -32,12 +33,15 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Section>, IniFault> {
     let mut sections: BTreeMap<String, Section> = BTreeMap::new();
     let mut section: Option<String> = None;
     let mut outer: Option<String> = None;
+    // That of the setting whose value may go on.
+    let mut indent = 0_usize;
     for (number, line) in (1..).zip(text.lines()) {
         let trimmed = line.trim();
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
             continue;
         }
-        let is_indented = line.starts_with([' ', '\t']);
+        let own = line.len().strict_sub(line.trim_start().len());
+        let is_indented = outer.is_some() && own > indent;
         if let Some(name) = trimmed.strip_prefix('[').filter(|_| !is_indented) {
             let name = name.split_once(']').ok_or(IniFault::Line { line: number })?.0;
             let name = words(name).join(" ");
@@ -47,7 +51,8 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Section>, IniFault> {
         }
         let Some(section) = &section else { return Err(IniFault::NoSection { line: number }) };
         let settings = sections.entry(section.clone()).or_default();
-        let pair = trimmed.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+        let ends: &[char] = if is_indented { &['='] } else { &['=', ':'] };
+        let pair = trimmed.split_once(ends).map(|(name, value)| (name.trim(), value.trim()));
         match (pair, &outer) {
             (Some((name, value)), Some(outer)) if is_indented => {
                 let name = format!("{outer}.{}", name.to_ascii_lowercase());
@@ -61,7 +66,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, Section>, IniFault> {
             (Some((name, value)), _) if !name.is_empty() => {
                 let name = name.to_ascii_lowercase();
                 settings.insert(name.clone(), Zeroizing::new(value.to_owned()));
-                outer = Some(name);
+                (outer, indent) = (Some(name), own);
             }
             _ => return Err(IniFault::Line { line: number }),
         }
@@ -116,6 +121,28 @@ mod tests {
         assert_eq!(get("profile dev box", "s3.other"), Some("1"));
         assert_eq!(get("services s", "ebs.endpoint_url"), Some("http://e"));
         assert_eq!(get("services s", "none"), None);
+    }
+
+    /// Who indents all of a section means no list of settings.
+    #[test]
+    fn settings_may_be_indented_and_have_colons() {
+        for section in [
+            "[default]\n    aws_access_key_id = A\n    aws_secret_access_key = B\n    region = c\n",
+            "[default]\n\taws_access_key_id=A\n\taws_secret_access_key=B\n\tregion=c\n",
+            "[default]\r\naws_access_key_id: A\r\naws_secret_access_key :B\r\nregion:c\r\n",
+            " [default]\n  aws_access_key_id = A\n\n# x\n  aws_secret_access_key = B\n  s3 =\n    \
+             region = d\n  region = c\n",
+        ] {
+            let found = parse(section).unwrap();
+            let get = |name: &str| found["default"].get(name).map(|it| it.as_str());
+            for (name, value) in
+                [("aws_access_key_id", "A"), ("aws_secret_access_key", "B"), ("region", "c")]
+            {
+                assert_eq!(get(name), Some(value), "{name} of {section:?}");
+            }
+        }
+        let found = parse("[a]\nendpoint_url = http://x:1\nservices: s\n").unwrap();
+        assert_eq!(found["a"]["endpoint_url"].as_str(), "http://x:1");
     }
 
     #[test]

@@ -229,7 +229,8 @@ impl Keys {
                 let get = |name| text(section, name);
                 let from = format!("the profile {:?}", profile.name);
                 let pair = (get("aws_access_key_id"), get("aws_secret_access_key"));
-                pair_of(pair.0, pair.1, get("aws_session_token"), &from)
+                let token = get("aws_session_token").or_else(|| get("aws_security_token"));
+                pair_of(pair.0, pair.1, token, &from)
             }
             Source::Process { command } => by_process(command),
             Source::Container { url } => self.of_container(url, watch),
@@ -499,7 +500,7 @@ fn of_instance(environment: &Environment) -> Source {
 
 /// Checks the address of a container's credentials: whatever stands there gets a token and gives a key.
 fn check_address(url: &str) -> Result<(), AwsFault> {
-    let fault = || AwsFault::Address { url: url.to_owned() };
+    let fault = || AwsFault::Address { url: without_secrets(url) };
     if url.starts_with("https://") {
         return Ok(());
     }
@@ -514,6 +515,19 @@ fn check_address(url: &str) -> Result<(), AwsFault> {
     let known = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
     let known = known.iter().any(|it| it.parse().ok() == address && address.is_some());
     if (loopback || known) && !authority.contains('@') { Ok(()) } else { Err(fault()) }
+}
+
+/// Returns an address without what can be secret in it: a user with a password, and a query.
+fn without_secrets(url: &str) -> String {
+    let (plain, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+    let start = plain.find("://").map_or(0, |at| at.strict_add(3));
+    let (scheme, rest) = plain.split_at(start);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let rest = match rest[..end].rfind('@') {
+        Some(at) => format!("...{}", &rest[at..]),
+        None => rest.to_owned(),
+    };
+    format!("{scheme}{rest}{}", if query.is_empty() { "" } else { "?..." })
 }
 
 /// Reads what an address gave.
@@ -717,8 +731,17 @@ mod tests {
             "ftp://localhost/",
             "localhost",
         ] {
-            let fault = AwsFault::Address { url: bad.to_owned() };
-            assert_eq!(check_address(bad), Err(fault), "{bad}");
+            let url = without_secrets(bad);
+            assert_eq!(check_address(bad), Err(AwsFault::Address { url }), "{bad}");
+        }
+        for (url, shown) in [
+            ("http://u:hush@evil.example/x?token=hush", "http://...@evil.example/x?..."),
+            ("http://u:hush@evil.example", "http://...@evil.example"),
+            ("u:hush@evil.example/a@b", "...@evil.example/a@b"),
+            ("http://evil.example/a@b#hush", "http://evil.example/a@b?..."),
+        ] {
+            let text = check_address(url).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("{shown} is not")), "{text}");
         }
     }
 

@@ -21,8 +21,11 @@ use crate::work::Watch;
 const ATTEMPTS: u32 = 3;
 
 /// Asks over the network.
-#[derive(Clone, Copy, Debug)]
-pub struct Metadata;
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// PEM of the authorities to trust, in the place of those that browsers trust: STS may stand behind one's own.
+    pub roots: Option<Vec<u8>>,
+}
 
 impl Web for Metadata {
     fn ask(
@@ -36,7 +39,8 @@ impl Web for Metadata {
         // Which addresses are asked was decided before. Those of containers and instances speak plain HTTP, and never leave
         // the machine.
         let insecure = ask.insecure;
-        let options = Options { insecure, timeouts, connections: 1, ..Options::default() };
+        let roots = self.roots.clone();
+        let options = Options { insecure, timeouts, connections: 1, roots, ..Options::default() };
         let mut request = Request::new(ask.method, Url::parse(ask.url)?);
         if !ask.body.is_empty() {
             request.body = Body::Bytes(Cow::Borrowed(ask.body));

@@ -81,10 +81,13 @@ pub fn endpoint(
     profile: &Profile,
 ) -> Result<String, AwsFault> {
     let name = service.name();
-    let ignored = environment.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-        || profile
-            .get("ignore_configured_endpoint_urls")
-            .is_some_and(|it| it.eq_ignore_ascii_case("true"));
+    let profiles = |name: &str| profile.get(name).is_some_and(|it| it.eq_ignore_ascii_case("true"));
+    // What the environment says counts, also where it says no. Returns what says yes.
+    let says = |variable: &'static str, member: &'static str| match environment.get(variable) {
+        Some(_) => environment.is_true(variable).then_some(variable),
+        None => profiles(member).then_some(member),
+    };
+    let ignored = says("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls");
     let own = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
     let said = || {
         environment
@@ -92,22 +95,16 @@ pub fn endpoint(
             .or_else(|| environment.get("AWS_ENDPOINT_URL"))
             .or_else(|| profile.endpoint(name))
     };
-    let said = asked.or_else(|| if ignored { None } else { said() });
+    let said = asked.or_else(|| if ignored.is_some() { None } else { said() });
     if let Some(url) = said {
         return Ok(url.trim_end_matches('/').to_owned());
     }
-    let profiles = |name: &str| profile.get(name).is_some_and(|it| it.eq_ignore_ascii_case("true"));
     for (variable, member) in [
         ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
         ("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
     ] {
-        match environment.get(variable) {
-            Some(_) if environment.is_true(variable) => {
-                return Err(AwsFault::Endpoints { name: variable });
-            }
-            // What the environment says counts, also where it says no.
-            None if profiles(member) => return Err(AwsFault::Endpoints { name: member }),
-            _ => {}
+        if let Some(name) = says(variable, member) {
+            return Err(AwsFault::Endpoints { name });
         }
     }
     Ok(format!("https://{name}.{region}.{}", suffix(region)))
@@ -187,6 +184,16 @@ mod tests {
             fips(&[("AWS_USE_FIPS_ENDPOINT", "false")]).as_deref(),
             Ok("https://s3.us-gov-west-1.amazonaws.com")
         );
+        let mut ignoring = Profile::default();
+        for (name, value) in
+            [("ignore_configured_endpoint_urls", "true"), ("endpoint_url", "http://x")]
+        {
+            ignoring.config.insert(name.to_owned(), value.to_owned().into());
+        }
+        let of = |vars| endpoint(Service::S3, "r", None, &Environment::of(vars), &ignoring);
+        assert_eq!(of(&[]).as_deref(), Ok("https://s3.r.amazonaws.com"));
+        let no = [("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false")];
+        assert_eq!(of(&no).as_deref(), Ok("http://x"));
         assert_eq!(suffix("cn-north-1"), "amazonaws.com.cn");
         assert_eq!(suffix("us-isob-east-1"), "sc2s.sgov.gov");
     }

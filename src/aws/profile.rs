@@ -146,7 +146,9 @@ impl Profile {
     ///
     /// `Invalid` if a profile is named that no file has; `Corrupt` if a file is none; `Io` if it cannot be read.
     pub fn read(environment: &Environment, named: Option<&str>) -> Result<Self> {
-        let named = named.or_else(|| environment.get("AWS_PROFILE"));
+        let variable =
+            || ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].iter().find_map(|it| environment.get(it));
+        let named = named.or_else(variable);
         let name = named.unwrap_or("default");
         let credentials = shared(environment, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")?;
         let config = shared(environment, "AWS_CONFIG_FILE", ".aws/config")?;
@@ -231,9 +233,12 @@ mod tests {
         assert_eq!((plain.get("region"), plain.is_named), (Some("eu-west-1"), false));
         assert_eq!(plain.endpoint("ebs"), None);
         let dev = Environment::of(&[("HOME", home), ("AWS_PROFILE", "dev")]);
-        for profile in
-            [Profile::read(&dev, None).unwrap(), Profile::read(&environment, Some("dev")).unwrap()]
-        {
+        let old = Environment::of(&[("HOME", home), ("AWS_DEFAULT_PROFILE", "dev")]);
+        for profile in [
+            Profile::read(&dev, None).unwrap(),
+            Profile::read(&old, None).unwrap(),
+            Profile::read(&environment, Some("dev")).unwrap(),
+        ] {
             assert_eq!(profile.get("region"), Some("eu-west-2"));
             assert_eq!(profile.get("aws_access_key_id"), Some("B"));
             assert_eq!(profile.endpoint("ebs"), Some("http://ebs"));

@@ -72,8 +72,15 @@ pub(super) fn headers(headers: &Headers) -> String {
             value.escape_debug().to_string()
         } else if name.eq_ignore_ascii_case("location") {
             // Where it leads is worth seeing, and its query is not.
-            let path = || value.split('?').next().unwrap_or_default().escape_debug().to_string();
-            Url::parse(value).map_or_else(|_| path(), |url| address(&url))
+            let path =
+                || value.split(['?', '#']).next().unwrap_or_default().escape_debug().to_string();
+            // An address that is none can have a user with a password.
+            let is_path = value.starts_with('/') && !value.starts_with("//");
+            match Url::parse(value) {
+                Ok(url) => address(&url),
+                Err(_) if is_path => path(),
+                Err(_) => "...".to_owned(),
+            }
         } else {
             "...".to_owned()
         };
@@ -102,6 +109,10 @@ mod tests {
         }
         sent.add("Location", "https://s3.example/b?X-Amz-Signature=hush&X-Amz-Credential=hush");
         sent.add("Location", "/v2/a/uploads/1?_state=hush");
+        sent.add("Location", "/v2/a/uploads/1#hush");
+        for odd in ["https://u:hush@h/x", "//u:hush@h/x", "u:hush@h", "hush", "ftp://hush/x"] {
+            sent.add("Location", odd);
+        }
         sent.add("Content-Length", "17");
         let shown = headers(&sent);
         assert!(!shown.contains("hush"), "{shown}");

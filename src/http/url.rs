@@ -153,6 +153,19 @@ impl Url {
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
     }
+
+    /// Tells whether it is an address of this link alone, as those where instances and containers get their keys: nothing
+    /// that stands elsewhere, as a proxy, knows what is there.
+    #[must_use]
+    pub fn is_link_local(&self) -> bool {
+        // That of Amazon's is not link-local by its number, and is by its use.
+        let amazon = |it: &std::net::Ipv6Addr| it.segments()[..2] == [0xfd00, 0x0ec2];
+        match self.host.parse() {
+            Ok(IpAddr::V4(address)) => address.is_link_local(),
+            Ok(IpAddr::V6(address)) => address.is_unicast_link_local() || amazon(&address),
+            Err(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Url {
@@ -212,6 +225,22 @@ mod tests {
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn addresses_of_this_link_are_known() {
+        for (text, is_local) in [
+            ("http://169.254.169.254/latest", true),
+            ("http://169.254.170.2/v2/x", true),
+            ("http://[fd00:ec2::254]/", true),
+            ("http://[fe80::1]/", true),
+            ("http://[fd00:ec3::254]/", false),
+            ("http://169.255.0.1/", false),
+            ("http://127.0.0.1/", false),
+            ("http://169.254.169.254.example/", false),
+        ] {
+            assert_eq!(url(text).is_link_local(), is_local, "{text}");
+        }
     }
 
     #[test]

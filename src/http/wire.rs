@@ -46,7 +46,7 @@ const NOT_TLS: &str = "received corrupt message";
 /// Sockets, and the proxies between us and them.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    /// For this machine: nothing that is meant for it goes anywhere else.
+    /// For this machine and its link: nothing that is meant for them, as a token for keys, goes anywhere else.
     direct: Agent,
     secure: Agent,
     plain: Agent,
@@ -79,7 +79,7 @@ impl Sockets {
 
     fn agent(&self, request: &Request<'_>) -> &Agent {
         match () {
-            () if request.url.is_loopback() => &self.direct,
+            () if request.url.is_loopback() || request.url.is_link_local() => &self.direct,
             () if request.url.is_secure() => &self.secure,
             () => &self.plain,
         }

@@ -38,13 +38,14 @@ impl fmt::Debug for Credentials {
 /// Asks a helper, `docker-credential-NAME`, for a host; gives `None` if it knows nothing of that.
 pub type Helper<'a> = &'a dyn Fn(&str, &str) -> Result<Option<Vec<u8>>>;
 
+/// What is there may be `null` everywhere, as docker reads it.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Config {
-    #[serde(default)]
-    auths: BTreeMap<String, Entry>,
-    #[serde(default, rename = "credHelpers")]
-    helpers: BTreeMap<String, String>,
-    #[serde(default, rename = "credsStore")]
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    #[serde(rename = "credHelpers")]
+    helpers: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "credsStore")]
     store: Option<String>,
 }
 
@@ -52,6 +53,8 @@ struct Config {
 #[serde(default)]
 struct Entry {
     auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
     #[serde(rename = "identitytoken")]
     identity: Option<String>,
 }
@@ -92,25 +95,40 @@ pub fn find_credentials(
     })?;
     let keys = keys(reference);
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let own = names.iter().find_map(|key| Some((config.helpers.get(*key)?, *key)));
+    let helpers = config.helpers.unwrap_or_default();
+    let own = names.iter().find_map(|key| Some((helpers.get(*key)?.as_ref(), *key)));
     let for_all = || {
         let server = if reference.host == HUB.0 { HUB.1 } else { reference.host.as_str() };
-        config.store.as_ref().map(|helper| (helper, server))
+        Some((config.store.as_ref(), server))
     };
-    if let Some((helper, server)) = own.or_else(for_all)
+    // One without a name is none: the file has what is for this registry.
+    if let Some((Some(helper), server)) = own.or_else(for_all)
+        && !helper.is_empty()
         && let Some(answer) = ask_helper(helper, server, ask)?
     {
         return Ok(Some(answer));
     }
-    for key in names {
-        let entry = config.auths.iter().find(|(name, _)| bare(name) == bare(key));
-        if let Some((_, entry)) = entry
+    let auths = config.auths.unwrap_or_default();
+    let exact = names.iter().flat_map(|key| {
+        let key = bare(key);
+        auths.iter().filter(move |(name, _)| bare(name) == key)
+    });
+    // What docker finds in the end: an address stands for its host, whatever its path.
+    let of_host = auths.iter().filter(|(name, _)| host_of(name) == Some(reference.host.as_str()));
+    for (_, entry) in exact.chain(of_host) {
+        if let Some(entry) = entry
             && let Some(found) = entry_credentials(entry)?
         {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Returns the host of a name that is an address.
+fn host_of(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"))?;
+    rest.split('/').next()
 }
 
 /// Returns the names under which a registry can stand, the most particular first: podman keeps them for parts of a
@@ -137,8 +155,14 @@ fn entry_credentials(entry: &Entry) -> Result<Option<Credentials>> {
     if let Some(token) = entry.identity.as_ref().filter(|it| !it.is_empty()) {
         return Ok(Some(Credentials::Identity(token.clone())));
     }
-    let Some(auth) = entry.auth.as_ref().filter(|it| !it.is_empty()) else { return Ok(None) };
-    let decoded = STANDARD.decode(auth.trim()).ok().and_then(|it| String::from_utf8(it).ok());
+    let there = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+    let Some(auth) = there(&entry.auth) else {
+        let pair = there(&entry.username).zip(there(&entry.password));
+        return Ok(pair.map(|(name, password)| Credentials::User { name, password }));
+    };
+    // `base64` ends its lines, and breaks long ones.
+    let auth: String = auth.split(['\r', '\n']).map(str::trim).collect();
+    let decoded = STANDARD.decode(&auth).ok().and_then(|it| String::from_utf8(it).ok());
     let decoded = decoded.as_deref().and_then(|it| it.split_once(':'));
     let (name, password) = decoded
         .ok_or_else(|| Error::corrupt("an \"auth\" in it is not base64 of USER:PASSWORD"))?;
@@ -206,6 +230,50 @@ mod tests {
         assert_eq!(find(config, "token.example:5000/a"), Some(Credentials::Identity("t".into())));
         for typed in ["empty.example/a", "token.example/a", "other.example/r.example"] {
             assert_eq!(find(config, typed), None, "{typed}");
+        }
+    }
+
+    /// As people and their tools write them by hand, and docker takes them.
+    #[test]
+    fn whatever_docker_takes_is_taken() {
+        for (config, typed) in [
+            (r#"{"auths": {"r.example": {"auth": "dTpw\n"}}}"#, "r.example/web"),
+            (r#"{"auths": {"r.example": {"auth": "dT\r\npw\r\n"}}}"#, "r.example/web"),
+            (r#"{"auths": {"r.example": {"username": "u", "password": "p"}}}"#, "r.example/web"),
+            (
+                r#"{"auths": {"r.example": {"username": "x", "password": "y", "auth": "dTpw"}}}"#,
+                "r.example/web",
+            ),
+            (r#"{"auths": {"https://r.example/v2/team/": {"auth": "dTpw"}}}"#, "r.example/web"),
+            (r#"{"auths": {"http://r.example:5000": {"auth": "dTpw"}}}"#, "r.example:5000/web"),
+            (
+                r#"{"auths": {"https://index.docker.io/v1/access": {"auth": "dTpw"},
+                "docker.io": {"auth": "dTpw"}}}"#,
+                "docker.io/library/web",
+            ),
+            (
+                r#"{"auths": {"r.example/a": null, "r.example": {"auth": "dTpw", "email": null}},
+                "credHelpers": null, "credsStore": null}"#,
+                "r.example/a",
+            ),
+            (r#"{"auths": {"r.example": {"auth": "dTpw"}}, "credsStore": ""}"#, "r.example/web"),
+            (
+                r#"{"auths": {"r.example": {"auth": "dTpw"}}, "credHelpers": {"r.example": ""},
+                "credsStore": "all"}"#,
+                "r.example/web",
+            ),
+        ] {
+            assert_eq!(find(config, typed), user("u", "p"), "{config}");
+        }
+        for config in [
+            r#"{"auths": null}"#,
+            "{}",
+            r#"{"auths": {"r.example": null}}"#,
+            r#"{"auths": {"r.example": {"username": "u"}}}"#,
+            r#"{"auths": {"https://other.example/r.example": {"auth": "dTpw"}}}"#,
+            r#"{"auths": {"r.example/team": {"auth": "dTpw"}}}"#,
+        ] {
+            assert_eq!(find(config, "r.example/web"), None, "{config}");
         }
     }
 

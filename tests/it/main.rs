@@ -98,6 +98,8 @@ mod sign;
 mod storage;
 mod store;
 mod strip;
+#[cfg(feature = "network")]
+mod surroundings;
 mod transcripts;
 mod unreadable;
 #[cfg(feature = "network")]

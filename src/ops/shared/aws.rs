@@ -1,5 +1,7 @@
 //! AWS for one run: whose keys, which region, which endpoint.
 
+use std::path::Path;
+
 use crate::aws;
 use crate::aws::Aws;
 use crate::aws::AwsFault;
@@ -12,7 +14,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::error::Setting;
 use crate::ops::shared::account::AwsRequest;
-use crate::ops::shared::network::connected;
+use crate::ops::shared::network::roots;
+use crate::ops::shared::network::trusting;
 use crate::work::Watch;
 
 /// Runs `run` with AWS in a region: `region`, else that of the environment or the profile.
@@ -32,11 +35,15 @@ pub(in crate::ops) fn with_aws<R>(
     let region = aws::region(region, &environment, &profile).map_err(advised)?;
     let is_asked = request.profile.is_some();
     let (asked, insecure) = (request.endpoint.as_deref(), request.network.insecure);
-    let keys = Keys::find(environment.clone(), profile.clone(), is_asked, Box::new(Metadata))
+    // What AWS's own tools have for them counts before what is for all programs.
+    let bundle = environment.get("AWS_CA_BUNDLE").or_else(|| profile.get("ca_bundle"));
+    let roots = roots(bundle.map(Path::new), watch)?;
+    let web = Box::new(Metadata { roots: roots.clone() });
+    let keys = Keys::find(environment.clone(), profile.clone(), is_asked, web)
         .and_then(|keys| keys.in_region(&region, asked, insecure))
         .map_err(advised)?;
     let endpoint = request.endpoint.clone();
-    connected(&request.network, connections, watch, |http| {
+    trusting(roots, &request.network, connections, watch, |http| {
         run(&Aws::new(http, keys, environment, profile, endpoint), &region)
     })
     .map_err(|error| match error.advice() {

@@ -49,8 +49,34 @@ pub(in crate::ops) fn connected<R>(
     watch: &dyn Watch,
     run: impl FnOnce(&Client<'_>) -> Result<R>,
 ) -> Result<R> {
-    let named = std::env::var_os("SSL_CERT_FILE").filter(|it| !it.is_empty());
-    let roots = named.map(|path| read_small(Path::new(&path), MAX_ROOTS_LEN, watch)).transpose()?;
+    trusting(roots(None, watch)?, options, connections, watch, run)
+}
+
+/// Reads the authorities to trust: those of a file, else those that the environment names for all programs.
+///
+/// # Errors
+///
+/// `Io` or `Limit` if they cannot be read.
+#[cfg(feature = "network")]
+pub(in crate::ops) fn roots(named: Option<&Path>, watch: &dyn Watch) -> Result<Option<Vec<u8>>> {
+    let named = named.map(Path::to_owned);
+    let for_all = || std::env::var_os("SSL_CERT_FILE").filter(|it| !it.is_empty()).map(Into::into);
+    named.or_else(for_all).map(|path| read_small(&path, MAX_ROOTS_LEN, watch)).transpose()
+}
+
+/// As [`connected`], with the authorities of [`roots`].
+///
+/// # Errors
+///
+/// As [`http::connected`].
+#[cfg(feature = "network")]
+pub(in crate::ops) fn trusting<R>(
+    roots: Option<Vec<u8>>,
+    options: &NetworkOptions,
+    connections: usize,
+    watch: &dyn Watch,
+    run: impl FnOnce(&Client<'_>) -> Result<R>,
+) -> Result<R> {
     let options = http::Options {
         insecure: options.insecure,
         trace: options.trace.clone(),

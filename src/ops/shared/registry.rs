@@ -43,8 +43,24 @@ pub(in crate::ops) fn session<'a>(
     Ok(Registry::new(client, base, &reference.path, access, mount_from, credentials))
 }
 
-/// Looks in the files of docker and podman: the first one that has something for the registry counts.
+/// What has a file of docker's itself, as docker's own program reads it.
+const CONFIG_VARIABLE: &str = "DOCKER_AUTH_CONFIG";
+
+/// What names the only file.
+const FILE_VARIABLE: &str = "REGISTRY_AUTH_FILE";
+
+/// Looks in the environment and in the files of docker and podman: the first one that has something for the registry counts.
 fn credentials(reference: &Reference, watch: &dyn Watch) -> Result<Option<Credentials>> {
+    let variable = |name| std::env::var_os(name).filter(|it| !it.is_empty());
+    // Who names a file means that one alone.
+    let config = variable(CONFIG_VARIABLE).filter(|_| variable(FILE_VARIABLE).is_none());
+    if let Some(config) = config {
+        let found = find_credentials(config.as_encoded_bytes(), reference, &ask_helper);
+        let found = found.map_err(|error| error.in_file(Path::new(CONFIG_VARIABLE)));
+        if let Some(found) = found? {
+            return Ok(Some(found));
+        }
+    }
     for file in files() {
         if Node::at(&file)?.is_none() {
             continue;
@@ -58,15 +74,24 @@ fn credentials(reference: &Reference, watch: &dyn Watch) -> Result<Option<Creden
     Ok(None)
 }
 
-/// Returns where credentials may be, podman's places first. Who names a file means that one alone.
+/// Returns where credentials may be, podman's places first.
 fn files() -> Vec<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-    if let Some(file) = folder("REGISTRY_AUTH_FILE") {
+    if let Some(file) = folder(FILE_VARIABLE) {
         return vec![file];
     }
-    let podman = folder("XDG_RUNTIME_DIR").map(|it| it.join("containers/auth.json"));
-    let docker = folder("DOCKER_CONFIG").or_else(|| folder("HOME").map(|it| it.join(".docker")));
-    podman.into_iter().chain(docker.map(|it| it.join("config.json"))).collect()
+    let in_home = |name: &str| folder("HOME").map(|it| it.join(name));
+    // Where nobody has logged in, as in a container, there is no folder of a session.
+    let run = || PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw()));
+    let podman = folder("XDG_RUNTIME_DIR").map_or_else(run, |it| it.join("containers"));
+    let kept = folder("XDG_CONFIG_HOME").or_else(|| in_home(".config"));
+    let docker = folder("DOCKER_CONFIG").or_else(|| in_home(".docker"));
+    let files = [
+        Some(podman.join("auth.json")),
+        kept.map(|it| it.join("containers/auth.json")),
+        docker.map(|it| it.join("config.json")),
+    ];
+    files.into_iter().flatten().collect()
 }
 
 /// Asks `docker-credential-NAME`, which docker's and podman's files name.
