@@ -134,7 +134,10 @@ mod tests {
         for status in [200, 201, 202, 206, 301, 307, 400, 401, 403, 404, 409, 413, 416, 501, 505] {
             assert_eq!(of(status), Verdict::Take, "{status}");
         }
-        let cut = |may_repeat| Cut { phase: Phase::Tls, cause: String::new(), may_repeat };
+        let cut = |may_repeat| {
+            let cause = String::new();
+            Cut { phase: Phase::Tls, cause, may_repeat, is_closed: false }
+        };
         assert_eq!(usual(&Outcome::Cut(&cut(true))), Verdict::Again);
         assert_eq!(usual(&Outcome::Cut(&cut(false))), Verdict::Take);
     }

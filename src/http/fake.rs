@@ -97,7 +97,7 @@ pub fn endless() -> Box<dyn Read + Send> {
 /// Makes a broken connection.
 #[must_use]
 pub fn broken(phase: Phase) -> Cut {
-    Cut { phase, cause: "connection reset".to_owned(), may_repeat: true }
+    Cut { phase, cause: "connection reset".to_owned(), may_repeat: true, is_closed: true }
 }
 
 /// A world whose time passes by sleeping, and whose chance is always the greatest.

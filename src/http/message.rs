@@ -192,6 +192,8 @@ pub struct Cut {
     pub cause: String,
     /// Whether another try can end otherwise. It cannot where a name or a certificate is wrong.
     pub may_repeat: bool,
+    /// Whether the other side closed the connection.
+    pub is_closed: bool,
 }
 
 impl fmt::Display for Cut {

@@ -171,7 +171,9 @@ impl Response {
         }
         let most = self.announced.map_or(u64::MAX, |it| it.saturating_sub(self.done));
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
-        let cut = |cause: String| Ok(Err(Cut { phase: Phase::Body, cause, may_repeat: true }));
+        let cut = |cause: String| {
+            Ok(Err(Cut { phase: Phase::Body, cause, may_repeat: true, is_closed: false }))
+        };
         let at = |done: u64, announced: Option<u64>| match announced {
             Some(all) => format!("after {done} of {all} bytes"),
             None => format!("after {done} bytes"),

@@ -270,7 +270,14 @@ fn cut(error: &ureq::Error, phase: Phase) -> Cut {
     {
         cause.push_str(" (or this machine's clock is wrong)");
     }
-    Cut { phase, cause, may_repeat }
+    let is_closed = matches!(error, E::Io(error) if matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::UnexpectedEof
+    ));
+    Cut { phase, cause, may_repeat, is_closed }
 }
 
 #[cfg(test)]
@@ -287,7 +294,7 @@ mod tests {
         assert!(!cut(&ureq::Error::HostNotFound, Phase::FirstByte).may_repeat);
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let found = cut(&ureq::Error::Io(reset), Phase::Send);
-        assert_eq!((found.phase, found.may_repeat), (Phase::Send, true));
+        assert_eq!((found.phase, found.may_repeat, found.is_closed), (Phase::Send, true, true));
     }
 
     #[test]

@@ -134,8 +134,9 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// Finds out how the registry is spoken to: with TLS; without only where `may_be_plain`, and it answers something that is
-    /// not TLS. Any other failure, as a certificate that is not trusted, is an error.
+    /// Finds out how the registry is spoken to: with TLS; without only where `may_be_plain`, or on this machine, and it answers
+    /// something that is not TLS. On this machine it may close the connection as well: a server that closes what it has not read
+    /// to the end takes back its own answer. Any other failure, as a certificate that is not trusted, is an error.
     ///
     /// # Errors
     ///
@@ -149,7 +150,10 @@ impl<'a> Registry<'a> {
         let judge = |outcome: &Outcome<'_>| match outcome {
             Outcome::Answer { .. } => Verdict::Take,
             Outcome::Cut(cut) => {
-                speaks_no_tls.fetch_or(cut.phase == Phase::NoTls, Ordering::Relaxed);
+                if cut.phase == Phase::NoTls || (cut.is_closed && secure.is_loopback()) {
+                    speaks_no_tls.store(true, Ordering::Relaxed);
+                    return Verdict::Take;
+                }
                 usual(outcome)
             }
         };

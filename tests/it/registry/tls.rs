@@ -141,6 +141,16 @@ fn plain(mut client: TcpStream) {
     let _ = client.write_all(answer.as_bytes());
 }
 
+/// Answers as servers do that close what they do not understand, without a word, and before they have read all of it.
+fn curt(mut client: TcpStream) {
+    let mut head = [0; 5];
+    if client.read_exact(&mut head).is_ok() && head == *b"GET /" {
+        let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = client.read(&mut [0; 4096]);
+        let _ = client.write_all(answer.as_bytes());
+    }
+}
+
 fn run(here: &Path, line: &str, vars: &[(&str, &str)]) -> (i32, String) {
     let mut command = amikit();
     command.current_dir(here).args(line.split_whitespace()).env("HOME", here);
@@ -181,18 +191,20 @@ fn a_certificate_that_nobody_trusts_is_an_error_and_no_reason_to_do_without_tls(
     assert!(server.first().iter().all(|byte| *byte == HANDSHAKE), "plain HTTP");
 }
 
-/// What answers, and not with TLS, is spoken to without, on this machine; what fails in another way is not.
+/// What answers, and not with TLS, or closes, is spoken to without, on this machine; what fails in another way is not.
 #[test]
 fn only_an_answer_that_is_not_tls_is_answered_without() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    let server = Listening::start(plain);
-    let (code, text) =
-        run(here, &format!("pull 127.0.0.1:{}/web:v1 -o back.ami", server.port), &[]);
-    assert_eq!(code, 2, "{text}");
-    assert!(text.contains("there is no 127.0.0.1"), "{text}");
-    assert_eq!(server.first()[0], HANDSHAKE);
-    assert!(server.first().contains(&b'G'), "{:?}", server.first());
+    for answer in [plain, curt] {
+        let server = Listening::start(answer);
+        let (code, text) =
+            run(here, &format!("pull 127.0.0.1:{}/web:v1 -o back.ami", server.port), &[]);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("there is no 127.0.0.1"), "{text}");
+        assert_eq!(server.first()[0], HANDSHAKE);
+        assert!(server.first().contains(&b'G'), "{:?}", server.first());
+    }
     // An alert of TLS: no protocol or cipher in common.
     let alert = Listening::start(|mut client| {
         let _ = client.read(&mut [0; 4096]);
