@@ -23,6 +23,10 @@ use crate::field;
 /// Most bytes by which two keys of one kind and one size differ: numbers may begin with zeros.
 const KEY_SLACK: usize = 16;
 
+/// Most bytes of the texts of a file together, as a multiple of its length: texts may share their ends, and a file whose
+/// every item has the same long one would take for ever.
+const TEXTS_OF_LEN: usize = 16;
+
 /// The identity of a machine: 32 hexadecimal digits, nothing, or a word that stands for it.
 pub(super) fn machine_id(old: Option<&[u8]>, new: Option<&[u8]>) -> bool {
     let is_one = |bytes: &[u8]| {
@@ -135,14 +139,22 @@ fn library_list(bytes: &[u8]) -> Option<Vec<[&[u8]; 4]>> {
         return None;
     }
     let (entries, strings) = bytes[32..].split_at(entries_len);
+    let mut left = bytes.len().saturating_mul(TEXTS_OF_LEN);
     let mut found = Vec::new();
     for entry in entries.chunks_exact(48) {
-        let name = strings.get(usize::try_from(field::u32_le(entry, 36)).ok()?..)?;
-        let name = &name[..name.iter().position(|byte| *byte == 0)?];
+        let name = text_at(strings, u64::from(field::u32_le(entry, 36)), &mut left)?;
         found.push([&entry[16..24], &entry[32..36], &entry[40..44], name]);
     }
     found.sort_unstable();
     Some(found)
+}
+
+/// Returns the text at a place, up to its NUL, and takes its length off what is left; `None` if it is longer than that.
+fn text_at<'a>(texts: &'a [u8], at: u64, left: &mut usize) -> Option<&'a [u8]> {
+    let text = texts.get(usize::try_from(at).ok()?..)?;
+    let len = text[..text.len().min(*left)].iter().position(|byte| *byte == 0)?;
+    *left = left.strict_sub(len);
+    Some(&text[..len])
 }
 
 /// The same messages, stored in another order.
@@ -167,10 +179,11 @@ fn messages(bytes: &[u8]) -> Option<BTreeMap<&[u8], &[u8]>> {
     let mut found = BTreeMap::new();
     // What is neither an item nor a text of one would go unseen. Texts may share their ends.
     let mut is_told = vec![false; texts.len()];
+    let mut left = bytes.len().saturating_mul(TEXTS_OF_LEN);
     for item in items.chunks_exact(item_len) {
-        let at = usize::try_from(field::u64_le(item, 48)).ok()?;
-        let text = texts.get(at..)?;
-        let text = &text[..text.iter().position(|byte| *byte == 0)?];
+        let at = field::u64_le(item, 48);
+        let text = text_at(texts, at, &mut left)?;
+        let at = usize::try_from(at).ok()?;
         is_told[at..at.strict_add(text.len())].fill(true);
         found.insert(&item[..48], text);
     }
@@ -376,6 +389,42 @@ mod tests {
         for cut in 0..one.len() {
             assert!(!catalog(Some(&one[..cut]), Some(&one[..cut])), "{cut}");
         }
+    }
+
+    /// Each item of a hostile file says that its text is the same long one.
+    #[test]
+    fn texts_that_are_many_times_the_file_are_not_read() {
+        let long = "x".repeat(4000);
+        let libraries = |count| aux_cache(&vec![(1, 500, 3, &long[..]); count]);
+        let shared = |count: usize| {
+            let mut bytes = libraries(count);
+            let (strings, first) = (32 + count * 48, 32 + 36);
+            let place: [u8; 4] = bytes[first..first + 4].try_into().unwrap();
+            for entry in 0..count {
+                bytes[32 + entry * 48 + 36..][..4].copy_from_slice(&place);
+            }
+            // One name is left.
+            bytes.truncate(strings + 4002);
+            bytes[28..32].copy_from_slice(&4002_u32.to_le_bytes());
+            bytes
+        };
+        let same = |bytes: &[u8]| super::libraries(Some(bytes), Some(bytes));
+        assert!(same(&shared(10)));
+        assert!(!same(&shared(1000)));
+        let database = |count: usize| {
+            let mut bytes = b"RHHHKSLP".to_vec();
+            for number in [0, 40, count, 56] {
+                bytes.extend(u64::try_from(number).unwrap().to_le_bytes());
+            }
+            for item in 0..count {
+                bytes.extend([&item.to_be_bytes()[..], &[0; 48]].concat());
+            }
+            bytes.extend(long.bytes().chain([0]));
+            bytes
+        };
+        let same = |bytes: &[u8]| catalog(Some(bytes), Some(bytes));
+        assert!(same(&database(10)));
+        assert!(!same(&database(1000)));
     }
 
     #[test]
