@@ -288,10 +288,8 @@ fn no_group_and_no_duplicate_crosses_a_region() {
     let volume = Volume::new(map, Vec::new()).unwrap();
     let how = Some(How { chunks: 64, region: 1024, patcher: None });
     let (once, _) = chunk(Source::Volume(&volume), 1, how, States::default());
-    for threads in [2, 7] {
-        let (seen, _) = chunk(Source::Volume(&volume), threads, how, States::default());
-        assert!(seen == once, "{threads} threads");
-    }
+    let (seen, _) = chunk(Source::Volume(&volume), 7, how, States::default());
+    assert!(seen == once, "7 threads");
     let groups: Vec<_> = once.groups.iter().map(|it| it.ids.clone()).collect();
     assert_eq!(groups, groups_of(&once.blocks, 64, 1024));
     let sizes: Vec<_> = once.groups.iter().map(|it| (it.region.number, it.ids.len())).collect();

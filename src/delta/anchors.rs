@@ -11,7 +11,7 @@ const WINDOW: usize = 64;
 const MASK: u64 = 0x7ff << 53;
 
 /// What each byte adds to the rolling hash.
-const GEAR: [u64; 256] = gear();
+static GEAR: [u64; 256] = gear();
 
 #[expect(clippy::indexing_slicing, reason = "iterators are not const")]
 const fn gear() -> [u64; 256] {

@@ -47,19 +47,24 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 /// the end: ext4 sums this way, with an UUID in front.
 #[must_use]
 pub fn crc32c_register(register: u32, bytes: &[u8]) -> u32 {
+    let [last, seventh, sixth, fifth, fourth, third, second, first] = &TABLES;
     let (eights, rest) = bytes.as_chunks::<8>();
     let mut sum = register;
-    for eight in eights {
-        let mut steps = *eight;
-        for (step, byte) in steps.iter_mut().zip(sum.to_le_bytes()) {
-            *step ^= byte;
-        }
-        let tables = TABLES.iter().rev();
-        sum = tables.zip(steps).fold(0, |sum, (table, byte)| sum ^ table[usize::from(byte)]);
+    // Written out: folded, it is as fast where it is optimised, and an eighth of that in a build for tests.
+    for [a, b, c, d, e, f, g, h] in eights {
+        let [i, j, k, l] = sum.to_le_bytes();
+        sum = first[usize::from(a ^ i)]
+            ^ second[usize::from(b ^ j)]
+            ^ third[usize::from(c ^ k)]
+            ^ fourth[usize::from(d ^ l)]
+            ^ fifth[usize::from(*e)]
+            ^ sixth[usize::from(*f)]
+            ^ seventh[usize::from(*g)]
+            ^ last[usize::from(*h)];
     }
     for byte in rest {
         let [low, ..] = sum.to_le_bytes();
-        sum = (sum >> 8) ^ TABLES[0][usize::from(low ^ byte)];
+        sum = (sum >> 8) ^ last[usize::from(low ^ byte)];
     }
     sum
 }

@@ -355,8 +355,11 @@ impl Bits<'_> {
     fn count_below(self, bit: u32) -> u32 {
         let whole = usize::try_from(bit / 8).expect("inside the group");
         let part = self.0.get(whole).map_or(0, |byte| (byte & !(0xff << (bit % 8))).count_ones());
+        let (words, rest) = self.0[..whole].as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word).count_ones());
+        let rest = rest.iter().map(|byte| byte.count_ones());
         // At most 1,024.
-        self.0[..whole].iter().map(|byte| byte.count_ones()).sum::<u32>().strict_add(part)
+        words.chain(rest).sum::<u32>().strict_add(part)
     }
 }
 

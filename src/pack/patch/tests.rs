@@ -244,9 +244,7 @@ fn any_bytes_are_refused_or_come_back_the_same() {
 #[expect(clippy::unnecessary_wraps, reason = "what a patch is applied with")]
 fn read_base(page: Page, pages: &mut [u8]) -> Result<()> {
     for (page, bytes) in (page..).zip(pages.chunks_mut(PAGE_LEN)) {
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = page.to_le_bytes()[at % 8];
-        }
+        bytes.as_chunks_mut::<8>().0.fill(page.to_le_bytes());
     }
     Ok(())
 }

@@ -133,6 +133,11 @@ pub(crate) fn sample<T: From<u8> + std::ops::Div<Output = T>>(all: T) -> T {
     if every { all } else { all / T::from(5) }
 }
 
+/// Returns the step in which a run goes through a list: each fifth, or with `AMIKIT_SAMPLES=all` every one.
+pub(crate) fn step() -> usize {
+    6 - sample(5)
+}
+
 /// Tells whether a program is installed, and says so where it is not.
 pub(crate) fn installed(program: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|path| {
@@ -200,12 +205,8 @@ impl Random {
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes: Vec<u8> = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend(self.next().to_le_bytes());
-        }
-        bytes.truncate(len);
-        spare_magics(&mut bytes);
+        let mut bytes = vec![0; len];
+        self.fill(&mut bytes);
         bytes
     }
 
@@ -242,6 +243,11 @@ pub(crate) struct Model {
 }
 
 pub(crate) const PAGE: usize = 4096;
+
+/// Tells whether all bytes are zero: the first is, and each equals the one before it.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.split_first().is_none_or(|(first, rest)| *first == 0 && *rest == bytes[..rest.len()])
+}
 
 impl Model {
     /// Makes whole blocks: `None` a hole, else its bytes padded with zeros; and `tail` bytes more
@@ -304,7 +310,7 @@ impl Model {
         }
         self.written.resize(self.bytes.len().div_ceil(PAGE), false);
         for (page, written) in self.bytes.chunks(PAGE).zip(&mut self.written) {
-            *written |= page.iter().any(|byte| *byte != 0);
+            *written |= !is_zero(page);
         }
         let pages = self.written.chunks(BLOCK_LEN / PAGE);
         self.states = self
@@ -312,7 +318,7 @@ impl Model {
             .chunks(BLOCK_LEN)
             .zip(pages)
             .map(|(block, pages)| {
-                if block.iter().any(|byte| *byte != 0) {
+                if !is_zero(block) {
                     State::Data
                 } else if pages.contains(&true) {
                     State::Zero
@@ -349,7 +355,7 @@ impl Model {
         for (number, block) in self.bytes.chunks(BLOCK_LEN).enumerate() {
             let number = u32::try_from(number).unwrap();
             let (head, rest) = plain.split_at(block.len());
-            if block != head || rest.iter().any(|byte| *byte != 0) {
+            if block != head || !is_zero(rest) {
                 continue;
             }
             match ranges.last_mut() {
@@ -378,8 +384,10 @@ pub(crate) fn data_ranges(path: &Path) -> Vec<(u64, u64)> {
 pub(crate) fn check_raw(path: &Path, model: &Model) {
     let found = fs::read(path).unwrap();
     assert_eq!(found.len(), model.bytes.len(), "{}", path.display());
-    let differs = found.iter().zip(&model.bytes).position(|(a, b)| a != b);
-    assert!(differs.is_none(), "{}: byte {differs:?} differs", path.display());
+    if found != model.bytes {
+        let differs = found.iter().zip(&model.bytes).position(|(a, b)| a != b);
+        panic!("{}: byte {differs:?} differs", path.display());
+    }
     let ranges = data_ranges(path);
     for (number, state) in model.states.iter().enumerate() {
         let start = u64::try_from(number).unwrap() * BLOCK_SIZE;
