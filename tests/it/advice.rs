@@ -158,7 +158,7 @@ fn what_is_advised_can_be_done_with_the_command_that_failed() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     scene(here);
-    let step = 6 - common::sample(5);
+    let step = common::step();
     for (number, place) in PLACES.iter().enumerate() {
         for Scene { file, advised, value } in SCENES.iter().skip(number % step).step_by(step) {
             let line = place.replace("{}", file);

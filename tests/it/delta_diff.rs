@@ -23,8 +23,8 @@ use crate::common::rounds;
 use crate::common::run;
 use crate::common::run_badly;
 use crate::common::run_well;
-use crate::common::sample;
 use crate::common::stderr;
+use crate::common::step;
 use crate::delta_pairs::ALL;
 use crate::delta_pairs::pair;
 
@@ -187,7 +187,7 @@ fn write_kinds(here: &Path, name: &str, model: &Model) -> Vec<String> {
 #[test]
 fn what_changed_is_what_a_look_at_each_block_finds() {
     let mut random = Random::new("what_changed_is_what");
-    for number in (0..rounds(ALL.len())).step_by(6 - sample(5)) {
+    for number in (0..rounds(ALL.len())).step_by(step()) {
         let happens = ALL[number % ALL.len()];
         let folder = quick_folder();
         let here = folder.path();

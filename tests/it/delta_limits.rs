@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::common::Random;
 use crate::common::run_well;
 use crate::common::sample;
+use crate::common::step;
 use crate::limits::peak;
 
 const MIB: u64 = 1 << 20;
@@ -47,7 +48,10 @@ fn memory_of_deltas_is_bounded_by_threads_and_pages_of_the_base() {
             ("verify thin.ami --base old.ami", 64, groups),
             ("apply thin.ami --to old.raw -o out.raw", 64, 0),
             ("diff old.raw new.raw", 8, 0),
-        ] {
+        ]
+        .into_iter()
+        .step_by(step())
+        {
             let line = format!("{line} --threads {count}");
             let code = i32::from(line.starts_with("diff"));
             let peak =

@@ -15,7 +15,7 @@ use crate::common::quick_folder;
 use crate::common::rounds;
 use crate::common::run_badly;
 use crate::common::run_well;
-use crate::common::sample;
+use crate::common::step;
 use crate::common::tree;
 use crate::delta_pairs::ALL;
 use crate::delta_pairs::Happens;
@@ -105,7 +105,7 @@ fn whatever_happened_to_a_volume_comes_back_exactly() {
     if !keeps_holes(quick_folder().path()) {
         return;
     }
-    for number in (0..rounds(ALL.len())).step_by(6 - sample(5)) {
+    for number in (0..rounds(ALL.len())).step_by(step()) {
         let happens = ALL[number % ALL.len()];
         let folder = quick_folder();
         let blocks = 1 + random.index(6);
@@ -157,6 +157,7 @@ fn a_last_block_keeps_its_state_when_the_volume_is_cut_or_grows() {
     ]
     .into_iter()
     .enumerate()
+    .step_by(step())
     {
         let here = folder.path();
         write_pair(here, old, new);
@@ -254,7 +255,7 @@ fn an_index_is_believed_for_its_own_base_and_as_it_was_written() {
     refused(4, "an entry too many");
     // All of the header, and some of the rest.
     let places: Vec<usize> =
-        (0..80).chain((0..rounds(20)).map(|_| random.index(index.len()))).collect();
+        (0..80).step_by(step()).chain((0..rounds(20)).map(|_| random.index(index.len()))).collect();
     for place in places {
         let mut bytes = index.clone();
         bytes[place] ^= 1 << random.below(8);

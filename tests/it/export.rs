@@ -39,6 +39,7 @@ use crate::common::run_badly;
 use crate::common::run_tool;
 use crate::common::run_well;
 use crate::common::stderr;
+use crate::common::step;
 use crate::common::tree;
 
 const SHAPE: Shape = Shape { lineages: 3, versions: 4, blocks: 60, churn: 100 };
@@ -350,7 +351,8 @@ fn a_run_that_is_stopped_says_what_the_folder_has() {
     let mut request = ExportRequest::new(vec![here.join("f")], &output);
     request.compact = true;
     let all = u64::try_from(SHAPE.lineages * SHAPE.versions).unwrap();
-    let (mut stop, mut said) = (0, BTreeMap::<&str, u64>::new());
+    let (mut stop, mut said, each) =
+        (0, BTreeMap::<&str, u64>::new(), u64::try_from(step()).unwrap());
     loop {
         if output.exists() {
             fs::remove_dir_all(&output).unwrap();
@@ -371,9 +373,12 @@ fn a_run_that_is_stopped_says_what_the_folder_has() {
         *said.entry(sentence.unwrap_or_default()).or_default() += 1;
         let next = export(&request, &Unwatched).unwrap();
         assert_eq!((next.present, next.added), (there, all - there), "{text}");
-        stop += 1;
+        stop += each;
     }
-    assert!(said["before it were exported"] > all && said["merges their holders"] > 0, "{said:?}");
+    assert!(
+        each * said["before it were exported"] > all && said["merges their holders"] > 0,
+        "{said:?}"
+    );
 }
 
 /// Runs of one folder wait for each other, also where each finds that there is none yet.

@@ -455,7 +455,8 @@ fn no_byte_of_the_metadata_does_harm() {
     let header_at = field::u64_be(&sound, 16) as usize;
     let table_at = field::u64_be(&sound, header_at + 16) as usize;
     let mut refused = 0;
-    for at in (0..512).chain(header_at..header_at + 1024).chain(table_at..table_at + 40) {
+    let places = (0..512).chain(header_at..header_at + 1024).chain(table_at..table_at + 40);
+    for at in places.step_by(common::step()) {
         for byte in [0, 1, 0x7f, 0xff] {
             if sound[at] == byte {
                 continue;
@@ -482,7 +483,7 @@ fn no_byte_of_the_metadata_does_harm() {
             }
         }
     }
-    assert!(refused > 4000, "{refused} refused");
+    assert!(refused * common::step() > 4000, "{refused} refused");
 }
 
 #[test]
@@ -494,7 +495,7 @@ fn no_cut_image_is_taken_for_a_whole_one() {
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     open(&path).unwrap();
     // One byte less is a footer of 511 bytes, and nothing is lost.
-    for len in (1..sound.len() - 1).rev() {
+    for len in (1..sound.len() - 1).rev().step_by(common::step()) {
         file.set_len(len as u64).unwrap();
         let cut = format::open(
             &ImageRequest { format: Some(named("vhd")), ..ImageRequest::of(&path) },

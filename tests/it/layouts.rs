@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::common;
+use crate::common::step;
 use crate::common::verify;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -241,7 +242,7 @@ fn any_flipped_bit_of_the_index_is_found() {
     let layout = Layout::new();
     let path = layout.bundle().join("index.json");
     let sound = fs::read(&path).unwrap();
-    for byte in 0..sound.len() {
+    for byte in (0..sound.len()).step_by(step()) {
         for bit in 0..8 {
             let mut bytes = sound.clone();
             bytes[byte] ^= 1 << bit;

@@ -23,6 +23,7 @@ use crate::common::run_tool;
 use crate::common::run_well;
 use crate::common::sample;
 use crate::common::stderr;
+use crate::common::step;
 use crate::common::tree;
 
 /// Bundles `old.ami` and, over it, `thin.ami`; keys `alice` and `mallory`; `signers` with Alice's.
@@ -383,7 +384,7 @@ fn a_kill_at_any_call_leaves_a_bundle_that_verifies() {
             .filter(|name| name.contains("amikit-part"))
             .count();
         assert_eq!(parts, 0, "call {number}");
-        number += 6 - sample(5);
+        number += step();
     }
     assert!(number > 10 && signed >= 1, "{number} calls, {signed} signed");
 }

@@ -9,6 +9,7 @@ mod tokens;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use self::graph::Edge;
 use self::graph::Sources;
@@ -75,6 +76,9 @@ fn sources(files: &[(String, String)]) -> Sources {
     Sources::new(library.map(|(name, text)| (name.as_str(), text.as_str())))
 }
 
+/// The uses of the library: of each file of it, those of its files that it uses.
+static EDGES: LazyLock<BTreeSet<Edge>> = LazyLock::new(|| sources(&files()).edges());
+
 /// Returns the room that a file stands in.
 fn room_of(file: &str) -> &str {
     file.split_once('/').map_or_else(|| file.trim_end_matches(".rs"), |(room, _)| room)
@@ -107,13 +111,13 @@ fn rooms_use_lower_floors_only() {
         let room = room_of(file);
         assert!(floor_of(room).is_some(), "{room} has no floor: give it one");
     }
-    let wrong = wrong_ways(&sources(&files).edges());
+    let wrong = wrong_ways(&EDGES);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn no_files_use_each_other_in_a_circle() {
-    let all = sources(&files()).edges();
+    let all = &*EDGES;
     let is_recursion = |(from, to): &Edge| RECURSION.contains(&(from.as_str(), to.as_str()));
     let mut rest = all.clone();
     rest.retain(|edge| !is_recursion(edge));
