@@ -27,7 +27,7 @@ impl Bundle {
         output: &Path,
         watch: &dyn Watch,
     ) -> Result<(u64, Vec<String>)> {
-        let mut sink = Sink::create(output, check_replaceable)?;
+        let mut sink = Sink::create(output, check_replaceable, watch)?;
         let mut taken = 0_u64;
         for blob in self.blobs() {
             let from = if self.store.file(Name::Blob(blob.digest))?.is_some() {
@@ -48,7 +48,7 @@ impl Bundle {
             copy_blob(&mut sink, from, &blob, watch)?;
             watch.advance(blob.size);
         }
-        self.give_name(sink)?;
+        self.give_name(sink, watch)?;
         Ok((taken, self.copy_signatures(output, watch)?))
     }
 
@@ -61,7 +61,7 @@ impl Bundle {
     /// `Invalid` if it is thin and goes into a store that lacks its packs; `Mismatch` if a blob is damaged; `Io`, and
     /// then nothing has the name.
     pub fn copy_to(&self, output: &Path, watch: &dyn Watch) -> Result<Vec<String>> {
-        let mut sink = Sink::create(output, check_replaceable)?;
+        let mut sink = Sink::create(output, check_replaceable, watch)?;
         for blob in self.blobs() {
             watch.advance(blob.size);
             if sink.has(&blob)? {
@@ -78,12 +78,12 @@ impl Bundle {
             }
             copy_blob(&mut sink, self, &blob, watch)?;
         }
-        self.give_name(sink)?;
+        self.give_name(sink, watch)?;
         self.copy_signatures(output, watch)
     }
 
-    fn give_name(&self, sink: Sink) -> Result<()> {
+    fn give_name(&self, sink: Sink, watch: &dyn Watch) -> Result<()> {
         let facts = self.facts();
-        sink.commit(&self.manifest, self.artifact_type(), self.own_reference(), &facts)
+        sink.commit(&self.manifest, self.artifact_type(), self.own_reference(), &facts, watch)
     }
 }

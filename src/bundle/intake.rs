@@ -141,8 +141,8 @@ impl Intake {
     /// # Errors
     ///
     /// `Invalid` if something else stands there; `Io` if the system refuses.
-    pub(crate) fn create(output: &Path) -> Result<Self> {
-        Ok(Self { sink: Sink::create(output, check_replaceable)?, kept: Mutex::default() })
+    pub(crate) fn create(output: &Path, watch: &dyn Watch) -> Result<Self> {
+        Ok(Self { sink: Sink::create(output, check_replaceable, watch)?, kept: Mutex::default() })
     }
 
     /// Tells whether a blob is where the bundle goes, or has come in.
@@ -254,7 +254,7 @@ impl Intake {
             }
         }
         let Naming { manifest, artifact_type, reference, facts, .. } = naming;
-        sink.commit(manifest, artifact_type, reference.clone(), facts)
+        sink.commit(manifest, artifact_type, reference.clone(), facts, watch)
     }
 }
 

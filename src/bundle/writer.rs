@@ -75,9 +75,9 @@ impl Writer {
     /// # Errors
     ///
     /// `Io` if the place cannot be written; `Invalid` if something stands there that
-    /// [`check_replaceable`] refuses.
-    pub fn create(target: &Path, pack_size: u64) -> Result<Self> {
-        let sink = Sink::create(target, check_replaceable)?;
+    /// [`check_replaceable`] refuses; `Interrupted` while another run has the store.
+    pub fn create(target: &Path, pack_size: u64, watch: &dyn Watch) -> Result<Self> {
+        let sink = Sink::create(target, check_replaceable, watch)?;
         let shared = match sink.store() {
             Some(store) => Some(Arc::new(SharedPacks::open(&*store.reader()?)?)),
             None => None,
@@ -274,10 +274,10 @@ impl Writer {
     /// # Errors
     ///
     /// `Invalid` if the description is none that EC2 takes; `Io`, and then nothing has the name.
-    pub fn finish(mut self, ami: &Ami) -> Result<Digest> {
+    pub fn finish(mut self, ami: &Ami, watch: &dyn Watch) -> Result<Digest> {
         ami.check()?;
         let config = self.document(annotations::CONFIG_TYPE, &oci::to_bytes(ami))?;
-        self.finish_as(annotations::ARTIFACT_TYPE, config, &ami.name)
+        self.finish_as(annotations::ARTIFACT_TYPE, config, &ami.name, watch)
     }
 
     /// As [`Writer::finish`], for a snapshot that belongs to no AMI and is called `name`. Its device is
@@ -286,9 +286,14 @@ impl Writer {
     /// # Errors
     ///
     /// `Io`, and then nothing has the name.
-    pub fn finish_bare(mut self, volume: &VolumeConfig, name: &str) -> Result<Digest> {
+    pub fn finish_bare(
+        mut self,
+        volume: &VolumeConfig,
+        name: &str,
+        watch: &dyn Watch,
+    ) -> Result<Digest> {
         let config = self.document(annotations::VOLUME_CONFIG_TYPE, &oci::to_bytes(volume))?;
-        self.finish_as(annotations::VOLUME_TYPE, config, name)
+        self.finish_as(annotations::VOLUME_TYPE, config, name, watch)
     }
 
     fn finish_as(
@@ -296,6 +301,7 @@ impl Writer {
         artifact_type: &'static str,
         mut config: Descriptor,
         name: &str,
+        watch: &dyn Watch,
     ) -> Result<Digest> {
         config.annotations.insert(oci::TITLE.to_owned(), annotations::CONFIG_TITLE.to_owned());
         self.name_shared();
@@ -317,7 +323,7 @@ impl Writer {
         blobs.push(manifest.clone());
         let named = (artifact_type == annotations::ARTIFACT_TYPE).then_some(name);
         let facts = entry_facts(named, self.volume_size, stored_size(&blobs));
-        self.sink.commit(&manifest, artifact_type, layout::reference_name(name), &facts)?;
+        self.sink.commit(&manifest, artifact_type, layout::reference_name(name), &facts, watch)?;
         Ok(digest)
     }
 

@@ -25,7 +25,7 @@ use crate::layout::shared::SharedLayout;
 use crate::layout::shared::Work;
 use crate::layout::shared::is_store;
 use crate::layout::tar;
-use crate::work::Unwatched;
+use crate::work::Watch;
 
 /// A bundle's files under way.
 #[derive(Debug)]
@@ -78,9 +78,9 @@ impl WriteAt for Section<'_> {
 impl Sink {
     /// Starts a bundle that will be called `target`. A folder that stands there is replaced if
     /// `may_replace` does not fail.
-    pub(crate) fn create(target: &Path, may_replace: Judge) -> Result<Self> {
+    pub(crate) fn create(target: &Path, may_replace: Judge, watch: &dyn Watch) -> Result<Self> {
         if let Destination::Store { store, name } = Destination::parse(target)? {
-            return Self::into_store(&store, name);
+            return Self::into_store(&store, name, watch);
         }
         if is_archive_name(target) {
             let file = OutputFile::create(target)?;
@@ -94,11 +94,11 @@ impl Sink {
         Ok(Self::Folder(folder))
     }
 
-    fn into_store(store: &Path, name: String) -> Result<Self> {
+    fn into_store(store: &Path, name: String, watch: &dyn Watch) -> Result<Self> {
         if !is_store(store)? {
             SharedLayout::init(store)?;
         }
-        let layout = SharedLayout::open(store, Work::Add, &Unwatched)?;
+        let layout = SharedLayout::open(store, Work::Add, watch)?;
         let staged = layout.stage()?;
         Ok(Self::Store(Box::new(IntoStore { layout, staged, name, blobs: Vec::new() })))
     }
@@ -201,6 +201,7 @@ impl Sink {
         artifact_type: &str,
         reference: String,
         facts: &BTreeMap<String, String>,
+        watch: &dyn Watch,
     ) -> Result<()> {
         if !matches!(self, Self::Store(_)) {
             self.write(INDEX_NAME, &index_of(manifest, artifact_type, reference))?;
@@ -211,7 +212,7 @@ impl Sink {
                 layout.take_in(&staged, &blobs)?;
                 let plain = Descriptor::new(&manifest.media_type, manifest.digest, manifest.size);
                 let entry = entry_of(&plain, artifact_type, name, facts.clone());
-                layout.change(&Unwatched, |catalog| {
+                layout.change(watch, |catalog| {
                     catalog.set(entry.clone());
                     Ok(((), true))
                 })

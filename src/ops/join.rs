@@ -199,7 +199,7 @@ fn bundle(
     let size = parts[0].part.volume_size;
     let facts = [VolumeFacts { device: device.clone(), size, ..VolumeFacts::default() }];
     refuse(&Subject { volumes: &facts, ..Subject::of(&ami) }, &request.allow)?;
-    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
+    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE, watch)?;
     let mut free = None;
     for found in parts {
         let (bundle, of) = found.bundle.as_ref().expect("parts of the same options are alike");
@@ -215,6 +215,6 @@ fn bundle(
     let ebs = mapping.and_then(|it| it.ebs.as_mut()).expect("made for the volume");
     ebs.snapshot_digest = Some(written.summary.root);
     ebs.volume_size.get_or_insert(ebs_gib(size));
-    let digest = writer.finish(&ami)?;
+    let digest = writer.finish(&ami, watch)?;
     Ok((digest, written.summary, device))
 }

@@ -181,7 +181,7 @@ impl PartRequest {
         stores: &Stores,
         watch: &dyn Watch,
     ) -> Result<Summary> {
-        let mut writer = Writer::create(&self.output, stores.pack_size)?;
+        let mut writer = Writer::create(&self.output, stores.pack_size, watch)?;
         if writer.is_into_store() {
             let text =
                 "a part of a volume is not a snapshot of its own, expected a bundle and no store";
@@ -215,7 +215,7 @@ impl PartRequest {
             description: None,
         };
         let name = format!("blocks-{}-{}", part.first_block, part.end());
-        writer.finish_bare(&config, &name)?;
+        writer.finish_bare(&config, &name, watch)?;
         Ok(written.summary)
     }
 }

@@ -223,7 +223,7 @@ mod fetching {
         // In messages what is read has the name by which the user asked for it.
         let called = PathBuf::from(reference.to_string());
         let mut head = head(registry, reference, request, &called, watch)?;
-        let intake = Intake::create(&request.output)?;
+        let intake = Intake::create(&request.output, watch)?;
         let store = intake.reader(&called, &head.documents, &[], None)?;
         let Trusted { bundle, vouchers, notes } = opened(store, request, &head, &called, watch)?;
         let blobs: Vec<_> = bundle

@@ -15,7 +15,7 @@ use crate::common::step;
 
 /// What there is: an image and its next version, a bundle, a thin one over it, a store with an AMI and a snapshot, an
 /// empty store, a folder.
-fn scene(here: &Path) {
+pub(crate) fn scene(here: &Path) {
     let mut bytes: Vec<u8> = (0..=250).cycle().take(2 << 20).collect();
     fs::write(here.join("old.raw"), &bytes).unwrap();
     bytes[700_000] ^= 1;

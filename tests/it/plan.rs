@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
+use amikit::Unwatched;
 use amikit::internals::ami::Ami;
 use amikit::internals::ami::Architecture;
 use amikit::internals::ami::Ebs;
@@ -200,7 +201,7 @@ fn holes_are_refused_where_they_would_lie() {
 /// `changed` of which have other content. Its chunks are nowhere: a plan needs none.
 fn largest(path: &Path, every: u32, changed: u32) {
     const GROUPS: u32 = 131_072;
-    let mut writer = Writer::create(path, DEFAULT_PACK_SIZE).unwrap();
+    let mut writer = Writer::create(path, DEFAULT_PACK_SIZE, &Unwatched).unwrap();
     let scratch = writer.scratch().unwrap();
     let mut volume = writer.volume(&scratch, None);
     for group in 0..GROUPS {
@@ -233,7 +234,7 @@ fn largest(path: &Path, every: u32, changed: u32) {
         block_device_mappings: vec![mapping],
         ..Ami::default()
     };
-    let _: Digest = writer.finish(&ami).unwrap();
+    let _: Digest = writer.finish(&ami, &Unwatched).unwrap();
 }
 
 /// Runs the program and returns the most memory of its own that it had, in MiB. What it maps of the

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use amikit::internals::io::Input;
@@ -15,6 +18,8 @@ use amikit::internals::ops::VolumeRequest;
 use amikit::internals::pack::Pack;
 use amikit::internals::units::BLOCK_LEN;
 use amikit::internals::work::Unwatched;
+use rustix::process::Pid;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::common::Random;
@@ -495,4 +500,54 @@ fn nothing_is_lost_and_nothing_stays_whatever_is_killed() {
     let names = fs::read_dir(&store).unwrap().map(|it| it.unwrap().file_name());
     let parts: Vec<_> = names.filter(|it| it.to_string_lossy().ends_with("-part")).collect();
     assert!(parts.is_empty(), "{parts:?}");
+}
+
+/// Whatever writes into a store while another run has it says so, and an interruption ends the wait.
+#[test]
+fn a_run_that_waits_for_another_says_so_and_can_be_interrupted() {
+    let folder = quick_folder();
+    let here = folder.path();
+    crate::order::scene(here);
+    for (lock, lines) in [
+        (
+            "images/amikit-store.json",
+            &[
+                "pack old.raw -o images@pack --name pack",
+                "complete thin.ami --base base.ami -o images@whole",
+                "merge thin.ami next.ami -o images@merged",
+                "store add images@added other.ami",
+                "store add images@bare last.raw",
+                "store copy other.ami images@copy",
+                "store remove images@disk",
+                "store gc images",
+            ][..],
+        ),
+        // What changes the names alone.
+        ("images/amikit-store.lock", &["pack old.raw -o images@pack --name pack"]),
+    ] {
+        let held = fs::File::options().read(true).write(true).open(here.join(lock)).unwrap();
+        held.lock().unwrap();
+        let start = |line: &&str| {
+            let mut command = amikit();
+            command.args(line.split(' ')).current_dir(here);
+            (
+                line.to_string(),
+                command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap(),
+            )
+        };
+        for (line, mut child) in lines.iter().map(start).collect::<Vec<_>>() {
+            let mut said = BufReader::new(child.stderr.take().unwrap());
+            let mut first = String::new();
+            said.read_line(&mut first).unwrap();
+            let wanted = "waiting for another run of amikit that writes to images";
+            assert!(first.contains(wanted), "{line}: {first}");
+            rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{line}");
+        }
+    }
+    let listed = run_well(here, "store list images");
+    assert!(listed.contains("web") && listed.contains("disk"), "{listed}");
+    for name in ["pack", "whole", "merged", "added", "bare", "copy"] {
+        assert!(!listed.contains(name), "{listed}");
+    }
 }

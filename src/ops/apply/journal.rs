@@ -208,7 +208,7 @@ pub(super) fn write_journal(
     watch: &dyn Watch,
 ) -> Result<()> {
     let snapshot = bundle.snapshot(Some(&delta.layer.device))?;
-    let mut writer = Writer::create(path, DEFAULT_PACK_SIZE)?;
+    let mut writer = Writer::create(path, DEFAULT_PACK_SIZE, watch)?;
     let old = image.made.map_or(&delta.old, |made| &made.manifest);
     let root = old.root();
     if let Some(made) = image.made {
@@ -237,7 +237,7 @@ pub(super) fn write_journal(
     let size = chunking::run(Source::Volume(&snapshot), &options, &mut sink)?;
     keep_old(sides, image.volume, &mut sink.volume, &known, threads, watch)?;
     sink.volume.finish(&delta.layer.device, size)?;
-    writer.finish(&alone(bundle.ami(), &delta.layer.device))?;
+    writer.finish(&alone(bundle.ami(), &delta.layer.device), watch)?;
     Ok(())
 }
 

@@ -114,7 +114,7 @@ fn build_into(request: &BuildRequest, watch: &dyn Watch) -> Result<BuildReport> 
         return Err(error.in_file(&request.recipe));
     }
     // What stands under the name must be a bundle: told before the work, not after it.
-    drop(Writer::create(&request.output, request.pack_size)?);
+    drop(Writer::create(&request.output, request.pack_size, watch)?);
     let staging = match Destination::parse(&request.output)? {
         // The tests get a bundle of its own; what passes them goes into the store.
         Destination::Store { store, name } => Staging::create(&store.join(format!("{name}.ami")))?,

@@ -160,7 +160,7 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
         pairs.push((layer.clone(), middle));
     }
     watch.begin(Some(size));
-    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
+    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE, watch)?;
     writer.lean_on_bases_of(&first, watch)?;
     let mut report = Report::new(request.output.clone(), &first);
     let known = RwLock::default();
@@ -195,7 +195,7 @@ fn merge_into(request: &MergeRequest, watch: &dyn Watch) -> Result<MergeReport> 
         };
         report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
     }
-    report.finish(writer.finish(second.ami())?)
+    report.finish(writer.finish(second.ami(), watch)?)
 }
 
 /// Returns the snapshot of `first` that the volume of `second` depends on.
@@ -284,7 +284,7 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
     for layer in bundle.snapshots() {
         size = size.strict_add(bundle.manifest(layer)?.volume_size());
     }
-    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE)?;
+    let mut writer = Writer::create(&request.output, DEFAULT_PACK_SIZE, watch)?;
     let root = &bundle.ami().root_device_name;
     let onto = OpenedBase::open(&request.onto, root, &mut writer, request.threads, watch)?;
     let devices: Vec<&str> = bundle.snapshots().iter().map(|it| it.device.as_str()).collect();
@@ -312,7 +312,7 @@ fn rebase_into(request: &RebaseRequest, watch: &dyn Watch) -> Result<MergeReport
         let written = pack_one(&mut writer, Source::Volume(&snapshot), &one, watch)?;
         report.add(written.new_chunks, written.patched_chunks, written.stored_bytes);
     }
-    report.finish(writer.finish(bundle.ami())?)
+    report.finish(writer.finish(bundle.ami(), watch)?)
 }
 
 /// Adds to the refusal of a bundle over its base which two of the three names are in the wrong order, if two are.

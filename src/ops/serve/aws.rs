@@ -304,7 +304,8 @@ impl Keeper for StoreKeeper {
         description: Option<String>,
     ) -> Result<Digest> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut writer = Writer::create(&for_output(&self.store, name), DEFAULT_PACK_SIZE)?;
+        let mut writer =
+            Writer::create(&for_output(&self.store, name), DEFAULT_PACK_SIZE, &Unwatched)?;
         let opened = match base {
             Some((base, device)) => {
                 let mut request = VolumeRequest::new(&typed(&self.store, base));
@@ -336,7 +337,7 @@ impl Keeper for StoreKeeper {
             volume_size: ebs_gib(written.summary.volume_size),
             description,
         };
-        writer.finish_bare(&config, name)?;
+        writer.finish_bare(&config, name, &Unwatched)?;
         Ok(root)
     }
 
@@ -347,14 +348,15 @@ impl Keeper for StoreKeeper {
         volumes: &[(String, (String, String))],
     ) -> Result<()> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut writer = Writer::create(&for_output(&self.store, name), DEFAULT_PACK_SIZE)?;
+        let mut writer =
+            Writer::create(&for_output(&self.store, name), DEFAULT_PACK_SIZE, &Unwatched)?;
         let mut volumes = volumes.to_vec();
         volumes.sort();
         for (device, (from, its)) in &volumes {
             let bundle = self.bundle(from)?;
             writer.adopt(&bundle, bundle.find(Some(its))?, device, &Unwatched)?;
         }
-        writer.finish(ami)?;
+        writer.finish(ami, &Unwatched)?;
         Ok(())
     }
 

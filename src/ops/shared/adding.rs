@@ -414,7 +414,8 @@ fn pack_bare(
 ) -> Result<AddReport> {
     let request = into.request;
     request.groups.check()?;
-    let mut writer = Writer::create(&for_output(&into.store, &into.name), DEFAULT_PACK_SIZE)?;
+    let mut writer =
+        Writer::create(&for_output(&into.store, &into.name), DEFAULT_PACK_SIZE, watch)?;
     let opened = match base {
         Some(base) => {
             Some(OpenedBase::open(base, VOLUME_DEVICE, &mut writer, request.threads, watch)?)
@@ -445,7 +446,7 @@ fn pack_bare(
         volume_size: ebs_gib(written.summary.volume_size),
         description,
     };
-    let digest = writer.finish_bare(&config, &into.name)?;
+    let digest = writer.finish_bare(&config, &into.name, watch)?;
     report(digest, How::Packed, before, into, notes)
 }
 

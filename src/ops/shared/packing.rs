@@ -381,7 +381,7 @@ pub(in crate::ops) fn pack_volumes(
     let warnings = check_rules(&ami, &volumes, options)?;
     let base = options.base.as_ref();
     check_output(&volumes, options)?;
-    let mut writer = Writer::create(&options.output, options.pack_size)?;
+    let mut writer = Writer::create(&options.output, options.pack_size, watch)?;
     let opened = base
         .map(|base| {
             OpenedBase::open(base, &ami.root_device_name, &mut writer, options.threads, watch)
@@ -412,7 +412,7 @@ pub(in crate::ops) fn pack_volumes(
         ebs.snapshot_digest = Some(report.snapshot.root_digest);
         ebs.volume_size.get_or_insert(ebs_gib(report.snapshot.volume_size_bytes));
     }
-    let digest = writer.finish(&ami)?;
+    let digest = writer.finish(&ami, watch)?;
     Ok(PackReport { bundle: options.output.clone(), digest, ami, volumes: reports, warnings })
 }
 
