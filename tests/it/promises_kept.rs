@@ -12,6 +12,12 @@ use std::process::Output;
 use std::process::Stdio;
 
 use amikit::internals::units::BLOCK_LEN;
+use rustix::net::AddressFamily;
+use rustix::net::RecvFlags;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+use rustix::net::recv;
+use rustix::net::socketpair;
 
 use crate::common::Random;
 use crate::common::amikit;
@@ -409,5 +415,42 @@ fn b17_a_path_is_on_one_line_wherever_it_is_printed() {
         let text = String::from_utf8_lossy(&printed);
         assert!(!text.contains('\u{1b}'), "{line:?}: {text:?}");
         assert!(!text.contains("[31m\n"), "{line:?}: {text:?}");
+    }
+}
+
+/// Others may write to the same place, so a line of standard error is written in one go.
+#[test]
+fn each_line_on_standard_error_is_one_write() {
+    let folder = scene();
+    fs::write(folder.path().join("text"), "no disk\n").unwrap();
+    for line in [
+        "inspect none.raw",
+        "inspect none.raw --json",
+        "map text --json",
+        "diff old.raw none.raw",
+        "pack old.raw -o old.ami --name x",
+        "import text -o x.toml",
+    ] {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let child = amikit()
+            .args(line.split(' '))
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(theirs)
+            .spawn();
+        child.unwrap().wait().unwrap();
+        let mut said = Vec::new();
+        loop {
+            let mut buffer = [0; 4096];
+            let (len, _) = recv(&ours, &mut buffer, RecvFlags::empty()).unwrap();
+            if len == 0 {
+                break;
+            }
+            said.push(String::from_utf8(buffer[..len].to_vec()).unwrap());
+        }
+        assert!(!said.is_empty() || line.starts_with("pack"), "{line}");
+        assert!(said.iter().all(|it| it.ends_with('\n')), "{line}: {said:?}");
     }
 }

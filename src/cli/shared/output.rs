@@ -16,8 +16,13 @@ use crate::error::shown;
 
 /// Prints a line on standard error, if there is one to print on.
 pub(in crate::cli) fn complain(line: &str) {
-    let line = on_one_line(line);
-    let _ = writeln!(AutoStream::auto(io::stderr().lock()), "amikit: {line}");
+    let line = format!("amikit: {}\n", on_one_line(line));
+    let _ = AutoStream::auto(io::stderr().lock()).write_all(line.as_bytes());
+}
+
+/// Prints a document on a line of standard error, in one write: others may write there too.
+pub(in crate::cli) fn complain_json(document: &serde_json::Value) {
+    let _ = io::stderr().lock().write_all(format!("{document}\n").as_bytes());
 }
 
 /// Shows what would end a line, or tell a terminal what to do, as what it is: names come from images and
@@ -107,7 +112,7 @@ impl Output {
                     "message": text(path),
                     "path": path.display().to_string(),
                 }});
-                let _ = writeln!(io::stderr().lock(), "{document}");
+                complain_json(&document);
             }
         } else {
             self.notes(&left.iter().map(text).collect::<Vec<_>>());
@@ -128,7 +133,7 @@ impl Output {
                 "offset_bytes": error.offset(),
                 "advice": advice,
             }});
-            let _ = writeln!(io::stderr().lock(), "{document}");
+            complain_json(&document);
         } else {
             complain(&format!("error: {text}"));
         }

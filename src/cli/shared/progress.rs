@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::cli::shared::output::complain;
+use crate::cli::shared::output::complain_json;
 use crate::io::ignores;
 use crate::work::Retry;
 use crate::work::Wait;
@@ -180,7 +180,7 @@ impl Watch for Follower {
                     "attempts": retry.attempts,
                     "pause_ms": pause,
                 }});
-                let _ = writeln!(std::io::stderr().lock(), "{document}");
+                complain_json(&document);
             } else {
                 complain(&format!("note: {retry}"));
             }
