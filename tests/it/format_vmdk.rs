@@ -320,7 +320,8 @@ fn a_sparse_terabyte_takes_no_time_and_no_space() {
         let mut word = [0; 9];
         image.volume.read_at(700 << 30, &mut word).unwrap();
         assert_eq!(&word, b"somewhere");
-        if common::installed("qemu-img") {
+        // It looks at each grain, for seconds.
+        if common::step() == 1 && common::installed("qemu-img") {
             assert_eq!(our_states(&image.volume), qemu_states(&disk), "{row}");
         }
     }

@@ -553,7 +553,7 @@ fn bmaptool_and_we_read_each_others_maps() {
     if !common::installed("bmaptool") {
         return;
     }
-    for unit in [4096, 1] {
+    for unit in [4096, 1].into_iter().step_by(common::step()) {
         with_random_images(unit, |path, dir| {
             let image = open(path).unwrap();
             let [theirs, ours, map, copy] =

@@ -11,6 +11,7 @@ use crate::common::run;
 use crate::common::run_badly;
 use crate::common::run_well;
 use crate::common::stderr;
+use crate::common::step;
 
 /// An image of whole sectors, in a bundle too.
 fn image(folder: &Path, len: usize) -> Vec<u8> {
@@ -38,6 +39,9 @@ fn an_output_is_in_the_format_that_its_name_says() {
     for format in WRITERS {
         for suffix in format.suffixes {
             suffixes += 1;
+            if suffixes % step() != 0 {
+                continue;
+            }
             for name in [format!("a.{suffix}"), format!("a.b.{}", suffix.to_uppercase())] {
                 run_well(folder, &format!("convert in.raw {name}"));
                 assert_eq!(format_of(folder, &name), format.format.name, "{name}");
