@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::XattrFlags;
 use rustix::fs::setxattr;
@@ -26,6 +28,7 @@ use crate::guest::samples::mutants;
 use crate::guest::samples::mutants_of;
 use crate::guest::samples::noise;
 use crate::guest::samples::run;
+use crate::guest::samples::shared_volume;
 use crate::guest::samples::step;
 use crate::guest::samples::text;
 use crate::guest::samples::volume;
@@ -316,7 +319,32 @@ fn a_log_is_replayed_in_memory_as_the_kernel_does_it() {
         let owners = guest.owners().unwrap();
         let refusals = &owners.parts[0].refusals;
         assert!(refusals.iter().any(|it| it.contains("cleanly")), "{kind}: {refusals:?}");
+        let logs = owners.within(0..u64::MAX).filter(|(_, _, owner)| *owner == Owner::Journal);
+        let log = logs.map(|(range, ..)| range).next().unwrap();
         drop(guest);
+        assert_no_gap_hides_a_mount(fs::read(&image).unwrap(), log, kind);
         mutants_of(fs::read(&image).unwrap(), Owner::Journal, 40, kind);
+    }
+}
+
+/// A sector in the middle of the log that is as if never written does not bring the unmount before the last mount back:
+/// what is on the disk is of later.
+fn assert_no_gap_hides_a_mount(mut bytes: Vec<u8>, log: Range<u64>, kind: &str) {
+    let places = (log.start..log.end).step_by(512).map(|at| usize::try_from(at).unwrap());
+    let written: Vec<usize> = places.filter(|at| bytes[*at..][..4] != [0; 4]).collect();
+    assert!(written.len() > 200, "{kind}: {} sectors", written.len());
+    // The first one, and others all over.
+    for at in written.iter().step_by(written.len() / 41).copied() {
+        let was: [u8; 4] = bytes[at..][..4].try_into().unwrap();
+        bytes[at..][..4].fill(0);
+        let shared = Arc::new(bytes);
+        {
+            let volume = shared_volume(&shared);
+            let guest = Guest::open(&volume).unwrap();
+            let refusals = &guest.owners().unwrap().parts[0].refusals;
+            assert!(!refusals.is_empty(), "{kind}: the sector at {at}");
+        }
+        bytes = Arc::into_inner(shared).unwrap();
+        bytes[at..][..4].copy_from_slice(&was);
     }
 }

@@ -98,4 +98,19 @@ impl<'a> Circle<'a> {
         }
         Ok(None)
     }
+
+    /// Counts the sectors of `start..end` that are headers of records of a cycle.
+    pub(super) fn headers_of_cycle(&self, start: u64, end: u64, cycle: u32) -> Outcome<usize> {
+        let (mut at, mut headers) = (start, 0_usize);
+        while at < end {
+            let count = STEP.min(end.strict_sub(at));
+            let bytes = self.read(at, count)?;
+            let sectors = bytes.chunks_exact(layout::SECTOR);
+            let is_header =
+                |it: &&[u8]| field::u32_be(it, 0) == layout::MAGIC && layout::cycle(it) == cycle;
+            headers = headers.strict_add(sectors.filter(is_header).count());
+            at = at.strict_add(count);
+        }
+        Ok(headers)
+    }
 }

@@ -96,19 +96,43 @@ fn whole_records(circle: &Circle<'_>, last: u64, head: u64) -> Outcome<(u64, u64
 fn head(circle: &Circle<'_>) -> Outcome<Option<u64>> {
     let (first, last) = (circle.cycle(0)?, circle.cycle(circle.len.strict_sub(1))?);
     if first == 0 {
-        return Ok(None);
+        // What has records all the same has lost its first sector.
+        let some = circle.last_header(0, IN_FLIGHT_SECTORS.min(circle.len))?;
+        return if some.is_some() || last != 0 {
+            Err(damaged("the first sector of its log is as if never written"))
+        } else {
+            Ok(None)
+        };
     }
-    let head = if last == 0 {
-        fresh_head(circle)?
+    let (written, head) = if last == 0 {
+        let written = start_of(circle, 0)?;
+        (written, fresh_head(circle, written)?)
     } else {
         let (at, stop) = if first == last {
             (circle.len, last.wrapping_sub(1))
         } else {
             (start_of(circle, last)?, last)
         };
-        whole_head(circle, behind_stale(circle, at, stop)?)?
+        (at, whole_head(circle, behind_stale(circle, at, stop)?)?)
     };
+    check_gap(circle, head, written, first)?;
     Ok(Some(head.strict_rem(circle.len)))
+}
+
+/// Fails if more records of this round lie from the head on, behind what did not reach the disk, than may have been on
+/// their way with it. Then a sector in the middle is damaged, and what stands before it may be anything: also the mark
+/// of the unmount before the last mount, as if nothing had happened since.
+fn check_gap(circle: &Circle<'_>, head: u64, written: u64, cycle: u32) -> Outcome<()> {
+    let count = if head <= written {
+        circle.headers_of_cycle(head, written, cycle)?
+    } else {
+        let wrapped = circle.headers_of_cycle(head, circle.len, cycle)?;
+        wrapped.strict_add(circle.headers_of_cycle(0, written, cycle)?)
+    };
+    if count > IN_FLIGHT {
+        return Err(damaged("a sector in the middle of its log is of another round"));
+    }
+    Ok(())
 }
 
 /// Finds, by halves, the first sector of a cycle that reaches to the end.
@@ -126,8 +150,8 @@ fn start_of(circle: &Circle<'_>, cycle: u32) -> Outcome<u64> {
 }
 
 /// Finds the head of a log that never went around.
-fn fresh_head(circle: &Circle<'_>) -> Outcome<u64> {
-    let mut head = start_of(circle, 0)?;
+fn fresh_head(circle: &Circle<'_>, written: u64) -> Outcome<u64> {
+    let mut head = written;
     let start = head.saturating_sub(IN_FLIGHT_SECTORS);
     if let Some(earlier) = circle.first_of_cycle(start, head, 0)? {
         head = earlier;
