@@ -19,6 +19,7 @@ use crate::serve::aws::ebs_read::changed;
 use crate::serve::aws::ebs_read::get;
 use crate::serve::aws::ebs_read::list;
 use crate::serve::aws::server::Server;
+use crate::serve::aws::server::have_passed;
 use crate::serve::aws::state::Once;
 use crate::serve::aws::state::Snap;
 use crate::serve::aws::state::SnapshotState;
@@ -294,7 +295,7 @@ fn touch(server: &Server<'_>, caller: &Caller, id: &str) -> Result<u64, EbsError
     if snap.owner != caller.account {
         return Err(EbsError::denied(caller, id));
     }
-    if now < snap.started.saturating_add(hidden) {
+    if !have_passed(hidden, snap.started, now) {
         return Err(EbsError::no_snapshot(id));
     }
     if snap.state != SnapshotState::Pending || snap.closed {

@@ -5,6 +5,7 @@ use crate::serve::aws::ec2_error::Ec2Error;
 use crate::serve::aws::params::Params;
 use crate::serve::aws::query::Done;
 use crate::serve::aws::server::Server;
+use crate::serve::aws::server::have_passed;
 use crate::serve::aws::state::Image;
 use crate::serve::aws::state::ImageState;
 use crate::serve::aws::state::Once;
@@ -73,7 +74,7 @@ impl Server<'_> {
         let now = self.now();
         let wait = self.faults.pending_ms.unwrap_or(1000).div_ceil(1000);
         for image in state.images.values_mut() {
-            if image.state == ImageState::Pending && now >= image.created.saturating_add(wait) {
+            if image.state == ImageState::Pending && have_passed(wait, image.created, now) {
                 image.state = ImageState::Available;
             }
         }

@@ -300,8 +300,8 @@ impl Server<'_> {
         let mut state = self.state();
         let mut over = Vec::new();
         for (id, snap) in &mut state.snapshots {
-            let until = snap.touched.saturating_add(snap.timeout.saturating_mul(60));
-            if snap.state == SnapshotState::Pending && !snap.closed && now > until {
+            let is_over = have_passed(snap.timeout.saturating_mul(60), snap.touched, now);
+            if snap.state == SnapshotState::Pending && !snap.closed && is_over {
                 snap.state = SnapshotState::Error;
                 "no block was put in time".clone_into(&mut snap.message);
                 over.push(id.clone());
@@ -318,6 +318,12 @@ impl Server<'_> {
     }
 }
 
+/// Tells whether so many seconds have gone by for certain. Times are kept in whole seconds, so the first one of them may have
+/// begun just before it ended.
+pub(super) fn have_passed(seconds: u64, since: u64, now: u64) -> bool {
+    seconds == 0 || now > since.saturating_add(seconds)
+}
+
 /// Returns what a server knew when it last wrote that down; `None` in a store that had none.
 pub(super) fn stored_state(folder: &SharedFolder) -> Result<Option<State>> {
     folder.read(STATE, MOST_STATE)?.map(|bytes| State::parse(&bytes)).transpose()
@@ -325,4 +331,16 @@ pub(super) fn stored_state(folder: &SharedFolder) -> Result<Option<State>> {
 
 fn spool_name(id: &str) -> String {
     format!("{FOLDER}/{id}.spool")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What began at 10.999 and is looked at at 11.000 has not lasted for a second.
+    #[test]
+    fn a_second_has_passed_only_if_it_has_whatever_it_began_with() {
+        assert!(!have_passed(1, 10, 10) && !have_passed(1, 10, 11) && have_passed(1, 10, 12));
+        assert!(have_passed(0, 10, 10) && !have_passed(1, u64::MAX, u64::MAX));
+    }
 }
