@@ -1,10 +1,9 @@
 //! How long one block takes that nothing was read before: what a server of a bundle answers with.
 //!
-//! `cargo bench --bench random_blocks -- VOLUME [BASE] [COUNT]` reads COUNT blocks of VOLUME with data (10,000, any
-//! number of times the same one), chosen by a generator with a fixed seed, one after another on one thread, and prints
+//! `cargo bench --bench random_blocks -- VOLUME [BASE] [COUNT]` reads COUNT blocks of VOLUME with data (10,000; a block may come
+//! more than once), chosen by a generator with a fixed seed, one after another on one thread, and prints
 //! how long they took. VOLUME is an image or a bundle; one that is thin needs BASE, the volume that it was packed
 //! against. What was decoded last is kept, as in any reader of bundles. Each digest is checked.
-#![allow(clippy::disallowed_methods)]
 
 use std::env;
 use std::path::Path;
